@@ -1,0 +1,133 @@
+"""What the planner says and everyone else reads: frozen values, every default resolved, no tensors.
+
+`Chunk` is the contract between the planner and the engine; `Plan` is the whole render. Frame numbers count delivered
+frames from 0. *Latent* numbers count latent frames since the last cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from scope_batch import laws
+from scope_batch.laws import Mode
+
+BlendMethod = Literal["linear", "slerp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One text and its share of the blend; the weights of a blend sum to 1."""
+
+    text: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Prompts that are in force together. `method` is "linear" unless there are exactly two prompts."""
+
+    prompts: tuple[Prompt, ...]
+    method: BlendMethod = "linear"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transition:
+    """Step `step` of `steps` (0-based) on the way from `source` to `target`; `t` in 0..1 is the share of the target.
+
+    Compared by identity: a source may itself be a transition that was cut short, and chains can be long.
+    """
+
+    source: Conditioning
+    target: Blend
+    method: BlendMethod
+    step: int
+    steps: int
+    t: float
+
+
+Conditioning = Blend | Transition
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One call of the engine.
+
+    index           0-based.
+    first_frame     first delivered frame that this chunk makes.
+    frames          pixel frames the engine makes (9, 12, 13 ...).
+    keep            how many of them are delivered (fewer than `frames` only in the last chunk).
+    latents         latent frames.
+    start_latent    latent frames since the last cut, before this chunk: RoPE position and seed offset. 0 on a cut.
+    mode            "video": the input's frames are encoded and mixed with noise; "text": noise alone.
+    cut_reason      why the sequence starts anew here (KV cache, VAE stream, noise controller); None = it goes on.
+    recache_reason  why the KV cache is rebuilt under the new prompt before this chunk; None = it is not.
+    conditioning    the prompt, blend or transition step in force.
+    text_changed    the conditioning differs from the previous chunk's (text keys and values are computed anew).
+    seed            base seed in force; the noise is drawn from `noise_seed`.
+    denoising_steps timesteps (0..1000) before the video mode's replacement of the first one.
+    noise_scale     video mode: 0..1. None in text mode.
+    noise_controller  video mode: the engine adapts `noise_scale` to the motion it sees.
+    """
+
+    index: int
+    first_frame: int
+    frames: int
+    keep: int
+    latents: int
+    start_latent: int
+    mode: Mode
+    cut_reason: str | None
+    recache_reason: str | None
+    conditioning: Conditioning
+    text_changed: bool
+    seed: int
+    denoising_steps: tuple[int, ...]
+    noise_scale: float | None
+    noise_controller: bool
+
+    @property
+    def cut(self) -> bool:
+        return self.cut_reason is not None
+
+    @property
+    def recache(self) -> bool:
+        return self.recache_reason is not None
+
+    @property
+    def noise_seed(self) -> int:
+        return laws.noise_seed(self.seed, self.start_latent)
+
+    @property
+    def last_frame(self) -> int:
+        return self.first_frame + self.keep - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """Where an entry of the job takes effect: what was asked -> chunk -> that chunk's first frame."""
+
+    asked: str
+    chunk: int
+    first_frame: int
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole render. `fps` is the delivered rate; `keep` over all chunks sums to `num_frames`."""
+
+    pipeline_id: str
+    num_frames: int
+    fps: Fraction
+    height: int
+    width: int
+    chunks: tuple[Chunk, ...]
+    landings: tuple[Landing, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        delivered = sum(chunk.keep for chunk in self.chunks)
+        assert delivered == self.num_frames, f"the plan delivers {delivered} of {self.num_frames} frames"

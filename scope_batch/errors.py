@@ -1,0 +1,81 @@
+"""The errors a user can meet, each with the exit code that a script may rely on.
+
+ScopeBatchError
+├── JobError          65  the job file, an input or a checkpoint is wrong; nothing was rendered
+├── MissingInputError 66  a file that the job names does not exist
+├── UnavailableError  69  no suitable device, model files missing, out of device memory in the first chunk
+├── OutputExistsError 73  the output exists and may not be replaced
+├── OutputError       74  an I/O error, a full disk, an encoder that could not write
+├── ClosedPipeError  141  whoever read standard output has gone
+├── TemporaryError    75  a device fault, a killed encoder, a lock held by another process: retry
+├── TimeLimitError   124  `--timeout` ran out
+└── Interrupted  130/143  a signal; what was rendered is kept
+
+Messages are one line, say where, what, and what is allowed, and carry no traceback. A fault that is none of these is a
+bug: exit code 70.
+"""
+
+from __future__ import annotations
+
+import signal
+
+EXIT_OK = 0
+EXIT_CHECK_FAILED = 1
+EXIT_USAGE = 2
+EXIT_BUG = 70
+
+
+class ScopeBatchError(Exception):
+    """Base of every error that is meant for the user. `exit_code` is the process's exit status."""
+
+    exit_code = EXIT_BUG
+
+
+class JobError(ScopeBatchError):
+    """Bad job or asset. Holds one line per problem, in the order in which they stand in the file."""
+
+    exit_code = 65
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class MissingInputError(ScopeBatchError):
+    exit_code = 66
+
+
+class UnavailableError(ScopeBatchError):
+    exit_code = 69
+
+
+class OutputExistsError(ScopeBatchError):
+    exit_code = 73
+
+
+class OutputError(ScopeBatchError):
+    exit_code = 74
+
+
+class TemporaryError(ScopeBatchError):
+    exit_code = 75
+
+
+class TimeLimitError(ScopeBatchError):
+    exit_code = 124
+
+
+class ClosedPipeError(ScopeBatchError):
+    """Standard output was closed by its reader: what SIGPIPE says to a C program."""
+
+    exit_code = 128 + signal.SIGPIPE
+
+
+class Interrupted(ScopeBatchError):
+    """A signal asked for the end. `now` is set by the second one: stop without finishing the chunk."""
+
+    def __init__(self, signum: int, *, now: bool = False) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+        self.now = now
+        self.exit_code = 128 + signum

@@ -1,0 +1,105 @@
+"""What happens during a render, as plain values. Progress bar, plain lines, JSON lines and HTTP read the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+StageName = Literal["encoding", "recaching", "denoising", "decoding", "writing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    kind: ClassVar[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The event as JSON values, its kind under "event"."""
+        return {"event": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Loading(Event):
+    """A part of the model is being loaded: "text encoder", "transformer" ..."""
+
+    kind: ClassVar[str] = "loading"
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    """Everything is loaded; the first chunk is next. `load_s`: seconds since the job was taken up."""
+
+    kind: ClassVar[str] = "started"
+    pipeline_id: str
+    chunks: int
+    num_frames: int
+    fps: float
+    height: int
+    width: int
+    outputs: tuple[str, ...]
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stage(Event):
+    """The chunk in flight enters a stage. `step` of `steps` is 1-based, 0 of 0 where a stage has no steps."""
+
+    kind: ClassVar[str] = "stage"
+    chunk: int
+    stage: StageName
+    step: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDone(Event):
+    """A chunk's frames are made and handed to the writer. Times in seconds, fps = delivered frames per second so far."""
+
+    kind: ClassVar[str] = "chunk"
+    chunk: int
+    chunks: int
+    frames: int
+    frames_done: int
+    num_frames: int
+    seconds: float
+    elapsed_s: float
+    fps: float
+    eta_s: float
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned(Event):
+    kind: ClassVar[str] = "warning"
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Event):
+    """The one terminal event. `outcome` "done": verified and renamed; "interrupted": a partial is kept; "failed"."""
+
+    kind: ClassVar[str] = "finished"
+    outcome: Literal["done", "interrupted", "failed"]
+    frames: int
+    num_frames: int
+    load_s: float
+    render_s: float
+    fps: float
+    peak_host_bytes: int
+    peak_device_bytes: int
+    outputs: tuple[OutputFile, ...]
+    message: str = ""
+
+
+Report = Callable[[Event], None]
+
+
+def silent(_: Event) -> None:
+    """A report that nobody reads."""

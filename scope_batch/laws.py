@@ -1,0 +1,102 @@
+"""The arithmetic everything else stands on: frames <-> latent frames <-> tokens, seeds, the first video step.
+
+Nothing here imports torch; planner, media, engine and tests all read these and nobody repeats them.
+
+Wan 2.1's VAE is causal in time: the first latent frame of a stream holds 1 pixel frame, every later one 4. A *chunk* is
+what one call of the engine makes; the first chunk of a sequence (after the start or a cut) starts a new VAE stream.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Mode = Literal["text", "video"]
+
+TIME_STRIDE = 4
+"""Pixel frames per latent frame (all but the first of a stream)."""
+SPACE_STRIDE = 8
+"""Pixels per latent cell, each axis."""
+PATCH = 2
+"""Latent cells per token, each spatial axis (1 in time)."""
+LATENT_CHANNELS = 16
+TEXT_TOKENS = 512
+"""Length to which every prompt embedding is zero-padded."""
+SIZE_STEP = SPACE_STRIDE * PATCH
+"""Height and width must be multiples of this: 16 pixels."""
+assert SIZE_STEP == 16
+
+MIN_FIRST_LATENTS = 2
+"""The reference's streaming decoder needs two latent frames to start (matters to pipelines with one per block)."""
+ROPE_TABLE_LATENTS = 1024
+"""Length of the published RoPE table; nobody has published a run beyond `ROPE_TABLE_LATENTS - block` latent frames."""
+
+
+def frames_of_latents(latents: int, *, first: bool) -> int:
+    """Pixel frames that `latents` latent frames decode to: 4n - 3 at the start of a stream, else 4n."""
+    return TIME_STRIDE * latents - (TIME_STRIDE - 1 if first else 0)
+
+
+def latents_of_frames(frames: int, *, first: bool) -> int:
+    """Latent frames that `frames` pixel frames encode to; the count must fill whole latent frames."""
+    latents, rest = divmod(frames + (TIME_STRIDE - 1 if first else 0), TIME_STRIDE)
+    if rest or latents < 1:
+        raise ValueError(
+            f"{frames} frames do not fill whole latent frames ({'4n - 3' if first else '4n'} do)"
+        )
+    return latents
+
+
+def chunk_latents(block: int, mode: Mode, *, first: bool) -> int:
+    """Latent frames of a chunk. `block` = latent frames per block of the pipeline.
+
+    A first chunk of video takes one more, so that it consumes 4 * block + 1 frames (13 for LongLive); a first chunk of
+    text has at least two.
+    """
+    if not first:
+        return block
+    return block + 1 if mode == "video" else max(block, MIN_FIRST_LATENTS)
+
+
+def chunk_frames(block: int, mode: Mode, *, first: bool) -> int:
+    """Pixel frames of a chunk: 9 or 13, then 12 for a block of three."""
+    return frames_of_latents(chunk_latents(block, mode, first=first), first=first)
+
+
+assert [chunk_frames(3, "text", first=f) for f in (True, False)] == [9, 12]
+assert [chunk_frames(3, "video", first=f) for f in (True, False)] == [13, 12]
+assert [chunk_frames(1, m, first=f) for m in ("text", "video") for f in (True, False)] == [5, 4, 5, 4]
+
+
+def tokens_per_latent(height: int, width: int) -> int:
+    """Tokens of one latent frame; height and width in pixels."""
+    return (height // SIZE_STEP) * (width // SIZE_STEP)
+
+
+assert tokens_per_latent(480, 832) == 1560
+
+
+def noise_seed(seed: int, start_latent: int) -> int:
+    """Seed of a chunk's noise: the base seed plus the latent frames since the last cut."""
+    return seed + start_latent
+
+
+def first_video_step(noise_scale: float) -> int:
+    """Video mode replaces step 0 of the list by this timestep (0..1000); noise_scale in 0..1."""
+    return max(0, int(1000 * noise_scale) - 100)
+
+
+assert first_video_step(0.7) == 600 and first_video_step(0.05) == 0
+
+CONTROLLER_STATIC, CONTROLLER_MOTION = 0.8, 0.2
+CONTROLLER_WEIGHT = 0.9
+CONTROLLER_FRAMES = 3
+"""The noise controller compares the last three pixel frames of a chunk with those before them."""
+CONTROLLER_FULL_MOTION = 0.2
+"""RMS difference (pixels in -1..1) that counts as full motion."""
+
+
+def controlled_noise_scale(motion: float, noise_scale: float) -> float:
+    """The controller's noise scale for `motion` in 0..1 (0 = still): 90 % its own, 10 % the number in the job."""
+    return (CONTROLLER_STATIC - CONTROLLER_MOTION * motion) * CONTROLLER_WEIGHT + noise_scale * (
+        1 - CONTROLLER_WEIGHT
+    )

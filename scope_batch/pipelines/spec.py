@@ -1,0 +1,45 @@
+"""What a pipeline is to everyone above the engine: its geometry, its defaults and what it can honour. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from scope_batch import laws
+from scope_batch.laws import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """Latent counts are latent frames, sizes pixels, steps timesteps in 0..1000.
+
+    block           latent frames per chunk.
+    window, sink    latent frames of the KV cache, and how many of its first ones never leave.
+    shift           of the flow-matching sigma table.
+    on_prompt_change  text mode: rebuild the KV cache under the new prompt, or renew the text keys and values only.
+    engine          "module:function" that loads it (imported only when a render starts).
+    needs_models    False: nothing to load.
+    """
+
+    id: str
+    summary: str
+    block: int
+    window: int
+    sink: int
+    shift: float
+    on_prompt_change: Literal["recache", "text"]
+    height: int
+    width: int
+    steps_text: tuple[int, ...]
+    steps_video: tuple[int, ...]
+    engine: str
+    needs_models: bool = True
+
+    def steps(self, mode: Mode) -> tuple[int, ...]:
+        return self.steps_video if mode == "video" else self.steps_text
+
+    def chunk_latents(self, mode: Mode, *, first: bool) -> int:
+        return laws.chunk_latents(self.block, mode, first=first)
+
+    def chunk_frames(self, mode: Mode, *, first: bool) -> int:
+        return laws.chunk_frames(self.block, mode, first=first)
