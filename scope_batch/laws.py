@@ -40,9 +40,7 @@ def latents_of_frames(frames: int, *, first: bool) -> int:
     """Latent frames that `frames` pixel frames encode to; the count must fill whole latent frames."""
     latents, rest = divmod(frames + (TIME_STRIDE - 1 if first else 0), TIME_STRIDE)
     if rest or latents < 1:
-        raise ValueError(
-            f"{frames} frames do not fill whole latent frames ({'4n - 3' if first else '4n'} do)"
-        )
+        raise ValueError(f"{frames} frames do not fill whole latent frames ({'4n - 3' if first else '4n'} do)")
     return latents
 
 
@@ -97,6 +95,4 @@ CONTROLLER_FULL_MOTION = 0.2
 
 def controlled_noise_scale(motion: float, noise_scale: float) -> float:
     """The controller's noise scale for `motion` in 0..1 (0 = still): 90 % its own, 10 % the number in the job."""
-    return (CONTROLLER_STATIC - CONTROLLER_MOTION * motion) * CONTROLLER_WEIGHT + noise_scale * (
-        1 - CONTROLLER_WEIGHT
-    )
+    return (CONTROLLER_STATIC - CONTROLLER_MOTION * motion) * CONTROLLER_WEIGHT + noise_scale * (1 - CONTROLLER_WEIGHT)

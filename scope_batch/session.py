@@ -1,4 +1,4 @@
-"""The contract between the render loop and whatever makes frames: an engine, opened as a session, asked chunk by chunk.
+"""The contract between the render loop and whatever makes frames: an engine opened as a session, asked chunk by chunk.
 
 The loop knows nothing else about a pipeline, so the slate (which draws the plan) and the diffusion engine are alike.
 """
