@@ -54,7 +54,7 @@ class Stage(Event):
 
 @dataclass(frozen=True, slots=True)
 class ChunkDone(Event):
-    """A chunk's frames are made and handed to the writer. Times in seconds, fps = delivered frames per second so far."""
+    """A chunk is made and handed to the writer. Times in seconds, fps = delivered frames per second so far."""
 
     kind: ClassVar[str] = "chunk"
     chunk: int
