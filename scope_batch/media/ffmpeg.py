@@ -1,0 +1,151 @@
+"""The ffmpeg that imageio-ffmpeg ships, as our own child process.
+
+Children get a session of their own: Ctrl-C in a terminal reaches the whole foreground group, and a decoder or encoder
+that dies of it would take the rest of the chunk along. Their stderr goes to a temporary file, so that a chatty child
+can never block on a full pipe and a failure can still be told in its own words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal, Self
+
+from scope_batch.errors import UnavailableError
+
+QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "error")
+"""Arguments every call begins with: no questions, no banner, errors only."""
+
+LOCAL_FILES = ("-protocol_whitelist", "file,pipe")
+"""Goes before each `-i`: nothing that an input names may be fetched from anywhere else."""
+
+KILL_WAIT_S = 10.0
+ERROR_TAIL_BYTES = 8192
+ERROR_LINES = 2
+
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
+_NO_REASON = ("Error opening input", "Error opening output", "Conversion failed", "Exiting normally")
+"""Lines that only say that something failed, after another line has said why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedText:
+    """A call that has ended: exit status and both streams as text."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def ffmpeg_exe() -> Path:
+    """The executable: `IMAGEIO_FFMPEG_EXE` if set, else the one imageio-ffmpeg ships.
+
+    Imported late: the first look-up starts `ffmpeg -version`. Raises UnavailableError if there is none.
+    """
+    import imageio_ffmpeg
+
+    try:
+        return Path(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise UnavailableError("no ffmpeg found: install imageio-ffmpeg, or name one in IMAGEIO_FFMPEG_EXE") from error
+
+
+def file_url(path: Path) -> str:
+    """`path` as ffmpeg must be given it: a name that begins with `-` or holds `:` or `%` stays a plain file."""
+    return f"file:{path.absolute()}"
+
+
+def run_quiet(args: Sequence[str]) -> CompletedText:
+    """Run ffmpeg to its end with `args`. The exit status is the caller's to judge."""
+    command = [str(ffmpeg_exe()), *args]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True, check=False
+        )
+    except OSError as error:
+        raise UnavailableError(f"{command[0]}: cannot be run: {error.strerror}") from error
+    return CompletedText(done.returncode, _text(done.stdout), _text(done.stderr))
+
+
+def last_words(stderr: IO[bytes]) -> str:
+    """The last lines a child wrote to its stderr file, on one line; "" if it said nothing."""
+    size = stderr.seek(0, 2)
+    stderr.seek(max(0, size - ERROR_TAIL_BYTES))
+    return last_lines(_text(stderr.read()))
+
+
+def last_lines(text: str) -> str:
+    """The last lines of ffmpeg's stderr joined by "; ", without the memory addresses that it prints."""
+    lines = [_ADDRESS.sub("", line).strip() for line in text.splitlines() if line.strip()]
+    reasons = [line for line in lines if not line.startswith(_NO_REASON)]
+    return "; ".join((reasons or lines)[-ERROR_LINES:])
+
+
+class Child:
+    """A running ffmpeg. Leaving the context ends it, whatever happened inside.
+
+    stdin / stdout: buffered binary pipes where asked for, else None: a write takes all it is given, a read gets all it
+    asked for or the end.
+    """
+
+    def __init__(self, args: Sequence[str], *, stdin: bool = False, stdout: bool = False) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
+        command = [str(ffmpeg_exe()), *args]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+                stderr=self._stderr,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise UnavailableError(f"{command[0]}: cannot be run: {error.strerror}") from error
+        self.pid = self._process.pid
+        self.stdin = self._process.stdin
+        self.stdout = self._process.stdout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        self.close()
+        return False
+
+    def poll(self) -> int | None:
+        """Exit status, or None while it runs; negative = killed by that signal."""
+        return self._process.poll()
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Wait for the end and return the exit status. Raises TimeoutError after `timeout_s`."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"ffmpeg still runs after {timeout_s} s") from error
+
+    def last_words(self) -> str:
+        """The last lines of its stderr; only before `close`."""
+        return last_words(self._stderr)
+
+    def close(self) -> None:
+        """Kill it if it still runs, reap it, close the pipes. May be called again."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(KILL_WAIT_S)
+        for pipe in (self.stdin, self.stdout, self._stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):  # bytes that nobody will read any more
+                    pipe.close()
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", errors="replace")
