@@ -1,0 +1,214 @@
+"""Reading .pt, .pth and .safetensors into tensors: no code is ever run, at most one copy in memory.
+
+A large pickle is converted once to safetensors in our cache folder and only that is mapped: a mapped file that shrinks
+kills the process with SIGBUS, and files in the cache are renamed into place and never rewritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import pickle
+import re
+import struct
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from scope_batch.errors import JobError, MissingInputError
+from scope_batch.models import cache
+
+State = dict[str, Tensor]
+T = TypeVar("T")
+
+CONVERT_FROM_BYTES = 128 << 20
+"""Pickles from this size on are converted; smaller ones are quicker to read again."""
+
+_WRAPPERS = ("generator", "generator_lora", "state_dict", "model_state_dict", "model", "module")
+_PICKLES = {".pt", ".pth"}
+# Everything that torch's unpickler and archive reader were seen to raise on damaged or foreign bytes.
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+)
+
+
+def read_checkpoint(path: Path) -> State:
+    """The tensors of a checkpoint by key, on the CPU, in the file's dtypes; treat them as read-only.
+
+    An inner dictionary ("generator", "generator_lora", "state_dict" ...) is unwrapped, and the prefix `model.` taken
+    off when every key has it. Raises MissingInputError, or JobError when the file is damaged, foreign or holds code.
+    """
+    path = _existing(path)
+    if path.suffix == ".safetensors":
+        return _without_model_prefix(_read_safetensors(path))
+    if path.stat().st_size < CONVERT_FROM_BYTES:
+        return _read_pickle(path)
+    return _read_converted(path)
+
+
+def read_shapes(path: Path) -> dict[str, torch.Size]:
+    """Key -> shape as `read_checkpoint` would give them, from the file's header alone."""
+    path = _existing(path)
+    if path.suffix == ".safetensors":
+        with _reading(path), safe_open(path, "pt", backend="pread") as file:
+            shapes = {key: torch.Size(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        return _without_model_prefix(shapes)
+    return {key: tensor.shape for key, tensor in _read_pickle(path, device="meta").items()}
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such file")
+    if path.suffix not in {*_PICKLES, ".safetensors"}:
+        raise JobError(f"{path}: not a checkpoint; .safetensors, .pt and .pth can be read")
+    return path
+
+
+def _read_safetensors(path: Path) -> State:
+    with _reading(path):
+        return load_file(path, backend="pread")  # type: ignore[no-any-return]  # a user's file is read, not mapped
+
+
+def _read_converted(path: Path) -> State:
+    """The pickle's conversion, mapped; made first when there is none or the file has changed."""
+    name = f"{path.stem}-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}-"
+    with _reading(path):
+        fingerprint = cache.file_fingerprint(path)
+    target = cache.cache_folder("converted") / f"{name}{fingerprint}.safetensors"
+    with cache.lock(target.with_name(name.rstrip("-"))):
+        if (found := _map(target)) is not None:
+            return found
+        for stale in target.parent.glob(f"{name}*.safetensors"):
+            stale.unlink(missing_ok=True)
+        state = _read_pickle(path)
+        try:
+            _write(state, target)
+        except (OSError, SafetensorError):
+            # A full or read-only cache costs time on the next start, nothing else.
+            return state
+        del state
+        return _map(target) or _read_pickle(path)
+
+
+def _map(path: Path) -> State | None:
+    """A conversion's tensors as views of the mapped file; None if there is none or it is damaged."""
+    try:
+        return load_file(path)  # type: ignore[no-any-return]
+    except (OSError, SafetensorError):
+        return None
+
+
+def _write(state: State, target: Path) -> None:
+    part = target.with_suffix(".part")
+    try:
+        save_file(_storable(state), part)
+        with part.open("rb+") as file:
+            cache.flush_to_disk(file)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _storable(state: State) -> State:
+    """Contiguous and each with its own memory, which is what safetensors can hold."""
+    seen: set[int] = set()
+    out: State = {}
+    for key, tensor in state.items():
+        shared = tensor.untyped_storage().data_ptr() in seen
+        seen.add(tensor.untyped_storage().data_ptr())
+        out[key] = tensor.clone() if shared else tensor.contiguous()
+    return out
+
+
+def _read_pickle(path: Path, device: str = "cpu") -> State:
+    with _reading(path):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_placeholders(path)):
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location=device, weights_only=True)
+        return _without_model_prefix(_unwrap(loaded, path))
+
+
+class Inert:
+    """Stands for any class or function that a pickle names: it takes everything and does nothing."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+    def __setitem__(self, _: object, __: object) -> None: ...
+
+
+def _placeholders(path: Path) -> list[Any]:
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return []  # the format before torch 1.6: tensors only
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    return [(type("Inert", (Inert,), {}), name) for name in names]
+
+
+def _unwrap(loaded: object, path: Path) -> State:
+    if not isinstance(loaded, Mapping):
+        raise JobError(f"{path}: holds {_kind(loaded)}, not a dictionary of tensors")
+    if tensors := {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}:
+        return tensors
+    inner = [key for key, value in loaded.items() if isinstance(value, Mapping)]
+    known = [key for key in _WRAPPERS if key in inner] or (inner if len(inner) == 1 else [])
+    if not known:
+        raise JobError(f"{path}: holds no tensors; its keys are {_first(map(str, loaded))}")
+    return _unwrap(loaded[known[0]], path)
+
+
+def _kind(value: object) -> str:
+    return "code or objects (never loaded)" if isinstance(value, Inert) else f"a {type(value).__name__}"
+
+
+def _first(names: Iterator[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:5]) + (" ..." if len(listed) > 5 else "") if listed else "none"
+
+
+def _without_model_prefix(entries: dict[str, T]) -> dict[str, T]:
+    if entries and all(key.startswith("model.") for key in entries):
+        return {key.removeprefix("model."): value for key, value in entries.items()}
+    return entries
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns whatever a damaged or foreign file raises into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise JobError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except SafetensorError as error:
+        raise JobError(f"{path}: not a readable safetensors file, or truncated ({_line(error)})") from error
+    except _UNREADABLE as error:
+        _refuse_pickle(path, error)
+
+
+def _refuse_pickle(path: Path, error: BaseException) -> NoReturn:
+    if code := re.search(r"GLOBAL (\S+)|unrecognized function (.+?)(?: which|$)", str(error)):
+        raise JobError(
+            f"{path}: holds code ({code[1] or code[2]}), which is never run; only tensors are read"
+        ) from error
+    raise JobError(f"{path}: not a readable checkpoint: truncated, damaged or not written by torch.save") from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

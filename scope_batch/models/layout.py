@@ -1,0 +1,62 @@
+"""Which files a pipeline needs and where they lie: in Scope's folder, one per Hugging Face repository.
+
+Torch-free; `scope-batch models pull` reads the patterns, the loader the paths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+VaeType = Literal["wan", "lightvae"]
+Role = Literal["config", "backbone", "builtin_lora", "vae", "text_encoder", "tokenizer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One file (or folder) of a Hugging Face repository.
+
+    repo     "owner/name" on the Hub; the local folder is the name.
+    path     inside the repository, with `/`.
+    probe    for a folder: a file that must be in it.
+    """
+
+    role: Role
+    repo: str
+    path: str
+    probe: str = ""
+
+    @property
+    def local(self) -> PurePosixPath:
+        """Path below the models folder."""
+        return PurePosixPath(self.repo.split("/")[-1]) / self.path
+
+    @property
+    def pattern(self) -> str:
+        """What to ask the Hub for: the file, or everything in the folder."""
+        return f"{self.path}/*" if self.probe else self.path
+
+
+_BASE = "daydreamlive/Wan2.1-T2V-1.3B"
+_CONFIG = Artifact("config", _BASE, "config.json")
+_TOKENIZER = Artifact("tokenizer", _BASE, "google/umt5-xxl", probe="tokenizer_config.json")
+_TEXT_ENCODER = Artifact("text_encoder", "daydreamlive/WanVideo_comfy", "umt5-xxl-enc-fp8_e4m3fn.safetensors")
+
+VAES: dict[VaeType, Artifact] = {
+    "wan": Artifact("vae", _BASE, "Wan2.1_VAE.pth"),
+    "lightvae": Artifact("vae", "daydreamlive/Autoencoders", "lightvaew2_1.pth"),
+}
+"""The lightvae is the same class with a quarter of the channels."""
+
+_BACKBONES: dict[str, tuple[Artifact, ...]] = {
+    "longlive": (
+        Artifact("backbone", "daydreamlive/LongLive-1.3B", "models/longlive_base.pt"),
+        Artifact("builtin_lora", "daydreamlive/LongLive-1.3B", "models/lora.pt"),
+    ),
+}
+
+
+def artifacts(pipeline_id: str, vae_type: VaeType = "wan") -> tuple[Artifact, ...]:
+    """Everything that `pipeline_id` reads, one artifact per role. A KeyError is a pipeline that needs no models."""
+    return (_CONFIG, *_BACKBONES[pipeline_id], VAES[vae_type], _TEXT_ENCODER, _TOKENIZER)
