@@ -1,0 +1,136 @@
+"""Wan's transformer, run causally: diffusers' modules and weights, our forward and our memory.
+
+`CausalWan` is a `WanTransformer3DModel` (so that its loaders, adapters, layerwise casting and offload hooks work) whose
+forward takes a span of latent frames at any position and attends through a KV cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import WanTransformer3DModel
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
+from torch import Tensor
+
+from scope_batch.engine.kv_cache import KVCache, TextCache
+from scope_batch.engine.rope import Rotary, rotate
+
+
+class CachedSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
+    """Self-attention over everything the KV cache holds; every query sees every key (no mask inside a chunk)."""
+
+    def __init__(self, layer: int, cache: KVCache) -> None:
+        super().__init__()
+        self.layer, self.cache = layer, cache
+
+    def __call__(
+        self,
+        attn: WanAttention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        rotary_emb: Rotary | None = None,
+    ) -> Tensor:
+        assert encoder_hidden_states is None and attention_mask is None and rotary_emb is not None
+        heads = (attn.heads, -1)
+        query = rotate(attn.norm_q(attn.to_q(hidden_states)).unflatten(2, heads), rotary_emb)
+        key = rotate(attn.norm_k(attn.to_k(hidden_states)).unflatten(2, heads), rotary_emb)
+        value = attn.to_v(hidden_states).unflatten(2, heads)
+        key, value = self.cache.update(self.layer, key, value)
+        return _attend(self, attn, query, key, value)
+
+
+class CachedTextAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
+    """Cross-attention to the prompt; its keys and values are computed in the first pass under that prompt."""
+
+    def __init__(self, layer: int, cache: TextCache) -> None:
+        super().__init__()
+        self.layer, self.cache = layer, cache
+
+    def __call__(
+        self,
+        attn: WanAttention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        rotary_emb: Rotary | None = None,
+    ) -> Tensor:
+        assert attention_mask is None and rotary_emb is None
+        heads = (attn.heads, -1)
+        query = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, heads)
+        cached = self.cache.get(self.layer)
+        if cached is None:
+            assert encoder_hidden_states is not None, "the prompt must be given in the first pass under it"
+            key = attn.norm_k(attn.to_k(encoder_hidden_states)).unflatten(2, heads)
+            cached = self.cache.put(self.layer, key, attn.to_v(encoder_hidden_states).unflatten(2, heads))
+        return _attend(self, attn, query, *cached)
+
+
+def _attend(processor: WanAttnProcessor, attn: WanAttention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    out: Tensor = dispatch_attention_fn(query, key, value, backend=processor._attention_backend)
+    out = attn.to_out[0](out.flatten(2, 3).type_as(query))
+    result: Tensor = attn.to_out[1](out)
+    return result
+
+
+class CausalWan(WanTransformer3DModel):  # type: ignore[misc]  # diffusers is untyped
+    """Wan 2.1's transformer over latent frames that continue what its caches hold. Eager use needs `attach` first."""
+
+    def attach(self, cache: KVCache, text: TextCache) -> None:
+        """Let every layer's attention use these caches from now on."""
+        for layer, block in enumerate(self.blocks):
+            block.attn1.set_processor(CachedSelfAttention(layer, cache))
+            block.attn2.set_processor(CachedTextAttention(layer, text))
+        self._text = text
+
+    def detach(self) -> None:
+        """Let go of the caches, so that their memory is free."""
+        for block in self.blocks:
+            block.attn1.set_processor(WanAttnProcessor())
+            block.attn2.set_processor(WanAttnProcessor())
+        del self._text
+
+    def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        """Timestep [1] in 0..1000 -> (embedding [1, dim], modulation [1, 6, dim])."""
+        embedder = self.condition_embedder
+        table = embedder.timesteps_proj(timestep)
+        embedding = embedder.time_embedder(table.to(embedder.time_embedder.linear_1.weight.dtype))
+        embedding = embedding.to(self.patch_embedding.weight.dtype)
+        modulation = embedder.time_proj(embedder.act_fn(embedding)).unflatten(1, (6, -1))
+        return embedding, modulation
+
+    def forward(
+        self, latents: Tensor, time: tuple[Tensor, Tensor], prompt: Tensor, rotary: Rotary, *, predict: bool = True
+    ) -> Tensor | None:
+        """One pass.
+
+        latents  [1, F, 16, h, w].
+        time     from `embed_time`; one timestep for all frames.
+        prompt   [1, 512, text_dim]; read only while the text cache is empty.
+        rotary   for the pass's latent frames.
+        Returns the flow [1, F, 16, h, w], or None when only the caches are wanted (`predict=False`).
+        """
+        _, frames, _, height, width = latents.shape
+        weight = self.patch_embedding.weight
+        hidden = self.patch_embedding(latents.transpose(1, 2).to(weight.dtype))
+        hidden = hidden.flatten(2).transpose(1, 2).contiguous()
+        context = None if self._text.filled else self.condition_embedder.text_embedder(prompt.to(weight.dtype))
+        embedding, modulation = time
+        for block in self.blocks:
+            hidden = block(hidden, context, modulation, rotary)
+        return self._head(hidden, embedding, (frames, height, width)) if predict else None
+
+    def _head(self, hidden: Tensor, embedding: Tensor, shape: tuple[int, int, int]) -> Tensor:
+        shift, scale = (self.scale_shift_table + embedding.unsqueeze(1)).chunk(2, dim=1)
+        hidden = (self.norm_out(hidden.float()) * (1 + scale) + shift).type_as(hidden)
+        return unpatchify(self.proj_out(hidden), shape, self.config.patch_size)
+
+
+def unpatchify(tokens: Tensor, shape: tuple[int, int, int], patch: Any) -> Tensor:
+    """[1, F * h/2 * w/2, 64] -> [1, F, 16, h, w]; channels vary fastest inside a token."""
+    frames, height, width = shape
+    _, p_h, p_w = patch
+    grid = tokens.unflatten(1, (frames, height // p_h, width // p_w)).unflatten(-1, (p_h, p_w, -1))
+    return torch.einsum("nfhwpqc->nfchpwq", grid).flatten(5, 6).flatten(3, 4)

@@ -1,0 +1,90 @@
+"""From prompts to the one embedding that is in force: weighted blends, and steps of a transition.
+
+All arithmetic is float32 on the host, [512, text_dim] per prompt; it happens once per change, never per step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from scope_batch.chunk import Blend, BlendMethod, Conditioning, Transition
+
+Lookup = Callable[[str], Tensor]
+"""Text -> float32 [512, text_dim], rows beyond its tokens zero."""
+
+EPSILON = 1e-8
+SAME_DIRECTION_RAD = 1e-4
+"""Below this angle a slerp is a lerp."""
+
+
+def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """Spherical interpolation of each row of [tokens, dim]; rows that point the same way are interpolated linearly.
+
+    (The reference takes the linear way only if all rows do, and turns a row with angle exactly 0 into zeros.)
+    """
+    a, b = a.double(), b.double()  # acos loses half its digits near equal rows
+    unit_a, unit_b = (x / (x.norm(dim=-1, keepdim=True) + EPSILON) for x in (a, b))
+    angle = torch.acos((unit_a * unit_b).sum(-1, keepdim=True).clamp(-1, 1))
+    sine = torch.sin(angle) + EPSILON
+    turned = torch.sin((1 - t) * angle) / sine * a + torch.sin(t * angle) / sine * b
+    return torch.where(angle < SAME_DIRECTION_RAD, torch.lerp(a, b, t), turned).float()
+
+
+def mix(a: Tensor, b: Tensor, t: float, method: BlendMethod) -> Tensor:
+    return slerp(a, b, t) if method == "slerp" else torch.lerp(a, b, t)
+
+
+def blend(embeddings: list[Tensor], weights: list[float], method: BlendMethod) -> Tensor:
+    """Weighted blend of prompts; weights sum to 1. The linear sum is scaled to the weighted mean of the norms."""
+    if len(embeddings) == 1:
+        return embeddings[0]
+    if method == "slerp":
+        first, second = embeddings
+        return slerp(first, second, weights[1])
+    total = torch.zeros_like(embeddings[0])
+    for embedding, weight in zip(embeddings, weights, strict=True):
+        total.add_(embedding, alpha=weight)
+    norm = total.norm()
+    wanted = sum(w * e.norm() for e, w in zip(embeddings, weights, strict=True))
+    return total * (wanted / norm) if norm > EPSILON else total
+
+
+class Embedder:
+    """Embeddings of conditionings. Remembers the last few, so that a transition's source is at hand."""
+
+    KEPT = 4
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._kept: dict[int, tuple[Conditioning, Tensor]] = {}
+
+    def __call__(self, conditioning: Conditioning) -> Tensor:
+        """float32 [512, text_dim]. A chain of interrupted transitions is walked without recursion."""
+        chain: list[Transition] = []
+        node = conditioning
+        while isinstance(node, Transition) and id(node) not in self._kept and node.t < 1:
+            chain.append(node)
+            node = node.source
+        value = self._leaf(node)
+        for step in reversed(chain):
+            value = self._keep(step, mix(value, self._blend(step.target), step.t, step.method))
+        return value
+
+    def _leaf(self, node: Conditioning) -> Tensor:
+        kept = self._kept.get(id(node))
+        if kept is not None:
+            return kept[1]
+        return self._keep(node, self._blend(node.target if isinstance(node, Transition) else node))
+
+    def _blend(self, target: Blend) -> Tensor:
+        texts = [self._lookup(prompt.text) for prompt in target.prompts]
+        return blend(texts, [prompt.weight for prompt in target.prompts], target.method)
+
+    def _keep(self, node: Conditioning, value: Tensor) -> Tensor:
+        self._kept[id(node)] = node, value  # the node is held too, so its id stays its own
+        while len(self._kept) > self.KEPT:
+            del self._kept[next(iter(self._kept))]
+        return value

@@ -1,0 +1,45 @@
+"""A chunk's frames on their way from the device to the writer."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scope_batch.errors import JobError
+from scope_batch.session import Frames
+
+
+def _to_host(tensor: Tensor) -> Tensor:
+    """Start copying to pinned host memory; on the CPU the tensor is there already."""
+    if tensor.device.type != "cuda":
+        return tensor
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
+
+
+class DeviceFrames:
+    """`Generated` of the diffusion engine: the copies are queued, whoever reads waits for them."""
+
+    def __init__(self, chunk: int, frames: Tensor, finite: Tensor, latents: Tensor) -> None:
+        """frames uint8 [T, H, W, 3], finite bool [], latents [1, F, 16, h, w], all on the device."""
+        self._chunk = chunk
+        self._frames, self._finite, self._latents = (_to_host(t) for t in (frames, finite, latents.float()[0]))
+        self._ready = torch.cuda.Event() if frames.device.type == "cuda" else None
+        if self._ready is not None:
+            self._ready.record()
+
+    def _wait(self) -> None:
+        if self._ready is not None:
+            self._ready.synchronize()
+        if not bool(self._finite):
+            raise JobError(f"chunk {self._chunk}: the model made NaN or infinite values; nothing of it is written")
+
+    def frames(self) -> Frames:
+        self._wait()
+        return self._frames.numpy()
+
+    def latents(self) -> NDArray[np.float32]:
+        self._wait()
+        return self._latents.numpy()

@@ -1,0 +1,35 @@
+"""Few-step flow matching: which sigma a timestep means, and the two formulas between steps.
+
+sigma(s) = shift * s / (1 + (shift - 1) * s) for s = 1, 0.999 ... 0.001; a timestep is looked up as the nearest
+1000 * sigma (Self-Forcing's scheduler, as the published few-step checkpoints expect it).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TABLE_STEPS = 1000
+
+
+class SigmaTable:
+    """sigma in (0, 1] by timestep in 0..1000."""
+
+    def __init__(self, shift: float) -> None:
+        s = torch.linspace(1, 0, TABLE_STEPS + 1)[:-1]
+        self.sigmas = shift * s / (1 + (shift - 1) * s)
+        self.timesteps = 1000 * self.sigmas
+
+    def __call__(self, timestep: int) -> float:
+        """The first of the nearest entries; below the table's end its last one (0.00498 for shift 5)."""
+        return float(self.sigmas[(self.timesteps - timestep).abs().argmin()])
+
+
+def clean_(latents: Tensor, flow: Tensor, sigma: float) -> Tensor:
+    """x0 = x_t - sigma * flow, in place on float32 `latents`."""
+    return latents.sub_(flow.to(latents.dtype), alpha=sigma)
+
+
+def renoise_(latents: Tensor, noise: Tensor, sigma: float) -> Tensor:
+    """x_t = (1 - sigma) * x0 + sigma * noise, in place on float32 `latents`."""
+    return latents.mul_(1 - sigma).add_(noise, alpha=sigma)

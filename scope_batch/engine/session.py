@@ -1,0 +1,168 @@
+"""One render through a causal pipeline: encode, recache, denoise, remember, decode - chunk after chunk.
+
+Everything that lasts from chunk to chunk is a member of `CausalSession`, made when the session opens and gone with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scope_batch import laws
+from scope_batch.chunk import Chunk, Plan
+from scope_batch.engine.causal import CausalWan
+from scope_batch.engine.conditioning import Embedder, Lookup
+from scope_batch.engine.controller import NoiseController
+from scope_batch.engine.frames import DeviceFrames
+from scope_batch.engine.history import LatentHistory
+from scope_batch.engine.kv_cache import KVCache, Pass, RollingWindow, TextCache
+from scope_batch.engine.noise import ChunkNoise, NoiseSource
+from scope_batch.engine.rope import Rotary, RotaryTable
+from scope_batch.engine.sampler import SigmaTable, clean_, renoise_
+from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics, from_uint8
+from scope_batch.events import Report, Stage, StageName
+from scope_batch.pipelines import PipelineSpec
+
+CLEAN = 0
+"""Timestep of the passes that only fill the caches."""
+
+
+class CausalSession:
+    """See `scope_batch.session.Session`. Chunks must come in the plan's order."""
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        plan: Plan,
+        transformer: CausalWan,
+        vae: AutoencoderKLWan,
+        lookup: Lookup,
+        noise: NoiseSource,
+        report: Report,
+    ) -> None:
+        self._transformer, self._noise, self._report = transformer, noise, report
+        self._device = transformer.device
+        config = transformer.config
+        tokens = laws.tokens_per_latent(plan.height, plan.width)
+        self._window = RollingWindow(spec.window, spec.sink)
+        self._sigma = SigmaTable(spec.shift)
+        self._rotary = RotaryTable(
+            config.attention_head_dim,
+            plan.height // laws.SIZE_STEP,
+            plan.width // laws.SIZE_STEP,
+            self._device,
+        )
+        self._cache = KVCache(
+            layers=config.num_layers,
+            window=spec.window,
+            tokens=tokens,
+            heads=config.num_attention_heads,
+            head_dim=config.attention_head_dim,
+            dtype=transformer.patch_embedding.weight.dtype,
+            device=self._device,
+        )
+        self._text = TextCache(config.num_layers)
+        transformer.attach(self._cache, self._text)
+        statistics = LatentStatistics(vae)
+        self._encoder, self._decoder = EncoderStream(vae, statistics), DecoderStream(vae, statistics)
+        self._vae_dtype = vae.dtype
+        self._history = LatentHistory(spec.window, plan.height, plan.width, self._device)
+        self._controller = NoiseController()
+        self._embed = Embedder(lookup)
+        self._prompt = torch.empty(0)
+        self._time: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def close(self) -> None:
+        self._transformer.detach()
+
+    def generate(self, chunk: Chunk, pixels: NDArray[np.generic] | None) -> DeviceFrames:
+        """Make a chunk. `pixels`: [chunk.frames, H, W, 3], uint8 or float32 in 0..255, in video mode; else None."""
+        if chunk.cut:
+            self._cut()
+        if chunk.text_changed:
+            self._prompt = self._embed(chunk.conditioning)[None].to(self._device, non_blocking=True)
+            self._text.clear()
+        noise = self._noise.take(chunk)
+        steps = list(chunk.denoising_steps)
+        latents = noise.initial
+        if pixels is not None:
+            noise_scale = self._noise_scale(chunk, pixels)
+            steps[0] = laws.first_video_step(noise_scale)
+            latents = self._mix(chunk, pixels, noise.initial, noise_scale)
+        if chunk.recache:
+            self._recache(chunk)
+        self._denoise(chunk, latents, steps, noise)
+        self._stage(chunk, "decoding")
+        frames, finite = self._decoder.decode(latents)
+        self._history.put(chunk.start_latent, latents)
+        return DeviceFrames(chunk.index, frames, finite, latents)
+
+    def _stage(self, chunk: Chunk, stage: StageName, step: int = 0, steps: int = 0) -> None:
+        self._report(Stage(chunk.index, stage, step, steps))
+
+    def _cut(self) -> None:
+        self._encoder.reset()
+        self._decoder.reset()
+        self._controller.reset()
+        self._text.clear()
+
+    def _noise_scale(self, chunk: Chunk, pixels: NDArray[np.generic]) -> float:
+        assert chunk.noise_scale is not None
+        if not chunk.noise_controller:
+            return chunk.noise_scale
+        return laws.controlled_noise_scale(self._controller.motion(pixels[: chunk.keep]), chunk.noise_scale)
+
+    def _mix(self, chunk: Chunk, pixels: NDArray[np.generic], noise: Tensor, noise_scale: float) -> Tensor:
+        """Noise and encoded input, weighted by the noise scale; overwrites `noise`."""
+        self._stage(chunk, "encoding")
+        video = from_uint8(torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device))
+        encoded = self._encoder.encode(video.to(self._vae_dtype))
+        return noise.mul_(noise_scale).add_(encoded, alpha=1 - noise_scale)
+
+    def _recache(self, chunk: Chunk) -> None:
+        self._stage(chunk, "recaching")
+        renewed = self._window.recache(chunk.start_latent)
+        rotary = self._rotary.frames(renewed.start, renewed.frames)
+        self._forward(renewed, self._history.last(renewed.start, renewed.frames), CLEAN, rotary, predict=False)
+
+    def _denoise(self, chunk: Chunk, latents: Tensor, steps: list[int], noise: ChunkNoise) -> None:
+        """Few-step sampling in place on float32 `latents` [1, F, 16, h, w], then the pass that remembers the result."""
+        here = self._window.chunk(chunk.start_latent, chunk.latents)
+        rotary = self._rotary.frames(here.start, here.frames)
+        for i, timestep in enumerate(steps):
+            self._stage(chunk, "denoising", i + 1, len(steps))
+            if i:
+                renoise_(latents, noise.steps[i - 1], self._sigma(timestep))
+            flow = self._forward(here, latents, timestep, rotary)
+            assert flow is not None
+            clean_(latents, flow, self._sigma(timestep))
+        self._forward(here, latents, CLEAN, rotary, predict=False)
+
+    def _forward(
+        self, span: Pass, latents: Tensor, timestep: int, rotary: Rotary, *, predict: bool = True
+    ) -> Tensor | None:
+        self._cache.current = span
+        flow: Tensor | None = self._transformer(latents, self._time_of(timestep), self._prompt, rotary, predict=predict)
+        return flow
+
+    def _time_of(self, timestep: int) -> tuple[Tensor, Tensor]:
+        if timestep not in self._time:
+            self._time[timestep] = self._transformer.embed_time(torch.tensor([timestep], device=self._device))
+        return self._time[timestep]
+
+
+@contextmanager
+def open_session(make: Callable[[NoiseSource], CausalSession], noise: NoiseSource) -> Iterator[CausalSession]:
+    """A session whose caches are freed at the end, whatever happened. Everything runs without autograd."""
+    with noise, torch.no_grad():
+        session = make(noise)
+        try:
+            yield session
+        finally:
+            session.close()

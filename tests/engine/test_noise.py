@@ -1,0 +1,56 @@
+from dataclasses import replace
+from fractions import Fraction
+
+import torch
+
+from scope_batch.chunk import Blend, Chunk, Plan, Prompt
+from scope_batch.engine.noise import NoiseSource, draw
+
+CPU = torch.device("cpu")
+
+
+def chunk(index: int, start_latent: int, seed: int = 42) -> Chunk:
+    return Chunk(
+        index=index,
+        first_frame=12 * index,
+        frames=12,
+        keep=12,
+        latents=3,
+        start_latent=start_latent,
+        mode="text",
+        cut_reason=None,
+        recache_reason=None,
+        conditioning=Blend((Prompt("a"),)),
+        text_changed=False,
+        seed=seed,
+        denoising_steps=(1000, 500),
+        noise_scale=None,
+        noise_controller=False,
+    )
+
+
+def test_the_published_first_values_of_seed_42() -> None:
+    noise = draw(chunk(0, 0), 64, 64, device=CPU)
+    want = torch.tensor([1.9269152879714966, 1.4872840642929077, 0.9007171988487244, -2.1055209636688232])
+    assert torch.equal(noise.initial.flatten()[:4], want)
+
+
+def test_shapes_and_number_of_draws() -> None:
+    noise = draw(replace(chunk(0, 0), denoising_steps=(1000, 750, 500)), 64, 96, device=CPU)
+    assert noise.initial.shape == (1, 3, 16, 8, 12)
+    assert [step.shape for step in noise.steps] == [(3, 16, 8, 12)] * 2
+
+
+def test_the_seed_moves_with_the_latents_since_the_cut() -> None:
+    moved = draw(chunk(1, 3), 64, 64, device=CPU)
+    assert torch.equal(moved.initial, draw(chunk(0, 0, seed=45), 64, 64, device=CPU).initial)
+    assert not torch.equal(moved.initial, draw(chunk(0, 0), 64, 64, device=CPU).initial)
+
+
+def test_drawing_ahead_changes_nothing() -> None:
+    chunks = tuple(chunk(i, 3 * i) for i in range(4))
+    plan = Plan("longlive", 48, Fraction(16), 64, 64, chunks)
+    with NoiseSource(plan, CPU, CPU) as source:
+        for each in (chunks[0], chunks[1], chunks[3]):
+            taken, alone = source.take(each), draw(each, 64, 64, device=CPU)
+            assert torch.equal(taken.initial, alone.initial) and torch.equal(taken.steps[0], alone.steps[0])

@@ -1,0 +1,121 @@
+"""The parity cases: what was put into the reference, chunk by chunk, and what came out (README.md beside this file)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scope_batch.chunk import Blend, Chunk, Conditioning, Plan, Prompt, Transition
+from scope_batch.pipelines import PIPELINES
+
+FOLDER = Path(__file__).parent / "cases"
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    facts: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+    @property
+    def expected(self) -> list[dict[str, Any]]:
+        return list(self.facts["expected_chunks"])
+
+    def pixels(self, index: int) -> NDArray[Any] | None:
+        """The input of a chunk, [T, H, W, 3] in 0..255; frames of another size or count as the reference fits them."""
+        video = self.facts["calls"][index].get("video")
+        if video is None:
+            return None
+        frames = self.arrays["in_video"][video["start"] : video["stop"]]
+        if video["form"] == "tensor":
+            return frames
+        wanted = self.expected[index]["pixel_frames"]
+        picked = frames[np.round(np.linspace(0, len(frames) - 1, wanted)).astype(int)]
+        return _bilinear(picked, self.facts["height"], self.facts["width"])
+
+
+def load_case(name: str) -> Case:
+    facts = next(c for c in json.loads((FOLDER / "cases.json").read_text())["cases"] if c["name"] == name)
+    with np.load(FOLDER / f"{name}.npz") as stored:
+        return Case(name, facts, dict(stored))
+
+
+def plan_of(case: Case) -> Plan:
+    """The plan that the case's calls amount to."""
+    spec = PIPELINES[case.facts["pipeline"]]
+    chunks: list[Chunk] = []
+    state = _PromptState()
+    first_frame = 0
+    for index, (call, want) in enumerate(zip(case.facts["calls"], case.expected, strict=True)):
+        mode = "video" if "video" in call else "text"
+        cut = want["start_frame"] == 0
+        changed = state.advance(call)
+        first = spec.chunk_latents(mode, first=cut)
+        chunks.append(
+            Chunk(
+                index=index,
+                first_frame=first_frame,
+                frames=spec.chunk_frames(mode, first=cut),
+                keep=spec.chunk_frames(mode, first=cut),
+                latents=first,
+                start_latent=want["start_frame"],
+                mode=mode,
+                cut_reason="cut" if cut else None,
+                recache_reason="prompt" if changed and not cut else None,
+                conditioning=state.conditioning,
+                text_changed=changed or cut,
+                seed=case.facts["base_seed"],
+                denoising_steps=tuple(want["steps"]),
+                noise_scale=call.get("noise_scale", 0.7) if mode == "video" else None,
+                noise_controller=mode == "video" and call.get("noise_controller", True),
+            )
+        )
+        first_frame += chunks[-1].frames
+    height, width = case.facts["height"], case.facts["width"]
+    from fractions import Fraction
+
+    return Plan(spec.id, first_frame, Fraction(16), height, width, tuple(chunks))
+
+
+class _PromptState:
+    conditioning: Conditioning
+    method: str = "linear"
+    step: int = 0
+    source: Conditioning | None = None
+
+    def advance(self, call: dict[str, Any]) -> bool:
+        """Take a call; say whether the conditioning changed."""
+        self.method = call.get("blend", self.method)
+        if "transition" in call:
+            wanted = call["transition"]
+            if self.source is None:
+                self.source, self.step = self.conditioning, 0
+            t = self.step / (wanted["steps"] - 1)
+            target = _blend(wanted["prompts"], "linear")
+            self.conditioning = Transition(self.source, target, wanted["method"], self.step, wanted["steps"], t)
+            self.step += 1
+            return True
+        self.source = None
+        if "prompts" in call:
+            self.conditioning = _blend(call["prompts"], self.method)
+            return True
+        return False
+
+
+def _blend(prompts: list[dict[str, Any]], method: str) -> Blend:
+    total = sum(p["weight"] for p in prompts)
+    blended = tuple(Prompt(p["text"], p["weight"] / total) for p in prompts)
+    return Blend(blended, "slerp" if method == "slerp" and len(prompts) == 2 else "linear")
+
+
+def _bilinear(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+    import torch
+
+    planes = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    resized = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False)
+    return resized.permute(0, 2, 3, 1).numpy()
