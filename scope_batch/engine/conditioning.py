@@ -26,7 +26,7 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     (The reference takes the linear way only if all rows do, and turns a row with angle exactly 0 into zeros.)
     """
     a, b = a.double(), b.double()  # acos loses half its digits near equal rows
-    unit_a, unit_b = (x / (x.norm(dim=-1, keepdim=True) + EPSILON) for x in (a, b))
+    unit_a, unit_b = (x / x.norm(dim=-1, keepdim=True).clamp_min(EPSILON) for x in (a, b))
     angle = torch.acos((unit_a * unit_b).sum(-1, keepdim=True).clamp(-1, 1))
     sine = torch.sin(angle) + EPSILON
     turned = torch.sin((1 - t) * angle) / sine * a + torch.sin(t * angle) / sine * b

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers, convert_wan_vae_to_diffusers
 from torch import Tensor
 
 from scope_batch.errors import JobError
-from scope_batch.models.checkpoint import State
+
+T = TypeVar("T")
+"""A tensor, or its shape: renaming does not look inside."""
 
 _SHOWN = 5
 _PEFT_PREFIX = "base_model.model."
@@ -33,19 +36,19 @@ _UMT5_BLOCK = {
 }
 
 
-def to_diffusers_transformer(state: Mapping[str, Tensor]) -> State:
+def to_diffusers_transformer(state: Mapping[str, T]) -> dict[str, T]:
     """Keys of a Wan backbone as `WanTransformer3DModel` has them. Unknown keys pass through, to be accounted for."""
     if any(key.startswith("condition_embedder.") for key in state):
         return dict(state)
     return dict(convert_wan_transformer_to_diffusers(dict(state)))
 
 
-def to_diffusers_vae(state: Mapping[str, Tensor]) -> State:
+def to_diffusers_vae(state: Mapping[str, T]) -> dict[str, T]:
     """Keys of a Wan VAE as `AutoencoderKLWan` has them. Unknown keys pass through, to be accounted for."""
     return dict(convert_wan_vae_to_diffusers(dict(state)))
 
 
-def to_umt5(state: Mapping[str, Tensor]) -> State:
+def to_umt5(state: Mapping[str, T]) -> dict[str, T]:
     """Keys of Wan's UMT5 encoder as `UMT5EncoderModel` has them. Unknown keys pass through, to be accounted for."""
     return {_umt5_key(key): tensor for key, tensor in state.items()}
 
@@ -97,26 +100,22 @@ def check_lora(
             )
 
 
-def account(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], path: Path, what: str) -> list[str]:
-    """Check that `state` fills every key of `expected` with the right shape; `what` names the model in messages.
+def account(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size], path: Path, what: str) -> list[str]:
+    """Check that a file's keys and shapes (`found`) fill every key of `expected`; `what` names the model in messages.
 
     Returns at most one warning about keys that the model does not have; they are to be dropped. Raises JobError for a
     missing or mis-shaped key, and when more than half of the file's keys mean nothing to the model.
     """
-    unexpected = sorted(state.keys() - expected.keys())
-    if 2 * len(unexpected) > len(state) or not state:
+    unexpected = sorted(found.keys() - expected.keys())
+    if 2 * len(unexpected) > len(found) or not found:
         raise JobError(
-            f"{path}: not a {what}: {len(unexpected)} of {len(state)} keys are unknown: {_first(unexpected)}"
+            f"{path}: not a {what}: {len(unexpected)} of {len(found)} keys are unknown: {_first(unexpected)}"
         )
-    if missing := [key for key in expected if key not in state]:
+    if missing := [key for key in expected if key not in found]:
         raise JobError(
             f"{path}: {len(missing)} of {len(expected)} tensors of the {what} are missing: {_first(missing)}"
         )
-    bad = [
-        f"{key} is {list(state[key].shape)}, not {list(shape)}"
-        for key, shape in expected.items()
-        if state[key].shape != shape
-    ]
+    bad = [f"{key} is {list(found[key])}, not {list(shape)}" for key, shape in expected.items() if found[key] != shape]
     if bad:
         raise JobError(f"{path}: {len(bad)} tensors of the {what} have the wrong shape: {_first(bad)}")
     if not unexpected:

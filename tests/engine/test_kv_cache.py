@@ -36,10 +36,10 @@ def test_a_chunk_attends_to_what_is_filled() -> None:
 
 
 def test_every_write_is_within_the_window_and_at_most_two_spans() -> None:
-    for start in range(0, 100):
+    for start in range(100):
         writes = LONGLIVE.chunk(start, 3).writes
         assert sum(length for _, _, length in writes) == 3 and len(writes) <= 2
-        assert all(0 <= slot and slot + length <= 12 for _, slot, length in writes)
+        assert all(slot >= 0 and slot + length <= 12 for _, slot, length in writes)
 
 
 def test_an_early_recache_rewrites_the_sink() -> None:
