@@ -1,0 +1,86 @@
+"""The sizes of a model, read from the shapes of its tensors; `config.json` only where shapes cannot tell (heads)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scope_batch.errors import JobError
+
+Shapes = Mapping[str, torch.Size]
+
+
+def transformer_config(shapes: Shapes, path: Path, config: Path) -> dict[str, Any]:
+    """Arguments of `WanTransformer3DModel` for a backbone whose diffusers keys have these shapes."""
+    inner, channels, *patch = _shape(shapes, "patch_embedding.weight", 5, path, "Wan backbone")
+    heads = _heads(config)
+    if inner % heads:
+        raise JobError(f"{path}: width {inner} cannot be split into the {heads} heads of {config}")
+    return {
+        "patch_size": tuple(patch),
+        "num_attention_heads": heads,
+        "attention_head_dim": inner // heads,
+        "in_channels": channels,
+        "out_channels": _shape(shapes, "proj_out.weight", 2, path, "Wan backbone")[0] // torch.Size(patch).numel(),
+        "text_dim": _shape(shapes, "condition_embedder.text_embedder.linear_1.weight", 2, path, "Wan backbone")[1],
+        "freq_dim": _shape(shapes, "condition_embedder.time_embedder.linear_1.weight", 2, path, "Wan backbone")[1],
+        "ffn_dim": _shape(shapes, "blocks.0.ffn.net.0.proj.weight", 2, path, "Wan backbone")[0],
+        "num_layers": _count(shapes, "blocks."),
+    }
+
+
+def vae_config(shapes: Shapes, path: Path) -> dict[str, Any]:
+    """Arguments of `AutoencoderKLWan` for a VAE whose diffusers keys have these shapes."""
+    return {
+        "base_dim": _shape(shapes, "encoder.conv_in.weight", 5, path, "Wan VAE")[0],
+        "z_dim": _shape(shapes, "post_quant_conv.weight", 5, path, "Wan VAE")[0],
+    }
+
+
+def text_encoder_config(shapes: Shapes, path: Path) -> dict[str, Any]:
+    """Arguments of `UMT5Config` for a text encoder whose transformers keys have these shapes."""
+    vocab, d_model = _shape(shapes, "shared.weight", 2, path, "UMT5 text encoder")
+    first = "encoder.block.0.layer."
+    bias = f"{first}0.SelfAttention.relative_attention_bias.weight"
+    buckets, heads = _shape(shapes, bias, 2, path, "UMT5 text encoder")
+    return {
+        "vocab_size": vocab,
+        "d_model": d_model,
+        "d_kv": _shape(shapes, f"{first}0.SelfAttention.q.weight", 2, path, "UMT5 text encoder")[0] // heads,
+        "d_ff": _shape(shapes, f"{first}1.DenseReluDense.wi_0.weight", 2, path, "UMT5 text encoder")[0],
+        "num_layers": _count(shapes, "encoder.block."),
+        "num_heads": heads,
+        "relative_attention_num_buckets": buckets,
+        "relative_attention_max_distance": 128,
+        "feed_forward_proj": "gated-gelu",
+    }
+
+
+def _shape(shapes: Shapes, key: str, axes: int, path: Path, what: str) -> torch.Size:
+    if key not in shapes:
+        raise JobError(f"{path}: not a {what}: {key} is missing; its first keys are {', '.join(list(shapes)[:5])}")
+    if len(shapes[key]) != axes:
+        raise JobError(f"{path}: not a {what}: {key} is {list(shapes[key])}, which should have {axes} axes")
+    return shapes[key]
+
+
+def _count(shapes: Shapes, prefix: str) -> int:
+    """Blocks `prefix`0, 1 ...: the highest number + 1, so that a gap is found as missing keys."""
+    numbers = [key.removeprefix(prefix).split(".", 1)[0] for key in shapes if key.startswith(prefix)]
+    return 1 + max(int(number) for number in numbers if number.isdecimal())
+
+
+def _heads(config: Path) -> int:
+    try:
+        heads = json.loads(config.read_text("utf-8"))["num_heads"]
+    except OSError as error:
+        raise JobError(f"{config}: cannot be read ({error.strerror})") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise JobError(f"{config}: not a Wan config.json: no num_heads") from error
+    if not isinstance(heads, int) or heads < 1:
+        raise JobError(f"{config}: num_heads is {heads!r}; a positive whole number is needed")
+    return heads

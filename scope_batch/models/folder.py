@@ -1,0 +1,93 @@
+"""Where the model files are on this machine. Torch-free."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from scope_batch.errors import UnavailableError
+from scope_batch.models import layout
+from scope_batch.models.layout import Artifact, VaeType
+
+TINY = "tiny"
+"""The bare word that stands for the built-in set; `./tiny` is a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Absolute paths of what one pipeline reads; `builtin_lora` is None when it has none, or goes without."""
+
+    config: Path
+    backbone: Path
+    builtin_lora: Path | None
+    vae: Path
+    text_encoder: Path
+    tokenizer: Path
+
+
+def models_folder(asked: str | None) -> Path:
+    """The folder that `asked` (--models, else the job's `models`) or the environment names; it need not exist.
+
+    Without either: Scope's own folder if there is one, else the platform's data folder. Not for `tiny`.
+    """
+    named = asked or os.environ.get("SCOPE_BATCH_MODELS") or os.environ.get("DAYDREAM_SCOPE_MODELS_DIR")
+    if named:
+        return Path(named).expanduser().absolute()
+    scope = Path.home() / ".daydream-scope" / "models"
+    return scope if scope.is_dir() else platformdirs.user_data_path("scope-batch", appauthor=False) / "models"
+
+
+def find_models(
+    pipeline_id: str, asked: str | None, *, vae_type: VaeType = "wan", builtin_lora: bool = True
+) -> ModelFiles:
+    """The files of `pipeline_id`; `asked` as for `models_folder`, or `tiny`, which is made in the cache when it is new.
+
+    `tiny` has one VAE, which stands for every `vae_type`. Raises UnavailableError (exit code 69) naming each file that
+    is missing, the command that fetches it and how to try without.
+    """
+    if asked == TINY:
+        from scope_batch.models.tiny import tiny_models_folder  # torch, only when it is needed
+
+        vae_type = "lightvae"
+        folder = tiny_models_folder()
+    else:
+        folder = models_folder(asked)
+    wanted = [a for a in layout.artifacts(pipeline_id, vae_type) if builtin_lora or a.role != "builtin_lora"]
+    if missing := [a for a in wanted if not is_present(folder, a)]:
+        raise UnavailableError(_missing(pipeline_id, folder, missing))
+    paths = {a.role: folder / a.local for a in wanted}
+    return ModelFiles(
+        config=paths["config"],
+        backbone=paths["backbone"],
+        builtin_lora=paths.get("builtin_lora"),
+        vae=paths["vae"],
+        text_encoder=paths["text_encoder"],
+        tokenizer=paths["tokenizer"],
+    )
+
+
+def is_present(folder: Path, artifact: Artifact) -> bool:
+    path = folder / artifact.local
+    return (path / artifact.probe).is_file() if artifact.probe else path.is_file()
+
+
+def download_command(folder: Path, artifacts: list[Artifact]) -> str:
+    """Shell commands that fetch these files into `folder`, one per repository."""
+    repos = {a.repo: [b.pattern for b in artifacts if b.repo == a.repo] for a in artifacts}
+    return " && ".join(
+        f"hf download {repo} {' '.join(f'--include {shlex.quote(p)}' for p in patterns)} "
+        f"--local-dir {shlex.quote(str(folder / repo.split('/')[-1]))}"
+        for repo, patterns in repos.items()
+    )
+
+
+def _missing(pipeline_id: str, folder: Path, missing: list[Artifact]) -> str:
+    names = ", ".join(str(a.local) for a in missing)
+    return (
+        f"{pipeline_id}: model files missing in {folder}: {names}; to fetch them: {download_command(folder, missing)}; "
+        f"to try without: --models {TINY}"
+    )

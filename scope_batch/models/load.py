@@ -1,0 +1,207 @@
+"""Checkpoints -> modules of diffusers and transformers, on the device, every parameter accounted for.
+
+A model is built on `meta` from the file's own shapes and refused from the header alone; then one tensor after the
+other is cast, moved and assigned, so the host holds at most one copy. Everything runs under `no_grad`, never in
+inference mode (adapters and caches made there cannot be changed outside).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from diffusers.hooks.layerwise_casting import apply_layerwise_casting_hook
+from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
+from torch import Tensor, nn
+
+from scope_batch.errors import JobError
+from scope_batch.events import Loading, Report, Warned, silent
+from scope_batch.models import architecture, keys
+from scope_batch.models.checkpoint import State, read_checkpoint, read_shapes
+from scope_batch.models.folder import ModelFiles
+
+BuiltinLora = Literal["merged", "adapter", "none"]
+BUILTIN_ADAPTER = "builtin"
+"""Name of the pipeline's own LoRA when it stays a side branch; it comes first in every list of adapters."""
+
+FLOAT32_BELOW_BYTES = 2 << 30
+"""A text encoder that is smaller than this in float32 is computed in float32 on a CPU."""
+
+_FP8 = torch.float8_e4m3fn
+_Pairs = dict[str, tuple[Tensor, Tensor]]
+
+
+@torch.no_grad()
+def load_transformer(
+    files: ModelFiles,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    builtin_lora: BuiltinLora = "merged",
+    report: Report = silent,
+) -> WanTransformer3DModel:
+    """The backbone with its own LoRA, in `dtype` but for the parts that diffusers keeps in float32.
+
+    "merged": W + B A is computed in float32 and rounded once. "adapter": a PEFT side branch named `BUILTIN_ADAPTER`.
+    LongLive's LoRA has scaling 1.0 whatever its rank. Raises JobError for a file that does not fit.
+    """
+    report(Loading("transformer"))
+    shapes = keys.to_diffusers_transformer(read_shapes(files.backbone))
+    config = architecture.transformer_config(shapes, files.backbone, files.config)
+    model = _empty(WanTransformer3DModel, **config)
+    _account(shapes, model, files.backbone, "Wan backbone", report)
+    pairs = _builtin_pairs(files, shapes) if builtin_lora != "none" else {}
+    state = keys.to_diffusers_transformer(read_checkpoint(files.backbone))
+    _refuse_zero(state, "patch_embedding.weight", files.backbone)
+
+    merged = pairs if builtin_lora == "merged" else {}
+    for key in list(model.state_dict()):
+        target = torch.float32 if _kept_in_float32(model, key) else dtype
+        pair = merged.get(key.removesuffix(".weight"))
+        state[key] = _merge(state[key], *pair, device).to(target) if pair else _place(state[key], target, device)
+    _assign(model, state)
+    # Its tables are no part of the state dict, so they are still on meta.
+    model.rope = WanRotaryPosEmbed(config["attention_head_dim"], config["patch_size"], model.config.rope_max_seq_len)
+    model.rope.to(device)
+    if builtin_lora == "adapter":
+        _attach(model, pairs, dtype, device)
+    return _ready(model)
+
+
+@torch.no_grad()
+def load_vae(
+    files: ModelFiles, *, dtype: torch.dtype, device: torch.device, report: Report = silent
+) -> AutoencoderKLWan:
+    """The Wan VAE, of any width (96: published, 24: lightvae). Raises JobError for a file that does not fit."""
+    report(Loading("VAE"))
+    shapes = keys.to_diffusers_vae(read_shapes(files.vae))
+    model = _empty(AutoencoderKLWan, **architecture.vae_config(shapes, files.vae))
+    _account(shapes, model, files.vae, "Wan VAE", report)
+    state = keys.to_diffusers_vae(read_checkpoint(files.vae))
+    for key in list(model.state_dict()):
+        state[key] = _place(state[key], dtype, device)
+    _assign(model, state)
+    return _ready(model)
+
+
+@torch.no_grad()
+def load_text_encoder(
+    files: ModelFiles, *, device: torch.device, dtype: torch.dtype | None = None, report: Report = silent
+) -> Any:
+    """The UMT5 encoder (`transformers.UMT5EncoderModel`). Raises JobError for a file that does not fit.
+
+    dtype   of the computation. None: bfloat16, on a CPU float32 if the whole is under `FLOAT32_BELOW_BYTES`.
+    On CUDA matrices that the file holds in fp8 stay fp8 in memory and are cast layer by layer as they are used.
+    """
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    report(Loading("text encoder"))
+    shapes = keys.to_umt5(read_shapes(files.text_encoder))
+    config = UMT5Config(**architecture.text_encoder_config(shapes, files.text_encoder))
+    model = _empty(UMT5EncoderModel, config)
+    tied = {"encoder.embed_tokens.weight"}
+    _account(shapes, model, files.text_encoder, "UMT5 text encoder", report, without=tied)
+    compute = dtype or _text_dtype(shapes, device)
+    state = keys.to_umt5(read_checkpoint(files.text_encoder))
+    fp8 = {key for key, tensor in state.items() if _may_stay_fp8(key, tensor, device)}
+    for key in list(state):
+        state[key] = _place(state[key], _FP8 if key in fp8 else compute, device)
+    state |= dict.fromkeys(tied, state["shared.weight"])
+    _assign(model, state)
+    model.tie_weights()
+    for key in fp8:
+        apply_layerwise_casting_hook(model.get_submodule(key.removesuffix(".weight")), _FP8, compute, False)
+    return _ready(model)
+
+
+def load_tokenizer(files: ModelFiles) -> Any:
+    """The UMT5 tokenizer from its folder; the network is never asked. Raises JobError if it cannot be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(files.tokenizer), local_files_only=True)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise JobError(f"{files.tokenizer}: not a readable tokenizer folder ({type(error).__name__})") from error
+
+
+def _empty(model: type[nn.Module], *args: Any, **kwargs: Any) -> Any:
+    with torch.device("meta"):
+        return model(*args, **kwargs)
+
+
+def _account(
+    found: Mapping[str, torch.Size],
+    model: nn.Module,
+    path: Path,
+    what: str,
+    report: Report,
+    without: Collection[str] = (),
+) -> None:
+    expected = {key: tensor.shape for key, tensor in model.state_dict().items() if key not in without}
+    for warning in keys.account(found, expected, path, what):
+        report(Warned(warning))
+
+
+def _builtin_pairs(files: ModelFiles, shapes: Mapping[str, torch.Size]) -> _Pairs:
+    if files.builtin_lora is None:
+        return {}
+    pairs = keys.lora_to_diffusers(read_checkpoint(files.builtin_lora), files.builtin_lora)
+    keys.check_lora(pairs, shapes, files.builtin_lora, files.backbone)
+    return pairs
+
+
+def _refuse_zero(state: State, key: str, path: Path) -> None:
+    if not state[key].float().any():
+        raise JobError(f"{path}: {key} is all zeros: the file was never filled")
+
+
+def _kept_in_float32(model: Any, key: str) -> bool:
+    """`.to(bfloat16)` would cast these too, with no more than a log line."""
+    return any(part in key.split(".") for part in model._keep_in_fp32_modules)
+
+
+def _place(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Moved in the file's dtype: less to copy, and the device casts faster.
+    return tensor.to(device).to(dtype)
+
+
+def _merge(weight: Tensor, a: Tensor, b: Tensor, device: torch.device) -> Tensor:
+    wide = {"device": device, "dtype": torch.float32}
+    return torch.addmm(weight.to(**wide), b.to(**wide), a.to(**wide))  # type: ignore[call-overload]
+
+
+def _assign(model: nn.Module, state: State) -> None:
+    expected = set(model.state_dict())
+    model.load_state_dict({key: tensor for key, tensor in state.items() if key in expected}, strict=True, assign=True)
+
+
+def _attach(model: Any, pairs: _Pairs, dtype: torch.dtype, device: torch.device) -> None:
+    """PEFT side branches with scaling 1; PEFT would take alpha from the most common rank."""
+    halves = {f"{m}.lora_{h}.weight": t.float() for m, ab in pairs.items() for h, t in zip("AB", ab, strict=True)}
+    model.load_lora_adapter(halves, prefix=None, adapter_name=BUILTIN_ADAPTER)
+    for module, (a, b) in pairs.items():
+        layer = model.get_submodule(module)
+        layer.scaling[BUILTIN_ADAPTER] = 1.0
+        for half, tensor in ((layer.lora_A, a), (layer.lora_B, b)):
+            half[BUILTIN_ADAPTER].weight.data = _place(tensor, dtype, device)
+
+
+def _may_stay_fp8(key: str, tensor: Tensor, device: torch.device) -> bool:
+    # transformers casts the input of `wo` to the dtype of its weight before the layer's hook has widened it: an
+    # fp8 `wo` would round the activations to fp8.
+    return device.type == "cuda" and tensor.dtype == _FP8 and not key.endswith(".wo.weight")
+
+
+def _text_dtype(shapes: Mapping[str, torch.Size], device: torch.device) -> torch.dtype:
+    float32_bytes = 4 * sum(shape.numel() for shape in shapes.values())
+    return torch.float32 if device.type == "cpu" and float32_bytes < FLOAT32_BELOW_BYTES else torch.bfloat16
+
+
+def _ready(model: Any) -> Any:
+    model.eval().requires_grad_(False)
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    assert not (left := [name for name, tensor in tensors if tensor.is_meta]), f"still on meta: {left[:5]}"
+    return model

@@ -1,0 +1,37 @@
+"""What several rooms of the tests share."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PARITY = Path(__file__).parent / "parity"
+
+
+def make_models() -> ModuleType:
+    """The factory of tiny random checkpoints; a script, so it is loaded by path."""
+    spec = importlib.util.spec_from_file_location("make_models", PARITY / "make_models.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def parity_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models "default" of the parity cases (seed 0, float32), the parts that LongLive needs. Read-only."""
+    parts = ["config", "tokenizer", "longlive", "text_encoder", "lightvae"]
+    root: Path = make_models().make(tmp_path_factory.mktemp("models"), parts=parts)
+    return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that a test makes reaches the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCOPE_BATCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
