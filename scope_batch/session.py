@@ -6,13 +6,16 @@ The loop knows nothing else about a pipeline, so the slate (which draws the plan
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scope_batch.chunk import Chunk, Plan
 from scope_batch.events import Report
+from scope_batch.pipelines import PipelineSpec
 
 Frames = NDArray[np.uint8]
 """uint8 [T, H, W, 3], RGB."""
@@ -46,3 +49,32 @@ class Engine(Protocol):
     def peak_device_bytes(self) -> int:
         """Most device memory held so far; 0 on a CPU."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """What an engine is loaded for; equal requests can share one.
+
+    models        folder, "tiny", or None for the usual places.
+    device        "auto", "cpu", "cuda", "cuda:N"; dtype, vae_dtype "auto", "float32", "bfloat16".
+    noise_device  "cpu" or "cuda": where the noise is drawn.
+    """
+
+    spec: PipelineSpec
+    models: str | None = None
+    vae_type: str = "wan"
+    device: str = "auto"
+    dtype: str = "auto"
+    vae_dtype: str = "auto"
+    noise_device: str = "cpu"
+    deterministic: bool = False
+
+
+class Loader(Protocol):
+    def __call__(self, request: EngineRequest, report: Report) -> Engine: ...
+
+
+def load_engine(request: EngineRequest, report: Report) -> Engine:
+    """Import the pipeline's engine (torch comes with it) and load it."""
+    module, function = request.spec.engine.split(":")
+    return cast(Loader, getattr(import_module(module), function))(request, report)

@@ -1,0 +1,68 @@
+"""Which device computes, in which dtype, and the switches that decide what a number means there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from scope_batch.errors import JobError, TemporaryError, UnavailableError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def resolve_device(asked: str) -> torch.device:
+    """ "auto" (CUDA if there is one, else the CPU), "cpu", "cuda" or "cuda:N"."""
+    if asked == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError as error:
+        raise UnavailableError(f"--device {asked}: no such device; allowed: auto, cpu, cuda, cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UnavailableError(f"--device {asked}: not supported; allowed: auto, cpu, cuda, cuda:N")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise UnavailableError(f"--device {asked}: this machine has {count or 'no'} CUDA device{'s' * (count != 1)}")
+        return torch.device("cuda", device.index or 0)
+    return device
+
+
+def resolve_dtype(asked: str, device: torch.device) -> torch.dtype:
+    """ "auto": bfloat16 on CUDA, float32 on the CPU."""
+    if asked == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return DTYPES[asked]
+
+
+def exact_arithmetic(*, deterministic: bool) -> None:
+    """float32 means float32: TF32, which torch switches on for convolutions, is off. Process-wide."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = False
+
+
+def peak_bytes(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+
+
+@contextmanager
+def device_faults(chunk: int) -> Iterator[None]:
+    """Turn what a device can do wrong in a chunk into our errors: no memory at the start, or a fault later on."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        line = f"chunk {chunk}: out of device memory: {str(error).splitlines()[0]}"
+        if chunk == 0:
+            raise UnavailableError(f"{line} A smaller height and width need less.") from error
+        raise TemporaryError(line) from error
+    except torch.AcceleratorError as error:
+        raise TemporaryError(f"chunk {chunk}: the device failed: {str(error).splitlines()[0]}") from error
+
+
+def check_dtype(asked: str) -> None:
+    if asked != "auto" and asked not in DTYPES:
+        raise JobError(f"--dtype {asked}: unknown; allowed: auto, {', '.join(DTYPES)}")

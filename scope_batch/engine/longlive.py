@@ -1,0 +1,74 @@
+"""LongLive and everything that differs from it by data alone: a loaded causal pipeline, opened as sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from diffusers import AutoencoderKLWan
+
+from scope_batch.chunk import Plan
+from scope_batch.engine.causal import CausalWan
+from scope_batch.engine.device import exact_arithmetic, peak_bytes, resolve_device, resolve_dtype
+from scope_batch.engine.noise import NoiseSource
+from scope_batch.engine.session import CausalSession
+from scope_batch.engine.text import PromptEncoder, texts_of
+from scope_batch.events import Report
+from scope_batch.models.folder import find_models
+from scope_batch.models.layout import VaeType
+from scope_batch.models.load import BuiltinLora, load_transformer, load_vae
+from scope_batch.pipelines import PipelineSpec
+from scope_batch.session import EngineRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CausalEngine:
+    """A causal pipeline on its device; see `scope_batch.session.Engine`."""
+
+    spec: PipelineSpec
+    transformer: CausalWan
+    vae: AutoencoderKLWan
+    prompts: PromptEncoder
+    device: torch.device
+    noise_device: torch.device
+
+    @contextmanager
+    def session(self, plan: Plan, report: Report) -> Iterator[CausalSession]:
+        """Encode the plan's prompts, allocate the caches, and free them at the end, whatever happened."""
+        self.prompts.prepare(texts_of(chunk.conditioning for chunk in plan.chunks), report)
+        with NoiseSource(plan, self.device, self.noise_device) as noise, torch.no_grad():
+            session = CausalSession(self.spec, plan, self.transformer, self.vae, self.prompts, noise, report)
+            try:
+                yield session
+            finally:
+                session.close()
+
+    def peak_device_bytes(self) -> int:
+        return peak_bytes(self.device)
+
+
+def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = "merged") -> CausalEngine:
+    """Load the pipeline of `request.spec`. Raises UnavailableError (device, files missing) or JobError (bad files)."""
+    exact_arithmetic(deterministic=request.deterministic)
+    device = resolve_device(request.device)
+    dtype = resolve_dtype(request.dtype, device)
+    vae_dtype = dtype if request.vae_dtype == "auto" else resolve_dtype(request.vae_dtype, device)
+    files = find_models(
+        request.spec.id,
+        request.models,
+        vae_type=cast(VaeType, request.vae_type),
+        builtin_lora=builtin_lora != "none",
+    )
+    return CausalEngine(
+        spec=request.spec,
+        transformer=load_transformer(
+            files, kind=CausalWan, dtype=dtype, device=device, builtin_lora=builtin_lora, report=report
+        ),
+        vae=load_vae(files, dtype=vae_dtype, device=device, report=report),
+        prompts=PromptEncoder(files, device),
+        device=device,
+        noise_device=resolve_device(request.noise_device),
+    )

@@ -1,0 +1,120 @@
+"""Prompts -> embeddings, each text alone, once: kept in memory for the render and on disk for the next one.
+
+Only the rows of a prompt's own tokens are stored; the rows up to 512 are zero and are added on reading. A job whose
+prompts are all on disk never loads the text encoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import ftfy
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from scope_batch import laws
+from scope_batch.chunk import Conditioning, Transition
+from scope_batch.errors import JobError
+from scope_batch.events import Report, silent
+from scope_batch.models.cache import cache_folder, file_fingerprint, replacing
+from scope_batch.models.folder import ModelFiles
+from scope_batch.models.load import load_text_encoder, load_tokenizer
+
+
+def clean(text: str) -> str:
+    """What the model was trained on: mojibake mended, entities resolved, runs of white space one space."""
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(text)))).strip()
+
+
+def texts_of(conditionings: Iterable[Conditioning]) -> list[str]:
+    """Every text that these conditionings blend, each once, in order of appearance."""
+    found: dict[str, None] = {}
+    for node in conditionings:
+        blends = [node.target] if isinstance(node, Transition) else [node]
+        if isinstance(node, Transition) and not isinstance(node.source, Transition):
+            blends.insert(0, node.source)
+        found.update((prompt.text, None) for blend in blends for prompt in blend.prompts)
+    return list(found)
+
+
+class PromptEncoder:
+    """Looks texts up; `prepare` must have seen them. The encoder itself is on the device only inside `prepare`."""
+
+    def __init__(self, files: ModelFiles, device: torch.device) -> None:
+        self._files, self._device = files, device
+        self._rows: dict[str, Tensor] = {}
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self._files)
+
+    def prepare(self, texts: Iterable[str], report: Report = silent) -> None:
+        """Encode what neither memory nor disk holds. Raises JobError for a text of more than 512 tokens."""
+        tokens = {text: self._tokenize(text) for text in texts if text not in self._rows}
+        missing = {}
+        for text, ids in tokens.items():
+            known = self._read(self._path(text))
+            if known is None:
+                missing[text] = ids
+            else:
+                self._rows[text] = known
+        if missing:
+            for text, rows in self._encode(missing, report):
+                self._rows[text] = rows
+                with replacing(self._path(text)) as file:
+                    file.write(save({"rows": rows}))
+
+    def __call__(self, text: str) -> Tensor:
+        """float32 [512, text_dim] on the host; rows beyond the text's tokens are zero."""
+        rows = self._rows[text]
+        padded = torch.zeros(laws.TEXT_TOKENS, rows.shape[1])
+        padded[: len(rows)] = rows
+        return padded
+
+    def _tokenize(self, text: str) -> list[int]:
+        cleaned = clean(text)
+        ids: list[int] = self._tokenizer(cleaned, verbose=False).input_ids
+        if len(ids) > laws.TEXT_TOKENS:
+            kept = self._tokenizer.decode(ids[: laws.TEXT_TOKENS - 1], skip_special_tokens=True)
+            raise JobError(
+                f"a prompt has {len(ids)} tokens, {laws.TEXT_TOKENS} are allowed; it would be cut after "
+                f"{' '.join(kept.split()[-6:])!r}"
+            )
+        return ids
+
+    @torch.no_grad()
+    def _encode(self, tokens: dict[str, list[int]], report: Report) -> Iterator[tuple[str, Tensor]]:
+        # Without padding: padded keys are masked, so the rows are the same and short prompts are quick.
+        encoder = load_text_encoder(self._files, device=self._device, report=report)
+        for text, ids in tokens.items():
+            states = encoder(torch.tensor([ids], device=self._device)).last_hidden_state
+            yield text, states[0].cpu().contiguous()
+        del encoder
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @cached_property
+    def _identity(self) -> list[str]:
+        tokenizer = sorted(p for p in self._files.tokenizer.rglob("*") if p.is_file())
+        prints = [file_fingerprint(path) for path in (self._files.text_encoder, *tokenizer)]
+        return [*prints, self._device.type, transformers.__version__, torch.__version__]
+
+    def _path(self, text: str) -> Path:
+        key = json.dumps([clean(text), *self._identity])
+        return cache_folder("embeddings") / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+
+    def _read(self, path: Path) -> Tensor | None:
+        try:
+            return load(path.read_bytes())["rows"]
+        except (FileNotFoundError, SafetensorError, KeyError):
+            return None
