@@ -1,6 +1,8 @@
 """The errors a user can meet, each with the exit code that a script may rely on.
 
 ScopeBatchError
+├── UsageError         2  the command line contradicts itself
+├── UsageError         2  the command line is wrong
 ├── JobError          65  the job file, an input or a checkpoint is wrong; nothing was rendered
 ├── MissingInputError 66  a file that the job names does not exist
 ├── UnavailableError  69  no suitable device, model files missing, out of device memory in the first chunk
@@ -31,6 +33,10 @@ class ScopeBatchError(Exception):
     exit_code = EXIT_BUG
 
 
+class UsageError(ScopeBatchError):
+    exit_code = EXIT_USAGE
+
+
 class JobError(ScopeBatchError):
     """Bad job or asset. Holds one line per problem, in the order in which they stand in the file."""
 
@@ -39,6 +45,12 @@ class JobError(ScopeBatchError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class UsageError(ScopeBatchError):
+    """The command line is wrong."""
+
+    exit_code = EXIT_USAGE
 
 
 class MissingInputError(ScopeBatchError):

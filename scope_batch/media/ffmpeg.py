@@ -91,17 +91,20 @@ class Child:
     """A running ffmpeg. Leaving the context ends it, whatever happened inside.
 
     stdin / stdout: buffered binary pipes where asked for, else None: a write takes all it is given, a read gets all it
-    asked for or the end.
+    asked for or the end. `output_fd`: a descriptor of ours that its stdout goes to instead.
     """
 
-    def __init__(self, args: Sequence[str], *, stdin: bool = False, stdout: bool = False) -> None:
+    def __init__(
+        self, args: Sequence[str], *, stdin: bool = False, stdout: bool = False, output_fd: int | None = None
+    ) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
         command = [str(ffmpeg_exe()), *args]
+        quiet_or_given = subprocess.DEVNULL if output_fd is None else output_fd
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if stdout else quiet_or_given,
                 stderr=self._stderr,
                 start_new_session=True,
             )
@@ -135,6 +138,14 @@ class Child:
     def last_words(self) -> str:
         """The last lines of its stderr; only before `close`."""
         return last_words(self._stderr)
+
+    def kill(self) -> None:
+        """End it at once, from any thread; whoever is blocked on its pipes gets on. `close` is still due."""
+        self._process.kill()
+
+    def kill(self) -> None:
+        """End it now; whoever reads from it sees the end. May be called from another thread."""
+        self._process.kill()
 
     def close(self) -> None:
         """Kill it if it still runs, reap it, close the pipes. May be called again."""
