@@ -1,0 +1,64 @@
+"""Faults that a validator finds, as pydantic sees them: a place, a sentence, and what the sentence refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+Loc = tuple[str | int, ...]
+"""A place in the job: field names and list indexes, outermost first."""
+
+AT_KEY = "fault_of_key"
+"""Type of a fault that is about a key's presence; its line and column are the key's."""
+AT_VALUE = "fault_of_value"
+"""Type of a fault that is about a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`message` at `loc`, relative to the model that found it. `other`: a second place that the message is about."""
+
+    loc: Loc
+    message: str
+    kind: str = AT_KEY
+    other: Loc | None = None
+    value: Any = field(default=None, compare=False)
+
+    def details(self) -> InitErrorDetails:
+        error = PydanticCustomError(
+            AT_KEY if self.kind == AT_KEY else AT_VALUE, _literal(self.message), self._context()
+        )
+        return InitErrorDetails(type=error, loc=self.loc, input=self.value)
+
+    def _context(self) -> dict[str, Any]:
+        return {} if self.other is None else {"other": self.other}
+
+
+def wrong(message: str) -> PydanticCustomError:
+    """For `raise` inside a validator of one value."""
+    return PydanticCustomError(AT_VALUE, _literal(message))
+
+
+def raise_all(faults: Iterable[Fault], inner: ValidationError | None = None) -> None:
+    """Raise one ValidationError with every fault and every error of `inner`; nothing to raise: return."""
+    details = [fault.details() for fault in faults]
+    if inner is not None:
+        details += [
+            InitErrorDetails(
+                type=PydanticCustomError(error["type"], _literal(error["msg"]), error.get("ctx")),
+                loc=error["loc"],
+                input=error["input"],
+            )
+            for error in inner.errors(include_url=False)
+        ]
+    if details:
+        raise ValidationError.from_exception_data("job", details) from None
+
+
+def _literal(message: str) -> Any:
+    """pydantic asks for a LiteralString; templates replace only `{name}` of names in the context, so any text is safe."""
+    return message

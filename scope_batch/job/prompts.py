@@ -1,0 +1,42 @@
+"""Prompts of a job: one text, or several with weights that blend."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
+
+from scope_batch.job.faults import wrong
+
+STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=False)
+
+
+class WeightedPrompt(BaseModel):
+    model_config = STRICT
+
+    text: str = Field(description="What to show.")
+    weight: float = Field(default=1.0, ge=0, description="Share of the blend, relative to the other prompts' weights.")
+
+
+def as_prompts(value: Any) -> Any:
+    """A bare text becomes a list of one."""
+    if isinstance(value, str):
+        return ({"text": value},)
+    if not isinstance(value, (list, tuple)):
+        raise wrong(f"must be a text or a list of {{text, weight}}, not {value!r}")
+    return value
+
+
+def check_weights(prompts: tuple[WeightedPrompt, ...]) -> tuple[WeightedPrompt, ...]:
+    if not any(prompt.weight > 0 for prompt in prompts):
+        raise wrong("weights must not all be zero")
+    return prompts
+
+
+Prompts = Annotated[
+    tuple[WeightedPrompt, ...],
+    Field(min_length=1),
+    Strict(False),
+    AfterValidator(check_weights),
+    BeforeValidator(as_prompts, json_schema_input_type=str | list[WeightedPrompt]),
+]

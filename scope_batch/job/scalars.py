@@ -1,0 +1,118 @@
+"""Single values of a job that YAML writes in more than one way: rates, times, paths, prompts' targets."""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import PlainSerializer, PlainValidator
+
+from scope_batch.job.faults import wrong
+
+_CLOCK = re.compile(r"(?:(\d{1,4}):(?=[0-5]?\d:))?(\d{1,6}):([0-5]?\d(?:\.\d{1,9})?)")
+_RATE = re.compile(r"\d{1,10}(\.\d{1,9}|/\d{1,10})?")
+_MAX_RATE = 1000
+_MAX_TERM = 2**31 - 1  # containers and encoders hold a rate as two 32-bit integers
+
+
+def parse_rate(value: Any) -> Fraction:
+    """Frames per second from 25, 29.97 or "30000/1001"."""
+    allowed = f'must be frames per second, such as 16, 29.97 or "30000/1001", not {value!r}'
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
+        raise wrong(allowed)
+    if isinstance(value, str) and not _RATE.fullmatch(value):
+        raise wrong(allowed)
+    try:
+        rate = Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise wrong(allowed) from None
+    if not 0 < rate <= _MAX_RATE or max(rate.numerator, rate.denominator) > _MAX_TERM:
+        raise wrong(f"must be more than 0 and at most {_MAX_RATE} frames per second, not {value!r}")
+    return rate
+
+
+def parse_input_rate(value: Any) -> Fraction | Literal["native"]:
+    return "native" if value == "native" else parse_rate(value)
+
+
+def parse_seconds(value: Any) -> float:
+    """Seconds >= 0 from 3.75 or "MM:SS.mmm" (also "HH:MM:SS.mmm")."""
+    if isinstance(value, str) and (clock := _CLOCK.fullmatch(value)):
+        hours, minutes, seconds = clock.groups()
+        return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise wrong(f'must be seconds or "MM:SS.mmm", not {value!r}')
+    if not math.isfinite(value) or value < 0:
+        raise wrong(f"must be seconds from 0 on, not {value!r}")
+    return float(value)
+
+
+def parse_num_frames(value: Any) -> int | Literal["input"]:
+    if value == "input":
+        return "input"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise wrong(f"must be a whole number of frames or the word input, not {value!r}")
+    if value < 1:
+        raise wrong(f"must be at least 1, not {value}")
+    return value
+
+
+def checked_path(value: Any) -> str:
+    """The path as text, or an error: empty, not text, a NUL byte inside."""
+    if not isinstance(value, (str, Path)):
+        raise wrong(f"must be a path, not {value!r}")
+    text = str(value)
+    if not text.strip():
+        raise wrong("must be a path, not empty")
+    if "\0" in text:
+        raise wrong("must be a path without NUL bytes")
+    return text
+
+
+def expand_home(text: str) -> str:
+    """`~` and `~user` expanded; an unknown user is an error."""
+    try:
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+    except RuntimeError:
+        raise wrong(f"no such user's home: {text!r}") from None
+
+
+def parse_input_path(value: Any) -> Path:
+    return Path(expand_home(checked_path(value))).absolute()
+
+
+def parse_output_path(value: Any) -> str:
+    return expand_home(checked_path(value))
+
+
+def parse_audio(value: Any) -> Path | Literal["none", "input"]:
+    if value == "none" or value == "input":
+        return "none" if value == "none" else "input"
+    return parse_input_path(value)
+
+
+def parse_models(value: Any) -> Path | Literal["tiny"]:
+    return "tiny" if value == "tiny" else parse_input_path(value)
+
+
+Rate = Annotated[Fraction, PlainValidator(parse_rate, json_schema_input_type=float | str), PlainSerializer(str)]
+InputRate = Annotated[
+    Fraction | Literal["native"],
+    PlainValidator(parse_input_rate, json_schema_input_type=float | str),
+    PlainSerializer(str),
+]
+Seconds = Annotated[float, PlainValidator(parse_seconds, json_schema_input_type=float | str)]
+NumFrames = Annotated[
+    int | Literal["input"], PlainValidator(parse_num_frames, json_schema_input_type=int | Literal["input"])
+]
+InputPath = Annotated[Path, PlainValidator(parse_input_path, json_schema_input_type=str), PlainSerializer(str)]
+OutputPath = Annotated[str, PlainValidator(parse_output_path, json_schema_input_type=str)]
+Audio = Annotated[
+    Path | Literal["none", "input"], PlainValidator(parse_audio, json_schema_input_type=str), PlainSerializer(str)
+]
+Models = Annotated[
+    Path | Literal["tiny"], PlainValidator(parse_models, json_schema_input_type=str), PlainSerializer(str)
+]

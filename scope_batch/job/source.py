@@ -1,0 +1,78 @@
+"""What a job was read from: names, folders and the line and column of every field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scope_batch.job.faults import Loc
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A text that fields come from. `name` is shown in messages, relative paths in the text start at `folder`."""
+
+    name: str
+    folder: Path
+    has_lines: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where one field stands: line and column (from 1) of its key and of its value; a list item has no key of its own.
+
+    `written`: the value before `${VAR}` was replaced, None if there was none.
+    """
+
+    origin: Origin
+    key: tuple[int, int]
+    value: tuple[int, int]
+    written: str | None = None
+
+    def at_key(self) -> str:
+        return self._at(self.key)
+
+    def at_value(self) -> str:
+        return self._at(self.value)
+
+    def _at(self, position: tuple[int, int]) -> str:
+        return f"{self.origin.name}:{position[0]}:{position[1]}" if self.origin.has_lines else self.origin.name
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`stem` names the job (for a default output, `{job}`); `marks` has an entry for every field and list item."""
+
+    name: str = ""
+    stem: str = "job"
+    marks: Mapping[Loc, Mark] = field(default_factory=dict, repr=False)
+
+    def known(self, loc: Loc) -> tuple[Loc, Mark | None]:
+        """The innermost place on the way to `loc` that stands in the text, and its mark.
+
+        A value that may stand alone is validated as a list of one; the index 0 that this adds is left out.
+        """
+        place: Loc = ()
+        for part in loc:
+            if (*place, part) in self.marks:
+                place = (*place, part)
+            elif part != 0:
+                break
+        return place, self.marks.get(place)
+
+    def where(self, loc: Loc) -> str:
+        """`job.yaml:14:7`, or the field's name when the job was not read from a text."""
+        _, mark = self.known(loc)
+        return mark.at_key() if mark else show(loc)
+
+
+def show(loc: Loc) -> str:
+    """`chunk_specs[2].text`."""
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "job"
+
+
+NO_SOURCE = Source()

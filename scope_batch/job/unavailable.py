@@ -1,0 +1,66 @@
+"""Fields whose feature is not built yet: refused by name when written with another value than their default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from scope_batch.job.faults import Fault
+from scope_batch.job.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """`fields` belong to a feature; `message` says so. `values`: only these are refused (None: all but the default)."""
+
+    fields: tuple[str, ...]
+    message: str
+    values: tuple[Any, ...] | None = None
+
+
+MISSING = (
+    Missing(
+        (
+            "vace_frames", "vace_frames_shape", "vace_frames_offset",
+            "vace_masks", "vace_masks_shape", "vace_masks_offset",
+            "vace_ref_images", "first_frame_image", "last_frame_image", "first_frames", "last_frames",
+            "vace_context_scale", "vace_use_input_video", "vace_length", "vace_temporally_locked",
+        ),
+        "VACE is not available yet",
+    ),
+    Missing(("lora_scales", "on_lora_change", "lora_merge"), "LoRA files are not available yet"),
+    Missing(("data_blob_path",), "data blobs are not available yet"),
+    Missing(
+        ("input_video", "input_video_shape", "input_video_offset"),
+        "an input video per chunk is not available yet; use input_path for the whole job",
+    ),
+    Missing(("chunk_grid",), "the 12-frame grid is not available yet", values=(12,)),
+    Missing(("pre_processor_id", "post_processor_id", "pre_processor_output"), "processors are not available yet"),
+    Missing(("vae_type",), "this VAE is not available yet (wan and lightvae are)", values=("tae", "lighttae")),
+    Missing(("quantization",), "quantization is not available yet"),
+    Missing(("memory_bank",), "the memory bank is not available yet"),
+)  # fmt: skip
+
+BY_FIELD = {field: missing for missing in MISSING for field in missing.fields}
+
+
+def refused(model: type[BaseModel], written: Mapping[str, Any]) -> list[Fault]:
+    """One fault per field of `model` that is written and cannot be honoured yet."""
+    return [
+        Fault((name,), BY_FIELD[name].message)
+        for name, value in written.items()
+        if name in BY_FIELD and name in model.model_fields and _is_refused(model, name, value)
+    ]
+
+
+def _is_refused(model: type[BaseModel], name: str, value: Any) -> bool:
+    missing = BY_FIELD[name]
+    if missing.values is not None:
+        return value in missing.values
+    default = model.model_fields[name].default
+    if isinstance(default, Schedule):
+        return value not in (default, default.written())
+    return value != default and value not in ([], {})
