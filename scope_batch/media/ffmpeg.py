@@ -143,10 +143,6 @@ class Child:
         """End it at once, from any thread; whoever is blocked on its pipes gets on. `close` is still due."""
         self._process.kill()
 
-    def kill(self) -> None:
-        """End it now; whoever reads from it sees the end. May be called from another thread."""
-        self._process.kill()
-
     def close(self) -> None:
         """Kill it if it still runs, reap it, close the pipes. May be called again."""
         if self._process.poll() is None:

@@ -1,0 +1,116 @@
+"""When the frames of a clip are shown, and which of them a job takes."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil, floor
+
+from scope_batch.errors import JobError
+
+STILL_FPS = Fraction(16)
+"""Rate of what has none of its own (arrays, image folders): the delivered rate of Wan 2.1."""
+
+TIME_SLACK_S = Fraction(1, 1_000_000)
+"""A frame counts as shown at `t` if its time is at most `t` plus this."""
+
+JITTER_S = Fraction(1, 1000)
+"""Frames that are off an even grid by no more than this (or one tick) still count as a constant rate."""
+
+NTSC_RATES = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
+
+FEW_FRAMES = 4
+"""Below this, equal steps may be an accident of rounding: common rates are preferred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """ticks: when each frame is shown, ascending, the first at 0. end: tick at which the last one ends.
+    tick_s: seconds per tick. fps: frames per second, None if the rate varies.
+    """
+
+    ticks: Sequence[int]
+    end: int
+    tick_s: Fraction
+    fps: Fraction | None
+
+    @property
+    def end_s(self) -> Fraction:
+        return self.end * self.tick_s
+
+    @staticmethod
+    def even(frames: int, fps: Fraction = STILL_FPS) -> Timing:
+        """`frames` frames at a constant rate."""
+        return Timing(range(frames), frames, 1 / fps, fps)
+
+    @staticmethod
+    def of_ticks(ticks: Sequence[int], last_ticks: int, tick_s: Fraction) -> Timing:
+        """From sorted times; `last_ticks` = how long the last frame stands, 0 if the file does not say."""
+        first = ticks[0]
+        shown = tuple(tick - first for tick in ticks)
+        fps = _constant_rate(shown, last_ticks, tick_s)
+        lasting = last_ticks or round(1 / ((fps or STILL_FPS) * tick_s))
+        return Timing(shown, shown[-1] + max(1, lasting), tick_s, fps)
+
+
+def picked_frames(
+    timing: Timing, *, name: str, input_fps: Fraction | None, start_s: float | None, end_s: float | None
+) -> Sequence[int]:
+    """Indices of the clip's frames that the job takes, in order; `name` is the clip's name for messages.
+
+    Without `input_fps`: every frame shown in [start, end). With it: for each i the last frame shown at or before
+    start + i / input_fps. Raises JobError if the range is empty or outside the clip, or the rate varies and no
+    `input_fps` says how to sample it.
+    """
+    start, end = _range(timing, name, start_s, end_s)
+    if input_fps is None:
+        if timing.fps is None:
+            raise JobError(f"{name}: its frame rate varies; `input_fps: N` samples it by time, N times a second")
+        first, stop = (bisect_left(timing.ticks, ceil((at - TIME_SLACK_S) / timing.tick_s)) for at in (start, end))
+        picks: Sequence[int] = range(first, stop)
+    else:
+        count = ceil((end - TIME_SLACK_S - start) * input_fps)
+        picks = [_shown_at(timing, start + i / input_fps) for i in range(count)]
+    if not picks:
+        raise JobError(f"{name}: no frame between input_start {float(start):g} s and input_end {float(end):g} s")
+    return picks
+
+
+def _range(timing: Timing, name: str, start_s: float | None, end_s: float | None) -> tuple[Fraction, Fraction]:
+    start = Fraction(start_s or 0)
+    end = timing.end_s if end_s is None else Fraction(end_s)
+    length = f"the clip is {float(timing.end_s):.3f} s long"
+    if not 0 <= start < timing.end_s:
+        raise JobError(f"{name}: input_start {float(start):g} s is outside the clip: {length}")
+    if end > timing.end_s + timing.end_s / len(timing.ticks):
+        raise JobError(f"{name}: input_end {float(end):g} s is past the end of the clip: {length}")
+    if end <= start:
+        raise JobError(f"{name}: input_end {float(end):g} s must lie after input_start {float(start):g} s")
+    return start, min(end, timing.end_s)
+
+
+def _shown_at(timing: Timing, at: Fraction) -> int:
+    return bisect_right(timing.ticks, floor((at + TIME_SLACK_S) / timing.tick_s)) - 1
+
+
+def _constant_rate(ticks: Sequence[int], last_ticks: int, tick_s: Fraction) -> Fraction | None:
+    if len(ticks) == 1:
+        return 1 / (last_ticks * tick_s) if last_ticks else STILL_FPS
+    if ticks[-1] == 0:
+        return None
+    mean = Fraction(len(ticks) - 1) / (ticks[-1] * tick_s)
+    steps = {b - a for a, b in pairwise(ticks)}
+    if len(steps) == 1 and len(ticks) >= FEW_FRAMES:
+        return mean
+    common = sorted({Fraction(max(1, floor(mean))), Fraction(ceil(mean)), *NTSC_RATES}, key=lambda c: abs(c - mean))
+    candidates = (*common, mean.limit_denominator(1000), mean)
+    return next((rate for rate in candidates if _is_even(ticks, tick_s, rate)), None)
+
+
+def _is_even(ticks: Sequence[int], tick_s: Fraction, fps: Fraction) -> bool:
+    period = float(1 / (fps * tick_s))
+    slack = max(1.0, float(JITTER_S / tick_s)) + 1e-6
+    return all(abs(tick - i * period) <= slack for i, tick in enumerate(ticks))
