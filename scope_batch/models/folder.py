@@ -53,7 +53,7 @@ def find_models(
         from scope_batch.models.tiny import tiny_models_folder  # torch, only when it is needed
 
         vae_type = "lightvae"
-        folder = tiny_models_folder()
+        folder = tiny_models_folder(pipeline_id)
     else:
         folder = models_folder(asked)
     wanted = [a for a in layout.artifacts(pipeline_id, vae_type) if builtin_lora or a.role != "builtin_lora"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
@@ -23,6 +23,7 @@ from scope_batch.models import architecture, keys
 from scope_batch.models.checkpoint import State, read_checkpoint, read_shapes
 from scope_batch.models.folder import ModelFiles
 
+W = TypeVar("W", bound=WanTransformer3DModel)
 BuiltinLora = Literal["merged", "adapter", "none"]
 BUILTIN_ADAPTER = "builtin"
 """Name of the pipeline's own LoRA when it stays a side branch; it comes first in every list of adapters."""
@@ -38,20 +39,22 @@ _Pairs = dict[str, tuple[Tensor, Tensor]]
 def load_transformer(
     files: ModelFiles,
     *,
+    kind: type[W],
     dtype: torch.dtype,
     device: torch.device,
     builtin_lora: BuiltinLora = "merged",
     report: Report = silent,
-) -> WanTransformer3DModel:
+) -> W:
     """The backbone with its own LoRA, in `dtype` but for the parts that diffusers keeps in float32.
 
+    kind    `WanTransformer3DModel`, or a class made from it.
     "merged": W + B A is computed in float32 and rounded once. "adapter": a PEFT side branch named `BUILTIN_ADAPTER`.
     LongLive's LoRA has scaling 1.0 whatever its rank. Raises JobError for a file that does not fit.
     """
     report(Loading("transformer"))
     shapes = keys.to_diffusers_transformer(read_shapes(files.backbone))
     config = architecture.transformer_config(shapes, files.backbone, files.config)
-    model = _empty(WanTransformer3DModel, **config)
+    model = _empty(kind, **config)
     _account(shapes, model, files.backbone, "Wan backbone", report)
     pairs = _builtin_pairs(files, shapes) if builtin_lora != "none" else {}
     state = keys.to_diffusers_transformer(read_checkpoint(files.backbone))
@@ -68,7 +71,7 @@ def load_transformer(
     model.rope.to(device)
     if builtin_lora == "adapter":
         _attach(model, pairs, dtype, device)
-    return _ready(model)
+    return cast(W, _ready(model))
 
 
 @torch.no_grad()

@@ -1,0 +1,96 @@
+"""`models: tiny`: a checkpoint set in the published layout, made from frozen random streams when it is first asked for.
+
+It runs the real engine on a CPU in seconds and downloads nothing. What it shows are coloured shapes that drift and
+answer to the prompt, not pictures. Raise `VERSION` whenever a byte of any file changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from scope_batch.models import cache, layout, tiny_tokenizer, tiny_vae, tiny_weights
+from scope_batch.models.layout import Artifact, Role
+
+VERSION = 1
+
+HEADS, LAYERS, FFN, RANK = 2, 4, 512, 8
+
+_EPOCH_S = 946_684_800
+"""Every file has the same date, so that what is cached for one making holds for the next."""
+
+
+def tiny_models_folder(pipeline_id: str = "longlive") -> Path:
+    """The folder with the tiny set for `pipeline_id`, in the cache folder; only files that are missing are made.
+
+    Files appear whole, under a lock: any number of processes may ask at once. About a second the first time.
+    """
+    folder = cache.cache_folder("tiny") / f"v{VERSION}"
+    folder.mkdir(exist_ok=True)
+    artifacts = layout.artifacts(pipeline_id, "lightvae")
+    if all((folder / a.local).exists() for a in artifacts):
+        return folder
+    with cache.lock(folder):
+        for artifact in artifacts:
+            if not (folder / artifact.local).exists():
+                _make(folder, artifact)
+    return folder
+
+
+def _make(folder: Path, artifact: Artifact) -> None:
+    target = folder / artifact.local
+    part = target.with_name(f"part-{target.name}")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    _MAKERS[artifact.role](part, artifact.local)
+    for file in [*part.rglob("*"), part]:
+        os.utime(file, (_EPOCH_S, _EPOCH_S))
+    part.rename(target)
+
+
+def _config(part: Path, _: PurePosixPath) -> None:
+    sizes = {"dim": HEADS * tiny_weights.HEAD_DIM, "ffn_dim": FFN, "num_heads": HEADS, "num_layers": LAYERS}
+    part.write_text(json.dumps({"_class_name": "WanModel", "model_type": "t2v", **sizes}, indent=1) + "\n")
+
+
+def _backbone(part: Path, local: PurePosixPath) -> None:
+    state = tiny_weights.transformer(tiny_weights.stream(str(local)), heads=HEADS, layers=LAYERS, ffn=FFN)
+    _save({"generator": {f"model.{key}": tensor.to(torch.bfloat16) for key, tensor in state.items()}}, part)
+
+
+def _lora(part: Path, local: PurePosixPath) -> None:
+    state = tiny_weights.lora(tiny_weights.stream(str(local)), heads=HEADS, layers=LAYERS, ffn=FFN, rank=RANK)
+    _save({"generator_lora": {key: tensor.to(torch.bfloat16) for key, tensor in state.items()}}, part)
+
+
+def _vae(part: Path, local: PurePosixPath) -> None:
+    _save(tiny_vae.vae(tiny_weights.stream(str(local))), part)
+
+
+def _text_encoder(part: Path, local: PurePosixPath) -> None:
+    state = tiny_weights.text_encoder(tiny_weights.stream(str(local)), vocab=tiny_tokenizer.VOCAB)
+    save_file({key: tensor.to(tiny_weights.text_dtype(key)) for key, tensor in state.items()}, part)
+
+
+def _tokenizer(part: Path, _: PurePosixPath) -> None:
+    tiny_tokenizer.save(part)
+
+
+def _save(state: Any, part: Path) -> None:
+    with part.open("wb") as out:  # a path would put its own name into the archive
+        torch.save(state, out)
+
+
+_MAKERS: dict[Role, Callable[[Path, PurePosixPath], None]] = {
+    "config": _config,
+    "backbone": _backbone,
+    "builtin_lora": _lora,
+    "vae": _vae,
+    "text_encoder": _text_encoder,
+    "tokenizer": _tokenizer,
+}
