@@ -17,6 +17,22 @@ BlendMethod = Literal["linear", "slerp"]
 
 
 @dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """What the planner needs to know of the input video.
+
+    width, height  pixels, after rotation, before `fit`.
+    frames         after `input_start`/`input_end` and picking by `input_fps`; counted, not estimated.
+    fps            frames per second of those frames.
+    """
+
+    width: int
+    height: int
+    frames: int
+    fps: Fraction
+    has_audio: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One text and its share of the blend; the weights of a blend sum to 1."""
 

@@ -1,0 +1,93 @@
+"""What is worth saying about a job's input and about the planned chunks as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from scope_batch import laws
+from scope_batch.chunk import Chunk, ClipFacts
+from scope_batch.job.schedule import Schedule
+from scope_batch.plan.cuts import check_cuts, check_opening_noise
+from scope_batch.plan.remarks import Remarks, counted, place
+from scope_batch.plan.settings import Settings
+from scope_batch.plan.values import rate
+
+if TYPE_CHECKING:
+    from scope_batch.job import Job
+
+WHOLE_PIXELS = 1
+"""A fit that cuts or pads less than this is no change of aspect."""
+
+
+def check_clip(job: Job, settings: Settings, clip: ClipFacts | None, remarks: Remarks) -> None:
+    if clip is None:
+        return
+    _check_length(job, settings, clip, remarks)
+    _check_shape(job, settings, clip, remarks)
+    _check_sound(job, clip, remarks)
+    if settings.fps != clip.fps:
+        pace = "faster" if settings.fps > clip.fps else "slower"
+        remarks.notes.append(f"fps: the input has {rate(clip.fps)}, the output {rate(settings.fps)}: it plays {pace}")
+
+
+def _check_length(job: Job, settings: Settings, clip: ClipFacts, remarks: Remarks) -> None:
+    frames = settings.num_frames
+    if clip.frames >= frames:
+        if clip.frames > frames:
+            remarks.notes.append(f"the input has {clip.frames} frames, the first {frames} are used")
+        return
+    short = f"the input has {counted(clip.frames, 'frame')}, the job asks for {frames}"
+    if job.input_length == "error":
+        remarks.problems.append(
+            f"{place(job, 'input_length')}: {short} (num_frames: input takes its length; loop and hold go on)"
+        )
+        return
+    how = "it starts over" if job.input_length == "loop" else "its last frame is held"
+    remarks.warnings.append(f"{short}: {how} from frame {clip.frames} on (input_length: {job.input_length})")
+
+
+def _check_shape(job: Job, settings: Settings, clip: ClipFacts, remarks: Remarks) -> None:
+    scales = settings.width / clip.width, settings.height / clip.height
+    cover = max(scales)
+    if max(abs(clip.width * cover - settings.width), abs(clip.height * cover - settings.height)) < WHOLE_PIXELS:
+        return
+    done = {"crop": "the edges that stick out are cut off", "pad": "bars fill the rest", "stretch": "it is distorted"}
+    remarks.notes.append(
+        f"fit: {job.fit}: the input's {clip.width}x{clip.height} has another shape than the output's "
+        f"{settings.width}x{settings.height}: {done[job.fit]}"
+    )
+
+
+def _check_sound(job: Job, clip: ClipFacts, remarks: Remarks) -> None:
+    if job.audio == "input" and not clip.has_audio:
+        remarks.problems.append(f"{place(job, 'audio')}: the input has no sound; allowed: none or a file")
+    if job.audio == "none" and clip.has_audio:
+        remarks.notes.append("the input's sound is dropped (audio: input keeps it)")
+
+
+def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:
+    check_cuts(chunks, job.cuts, remarks)
+    check_opening_noise(chunks, remarks)
+    _check_positions(chunks, settings, remarks)
+    for field, schedule in (("seed", job.seed), ("noise_scale", job.noise_scale)):
+        if schedule is not None:
+            _check_schedule(field, schedule, len(chunks), remarks)
+
+
+def _check_positions(chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:
+    known = laws.ROPE_TABLE_LATENTS - settings.spec.block
+    beyond = next((chunk for chunk in chunks if chunk.start_latent >= known), None)
+    if beyond is not None:
+        remarks.warnings.append(
+            f"from chunk {beyond.index} (frame {beyond.first_frame}) on the sequence is longer than {known - 1} latent "
+            "frames: no published run went there; reset_cache starts it anew"
+        )
+
+
+def _check_schedule(field: str, schedule: Schedule[int] | Schedule[float], chunks: int, remarks: Remarks) -> None:
+    surplus = len(schedule.values) - chunks
+    if surplus > 0:
+        remarks.warnings.append(
+            f"{field}: {len(schedule.values)} values for {counted(chunks, 'chunk')}; the last {surplus} are never used"
+        )

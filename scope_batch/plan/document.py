@@ -1,0 +1,86 @@
+"""The plan as JSON values: `plan --json`. Keys are only ever added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from scope_batch.chunk import BlendMethod, Chunk, Landing, Plan, Prompt, Transition
+from scope_batch.plan.forecast import forecast
+from scope_batch.plan.shares import shares_of
+
+
+def plan_to_dict(plan: Plan) -> dict[str, Any]:
+    """The whole plan. `fps` is a number, `fps_exact` the same as a fraction, "30000/1001"; frames count from 0.
+
+    Per chunk, `prompts` are the texts in force with their shares (those of a transition mixed by its `t`),
+    `denoising_steps` the list before video mode replaces its first step, `noise_seed` what the noise is drawn from.
+    """
+    modes = {chunk.mode for chunk in plan.chunks}
+    sizes = forecast(plan)
+    return {
+        "pipeline_id": plan.pipeline_id,
+        "num_frames": plan.num_frames,
+        "fps": plan.fps.numerator if plan.fps.denominator == 1 else float(plan.fps),
+        "fps_exact": str(plan.fps),
+        "height": plan.height,
+        "width": plan.width,
+        "mode": modes.pop() if len(modes) == 1 else "mixed",
+        "chunks": [_chunk(chunk, shares) for chunk, shares in zip(plan.chunks, shares_of(plan.chunks), strict=True)],
+        "landings": [_landing(landing) for landing in plan.landings],
+        "forecast": {"npy_bytes": sizes.raw, "mp4_bytes": sizes.mp4},
+        "notes": list(plan.notes),
+        "warnings": list(plan.warnings),
+    }
+
+
+def _chunk(chunk: Chunk, shares: Iterable[Prompt]) -> dict[str, Any]:
+    return {
+        "index": chunk.index,
+        "first_frame": chunk.first_frame,
+        "frames": chunk.frames,
+        "keep": chunk.keep,
+        "latents": chunk.latents,
+        "start_latent": chunk.start_latent,
+        "mode": chunk.mode,
+        "cut": chunk.cut,
+        "cut_reason": chunk.cut_reason,
+        "recache": chunk.recache,
+        "recache_reason": chunk.recache_reason,
+        "prompts": _prompts(shares),
+        "blend_method": _blend_method(chunk),
+        "transition": _transition(chunk),
+        "text_changed": chunk.text_changed,
+        "seed": chunk.seed,
+        "noise_seed": chunk.noise_seed,
+        "denoising_steps": list(chunk.denoising_steps),
+        "noise_scale": chunk.noise_scale,
+        "noise_controller": chunk.noise_controller,
+        "lora_scales": {},
+    }
+
+
+def _prompts(prompts: Iterable[Prompt]) -> list[dict[str, Any]]:
+    return [{"text": prompt.text, "weight": round(prompt.weight, 6)} for prompt in prompts]
+
+
+def _blend_method(chunk: Chunk) -> BlendMethod:
+    conditioning = chunk.conditioning
+    return conditioning.target.method if isinstance(conditioning, Transition) else conditioning.method
+
+
+def _transition(chunk: Chunk) -> dict[str, Any] | None:
+    way = chunk.conditioning
+    if not isinstance(way, Transition):
+        return None
+    target = _prompts(way.target.prompts)
+    return {"step": way.step, "steps": way.steps, "t": round(way.t, 6), "method": way.method, "target": target}
+
+
+def _landing(landing: Landing) -> dict[str, Any]:
+    return {
+        "asked": landing.asked,
+        "chunk": landing.chunk,
+        "first_frame": landing.first_frame,
+        "fields": list(landing.fields),
+    }

@@ -1,0 +1,119 @@
+"""The entries of `chunk_specs`: where each asks to act, which of them share a chunk, and what they say together."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from scope_batch.plan.remarks import Remarks, counted, place
+
+if TYPE_CHECKING:
+    from scope_batch.job import ChunkSpec, Job
+
+PLACES = ("chunk", "frame", "time")
+PROMPT_FIELDS = ("text", "prompts", "transition_target_prompts")
+"""Three spellings of one thing: the prompts to go to."""
+PROTOCOL_TRANSITION_STEPS = 4
+"""Steps of a `transition_target_prompts` that names none: the protocol's default."""
+TIME_SLACK = 1e-6
+"""Frames. A time that is meant to be exactly a frame's must not miss it by a rounding error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry. Exactly one of `chunk` and `frame` is set.
+
+    order   position in the file; place: where that is, for messages.
+    asked   the user's wording of where it should act.
+    values  what the entry sets, under the job's field names, in the model's order.
+    """
+
+    order: int
+    place: str
+    asked: str
+    chunk: int | None
+    frame: int | None
+    values: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        return f"{self.place} ({self.asked})"
+
+
+def frame_at(seconds: float, fps: Fraction) -> int:
+    """The frame that is on screen at a time (seconds >= 0)."""
+    return math.floor(seconds * float(fps) + TIME_SLACK)
+
+
+def read_entries(job: Job, fps: Fraction) -> list[Entry]:
+    return [_read(order, place(job, "chunk_specs", order), spec, fps) for order, spec in enumerate(job.chunk_specs)]
+
+
+def _read(order: int, where: str, spec: ChunkSpec, fps: Fraction) -> Entry:
+    written = [name for name in type(spec).model_fields if name in spec.model_fields_set and name not in PLACES]
+    values = {name: value for name in written if (value := getattr(spec, name)) is not None}
+    if "transition_target_prompts" in values:
+        values.setdefault("transition_num_steps", PROTOCOL_TRANSITION_STEPS)
+    if spec.chunk is not None:
+        return Entry(order, where, f"chunk {spec.chunk}", spec.chunk, None, values)
+    if spec.frame is not None:
+        return Entry(order, where, f"frame {spec.frame}", None, spec.frame, values)
+    assert spec.time is not None, "the job model lets no entry through without a place"
+    return Entry(order, where, f"time {spec.time:g} s", None, frame_at(spec.time, fps), values)
+
+
+class Agenda:
+    """Entries waiting for their chunk. Chunks ask from left to right, each once."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        entries = list(entries)
+        self._by_chunk: dict[int, list[Entry]] = {}
+        for entry in entries:
+            if entry.chunk is not None:
+                self._by_chunk.setdefault(entry.chunk, []).append(entry)
+        placed = [(entry.frame, entry.order, entry) for entry in entries if entry.frame is not None]
+        self._by_frame = deque(sorted(placed, key=lambda item: item[:2]))
+
+    def take(self, chunk: int, first_frame: int, reach: int) -> list[Entry]:
+        """The entries of a chunk, the later ones last; `reach` = its frames if it is not cut.
+
+        An entry by chunk stands at the chunk's first frame; of two at one frame the file's order decides.
+        """
+        taken = [(first_frame, entry.order, entry) for entry in self._by_chunk.pop(chunk, [])]
+        while self._by_frame and self._by_frame[0][0] < first_frame + reach:
+            frame, order, entry = self._by_frame.popleft()
+            taken.append((max(frame, first_frame), order, entry))
+        return [entry for _, _, entry in sorted(taken, key=lambda item: item[:2])]
+
+    def report_left(self, chunks: int, num_frames: int, remarks: Remarks) -> None:
+        """Entries that never landed are problems. `chunks`, `num_frames`: what the job turned out to have."""
+        for index in sorted(self._by_chunk):
+            for entry in self._by_chunk[index]:
+                has = f"this job has chunks 0 to {chunks - 1}" if chunks > 1 else "this job has only chunk 0"
+                remarks.problems.append(
+                    f"{entry.label}: there is no such chunk; {has} ({counted(num_frames, 'frame')})"
+                )
+        for frame, _, entry in self._by_frame:
+            last = num_frames - 1 if frame >= num_frames else frame - 1
+            why = "lies beyond the end" if frame >= num_frames else "starts no chunk: the last one begins before it"
+            remarks.problems.append(f"{entry.label}: frame {frame} {why}; entries may stand at frames 0 to {last}")
+
+
+def merge(entries: list[Entry], chunk: int, remarks: Remarks) -> dict[str, Any]:
+    """What entries that share a chunk say together; where two set one field the later wins, with a warning."""
+    values: dict[str, Any] = {}
+    origin: dict[str, Entry] = {}
+    for entry in entries:
+        for name, value in entry.values.items():
+            field = "prompts" if name in PROMPT_FIELDS else name
+            if field in origin:
+                remarks.warnings.append(
+                    f"{entry.label} and {origin[field].label} both land on chunk {chunk} and set {name}: "
+                    f"the later place, {entry.asked}, wins"
+                )
+            values[field], origin[field] = value, entry
+    return values

@@ -1,0 +1,52 @@
+"""What the entries of one chunk ask for, typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scope_batch.chunk import BlendMethod, Prompt
+from scope_batch.plan.blends import normalised
+from scope_batch.plan.remarks import Remarks
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """None = not asked for. `transition_steps` counts chunks; 0 and 1 mean at once."""
+
+    where: str
+    prompts: tuple[Prompt, ...] | None = None
+    blend_method: BlendMethod | None = None
+    transition_steps: int | None = None
+    transition_method: BlendMethod = "linear"
+    reset_cache: bool = False
+    manage_cache: bool | None = None
+    denoising_steps: tuple[int, ...] | None = None
+    seed: int | None = None
+    noise_scale: float | None = None
+    noise_controller: bool | None = None
+
+    @property
+    def wants_transition(self) -> bool:
+        return self.transition_steps is not None and self.transition_steps > 1
+
+
+def read_orders(values: Mapping[str, Any], where: str, remarks: Remarks) -> Orders:
+    """`values`: merged entries of a chunk, under the job's names; `where` names those entries in messages."""
+    if "transition_num_steps" not in values and values.get("transition_method", "linear") != "linear":
+        remarks.problems.append(f"{where}: transition_method needs transition_num_steps (2 or more)")
+    prompts = values.get("prompts")
+    return Orders(
+        where=where,
+        prompts=None if prompts is None else normalised(prompts),
+        blend_method=values.get("prompt_interpolation_method"),
+        transition_steps=values.get("transition_num_steps"),
+        transition_method=values.get("transition_method", "linear"),
+        reset_cache=values.get("reset_cache", False),
+        manage_cache=values.get("manage_cache"),
+        denoising_steps=values.get("denoising_steps"),
+        seed=values.get("seed"),
+        noise_scale=values.get("noise_scale"),
+        noise_controller=values.get("noise_controller"),
+    )

@@ -1,0 +1,86 @@
+"""Request-level values, every default resolved: the one place where defaults of a job are decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from scope_batch.chunk import BlendMethod, ClipFacts, Prompt
+from scope_batch.job.schedule import Schedule
+from scope_batch.laws import Mode
+from scope_batch.pipelines.spec import PipelineSpec
+from scope_batch.plan.blends import normalised
+
+if TYPE_CHECKING:
+    from scope_batch.job import Job
+
+DEFAULT_FPS = Fraction(16)
+DEFAULT_NOISE_SCALE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for the whole render. Sizes in pixels, steps are timesteps in 0..1000."""
+
+    spec: PipelineSpec
+    mode: Mode
+    num_frames: int
+    fps: Fraction
+    height: int
+    width: int
+    prompts: tuple[Prompt, ...]
+    blend_method: BlendMethod
+    seeds: Schedule[int]
+    noise_scales: Schedule[float]
+    noise_controller: bool
+    denoising_steps: tuple[int, ...]
+    manage_cache: bool
+
+
+def mode_of(job: Job) -> Mode:
+    return "video" if job.input_path is not None else "text"
+
+
+def resolve(job: Job, spec: PipelineSpec, clip: ClipFacts | None) -> Settings:
+    """Raises ValueError if a job with an input comes without the facts of its clip."""
+    mode = mode_of(job)
+    if mode == "video" and clip is None:
+        raise ValueError("a job with an input video is planned with the facts of its clip")
+    return Settings(
+        spec=spec,
+        mode=mode,
+        num_frames=_num_frames(job, clip),
+        fps=_fps(job, clip),
+        height=spec.height if job.height is None else job.height,
+        width=spec.width if job.width is None else job.width,
+        prompts=normalised(job.prompt),
+        blend_method=job.prompt_interpolation_method,
+        seeds=job.seed,
+        noise_scales=job.noise_scale or Schedule((DEFAULT_NOISE_SCALE,)),
+        noise_controller=mode == "video" and _noise_controller(job),
+        denoising_steps=spec.steps(mode) if job.denoising_steps is None else job.denoising_steps,
+        manage_cache=job.manage_cache,
+    )
+
+
+def _noise_controller(job: Job) -> bool:
+    """On unless a noise scale is written anywhere: under the controller that number would count for 10 %."""
+    if job.noise_controller is not None:
+        return job.noise_controller
+    return job.noise_scale is None and all(entry.noise_scale is None for entry in job.chunk_specs)
+
+
+def _num_frames(job: Job, clip: ClipFacts | None) -> int:
+    if job.num_frames != "input":
+        return job.num_frames
+    assert clip is not None, "the job model lets `input` through only beside an input_path"
+    return clip.frames
+
+
+def _fps(job: Job, clip: ClipFacts | None) -> Fraction:
+    if job.fps is not None:
+        return job.fps
+    if clip is None:
+        return DEFAULT_FPS
+    return clip.fps if job.input_fps == "native" else job.input_fps

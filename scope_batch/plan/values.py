@@ -1,0 +1,53 @@
+"""Values of a chunk in the form in which people read them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from scope_batch import laws
+from scope_batch.chunk import Chunk
+
+
+def rate(fps: Fraction) -> str:
+    """Frames per second: 16, 29.97."""
+    return f"{float(fps):.6g}"
+
+
+def clock(seconds: float) -> str:
+    """ "0:03.75", from hundredths up."""
+    minutes, rest = divmod(round(seconds * 100), 6000)
+    return f"{minutes}:{rest // 100:02}.{rest % 100:02}"
+
+
+def noise_scale(chunk: Chunk) -> str:
+    """ "0.70", "controller 0.61-0.79" (moving to still), or nothing in text mode."""
+    if chunk.noise_scale is None:
+        return ""
+    if not chunk.noise_controller:
+        return f"{chunk.noise_scale:.2f}"
+    moving, still = (laws.controlled_noise_scale(motion, chunk.noise_scale) for motion in (1.0, 0.0))
+    return f"controller {moving:.2f}-{still:.2f}"
+
+
+def steps(chunk: Chunk) -> str:
+    """The timesteps that really run, "600 750": video mode replaces the first one by what the noise scale asks for."""
+    rest = " ".join(map(str, chunk.denoising_steps[1:]))
+    return f"{_first_step(chunk)} {rest}".rstrip()
+
+
+def _first_step(chunk: Chunk) -> str:
+    if chunk.noise_scale is None:
+        return str(chunk.denoising_steps[0])
+    if not chunk.noise_controller:
+        return str(laws.first_video_step(chunk.noise_scale))
+    moving, still = (laws.controlled_noise_scale(motion, chunk.noise_scale) for motion in (1.0, 0.0))
+    return f"{laws.first_video_step(moving)}-{laws.first_video_step(still)}"
+
+
+def event(chunk: Chunk) -> str:
+    """ "cut: reset_cache", "recache: prompt change", "new prompt", or nothing."""
+    if chunk.cut_reason is not None:
+        return "start" if chunk.index == 0 else f"cut: {chunk.cut_reason}"
+    if chunk.recache_reason is not None:
+        return f"recache: {chunk.recache_reason}"
+    return "new prompt" if chunk.text_changed else ""
