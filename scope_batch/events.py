@@ -42,6 +42,15 @@ class Started(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkStarted(Event):
+    """A chunk (0-based) is about to be made under `prompt`."""
+
+    kind: ClassVar[str] = "chunk-started"
+    chunk: int
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stage(Event):
     """The chunk in flight enters a stage. `step` of `steps` is 1-based, 0 of 0 where a stage has no steps."""
 

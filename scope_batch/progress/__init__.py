@@ -1,0 +1,38 @@
+"""How a render is shown while it runs: a bar, plain lines, JSON lines, or only its errors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from scope_batch.progress.json_lines import JsonLines
+from scope_batch.progress.plain import PlainLines
+from scope_batch.progress.reporter import Display, Reporter
+from scope_batch.progress.stream import TolerantStream
+
+Style = Literal["auto", "rich", "plain", "json", "none"]
+
+__all__ = ["Display", "JsonLines", "PlainLines", "Reporter", "Style", "TolerantStream", "displays"]
+
+
+def displays(style: Style, stream: TolerantStream, job: str, origin_s: float) -> Sequence[Display]:
+    """What shows job `job` on `stream` in this style; `origin_s`: time zero of JSON lines on the monotonic clock."""
+    match resolved(style, stream, os.environ):
+        case "rich":
+            from scope_batch.progress.bar import Bar  # rich.live takes its time to import
+
+            return [Bar(stream, forced=style == "rich")]
+        case "plain":
+            return [PlainLines(stream)]
+        case "json":
+            return [JsonLines(stream, job, origin_s)]
+    return []
+
+
+def resolved(style: Style, stream: TolerantStream, environment: Mapping[str, str]) -> Style:
+    """`style` without "auto"; no bar on a terminal that cannot move its cursor."""
+    if style not in ("auto", "rich"):
+        return style
+    dumb = environment.get("TERM", "").lower() in ("dumb", "unknown")
+    return "rich" if not dumb and (style == "rich" or stream.isatty()) else "plain"

@@ -1,0 +1,108 @@
+"""Progress on a terminal: two lines that are redrawn in place, everything lasting printed above them."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from scope_batch.events import Event, Finished, Started, Warned
+from scope_batch.progress import words
+from scope_batch.progress.reporter import Clock
+from scope_batch.progress.state import State
+from scope_batch.progress.stream import TolerantStream
+from scope_batch.progress.units import shortened, span
+
+NARROW = 60
+"""Columns below which the bar itself makes room for the numbers."""
+
+
+class Bar:
+    """Draws on `stream`. `forced`: draw although it is no terminal."""
+
+    def __init__(self, stream: TolerantStream, clock: Clock = time.monotonic, *, forced: bool = False) -> None:
+        self._clock = clock
+        self._console = Console(
+            file=stream.as_file(), force_terminal=True if forced else None, highlight=False, markup=False, emoji=False
+        )
+        self._state = State(now_s=clock())
+        self._activity_at_s = clock()
+        self._spinner = Spinner("dots" if self._console.encoding.startswith("utf") else "line")
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._draw,
+            transient=True,
+            refresh_per_second=8,
+            redirect_stdout=False,  # frames may be on their way through it
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._live.stop()
+        finally:
+            # A second signal may end `stop` halfway.
+            self._console.show_cursor(True)
+
+    def show(self, event: Event, state: State) -> None:
+        if state.activity != self._state.activity:
+            self._activity_at_s = self._clock()
+        self._state = state
+        match event:
+            case Started():
+                self._print(*words.outputs(event), words.start(event))
+            case Warned(message=message):
+                self._print(f"warning: {message}", style="yellow")
+            case Finished():
+                self._print(*words.end(event))
+
+    def note(self, line: str) -> None:
+        self._print(line, style="yellow")
+
+    def _print(self, *lines: str, style: str = "") -> None:
+        for line in lines:
+            self._console.print(Text(line, style=style), soft_wrap=True)
+
+    def _draw(self) -> RenderableType:
+        state, width = self._state, self._console.width
+        if state.finished:
+            return Text("")
+        lines: list[RenderableType] = [self._counts(state, width)] if state.started else []
+        return Group(*lines, self._activity(state, width))
+
+    def _counts(self, state: State, width: int) -> RenderableType:
+        eta_s = state.eta_s(self._clock())
+        cells: list[RenderableType] = [Text(f"chunk {min(state.chunk + 1, state.chunks)} of {state.chunks}")]
+        if width >= NARROW:
+            cells.append(ProgressBar(total=state.num_frames, completed=state.frames_done))
+        cells.append(Text(f"{state.frames_done}/{state.num_frames} frames"))
+        if state.frames_done:
+            cells.append(Text(f"{state.fps:.2f} fps"))
+        if eta_s is not None:
+            cells.append(Text(f"ETA {span(eta_s)}"))
+        if width < NARROW:
+            return Text("  ".join(str(cell) for cell in cells), no_wrap=True, overflow="ellipsis")
+        row = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        for cell in cells:
+            row.add_column(ratio=1 if isinstance(cell, ProgressBar) else None, no_wrap=True)
+        row.add_row(*cells)
+        return row
+
+    def _activity(self, state: State, width: int) -> RenderableType:
+        since_s = self._clock() - self._activity_at_s
+        words_ = f"{state.activity} {span(since_s)}" if since_s >= 2 else state.activity
+        line = f'{words_} · "{state.prompt}"' if state.prompt and state.in_flight else words_
+        self._spinner.update(text=Text(shortened(line, width - 3), style="dim"))
+        return self._spinner

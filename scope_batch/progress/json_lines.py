@@ -1,0 +1,44 @@
+"""Progress for programs: one JSON object per line, the event models as they are."""
+
+from __future__ import annotations
+
+import json
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from scope_batch.events import Event
+from scope_batch.progress.reporter import Clock
+from scope_batch.progress.state import State
+from scope_batch.progress.stream import TolerantStream
+
+
+class JsonLines:
+    """Each line is {"t": seconds since `origin_s` on `clock`, "job": its name, "event": ..., ...}.
+
+    A note has the event "note" and its text under "message".
+    """
+
+    def __init__(self, stream: TolerantStream, job: str, origin_s: float, clock: Clock = time.monotonic) -> None:
+        self._stream = stream
+        self._job = job
+        self._origin_s = origin_s
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to put right: every line was flushed."""
+
+    def show(self, event: Event, _: State) -> None:
+        self._write(event.to_json())
+
+    def note(self, line: str) -> None:
+        self._write({"event": "note", "message": line})
+
+    def _write(self, values: dict[str, Any]) -> None:
+        head = {"t": round(self._clock() - self._origin_s, 3), "job": self._job}
+        self._stream.line(json.dumps(head | values, separators=(",", ":")))

@@ -1,0 +1,80 @@
+"""The report of a render: keeps the state and hands every event to the displays, one at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Protocol, Self
+
+from scope_batch.events import Event, Warned
+from scope_batch.progress.state import State, after
+
+Clock = Callable[[], float]
+"""Seconds on a clock that never goes back."""
+
+
+class Display(Protocol):
+    """Something that shows events. A context manager: on leaving, however that happens, it puts the terminal right.
+
+    `show` and `note` are called under the reporter's lock, so from one thread at a time.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None: ...
+
+    def show(self, event: Event, state: State) -> None:
+        """`state` already contains `event`."""
+        ...
+
+    def note(self, line: str) -> None:
+        """A line that is no event, such as the answer to a signal."""
+        ...
+
+
+class Reporter:
+    """A `Report` for one render, callable from any thread. Warnings that repeat are passed on once."""
+
+    def __init__(self, displays: Sequence[Display], clock: Clock = time.monotonic) -> None:
+        self._displays = displays
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._warned: set[str] = set()
+        self._stack = ExitStack()
+        self.state = State(now_s=clock())
+
+    def __enter__(self) -> Self:
+        with self._stack as stack:
+            for display in self._displays:
+                stack.enter_context(display)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if isinstance(event, Warned):
+                if event.message in self._warned:
+                    return
+                self._warned.add(event.message)
+            self.state = after(self.state, event, self._clock())
+            for display in self._displays:
+                display.show(event, self.state)
+
+    def note(self, line: str) -> None:
+        with self._lock:
+            for display in self._displays:
+                display.note(line)
+
+    def chunk_left_s(self) -> float | None:
+        """Seconds until the chunk in flight should be made, None when nothing is known about it."""
+        return self.state.chunk_left_s(self._clock())

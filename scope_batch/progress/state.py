@@ -1,0 +1,85 @@
+"""What the events so far add up to: one frozen value that every display draws from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from scope_batch.events import ChunkDone, ChunkStarted, Event, Finished, Loading, Stage, Started
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a render stands. Chunks are counted from 0; `_s` values are seconds of the reporter's clock or durations.
+
+    chunk         the chunk in flight; equals `chunks` once the last one is made.
+    activity      what is going on now: "loading transformer", "denoising 3 of 4" ...
+    chunk_at_s    when the chunk in flight began.
+    chunk_s       how long the latest finished chunk took, None before the first.
+    eta_at_s      when the render should be through, None before the first chunk is made.
+    """
+
+    now_s: float = 0.0
+    started: bool = False
+    finished: bool = False
+    activity: str = "preparing"
+    chunk: int = 0
+    chunks: int = 0
+    frames_done: int = 0
+    num_frames: int = 0
+    fps: float = 0.0
+    prompt: str = ""
+    chunk_at_s: float = 0.0
+    chunk_s: float | None = None
+    eta_at_s: float | None = None
+
+    @property
+    def in_flight(self) -> bool:
+        """A chunk is being made, so there is something that is worth finishing."""
+        return self.started and not self.finished and self.chunk < self.chunks
+
+    def chunk_left_s(self, now_s: float) -> float | None:
+        """Seconds until the chunk in flight should be made, judged by the one before it."""
+        return None if self.chunk_s is None else max(0.0, self.chunk_at_s + self.chunk_s - now_s)
+
+    def eta_s(self, now_s: float) -> float | None:
+        return None if self.eta_at_s is None else max(0.0, self.eta_at_s - now_s)
+
+
+def after(state: State, event: Event, now_s: float) -> State:
+    """The state once `event` has happened at `now_s`."""
+    state = replace(state, now_s=now_s)
+    match event:
+        case Loading(what=what):
+            return replace(state, activity=f"loading {what}")
+        case Started(chunks=chunks, num_frames=num_frames):
+            return replace(
+                state, started=True, chunks=chunks, num_frames=num_frames, activity="starting", chunk_at_s=now_s
+            )
+        case ChunkStarted(chunk=chunk, prompt=prompt):
+            return replace(state, chunk=chunk, prompt=prompt, chunk_at_s=now_s)
+        case Stage(chunk=chunk, stage=stage, step=step, steps=steps):
+            if state.in_flight and chunk < state.chunk:
+                return state  # the writer is still at it, beside the engine: the engine's stage is the one to show
+            return replace(state, activity=f"{stage} {step} of {steps}" if steps else stage)
+        case ChunkDone():
+            return _chunk_done(state, event, now_s)
+        case Finished():
+            return replace(state, finished=True)
+    return state
+
+
+def _chunk_done(state: State, done: ChunkDone, now_s: float) -> State:
+    last = done.chunk + 1 >= done.chunks
+    return replace(
+        state,
+        chunk=done.chunk + 1,
+        chunks=done.chunks,
+        frames_done=done.frames_done,
+        num_frames=done.num_frames,
+        fps=done.fps,
+        prompt=done.prompt,
+        chunk_at_s=now_s,
+        chunk_s=done.seconds,
+        eta_at_s=now_s + done.eta_s,
+        activity="finishing the outputs" if last else state.activity,
+    )

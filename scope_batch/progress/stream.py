@@ -1,0 +1,47 @@
+"""A text stream whose reader may go away: a log that nobody reads must not end a render."""
+
+from __future__ import annotations
+
+from typing import IO, TextIO, cast
+
+
+class TolerantStream:
+    """Passes everything on to `stream` until a write fails; from then on it swallows what it is given."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        if self.failure is None:
+            try:
+                self._stream.write(text)
+            except OSError as error:
+                self.failure = error
+        return len(text)
+
+    def flush(self) -> None:
+        if self.failure is None:
+            try:
+                self._stream.flush()
+            except OSError as error:
+                self.failure = error
+
+    def line(self, text: str) -> None:
+        """One whole line, on its way at once: a log that is cut short ends with a line."""
+        self.write(text + "\n")
+        self.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return self._stream.encoding
+
+    def as_file(self) -> IO[str]:
+        """Itself, under the type that rich asks for; the methods above are those that it calls."""
+        return cast("IO[str]", self)
