@@ -2,7 +2,6 @@
 
 ScopeBatchError
 ├── UsageError         2  the command line contradicts itself
-├── UsageError         2  the command line is wrong
 ├── JobError          65  the job file, an input or a checkpoint is wrong; nothing was rendered
 ├── MissingInputError 66  a file that the job names does not exist
 ├── UnavailableError  69  no suitable device, model files missing, out of device memory in the first chunk
@@ -45,12 +44,6 @@ class JobError(ScopeBatchError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-class UsageError(ScopeBatchError):
-    """The command line is wrong."""
-
-    exit_code = EXIT_USAGE
 
 
 class MissingInputError(ScopeBatchError):

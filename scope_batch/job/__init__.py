@@ -1,5 +1,6 @@
 """The job file: what a render is asked for, read and checked before anything heavy is imported."""
 
+from scope_batch.job.load import check_inputs, load_job, load_text, parse_job
 from scope_batch.job.schema import ChunkSpec, Job
 
-__all__ = ["ChunkSpec", "Job"]
+__all__ = ["ChunkSpec", "Job", "check_inputs", "load_job", "load_text", "parse_job"]

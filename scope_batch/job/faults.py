@@ -38,6 +38,18 @@ class Fault:
         return {} if self.other is None else {"other": self.other}
 
 
+def shown(value: Any) -> str:
+    """A value inside a message: as YAML would write it, on one line, long ones cut."""
+    if isinstance(value, dict):
+        return "a map"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
+
+
 def wrong(message: str) -> PydanticCustomError:
     """For `raise` inside a validator of one value."""
     return PydanticCustomError(AT_VALUE, _literal(message))
@@ -60,5 +72,5 @@ def raise_all(faults: Iterable[Fault], inner: ValidationError | None = None) -> 
 
 
 def _literal(message: str) -> Any:
-    """pydantic asks for a LiteralString; templates replace only `{name}` of names in the context, so any text is safe."""
+    """pydantic asks for a LiteralString; templates replace only `{name}` of names in the context: any text is safe."""
     return message

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, Strict
 
-from scope_batch.job.faults import wrong
+from scope_batch.job.faults import shown, wrong
 from scope_batch.job.prompts import STRICT
 from scope_batch.job.scalars import OutputPath
 
@@ -37,7 +37,7 @@ def as_outputs(value: Any) -> Any:
     if isinstance(value, (str, dict, Output)):
         value = [value]
     if not isinstance(value, (list, tuple)):
-        raise wrong(f"must be a path, a map with a path, or a list of these, not {value!r}")
+        raise wrong(f"must be a path, a map with a path, or a list of these, not {shown(value)}")
     return tuple({"path": item} if isinstance(item, str) else item for item in value)
 
 

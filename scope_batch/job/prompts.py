@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from scope_batch.job.faults import wrong
+from scope_batch.job.faults import shown, wrong
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=False)
 
@@ -23,7 +23,7 @@ def as_prompts(value: Any) -> Any:
     if isinstance(value, str):
         return ({"text": value},)
     if not isinstance(value, (list, tuple)):
-        raise wrong(f"must be a text or a list of {{text, weight}}, not {value!r}")
+        raise wrong(f"must be a text or a list of {{text, weight}}, not {shown(value)}")
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 from typing import Any
 
@@ -13,6 +14,8 @@ PATH_FIELDS = frozenset(
      "first_frame_image", "last_frame_image", "image", "images")
 )  # fmt: skip
 """Fields that hold paths of inputs; relative ones start at the folder of the text they stand in."""
+_VARIABLE = re.compile(r"(\$\{\w+)[^{}]*\}")
+"""A variable and its default, which may itself be a path."""
 WORDS = {"audio": ("none", "input"), "models": ("tiny",)}
 """Values of path fields that are no paths."""
 OUTPUT_FIELDS = frozenset(("output", "path"))
@@ -31,12 +34,11 @@ def public_dict(values: Any, source: Source, loc: Loc = ()) -> Any:
         return {_name(key, loc): public_dict(value, source, (*loc, key)) for key, value in values.items()}
     if isinstance(values, list):
         return [public_dict(value, source, (*loc, index)) for index, value in enumerate(values)]
-    place, mark = source.known(loc)
-    known = mark is not None and mark.written is not None and field_of(place) == field_of(loc)
-    text = mark.written if mark is not None and known else values
+    _, mark = source.known(loc)
+    text = values if mark is None or mark.written is None else mark.written
     name = field_of(loc)
     if isinstance(text, str) and name in PATH_FIELDS | OUTPUT_FIELDS and text not in WORDS.get(name, ()):
-        return PurePath(text).name or text
+        return PurePath(_VARIABLE.sub(r"\1}", text)).name or text
     return text
 
 

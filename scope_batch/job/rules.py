@@ -22,13 +22,13 @@ def _place_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
     if not places:
         yield Fault((), "needs its place: one of chunk, frame and time")
     for name in places[1:]:
-        yield Fault((name,), f"the place is given twice, {places[0]} names it already", other=(places[0],))
+        yield Fault((name,), f"the place is given twice, first as {places[0]}", other=(places[0],))
 
 
 def _target_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
     targets = [name for name in written if name in TARGETS]
     for name in targets[1:]:
-        yield Fault((name,), f"the prompt is given twice, {targets[0]} names it already", other=(targets[0],))
+        yield Fault((name,), f"the prompt is given twice, first as {targets[0]}", other=(targets[0],))
 
 
 def _transition_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
@@ -62,43 +62,47 @@ def _seconds(value: Any) -> float | None:
 
 
 def _duplicate_chunks(written: Mapping[str, Any]) -> Iterator[Fault]:
-    """Two entries for one chunk. A `chunk_prompts` entry may join a `chunk_specs` entry that sets no prompt."""
     seen: dict[int, Loc] = {}
-    for index, entry in _entries(written, "chunk_specs"):
-        yield from _seen_twice(seen, entry["chunk"], ("chunk_specs", index, "chunk"))
-    prompted = {c: loc for c, loc in seen.items() if any(t in written["chunk_specs"][loc[1]] for t in TARGETS)}
-    for index, entry in _entries(written, "chunk_prompts"):
-        yield from _seen_twice(prompted, entry["chunk"], ("chunk_prompts", index, "chunk"))
+    for index, entry in _placed_entries(written.get("chunk_specs")):
+        chunk, loc = entry["chunk"], ("chunk_specs", index, "chunk")
+        if chunk in seen:
+            yield Fault(loc, f"chunk {chunk} has an entry already", AT_VALUE, other=seen[chunk])
+        else:
+            seen[chunk] = loc
 
 
-def _seen_twice(seen: dict[int, Loc], chunk: int, loc: Loc) -> Iterator[Fault]:
-    if chunk in seen:
-        yield Fault(loc, f"chunk {chunk} has an entry already", AT_VALUE, other=seen[chunk])
-    else:
-        seen[chunk] = loc
-
-
-def _entries(written: Mapping[str, Any], name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _placed_entries(entries: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Entries that are placed by a chunk index, as far as they are well formed."""
-    entries = written.get(name)
     for index, entry in enumerate(entries if isinstance(entries, (list, tuple)) else ()):
         if isinstance(entry, Mapping) and type(entry.get("chunk")) is int:
             yield index, entry
 
 
-def fold_chunk_prompts(written: dict[str, Any]) -> dict[str, Any]:
-    """`chunk_prompts` as entries of `chunk_specs`. Left alone when malformed: the fields' own errors follow."""
-    prompts, specs = written.get("chunk_prompts", ()), written.get("chunk_specs", ())
-    if not isinstance(specs, (list, tuple)) or not isinstance(prompts, (list, tuple)) or not prompts:
-        return written
-    if not all(isinstance(entry, dict) and set(entry) == {"chunk", "text"} for entry in prompts):
-        return written
-    folded = list(specs)
-    placed = {entry["chunk"]: index for index, entry in _entries(written, "chunk_specs")}
-    for entry in prompts:
-        index = placed.get(entry["chunk"])
-        if index is None:
+def fold_chunk_prompts(written: Mapping[str, Any]) -> tuple[dict[str, Any], dict[Loc, Loc]]:
+    """`chunk_prompts` (the protocol's first revision) as entries of `chunk_specs`, and what moved where.
+
+    A prompt joins its chunk's entry if that has none. Malformed lists are left alone: their own errors follow.
+    """
+    prompts, specs = written.get("chunk_prompts"), written.get("chunk_specs") or ()
+    if not isinstance(prompts, (list, tuple)) or not isinstance(specs, (list, tuple)):
+        return dict(written), {}
+    if not all(_is_chunk_prompt(entry) for entry in prompts):
+        return dict(written), {}
+    folded, moved = list(specs), dict[Loc, Loc]()
+    free = {e["chunk"]: i for i, e in _placed_entries(specs) if all(e.get(target) is None for target in TARGETS)}
+    for index, entry in enumerate(prompts):
+        place = free.pop(entry["chunk"], None)
+        if place is None:
+            moved["chunk_prompts", index] = ("chunk_specs", len(folded))
             folded.append(entry)
         else:
-            folded[index] = {**folded[index], "text": entry["text"]}
-    return {**{key: value for key, value in written.items() if key != "chunk_prompts"}, "chunk_specs": folded}
+            moved["chunk_prompts", index, "text"] = ("chunk_specs", place, "text")
+            folded[place] = {**folded[place], "text": entry["text"]}
+    rest = {key: value for key, value in written.items() if key != "chunk_prompts"}
+    return {**rest, "chunk_specs": folded}, moved
+
+
+def _is_chunk_prompt(entry: Any) -> bool:
+    if not isinstance(entry, Mapping) or set(entry) != {"chunk", "text"}:
+        return False
+    return type(entry["chunk"]) is int and entry["chunk"] >= 0 and isinstance(entry["text"], str)

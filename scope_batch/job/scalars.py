@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import PlainSerializer, PlainValidator
 
-from scope_batch.job.faults import wrong
+from scope_batch.job.faults import shown, wrong
 
 _CLOCK = re.compile(r"(?:(\d{1,4}):(?=[0-5]?\d:))?(\d{1,6}):([0-5]?\d(?:\.\d{1,9})?)")
 _RATE = re.compile(r"\d{1,10}(\.\d{1,9}|/\d{1,10})?")
@@ -20,7 +20,7 @@ _MAX_TERM = 2**31 - 1  # containers and encoders hold a rate as two 32-bit integ
 
 def parse_rate(value: Any) -> Fraction:
     """Frames per second from 25, 29.97 or "30000/1001"."""
-    allowed = f'must be frames per second, such as 16, 29.97 or "30000/1001", not {value!r}'
+    allowed = f'must be frames per second, such as 16, 29.97 or "30000/1001", not {shown(value)}'
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
         raise wrong(allowed)
     if isinstance(value, str) and not _RATE.fullmatch(value):
@@ -30,7 +30,7 @@ def parse_rate(value: Any) -> Fraction:
     except (ValueError, ZeroDivisionError):
         raise wrong(allowed) from None
     if not 0 < rate <= _MAX_RATE or max(rate.numerator, rate.denominator) > _MAX_TERM:
-        raise wrong(f"must be more than 0 and at most {_MAX_RATE} frames per second, not {value!r}")
+        raise wrong(f"must be more than 0 and at most {_MAX_RATE} frames per second, not {shown(value)}")
     return rate
 
 
@@ -44,9 +44,9 @@ def parse_seconds(value: Any) -> float:
         hours, minutes, seconds = clock.groups()
         return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise wrong(f'must be seconds or "MM:SS.mmm", not {value!r}')
+        raise wrong(f'must be seconds or "MM:SS.mmm", not {shown(value)}')
     if not math.isfinite(value) or value < 0:
-        raise wrong(f"must be seconds from 0 on, not {value!r}")
+        raise wrong(f"must be seconds from 0 on, not {shown(value)}")
     return float(value)
 
 
@@ -54,7 +54,7 @@ def parse_num_frames(value: Any) -> int | Literal["input"]:
     if value == "input":
         return "input"
     if isinstance(value, bool) or not isinstance(value, int):
-        raise wrong(f"must be a whole number of frames or the word input, not {value!r}")
+        raise wrong(f"must be a whole number of frames or the word input, not {shown(value)}")
     if value < 1:
         raise wrong(f"must be at least 1, not {value}")
     return value
@@ -63,7 +63,7 @@ def parse_num_frames(value: Any) -> int | Literal["input"]:
 def checked_path(value: Any) -> str:
     """The path as text, or an error: empty, not text, a NUL byte inside."""
     if not isinstance(value, (str, Path)):
-        raise wrong(f"must be a path, not {value!r}")
+        raise wrong(f"must be a path, not {shown(value)}")
     text = str(value)
     if not text.strip():
         raise wrong("must be a path, not empty")
@@ -77,7 +77,7 @@ def expand_home(text: str) -> str:
     try:
         return str(Path(text).expanduser()) if text.startswith("~") else text
     except RuntimeError:
-        raise wrong(f"no such user's home: {text!r}") from None
+        raise wrong(f"no such user's home: {shown(text)}") from None
 
 
 def parse_input_path(value: Any) -> Path:

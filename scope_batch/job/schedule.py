@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
-from scope_batch.job.faults import AT_VALUE, Fault, raise_all, wrong
+from scope_batch.job.faults import AT_VALUE, Fault, raise_all, shown, wrong
 
 Number = TypeVar("Number", int, float)
 
@@ -70,9 +70,9 @@ class Scheduled:
         """What is wrong with one number, or None."""
         kind = "a whole number" if self.whole else "a number"
         if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
-            return f"must be {kind} or a list of such, not {value!r}"
+            return f"must be {kind} or a list of such, not {shown(value)}"
         if not math.isfinite(value) or not self.low <= value <= self.high:
-            return f"must be {kind} in {self.low:.16g}..{self.high:.16g}, not {value!r}"
+            return f"must be {kind} in {self.low:.16g}..{self.high:.16g}, not {shown(value)}"
         return None
 
     def _of_list(self, values: list[Any] | tuple[Any, ...]) -> Schedule[Any]:

@@ -22,7 +22,7 @@ from pydantic import (
 
 from scope_batch.chunk import BlendMethod
 from scope_batch.job import rules, unavailable
-from scope_batch.job.faults import Fault, raise_all, wrong
+from scope_batch.job.faults import Fault, raise_all, shown, wrong
 from scope_batch.job.outputs import Encoder, Outputs
 from scope_batch.job.prompts import STRICT, Prompts, WeightedPrompt
 from scope_batch.job.public import public_dict
@@ -47,7 +47,7 @@ Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), 
 
 def _known_pipeline(name: str) -> str:
     if name not in PIPELINES:
-        raise wrong(f"unknown pipeline {name!r}; available: {', '.join(PIPELINES)}")
+        raise wrong(f"unknown pipeline {shown(name)}; available: {', '.join(PIPELINES)}")
     return name
 
 
@@ -62,6 +62,7 @@ class _Checked(BaseModel):
 
     @classmethod
     def folded(cls, written: dict[str, Any]) -> dict[str, Any]:
+        """Older spellings as newer ones."""
         return written
 
     @model_validator(mode="wrap")
@@ -69,12 +70,12 @@ class _Checked(BaseModel):
     def _check(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(data, dict):
             return handler(data)
-        written = {key: value for key, value in data.items() if value is not None}
+        written = cls.folded({key: value for key, value in data.items() if value is not None})
         refused = unavailable.refused(cls, written)
         faults = [*refused, *cls.faults(written)]
         accepted = {key: value for key, value in written.items() if (key,) not in {fault.loc for fault in refused}}
         try:
-            made = handler(cls.folded(accepted))
+            made = handler(accepted)
         except ValidationError as error:
             raise_all(faults, error)
             raise
@@ -287,7 +288,7 @@ class Job(_Checked):
 
     @classmethod
     def folded(cls, written: dict[str, Any]) -> dict[str, Any]:
-        return rules.fold_chunk_prompts(written)
+        return rules.fold_chunk_prompts(written)[0]
 
     def model_post_init(self, context: Any, /) -> None:
         if isinstance(context, Source):

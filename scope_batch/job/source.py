@@ -62,16 +62,22 @@ class Source:
         return place, self.marks.get(place)
 
     def where(self, loc: Loc) -> str:
-        """`job.yaml:14:7`, or the field's name when the job was not read from a text."""
-        _, mark = self.known(loc)
-        return mark.at_key() if mark else show(loc)
+        """`job.yaml:14:7`, the text's name when the field is not in it, the field's when there is no text."""
+        place, mark = self.known(loc)
+        if mark is None:
+            return show(loc)
+        return mark.at_key() if place or not loc else self.name
 
 
 def show(loc: Loc) -> str:
     """`chunk_specs[2].text`."""
     text = ""
     for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            name = part if part.isprintable() and part else repr(part)
+            text += f".{name}" if text else name
     return text or "job"
 
 

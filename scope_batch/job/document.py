@@ -1,0 +1,186 @@
+"""One YAML text as a tree of nodes that know where they stand; guarded against what a hostile or careless text can do.
+
+Built from parser events, so depth and size are bounded before anything is built, and an alias is one shared node,
+never a copy: a text whose aliases multiply is refused by arithmetic.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from scope_batch.errors import JobError
+from scope_batch.job.scalar_words import Scalar, plain_scalar
+from scope_batch.job.source import Origin
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_DEPTH = 64
+MAX_ALIASED = 20_000
+"""Nodes that all aliases of a text may stand for."""
+
+_SURROGATES = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`position`: line and column from 1. `size`: how many nodes it stands for, itself included."""
+
+    position: tuple[int, int]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarNode(Node):
+    """`text`: as written. `plain`: without quotes."""
+
+    value: Scalar
+    text: str
+    plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListNode(Node):
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MapNode(Node):
+    """Keys are texts, as written. A key's entry holds its position and its value."""
+
+    entries: dict[str, tuple[tuple[int, int], Node]]
+
+
+def decode(data: bytes, name: str) -> str:
+    """A job's bytes as text, or JobError: too large, not UTF-8."""
+    if len(data) > MAX_BYTES:
+        raise JobError(f"{name}: larger than {MAX_BYTES // 1024**2} MiB, no job file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise JobError(f"{name}:{line}:1: not UTF-8 text") from error
+
+
+def read_document(text: str, origin: Origin) -> Node:
+    """The one document in `text`. Raises JobError with line and column."""
+    if text.lstrip().startswith("{"):
+        text = _SURROGATES.sub(_joined, text)
+    try:
+        return _Reader(text, origin).document()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{origin.name}:{mark.line + 1}:{mark.column + 1}" if mark and origin.has_lines else origin.name
+        said = error.problem or error.context or "no YAML"
+        raise JobError(f"{place}: not valid YAML: {said}") from error
+    except yaml.YAMLError as error:
+        raise JobError(f"{origin.name}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _joined(match: re.Match[str]) -> str:
+    """JSON writes characters beyond U+FFFF as two escapes, which YAML does not know."""
+    high, low = int(match[2], 16), int(match[3], 16)
+    return f"{match[1]}\\U{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00):08x}"
+
+
+class _Reader:
+    def __init__(self, text: str, origin: Origin) -> None:
+        self._events: Iterator[Any] = iter(yaml.parse(text, Loader=yaml.CSafeLoader))
+        self._origin = origin
+        self._anchors: dict[str, Node] = {}
+        self._aliased = 0
+
+    def document(self) -> Node:
+        next(self._events)
+        if isinstance(next(self._events), yaml.StreamEndEvent):
+            raise JobError(f"{self._origin.name}: is empty; a job needs at least a prompt")
+        root = self._node(next(self._events), 1)
+        next(self._events)
+        if not isinstance(event := next(self._events), yaml.StreamEndEvent):
+            raise self._error(event, "a second document; a job file holds one")
+        return root
+
+    def _node(self, event: Any, depth: int) -> Node:
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event)
+        if event.tag is not None:
+            raise self._error(event, f"the tag {_short(event.tag)} is not allowed; a job holds plain values")
+        if depth > MAX_DEPTH:
+            raise self._error(event, f"nested deeper than {MAX_DEPTH} levels")
+        node: Node
+        if isinstance(event, yaml.ScalarEvent):
+            node = self._scalar(event)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = self._list(event, depth)
+        else:
+            node = self._map(event, depth)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        return node
+
+    def _alias(self, event: Any) -> Node:
+        node = self._anchors.get(event.anchor)
+        if node is None:
+            raise self._error(event, f"the alias *{_short(event.anchor)} has no anchor before it")
+        self._aliased += node.size
+        if self._aliased > MAX_ALIASED:
+            raise self._error(event, f"aliases stand for more than {MAX_ALIASED} values")
+        return node
+
+    def _scalar(self, event: Any) -> ScalarNode:
+        plain = not event.style
+        try:
+            value = plain_scalar(event.value) if plain else event.value
+        except ValueError as error:
+            raise self._error(event, str(error)) from error
+        return ScalarNode(_position(event), 1, value, event.value, plain)
+
+    def _list(self, event: Any, depth: int) -> ListNode:
+        items: list[Node] = []
+        while not isinstance(inner := next(self._events), yaml.SequenceEndEvent):
+            items.append(self._node(inner, depth + 1))
+        return ListNode(_position(event), 1 + sum(item.size for item in items), tuple(items))
+
+    def _map(self, event: Any, depth: int) -> MapNode:
+        entries: dict[str, tuple[tuple[int, int], Node]] = {}
+        merged: list[Node] = []
+        while not isinstance(key := next(self._events), yaml.MappingEndEvent):
+            if not isinstance(key, yaml.ScalarEvent) or key.tag is not None:
+                raise self._error(key, "a key must be a plain text")
+            value = self._node(next(self._events), depth + 1)
+            if key.value == "<<" and not key.style:
+                merged += self._to_merge(key, value)
+            elif key.value in entries:
+                first = entries[key.value][0]
+                raise self._error(key, f"the key {_short(key.value)} stands here twice, first in line {first[0]}")
+            else:
+                entries[key.value] = (_position(key), value)
+            if key.anchor is not None:
+                self._anchors[key.anchor] = ScalarNode(_position(key), 1, key.value, key.value, plain=False)
+        for node in merged:
+            if isinstance(node, MapNode):
+                entries = {**node.entries, **entries}
+        return MapNode(_position(event), 1 + sum(1 + node.size for _, node in entries.values()), entries)
+
+    def _to_merge(self, key: Any, value: Node) -> list[Node]:
+        """The maps that `<<` names; of several the earlier one wins."""
+        maps = list(value.items) if isinstance(value, ListNode) else [value]
+        if not all(isinstance(node, MapNode) for node in maps):
+            raise self._error(key, "<< takes a map or a list of maps")
+        return maps
+
+    def _error(self, event: Any, message: str) -> JobError:
+        line, column = _position(event)
+        place = f"{self._origin.name}:{line}:{column}" if self._origin.has_lines else self._origin.name
+        return JobError(f"{place}: {message}")
+
+
+def _position(event: Any) -> tuple[int, int]:
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."

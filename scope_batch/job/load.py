@@ -1,0 +1,125 @@
+"""A job from a file, standard input, a text, or values that are already parsed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from scope_batch.errors import JobError, MissingInputError
+from scope_batch.job.document import MAX_BYTES, MapNode, ScalarNode, decode, read_document
+from scope_batch.job.overrides import apply_override, set_value
+from scope_batch.job.problems import AllLines, in_order, lines_of
+from scope_batch.job.rules import fold_chunk_prompts
+from scope_batch.job.schema import Job
+from scope_batch.job.source import NO_SOURCE, Mark, Origin, Source
+from scope_batch.job.values import Values
+
+STDIN = "-"
+
+
+def load_job(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    models: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Job:
+    """The job in a YAML or JSON file, or on standard input ("-").
+
+    `overrides`: texts of the form key.path=value, the later wins. `models`: replaces the job's `models`, relative to
+    the working directory. `environ`: variables for `${VAR}`, the process's by default.
+
+    Raises JobError with one line per problem, MissingInputError when the file cannot be read, UsageError for an
+    override that is no key.path=value.
+    """
+    if str(path) == STDIN:
+        text = decode(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin")
+        return load_text(text, name="stdin", overrides=overrides, models=models, environ=environ)
+    file = Path(path)
+    return load_text(
+        decode(_read(file), str(path)),
+        name=str(path),
+        folder=file.absolute().parent,
+        stem=file.stem,
+        overrides=overrides,
+        models=models,
+        environ=environ,
+    )
+
+
+def load_text(
+    text: str,
+    *,
+    name: str,
+    folder: Path | None = None,
+    stem: str = "job",
+    overrides: Sequence[str] = (),
+    models: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Job:
+    """The job in `text`. `name` leads every message; relative input paths start at `folder` (working directory)."""
+    here = Path.cwd()
+    origin = Origin(name, folder or here)
+    root = read_document(text, origin)
+    if not isinstance(root, MapNode):
+        raise JobError(
+            f"{name}:{root.position[0]}:{root.position[1]}: a job is a map of fields, such as `prompt: a cat`"
+        )
+    values = Values()
+    values.data = values.add(root, origin, environ=os.environ if environ is None else environ)
+    for override in overrides:
+        apply_override(values, override, here)
+    if models is not None:
+        set_value(
+            values, ("models",), ScalarNode((1, 1), 1, models, models, plain=False), Origin("--models", here, False)
+        )
+    values.data, moved = fold_chunk_prompts(values.data)
+    for old, new in moved.items():
+        values.move(old, new)
+    # What an override replaced is no problem any more.
+    problems = [problem for problem in values.problems if problem[0] in values.marks.values()]
+    return _validated(values.data, Source(name, stem, values.marks), problems)
+
+
+def parse_job(data: Any, source: Source = NO_SOURCE) -> Job:
+    """The job in values that are already parsed, such as a request's body. Raises JobError, a line per problem."""
+    return _validated(data, source, [])
+
+
+def check_inputs(job: Job) -> None:
+    """Raise MissingInputError, a line per field, unless every input that the job names exists."""
+    named = {"input_path": job.input_path, "audio": job.audio if isinstance(job.audio, Path) else None}
+    missing = [
+        f"{job.where(field)}: {field}: no such file: {path}"
+        for field, path in named.items()
+        if path is not None and not path.exists()
+    ]
+    if missing:
+        raise MissingInputError("\n".join(missing))
+
+
+def _validated(data: Any, source: Source, problems: Sequence[tuple[Mark, str]]) -> Job:
+    lines: AllLines = list(problems)
+    try:
+        job = Job.model_validate(data, context=source)
+    except ValidationError as error:
+        taken = {mark for mark, _ in problems}
+        lines += [line for line in lines_of(error, source) if line[0] not in taken]
+    if lines:
+        raise JobError(*in_order(lines))
+    return job
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path}: no such job file") from error
+    except OSError as error:
+        raise MissingInputError(f"{path}: cannot be read: {error.strerror}") from error

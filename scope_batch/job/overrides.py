@@ -1,0 +1,98 @@
+"""`--set key.path=value`: one value of the job replaced from the command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from scope_batch.errors import JobError, UsageError
+from scope_batch.job.document import Node, ScalarNode, read_document
+from scope_batch.job.faults import Loc
+from scope_batch.job.public import TEXT_FIELDS, field_of
+from scope_batch.job.source import Mark, Origin, show
+from scope_batch.job.values import Values
+
+_PART = re.compile(r"""(?:"(?P<double>[^"]+)"|'(?P<single>[^']+)'|(?P<bare>[^."'\s][^.]*))(?:\.(?=.)|$)""")
+_YAML_STARTS = ("[", "{", '"', "'")
+
+
+def apply_override(values: Values, text: str, folder: Path) -> None:
+    """Set what `text` says. Relative paths in it start at `folder`; `${VAR}` is left to the shell.
+
+    Raises UsageError when it is not of the form key.path=value, JobError when the place cannot hold a value.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: not of the form key.path=value")
+    loc = parse_key(key)
+    origin = Origin(f"--set {key}", folder, has_lines=False)
+    set_value(values, loc, _node(value, loc, origin), origin)
+
+
+def set_value(values: Values, loc: Loc, node: Node, origin: Origin) -> None:
+    """Put `node` at `loc`, where list indexes are still texts. Raises JobError when nothing can stand there."""
+    container, place = _container(values, loc, origin)
+    for old in [mark for mark in values.marks if mark[: len(place)] == place]:
+        del values.marks[old]
+    new = values.add(node, origin, place)
+    last = place[-1]
+    if isinstance(container, list) and last == len(container):
+        container.append(new)
+    else:
+        container[last] = new
+
+
+def parse_key(key: str) -> Loc:
+    """`chunk_specs.0.text` -> ("chunk_specs", "0", "text"); a part with dots is quoted."""
+    parts: list[str] = []
+    position = 0
+    while position < len(key):
+        match = _PART.match(key, position)
+        if match is None:
+            break
+        parts.append(match["double"] or match["single"] or match["bare"])
+        position = match.end()
+    if not parts or position != len(key):
+        raise UsageError(f"--set {key}: not a key such as seed, video.crf or chunk_specs.0.text")
+    return tuple(parts)
+
+
+def _node(value: str, loc: Loc, origin: Origin) -> Node:
+    """The value as YAML. A text field takes an unquoted value as it is: `prompt=cats: a film` is no map."""
+    if field_of(loc) in TEXT_FIELDS and not value.startswith(_YAML_STARTS):
+        return ScalarNode((1, 1), 1, value, value, plain=True)
+    if not value.strip():
+        return ScalarNode((1, 1), 1, None, "", plain=True)
+    return read_document(value, origin)
+
+
+def _container(values: Values, loc: Loc, origin: Origin) -> tuple[Any, Loc]:
+    """What holds the value (made on the way where nothing stands yet), and the place with list indexes as numbers."""
+    current, made = values.data, Mark(origin, (1, 1), (1, 1))
+    place: Loc = ()
+    for depth, part in enumerate(loc):
+        index = _index(current, str(part), place, origin)
+        place = (*place, index)
+        if depth == len(loc) - 1:
+            break
+        follow: Any = [] if str(loc[depth + 1]).isdecimal() else {}
+        if isinstance(current, list) and index == len(current):
+            current.append(follow)
+            values.marks[place] = made
+        elif isinstance(current, dict) and current.get(str(index)) is None:
+            current[str(index)] = follow
+            values.marks[place] = made
+        current = current[index]
+    return current, place
+
+
+def _index(container: Any, part: str, place: Loc, origin: Origin) -> str | int:
+    if isinstance(container, dict):
+        return part
+    if not isinstance(container, list):
+        raise JobError(f"{origin.name}: {show(place)} is a single value, it has no {part}")
+    if not part.isdecimal() or int(part) > len(container):
+        last = f"0..{len(container)}" if container else "0"
+        raise JobError(f"{origin.name}: {show(place)} is a list, it takes an index in {last} (the last one appends)")
+    return int(part)

@@ -1,0 +1,118 @@
+"""pydantic's errors as a person's lines: where, what, and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from scope_batch.job.faults import Loc, shown
+from scope_batch.job.outputs import Encoder, Output
+from scope_batch.job.prompts import WeightedPrompt
+from scope_batch.job.schema import ChunkImage, ChunkPrompt, ChunkSpec, Job
+from scope_batch.job.source import Mark, Source, show
+
+MODELS: dict[str, type[BaseModel]] = {
+    "": Job,
+    "chunk_specs": ChunkSpec,
+    "chunk_prompts": ChunkPrompt,
+    "first_frames": ChunkImage,
+    "last_frames": ChunkImage,
+    "prompt": WeightedPrompt,
+    "prompts": WeightedPrompt,
+    "transition_target_prompts": WeightedPrompt,
+    "output": Output,
+    "video": Encoder,
+}
+"""The model whose keys a field's map may hold."""
+
+_MESSAGES = {
+    "missing": "is required",
+    "model_type": "must be a map of fields, not {value}",
+    "string_type": "must be a text, not {value}; quotes make one",
+    "int_type": "must be a whole number, not {value}",
+    "int_from_float": "must be a whole number, not {value}",
+    "float_type": "must be a number, not {value}",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false, not {value}",
+    "list_type": "must be a list, not {value}",
+    "tuple_type": "must be a list, not {value}",
+    "dict_type": "must be a map, not {value}",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "greater_than_equal": "must be at least {ge}, not {value}",
+    "less_than_equal": "must be at most {le}, not {value}",
+    "multiple_of": "must be a multiple of {multiple_of}, not {value} ({below} and {above} are)",
+    "literal_error": "must be {expected}, not {value}",
+}
+
+AllLines = list[tuple[Mark | None, str]]
+
+
+def lines_of(error: ValidationError, source: Source) -> AllLines:
+    """One line per error, with the mark that it is about."""
+    return [_line(details, source) for details in error.errors(include_url=False)]
+
+
+def in_order(lines: AllLines) -> list[str]:
+    """The lines as their places stand in the text; what the command line set comes last."""
+
+    def key(line: tuple[Mark | None, str]) -> tuple[bool, tuple[int, int]]:
+        mark = line[0]
+        return (mark is not None and not mark.origin.has_lines, mark.value if mark is not None else (0, 0))
+
+    return [text for _, text in sorted(lines, key=key)]
+
+
+def _line(details: Any, source: Source) -> tuple[Mark | None, str]:
+    loc: Loc = details["loc"]
+    place, mark = source.known(loc)
+    kind = details["type"]
+    message = _message(details, loc, source)
+    if mark is None:
+        return None, ": ".join(part for part in (source.name, show(loc), message) if part)
+    field = show((*place, loc[-1]) if kind == "missing" else place)
+    at_key = kind in ("extra_forbidden", "fault_of_key") and place == loc
+    return mark, f"{mark.at_key() if at_key else mark.at_value()}: {field}: {message}"
+
+
+def _message(details: Any, loc: Loc, source: Source) -> str:
+    kind, value, context = details["type"], details["input"], details.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_key(loc)
+    if "other" in context:
+        return str(details["msg"]) + _other(loc, context["other"], source)
+    template = _MESSAGES.get(kind)
+    if template is None:
+        return str(details["msg"])
+    if kind == "multiple_of":
+        step = context["multiple_of"]
+        below = max(value // step * step, 64)
+        context = {**context, "below": below, "above": below + step}
+    return template.format(**{**context, "value": shown(value)})
+
+
+def _other(loc: Loc, other: Loc, source: Source) -> str:
+    """Where the second place is that a fault is about; a field beside the first one needs no name."""
+    place = other if len(other) > 1 else (*loc[:-1], *other)
+    _, mark = source.known(place)
+    if mark is None or not mark.origin.has_lines:
+        return "" if len(other) == 1 else f": {show(other[:-1])}"
+    return f" in line {mark.key[0]}"
+
+
+def _unknown_key(loc: Loc) -> str:
+    parent = next((part for part in reversed(loc[:-1]) if isinstance(part, str)), "")
+    model = MODELS.get(parent)
+    key = str(loc[-1])
+    if model is None:
+        return "unknown key"
+    close = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.7)
+    if close:
+        return f"unknown key (did you mean {close[0]}?)"
+    if key in Job.model_fields:
+        return "unknown key here (it stands at the top level of a job)"
+    if key in ChunkSpec.model_fields:
+        return "unknown key here (it stands in an entry of chunk_specs)"
+    return "unknown key"

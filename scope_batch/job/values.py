@@ -1,0 +1,76 @@
+"""A document's nodes as plain values, and a mark for each: variables replaced, relative input paths made absolute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from scope_batch.job.document import ListNode, MapNode, Node, ScalarNode
+from scope_batch.job.faults import Loc
+from scope_batch.job.public import PATH_FIELDS, TEXT_FIELDS, WORDS, field_of
+from scope_batch.job.scalar_words import plain_scalar
+from scope_batch.job.source import Mark, Origin, show
+from scope_batch.job.variables import has_variable, replace_variables
+
+
+@dataclass(slots=True)
+class Values:
+    """`data`: what the job's model validates. `marks`: where each part of it stands. `problems`: mark, line."""
+
+    data: Any = None
+    marks: dict[Loc, Mark] = field(default_factory=dict)
+    problems: list[tuple[Mark, str]] = field(default_factory=list)
+
+    def add(
+        self,
+        node: Node,
+        origin: Origin,
+        loc: Loc = (),
+        key: tuple[int, int] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The plain value of `node`, which stands at `loc`. Without `environ` variables are left alone."""
+        mark = Mark(origin, key or node.position, node.position)
+        self.marks[loc] = mark
+        if isinstance(node, MapNode):
+            return {
+                name: self.add(value, origin, (*loc, name), position, environ)
+                for name, (position, value) in node.entries.items()
+            }
+        if isinstance(node, ListNode):
+            return [self.add(item, origin, (*loc, index), None, environ) for index, item in enumerate(node.items)]
+        assert isinstance(node, ScalarNode)
+        return self._placed(self._scalar(node, mark, loc, environ), origin, loc)
+
+    def move(self, old: Loc, new: Loc) -> None:
+        """What stands at `old` counts as standing at `new`."""
+        self.marks |= {new + loc[len(old) :]: mark for loc, mark in self.marks.items() if loc[: len(old)] == old}
+
+    def _scalar(self, node: ScalarNode, mark: Mark, loc: Loc, environ: Mapping[str, str] | None) -> Any:
+        if environ is None or "$" not in node.text:
+            return node.value
+        if has_variable(node.text):
+            mark = self.marks[loc] = replace(mark, written=node.text)
+        try:
+            text = replace_variables(node.text, environ)
+            return _as_number(text) if node.plain and field_of(loc) not in TEXT_FIELDS else text
+        except ValueError as error:
+            self.problems.append((mark, f"{mark.at_value()}: {show(loc)}: {error}"))
+            return node.text
+
+    @staticmethod
+    def _placed(value: Any, origin: Origin, loc: Loc) -> Any:
+        """A relative path of an input starts at its text's folder. What is no path at all is left to the schema."""
+        name = field_of(loc)
+        if name not in PATH_FIELDS or not isinstance(value, str) or value in WORDS.get(name, ()):
+            return value
+        if not value.strip() or value.startswith("~") or "\0" in value:
+            return value
+        return str(origin.folder / value)
+
+
+def _as_number(text: str) -> Any:
+    """A variable in an unquoted value may stand for a number or a truth value."""
+    value = plain_scalar(text)
+    return text if value is None else value
