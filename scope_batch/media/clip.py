@@ -82,9 +82,8 @@ def probe_video(path: Path) -> VideoFacts:
         _check_gif_trailer(path)
     codec, pixels, tags = _picture(path, report)
     head = _decoded(path, HEAD_FRAMES)
-    shown = packets
-    if codec in HIDDEN_FRAME_CODECS or head.times(HEAD_FRAMES) != packets.times(HEAD_FRAMES):
-        shown = _decoded(path, None)
+    alike = packets is not None and packets.times(HEAD_FRAMES) == head.times(HEAD_FRAMES)
+    shown = packets if packets is not None and alike and codec not in HIDDEN_FRAME_CODECS else _decoded(path, None)
     return VideoFacts(
         width=max(1, round(head.width * head.aspect)),
         height=head.height,
@@ -105,28 +104,36 @@ def has_sound(path: Path, demuxers: str = DEMUXERS) -> bool:
     )
 
 
-def _packets(path: Path) -> tuple[str, _Listing]:
+def _packets(path: Path) -> tuple[str, _Listing | None]:
+    """What ffmpeg reports on the streams, and the packets; None if their times cannot be listed without decoding."""
     base = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
     done = run_quiet([*base, *input_args(path), "-map", "0:V:0", "-c", "copy", "-copyinkf", "-f", "framecrc", "-"])
-    errors = [line for line in done.stderr.splitlines() if "[error]" in line or "[fatal]" in line]
-    words = last_lines("\n".join(_SPEAKER.sub("", line) for line in errors))
-    if "matches no streams" in words:
+    streams = _STREAM.findall(done.stderr.partition("Stream mapping:")[0])
+    if streams and not any(kind == "Video" and "(attached pic)" not in text for _, kind, text in streams):
         raise JobError(f"{path.name}: has no video stream")
-    if done.returncode:
-        allowed = " ".join(VIDEO_SUFFIXES)
-        raise JobError(f"{path.name}: cannot be read as one of {allowed}: {words}")
-    if errors:
-        raise JobError(f"{path.name}: is damaged or cut short: {words}")
-    return done.stderr, _listing(path, done.stdout)
+    errors = [line for line in done.stderr.splitlines() if re.search(r"\[(error|fatal)\] ", line)]
+    of_input = [line for line in errors if not line.startswith(("[out#", "[vost#"))]
+    if of_input and not streams:
+        raise JobError(f"{path.name}: cannot be read as one of {' '.join(VIDEO_SUFFIXES)}: {_words(of_input)}")
+    if of_input:
+        raise JobError(f"{path.name}: is damaged or cut short: {_words(of_input)}")
+    return done.stderr, None if errors or done.returncode else _listing(path, done.stdout)
 
 
 def _decoded(path: Path, count: int | None) -> _Listing:
     limit = [] if count is None else ["-frames:v", str(count)]
     output = ["-map", "0:V:0", *limit, "-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "framecrc", "-"]
     done = run_quiet([*QUIET, *input_args(path), *output])
-    if done.returncode:
-        raise JobError(f"{path.name}: cannot be decoded: {last_lines(done.stderr)}")
+    errors = done.stderr.splitlines()
+    if any(line.startswith("[in#") for line in errors):
+        raise JobError(f"{path.name}: is damaged or cut short: {_words(errors)}")
+    if done.returncode or errors:
+        raise JobError(f"{path.name}: cannot be decoded: {_words(errors)}")
     return _listing(path, done.stdout)
+
+
+def _words(lines: list[str]) -> str:
+    return last_lines("\n".join(_SPEAKER.sub("", line) for line in lines))
 
 
 def _listing(path: Path, text: str) -> _Listing:

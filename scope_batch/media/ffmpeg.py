@@ -8,6 +8,7 @@ can never block on a full pipe and a failure can still be told in its own words.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import tempfile
@@ -134,6 +135,10 @@ class Child:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(f"ffmpeg still runs after {timeout_s} s") from error
+
+    def complained(self) -> bool:
+        """Whether it has written anything to its stderr; only before `close`."""
+        return os.fstat(self._stderr.fileno()).st_size > 0
 
     def last_words(self) -> str:
         """The last lines of its stderr; only before `close`."""

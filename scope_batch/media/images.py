@@ -41,7 +41,8 @@ class ImageFolderSource(Source):
     def frame(self, index: int) -> Frame:
         frame = read_image(self._paths[index])
         if frame.shape != (self.height, self.width, 3):
-            raise JobError(f"{self.name}/{self._paths[index].name}: changed its size while it was read")
+            size = f"{frame.shape[1]}x{frame.shape[0]}, not {self.width}x{self.height} as its header said"
+            raise JobError(f"{self.name}/{self._paths[index].name}: is {size}")
         return frame
 
 
@@ -59,7 +60,9 @@ def image_size(path: Path) -> tuple[int, int]:
         width, height = image.size
         if width * height > MAX_FRAME_PIXELS:
             raise JobError(f"{path.name}: {width}x{height} pixels are too many")
-        return (height, width) if image.getexif().get(_EXIF_ORIENTATION) in _TURNED else (width, height)
+        # The base class's: PNG's own would decode the whole image in search of EXIF data that stands after it.
+        turned = Image.Image.getexif(image).get(_EXIF_ORIENTATION) in _TURNED
+        return (height, width) if turned else (width, height)
 
 
 def read_image(path: Path) -> Frame:

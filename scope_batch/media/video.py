@@ -44,8 +44,8 @@ class VideoSource(Source):
 
     def interrupt(self) -> None:
         self._interrupted = True
-        if self._child is not None:
-            self._child.kill()
+        if (child := self._child) is not None:
+            child.kill()
 
     def close(self) -> None:
         if self._child is not None:
@@ -69,7 +69,11 @@ class VideoSource(Source):
         assert child.stdout is not None
         size = self.width * self.height * (4 if self._alpha else 3)
         data = child.stdout.read(size)
-        if len(data) < size:
+        if self._next == self.frames - 1 and child.stdout.read(1):
+            raise JobError(f"{self.name}: has more frames than the {self.frames} that were counted before the render")
+        # Some decoders repair what is damaged and only say so: a complaint counts as an error too.
+        if len(data) < size or child.complained():
+            child.kill()
             child.wait()
             words = child.last_words() or "the decoder ended early"
             raise JobError(f"{self.name}: frame {self._next} of {self.frames} cannot be decoded: {words}")
