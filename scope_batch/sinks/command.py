@@ -1,0 +1,83 @@
+"""The ffmpeg command line of a video output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from scope_batch.media.ffmpeg import LOCAL_FILES, QUIET, file_url
+from scope_batch.sinks.encoders import ENCODERS, MUXERS, VideoOptions
+
+ENCODER_THREADS = 4
+"""Pinned: x264's bytes depend on the number of threads. Four encode 832x480 far faster than any model renders it."""
+_AUDIO_CODEC = {"mp4": "aac", "mov": "aac", "mkv": "aac", "webm": "libopus", "nut": "pcm_s16le"}
+
+# Flags alone leave primaries and transfer unset, and without the matrix the picture is encoded as BT.601.
+_BT709 = (
+    "scale=out_color_matrix=bt709:out_range=tv,"
+    "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFormat:
+    """What is written: container, encoder settings, picture size in pixels, exact frame rate.
+
+    audio  ffmpeg's input arguments for a sound track (`-ss 1 -i clip.mp4`), () = silent. It is padded or cut to the
+           picture's length.
+    """
+
+    container: str
+    options: VideoOptions
+    width: int
+    height: int
+    fps: Fraction
+    audio: tuple[str, ...] = ()
+
+
+def encode_args(video: VideoFormat, target: Path | None, metadata_file: Path | None) -> list[str]:
+    """Arguments for an ffmpeg that reads frames uint8 RGB on stdin. `target` None: it writes its stdout.
+
+    metadata_file  an ffmetadata file, see `metadata.ffmetadata`.
+    """
+    rate = f"{video.fps.numerator}/{video.fps.denominator}"
+    args = [*QUIET, "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{video.width}x{video.height}"]
+    args += ["-framerate", rate, *LOCAL_FILES, "-i", "pipe:0"]
+    inputs = 1
+    maps = ["-map", "0:v:0", "-map_chapters", "-1", "-map_metadata", "-1"]
+    if metadata_file is not None:
+        args += ["-f", "ffmetadata", *LOCAL_FILES, "-i", file_url(metadata_file)]
+        maps[-1] = str(inputs)
+        inputs += 1
+    if video.audio:
+        args += video.audio
+        # Endless silence after the track's end, and -shortest: sound and picture end together in any case.
+        maps += ["-map", f"{inputs}:a:0", "-c:a", _AUDIO_CODEC[video.container], "-af", "apad", "-shortest"]
+    args += [*maps, *_encoder_args(video.options), "-fps_mode", "passthrough", "-bitexact"]
+    return [*args, *_muxer_args(video.container, stream=target is None), _url(target)]
+
+
+def _encoder_args(options: VideoOptions) -> list[str]:
+    args = ["-c:v", options.codec, *ENCODERS[options.codec].args, "-threads", str(ENCODER_THREADS)]
+    if options.preset is not None:
+        args += ["-preset", options.preset]
+    if options.crf is not None:
+        args += ["-crf", f"{options.crf:g}"]
+    if options.pix_fmt.startswith("yuv"):
+        args += ["-vf", _BT709]
+    return [*args, "-pix_fmt", options.pix_fmt]
+
+
+def _muxer_args(container: str, *, stream: bool) -> Sequence[str]:
+    if container not in ("mp4", "mov"):
+        return ["-f", MUXERS[container]]
+    # A stream cannot be gone back in: fragments. QuickTime's own text atoms end at 64 kB, its metadata keys do not.
+    flags = "frag_keyframe+empty_moov+default_base_moof" if stream else "faststart"
+    flags += "+use_metadata_tags" if container == "mov" else ""
+    return ["-f", MUXERS[container], "-movflags", f"+{flags}"]
+
+
+def _url(target: Path | None) -> str:
+    return "pipe:1" if target is None else file_url(target)

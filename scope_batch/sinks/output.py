@@ -1,0 +1,140 @@
+"""What the job and the command line ask to be written: paths, formats and encoder settings, every default resolved."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scope_batch.errors import JobError, UsageError
+from scope_batch.sinks.encoders import DEFAULT_CODEC, OPTION_NAMES, VideoOptions, resolve_options
+
+FILE_FORMATS = ("mp4", "mov", "mkv", "webm", "npy", "nut", "png")
+STDOUT_FORMATS = ("npy", "nut", "mp4", "mkv", "webm")
+STDOUT = "-"
+_ALLOWED = ".mp4 .mov .mkv .webm .npy .nut, frames/%05d.png, or - for standard output"
+_NUMBER = re.compile(r"%(0\d+)?d")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One thing to write. `path` is None for standard output; `options` is None where no encoder is used.
+
+    A PNG sequence's path keeps its number pattern: `frames/%05d.png`.
+    """
+
+    path: Path | None
+    format: str
+    options: VideoOptions | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return STDOUT if self.path is None else str(self.path)
+
+
+def parse_outputs(
+    job_output: object,
+    cli_outputs: Sequence[str],
+    fmt: str | None,
+    job_stem: str,
+    video: Mapping[str, Any] | None = None,
+) -> tuple[Output, ...]:
+    """The outputs of a render: `-o` if given, else the job's, else `./<job stem>.mp4`.
+
+    job_output  the job's `output`: a path, a map {path, codec, crf, preset, pix_fmt}, or a list of these; None = none.
+    fmt         `-f`: the format of `-`.
+    video       the job's `video`: encoder settings of every video output that does not give its own.
+    Raises JobError (unknown extension or encoder option, a path twice) or UsageError (`-` twice, `-f` without `-`).
+    """
+    entries = list(cli_outputs) or _as_list(job_output) or [f"{job_stem}.mp4"]
+    outputs = tuple(_parse(entry, fmt, dict(video or {})) for entry in entries)
+    on_stdout = sum(output.path is None for output in outputs)
+    if on_stdout > 1:
+        raise UsageError("output: - (standard output) can be written only once")
+    if fmt is not None and not on_stdout:
+        raise UsageError("-f names the format of standard output: it needs -o -")
+    refuse_same_path([output.path for output in outputs if output.path is not None])
+    return outputs
+
+
+def refuse_same_path(paths: Sequence[Path]) -> None:
+    """Raises JobError if two of the paths are one file."""
+    seen: set[str] = set()
+    for path in paths:
+        real = os.path.realpath(path)
+        if real in seen:
+            raise JobError(f"output: {path} is named twice")
+        seen.add(real)
+
+
+def numbered(path: Path, index: int) -> Path:
+    """The file of frame `index` (from 0) of a PNG sequence."""
+    return path.with_name(_NUMBER.sub(lambda number: number[0] % index, path.name))
+
+
+def numbered_files(path: Path) -> list[Path]:
+    """The files of a PNG sequence that exist, in no order."""
+    head, _, tail = _NUMBER.sub("\0", path.name).partition("\0")
+    name = re.compile(re.escape(head) + r"\d+" + re.escape(tail))
+    try:
+        return [file for file in path.parent.iterdir() if name.fullmatch(file.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def files_of(path: Path) -> list[Path]:
+    """The existing files that an output's path stands for: one, or those of a PNG sequence."""
+    if path.suffix.lower() == ".png":
+        return numbered_files(path)
+    return [path] if path.exists() else []
+
+
+def _as_list(job_output: object) -> list[object]:
+    if job_output is None:
+        return []
+    return list(job_output) if isinstance(job_output, Sequence) and not isinstance(job_output, str) else [job_output]
+
+
+def _parse(entry: object, fmt: str | None, video: dict[str, Any]) -> Output:
+    own: Mapping[str, Any] = {}
+    if isinstance(entry, Mapping):
+        own = {key: value for key, value in entry.items() if key != "path"}
+        entry = entry.get("path")
+    if not isinstance(entry, str | Path) or not str(entry):
+        raise JobError(f"output: {entry!r} is not a path; allowed: {_ALLOWED}")
+    unknown = [key for key in own if key not in OPTION_NAMES]
+    if unknown:
+        raise JobError(f"output {entry}: unknown key {unknown[0]!r}; allowed: path, {', '.join(OPTION_NAMES)}")
+    path = None if str(entry) == STDOUT else Path(entry)
+    form = _stdout_format(fmt) if path is None else _format_of(path)
+    return Output(path, form, _options(str(entry), form, own, video))
+
+
+def _options(where: str, form: str, own: Mapping[str, Any], video: dict[str, Any]) -> VideoOptions | None:
+    where = f"output {where}"
+    if form not in DEFAULT_CODEC:
+        if own:
+            raise JobError(f"{where}: {form} has no encoder, so no {', '.join(own)}")
+        return None
+    # Raw video has nothing to set: the job's `video` is about its compressed outputs.
+    return resolve_options(form, own if form == "nut" else video | dict(own), where)
+
+
+def _stdout_format(fmt: str | None) -> str:
+    if fmt is not None and fmt not in STDOUT_FORMATS:
+        raise UsageError(f"-f {fmt}: not known for standard output; allowed: {', '.join(STDOUT_FORMATS)}")
+    return fmt or STDOUT_FORMATS[0]
+
+
+def _format_of(path: Path) -> str:
+    form = path.suffix[1:].lower()
+    if form not in FILE_FORMATS:
+        raise JobError(f"output {path}: unknown extension {path.suffix!r}; allowed: {_ALLOWED}")
+    numbers = len(_NUMBER.findall(path.name))
+    if form == "png" and (numbers != 1 or path.name.count("%") != 1):
+        raise JobError(f"output {path}: a PNG sequence needs one number in its file name, as in frames/%05d.png")
+    return form

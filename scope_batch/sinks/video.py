@@ -1,0 +1,51 @@
+"""A video file, encoded by an ffmpeg child."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scope_batch.sinks.command import VideoFormat
+from scope_batch.sinks.encode import EncoderProcess
+from scope_batch.sinks.sink import Block, FileSink
+from scope_batch.sinks.verify import verify_video
+
+
+class VideoSink(FileSink):
+    """Frames uint8 [T, H, W, 3] to mp4, mov, mkv, webm or nut. `metadata`: text for the container's `comment`."""
+
+    def __init__(
+        self,
+        path: Path,
+        frames: int,
+        video: VideoFormat,
+        *,
+        overwrite: bool = False,
+        metadata: str | None = None,
+        sidecar: str | None = None,
+    ) -> None:
+        super().__init__(path, frames, overwrite=overwrite, sidecar=sidecar)
+        self._video = video
+        self._metadata = metadata
+        self._encoder: EncoderProcess | None = None
+
+    def abort(self) -> None:
+        if self._encoder is not None:
+            self._encoder.kill()
+
+    def _open(self, fd: int, part: Path) -> None:  # noqa: ARG002
+        self._encoder = EncoderProcess(self._video, part, name=str(self.path), metadata=self._metadata)
+
+    def _write(self, block: Block) -> None:
+        assert self._encoder is not None
+        self._encoder.write(block)
+
+    def _finish(self) -> None:
+        assert self._encoder is not None
+        self._encoder.finish()
+
+    def _verify(self, part: Path) -> None:
+        verify_video(part, self.written, self._video.height, self._video.width)
+
+    def _close(self) -> None:
+        if self._encoder is not None:
+            self._encoder.close()
