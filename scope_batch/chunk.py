@@ -6,7 +6,7 @@ frames from 0. *Latent* numbers count latent frames since the last cut.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
@@ -55,7 +55,7 @@ class Transition:
     Compared by identity: a source may itself be a transition that was cut short, and chains can be long.
     """
 
-    source: Conditioning
+    source: Conditioning = field(repr=False)
     target: Blend
     method: BlendMethod
     step: int

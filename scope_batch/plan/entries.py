@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from scope_batch.plan.remarks import Remarks, counted, place
+from scope_batch.plan.remarks import Remarks, place
 
 if TYPE_CHECKING:
     from scope_batch.job import ChunkSpec, Job
@@ -49,8 +49,14 @@ def frame_at(seconds: float, fps: Fraction) -> int:
     return math.floor(seconds * float(fps) + TIME_SLACK)
 
 
-def read_entries(job: Job, fps: Fraction) -> list[Entry]:
-    return [_read(order, place(job, "chunk_specs", order), spec, fps) for order, spec in enumerate(job.chunk_specs)]
+def read_entries(job: Job, fps: Fraction, num_frames: int, remarks: Remarks) -> list[Entry]:
+    entries = [_read(order, place(job, "chunk_specs", order), spec, fps) for order, spec in enumerate(job.chunk_specs)]
+    for entry in entries:
+        if entry.frame is not None and entry.frame >= num_frames:
+            remarks.problems.append(
+                f"{entry.label}: frame {entry.frame} lies beyond the end; this job has frames 0 to {num_frames - 1}"
+            )
+    return entries
 
 
 def _read(order: int, where: str, spec: ChunkSpec, fps: Fraction) -> Entry:
@@ -89,18 +95,15 @@ class Agenda:
             taken.append((max(frame, first_frame), order, entry))
         return [entry for _, _, entry in sorted(taken, key=lambda item: item[:2])]
 
-    def report_left(self, chunks: int, num_frames: int, remarks: Remarks) -> None:
-        """Entries that never landed are problems. `chunks`, `num_frames`: what the job turned out to have."""
+    def report_left(self, chunks: int, remarks: Remarks) -> None:
+        """Entries that never landed are problems. `chunks`: how many the job turned out to have."""
+        has = f"this job has chunks 0 to {chunks - 1}" if chunks > 1 else "this job has only chunk 0"
         for index in sorted(self._by_chunk):
             for entry in self._by_chunk[index]:
-                has = f"this job has chunks 0 to {chunks - 1}" if chunks > 1 else "this job has only chunk 0"
-                remarks.problems.append(
-                    f"{entry.label}: there is no such chunk; {has} ({counted(num_frames, 'frame')})"
-                )
+                remarks.problems.append(f"{entry.label}: there is no such chunk; {has}")
         for frame, _, entry in self._by_frame:
-            last = num_frames - 1 if frame >= num_frames else frame - 1
-            why = "lies beyond the end" if frame >= num_frames else "starts no chunk: the last one begins before it"
-            remarks.problems.append(f"{entry.label}: frame {frame} {why}; entries may stand at frames 0 to {last}")
+            # The thirteenth frame of a video cut lies beyond its reach, and belongs to the next chunk if there is one.
+            remarks.problems.append(f"{entry.label}: no chunk starts after frame {frame}; allowed: 0 to {frame - 1}")
 
 
 def merge(entries: list[Entry], chunk: int, remarks: Remarks) -> dict[str, Any]:

@@ -28,9 +28,10 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None) -> Plan:
     capabilities.check(job, capabilities.Context(mode_of(job), spec), remarks)
     settings = resolve(job, spec, clip)
     checks.check_clip(job, settings, clip, remarks)
+    entries = read_entries(job, settings.fps, settings.num_frames, remarks)
     remarks.refuse()
     prompting = Prompting(settings.blend_method, settings.prompts, remarks)
-    walk = Walk(settings, Agenda(read_entries(job, settings.fps)), remarks, prompting)
+    walk = Walk(settings, Agenda(entries), remarks, prompting)
     walk.run()
     checks.check_chunks(job, walk.chunks, settings, remarks)
     remarks.refuse()
@@ -66,7 +67,7 @@ class Walk:
             first_frame += chunk.frames
             start_latent = chunk.start_latent + chunk.latents
         self.prompting.note_slerps()
-        self.agenda.report_left(len(self.chunks), self.settings.num_frames, self.remarks)
+        self.agenda.report_left(len(self.chunks), self.remarks)
 
     def _chunk(self, index: int, first_frame: int, start_latent: int) -> Chunk:
         settings, spec, mode = self.settings, self.settings.spec, self.settings.mode

@@ -73,7 +73,7 @@ class Prompting:
     def note_slerps(self) -> None:
         if self.linear_slerps:
             where = name_chunks(self.linear_slerps)
-            self.remarks.notes.append(f"slerp blends two prompts; {where} set another number, blended linearly")
+            self.remarks.notes.append(f"slerp blends two prompts; another number is blended linearly ({where})")
 
     def _reblend(self, chunk: int, method: BlendMethod) -> None:
         """A method given alone: the prompts in force, or those that a running transition goes to, blended anew."""

@@ -1,0 +1,178 @@
+"""The plan for a terminal: a table with the columns that say something, where entries landed, and remarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from scope_batch.chunk import Chunk, Plan, Prompt, Transition
+from scope_batch.plan import values
+from scope_batch.plan.forecast import forecast
+from scope_batch.plan.shares import shares_of
+
+FOLDED_FROM = 60
+"""Plans with more chunks than this show a run of like chunks as one row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One chunk, or the run of like chunks from `chunk` to `last`."""
+
+    chunk: Chunk
+    last: Chunk
+    shares: tuple[Prompt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`ratio`: takes part in the room that is left, and wraps; None: as wide as its widest cell."""
+
+    title: str
+    show: Callable[[Row], str]
+    justify: Literal["left", "right"] = "left"
+    ratio: int | None = None
+
+
+def render_plan(plan: Plan) -> RenderableType:
+    """Fits 80 columns; a wider terminal shows more of the prompts."""
+    rows = list(_rows(plan))
+    parts: list[RenderableType] = [_headline(plan), _table(plan, rows)]
+    if plan.landings:
+        parts.append(_landings(plan))
+    parts.append(_sizes(plan))
+    parts += [_remark("note", "cyan", note) for note in plan.notes]
+    parts += [_remark("warning", "yellow", warning) for warning in plan.warnings]
+    return Group(*parts)
+
+
+def _headline(plan: Plan) -> Text:
+    """Names, too, the values that are the same in all chunks and therefore have no column."""
+    facts = [
+        f"{plan.num_frames} frames in {len(plan.chunks)} chunk{'s' if len(plan.chunks) > 1 else ''}",
+        f"{plan.width}x{plan.height}",
+        f"{values.rate(plan.fps)} fps",
+        values.clock(float(plan.num_frames / plan.fps)),
+        f"{' and '.join(sorted({chunk.mode for chunk in plan.chunks}))} mode",
+    ]
+    facts += [f"{name} {text}" for name, show in SETTINGS if (text := _constant(plan.chunks, show))]
+    return Text.assemble((plan.pipeline_id, "bold"), "  ", " · ".join(facts))
+
+
+SETTINGS: tuple[tuple[str, Callable[[Chunk], str]], ...] = (("steps", values.steps), ("noise", values.noise_scale))
+
+
+def _constant(chunks: Sequence[Chunk], show: Callable[[Chunk], str]) -> str:
+    """The text that all chunks share, or nothing."""
+    first = show(chunks[0])
+    return first if all(show(chunk) == first for chunk in chunks) else ""
+
+
+def _rows(plan: Plan) -> Iterator[Row]:
+    shares = shares_of(plan.chunks)
+    landed = {landing.chunk for landing in plan.landings}
+    fold = len(plan.chunks) > FOLDED_FROM
+
+    def breaks(chunk: Chunk) -> bool:
+        before = plan.chunks[chunk.index - 1]
+        return not fold or bool({chunk.index, before.index} & landed) or not _continues(before, chunk)
+
+    runs = 0
+    run_of = [runs := runs + breaks(chunk) for chunk in plan.chunks]
+    for _, group in groupby(plan.chunks, key=lambda chunk: run_of[chunk.index]):
+        members = list(group)
+        yield Row(members[0], members[-1], shares[members[0].index])
+
+
+def _continues(before: Chunk, chunk: Chunk) -> bool:
+    """Whether a chunk is no more than its predecessor leads one to expect."""
+    quiet = not (chunk.cut or chunk.text_changed or before.cut or before.text_changed)
+    alike = chunk.seed == before.seed and chunk.keep == before.keep
+    return quiet and alike and all(show(before) == show(chunk) for _, show in SETTINGS)
+
+
+def _table(plan: Plan, rows: Sequence[Row]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    columns = list(_columns(plan))
+    for column in columns:
+        table.add_column(column.title, justify=column.justify, ratio=column.ratio, no_wrap=column.ratio is None)
+    for row in rows:
+        table.add_row(*(Text(column.show(row)) for column in columns), style=_style(row.chunk))
+    return table
+
+
+def _columns(plan: Plan) -> Iterator[Column]:
+    yield Column("chunk", lambda row: _span(row.chunk.index, row.last.index), "right")
+    yield Column("frames", lambda row: _span(row.chunk.first_frame, row.last.last_frame), "right")
+    yield Column("keep", _keep, "right")
+    yield Column("lat", lambda row: str(row.chunk.latents), "right")
+    if any(values.event(chunk) for chunk in plan.chunks[1:]):
+        yield Column("event", lambda row: values.event(row.chunk), ratio=2)
+    yield Column("prompt", _prompt, ratio=3)
+    yield Column("seed", lambda row: str(row.chunk.noise_seed), "right")
+    for name, show in SETTINGS:
+        if not _constant(plan.chunks, show) and any(show(chunk) for chunk in plan.chunks):
+            yield Column(name, lambda row, show=show: show(row.chunk))  # type: ignore[misc]
+
+
+def _span(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _keep(row: Row) -> str:
+    """Delivered frames per chunk, of how many made where they differ."""
+    made = "" if row.chunk.keep == row.chunk.frames else f"/{row.chunk.frames}"
+    return f"{row.chunk.keep}{made}"
+
+
+def _prompt(row: Row) -> str:
+    """What is new: nothing where the prompt stays."""
+    chunk = row.chunk
+    if not chunk.text_changed:
+        return ""
+    way = chunk.conditioning
+    if isinstance(way, Transition):
+        target = _blend(way.target.prompts)
+        return f"{way.step + 1}/{way.steps} ({way.t:.0%}) to {target}"
+    return _blend(row.shares)
+
+
+def _blend(prompts: Sequence[Prompt]) -> str:
+    if len(prompts) == 1:
+        return _short(prompts[0].text)
+    return " + ".join(f"{prompt.weight:.0%} {_short(prompt.text)}" for prompt in prompts)
+
+
+def _short(text: str, longest: int = 60) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= longest else flat[: longest - 1].rstrip() + "…"
+
+
+def _style(chunk: Chunk) -> str | None:
+    if chunk.cut and chunk.index > 0:
+        return "red"
+    return "yellow" if chunk.text_changed and chunk.index > 0 else None
+
+
+def _landings(plan: Plan) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for landing in plan.landings:
+        where = f"chunk {landing.chunk}, from frame {landing.first_frame}"
+        table.add_row(Text(landing.asked), Text(f"-> {where}"), Text(", ".join(landing.fields), style="dim"))
+    return table
+
+
+def _sizes(plan: Plan) -> Text:
+    sizes = forecast(plan)
+    return Text(f"size: about {decimal(sizes.mp4)} as mp4, {decimal(sizes.raw)} as npy", style="dim")
+
+
+def _remark(kind: str, style: str, text: str) -> Text:
+    return Text.assemble((f"{kind}: ", style), text)
