@@ -62,8 +62,9 @@ def _headline(plan: Plan) -> Text:
         values.clock(float(plan.num_frames / plan.fps)),
         f"{' and '.join(sorted({chunk.mode for chunk in plan.chunks}))} mode",
     ]
-    facts += [f"{name} {text}" for name, show in SETTINGS if (text := _constant(plan.chunks, show))]
-    return Text.assemble((plan.pipeline_id, "bold"), "  ", " · ".join(facts))
+    settings = [f"{name} {text}" for name, show in SETTINGS if (text := _constant(plan.chunks, show))]
+    lines = [" · ".join(line) for line in (facts, settings) if line]
+    return Text.assemble((plan.pipeline_id, "bold"), "  ", "\n".join(lines))
 
 
 SETTINGS: tuple[tuple[str, Callable[[Chunk], str]], ...] = (("steps", values.steps), ("noise", values.noise_scale))
