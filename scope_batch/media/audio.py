@@ -15,7 +15,9 @@ def audio_args(audio: str, input_path: Path | None, start_s: float | None, durat
     """Input arguments (ending in `-i FILE`) for the sound of `duration_s` seconds of output; None = no sound.
 
     audio: "none", "input" (the clip's own sound, from `start_s` seconds after its first frame) or the path of a file
-    with sound (from its beginning). Raises MissingInputError or JobError if there is no such sound.
+    with sound (from its beginning). Times count from there. The very first samples can be missing (Matroska is entered
+    at pictures), so an encoder keeps the sound in step with `aresample=first_pts=0`.
+    Raises MissingInputError or JobError if there is no such sound.
     """
     if audio == "none":
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-from scope_batch.media.facts import ClipFacts
+from scope_batch.chunk import ClipFacts
 from scope_batch.media.source import open_source
 from scope_batch.media.timing import picked_frames
 

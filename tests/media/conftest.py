@@ -48,8 +48,8 @@ def lossless(tmp_path: Path) -> Callable[..., tuple[Path, Frames]]:
 
 
 @pytest.fixture
-def test_clip(tmp_path: Path) -> Callable[..., Path]:
-    """test_clip(name, *output, source=...): a clip of ffmpeg's test picture, 64x48, 20 frames at 25 fps."""
+def drawn_clip(tmp_path: Path) -> Callable[..., Path]:
+    """drawn_clip(name, *output, source=...): a clip of ffmpeg's test picture, 64x48, 20 frames at 25 fps."""
 
     def make(name: str, *output: str | Path, source: str = "testsrc=s=64x48:r=25:d=0.8") -> Path:
         path = tmp_path / name

@@ -16,9 +16,9 @@ def sound(args: list[str], tmp_path: Path) -> np.ndarray:
 
 
 @pytest.fixture
-def beeping(test_clip, tmp_path) -> Path:
+def beeping(drawn_clip, tmp_path) -> Path:
     """One second of picture; silence for half a second, then a tone."""
-    picture = test_clip("picture.mkv", source="testsrc=s=64x48:r=25:d=1")
+    picture = drawn_clip("picture.mkv", source="testsrc=s=64x48:r=25:d=1")
     path = tmp_path / "beep.mkv"
     tone = "aevalsrc='0.5*gt(t,0.5)*sin(2000*t)':s=8000:d=1"
     ffmpeg("-i", picture, "-f", "lavfi", "-i", tone, "-c:v", "copy", "-c:a", "pcm_s16le", path)
@@ -36,7 +36,7 @@ def test_the_inputs_sound_starts_with_its_first_frame_and_lasts_as_long_as_the_o
 
 
 def test_sound_that_begins_before_the_picture_is_cut_at_the_first_frame(beeping, tmp_path):
-    late = tmp_path / "late.mkv"
+    late = tmp_path / "late.mov"
     ffmpeg("-itsoffset", "0.4", "-i", beeping, "-i", beeping, "-map", "0:v", "-map", "1:a", "-c", "copy", late)
     samples = sound(audio_args("input", late, None, 0.5), tmp_path)
     assert not samples[:780].any() and samples[820:1000].any()
@@ -53,8 +53,8 @@ def test_a_sound_file_may_be_given(tmp_path):
         assert len(sound(audio_args(str(tmp_path / name), None, 0, 0.1), tmp_path)) == 800
 
 
-def test_missing_sound_is_refused(test_clip, tmp_path):
-    silent = test_clip("silent.mp4")
+def test_missing_sound_is_refused(drawn_clip, tmp_path):
+    silent = drawn_clip("silent.mp4")
     (tmp_path / "list.wav").write_text("#EXTM3U\n#EXTINF:1,\nsilent.mp4\n")
     np.save(tmp_path / "clip.npy", np.zeros((1, 4, 4, 3), np.uint8))
     for audio, path in [("input", silent), ("input", tmp_path / "clip.npy"), ("input", None), (str(silent), None),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scope_batch.chunk import ClipFacts
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.media.facts import ClipFacts
 from scope_batch.media.probe import probe_clip
 from scope_batch.media.source import open_source
 from tests.media.conftest import ffmpeg, random_frames, write_lossless
@@ -29,15 +29,15 @@ def cut(path: Path, share: float) -> Path:
      ("c.webm", ("-c:v", "libvpx-vp9")), ("vp8.webm", ("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "10")),
      ("c.gif", ()), ("c.nut", ("-c:v", "rawvideo"))],
 )  # fmt: skip
-def test_every_container_tells_its_frames_size_and_rate(test_clip, name, output):
-    path = test_clip(name, *output)
+def test_every_container_tells_its_frames_size_and_rate(drawn_clip, name, output):
+    path = drawn_clip(name, *output)
     assert probe_clip(path) == ClipFacts(64, 48, 20, Fraction(25), has_audio=False)
     assert decode(path).shape == (20, 48, 64, 3)
 
 
-def test_sound_is_seen_and_a_cover_picture_is_not_the_video(test_clip, tmp_path):
-    cover = test_clip("cover.png", "-frames:v", "1", source="color=red:s=128x128")
-    clip = test_clip("plain.mp4")
+def test_sound_is_seen_and_a_cover_picture_is_not_the_video(drawn_clip, tmp_path):
+    cover = drawn_clip("cover.png", "-frames:v", "1", source="color=red:s=128x128")
+    clip = drawn_clip("plain.mp4")
     both = tmp_path / "both.mp4"
     ffmpeg("-i", cover, "-i", clip, "-f", "lavfi", "-i", "sine=d=0.8", "-map", "0", "-map", "1", "-map", "2",
            "-disposition:v:0", "attached_pic", "-c:v", "copy", both)  # fmt: skip
@@ -53,8 +53,8 @@ def test_a_rotated_clip_is_seen_upright(lossless, tmp_path):
     np.testing.assert_array_equal(decode(turned), np.rot90(decode(path), axes=(1, 2)))
 
 
-def test_wide_pixels_become_square(test_clip):
-    facts = probe_clip(test_clip("wide.mp4", "-vf", "setsar=4/3"))
+def test_wide_pixels_become_square(drawn_clip):
+    facts = probe_clip(drawn_clip("wide.mp4", "-vf", "setsar=4/3"))
     assert (facts.width, facts.height) == (85, 48)
 
 
@@ -66,8 +66,8 @@ def test_frames_before_an_edit_lists_start_are_not_counted(lossless, tmp_path):
     np.testing.assert_array_equal(decode(trimmed), frames[7:])
 
 
-def test_leading_pictures_that_cannot_be_decoded_are_not_counted(test_clip, tmp_path):
-    path = test_clip(
+def test_leading_pictures_that_cannot_be_decoded_are_not_counted(drawn_clip, tmp_path):
+    path = drawn_clip(
         "open.mp4", "-c:v", "libx265", "-x265-params", "keyint=8:min-keyint=8:open-gop=1:bframes=3:scenecut=0"
     )
     tail = tmp_path / "tail.mkv"
@@ -95,16 +95,16 @@ def test_a_transparent_gif_lies_on_white(tmp_path):
 
 @pytest.mark.parametrize(("size", "tagged", "matrix"), [("64x48", "", "bt601"), ("1280x720", "", "bt709"),
                                                         ("64x48", "bt709", "bt709")])  # fmt: skip
-def test_colours_follow_the_tag_or_else_the_size(test_clip, size, tagged, matrix):
+def test_colours_follow_the_tag_or_else_the_size(drawn_clip, size, tagged, matrix):
     convert = f"scale=out_color_matrix={matrix}:out_range=tv,setparams=colorspace={tagged or 'unknown'}:range=tv"
-    path = test_clip(
+    path = drawn_clip(
         "red.mkv", "-vf", f"{convert},format=yuv444p", "-c:v", "ffv1", source=f"color=0xC81E1E:s={size}:d=0.04"
     )
     assert np.abs(decode(path)[0, 5, 5].astype(int) - [200, 30, 30]).max() <= 2
 
 
-def test_ten_bit_pixels_become_eight(test_clip):
-    path = test_clip("deep.mkv", "-pix_fmt", "yuv444p10le", "-c:v", "ffv1", source="color=gray:s=64x48:d=0.2")
+def test_ten_bit_pixels_become_eight(drawn_clip):
+    path = drawn_clip("deep.mkv", "-pix_fmt", "yuv444p10le", "-c:v", "ffv1", source="color=gray:s=64x48:d=0.2")
     assert np.abs(decode(path).astype(int) - 128).max() <= 1
 
 
@@ -113,13 +113,13 @@ def test_ten_bit_pixels_become_eight(test_clip):
     [("c.mp4", ()), ("fast.mp4", ("-movflags", "+faststart")), ("c.mkv", ()), ("c.webm", ()), ("c.gif", ()),
      ("c.nut", ("-c:v", "rawvideo"))],
 )  # fmt: skip
-def test_a_clip_that_was_cut_short_is_refused_before_the_render(test_clip, name, output):
+def test_a_clip_that_was_cut_short_is_refused_before_the_render(drawn_clip, name, output):
     with pytest.raises(JobError, match=rf"^{name}: .*(cut short|cannot be read)"):
-        probe_clip(cut(test_clip(name, *output), 0.66))
+        probe_clip(cut(drawn_clip(name, *output), 0.66))
 
 
-def test_a_damaged_frame_names_file_and_frame(test_clip):
-    path = test_clip("torn.mkv", "-c:v", "ffv1", "-level", "3", "-slicecrc", "1", "-g", "1")
+def test_a_damaged_frame_names_file_and_frame(drawn_clip):
+    path = drawn_clip("torn.mkv", "-c:v", "ffv1", "-level", "3", "-slicecrc", "1", "-g", "1")
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 8] = b"\xff" * 8
     path.write_bytes(data)
@@ -127,8 +127,8 @@ def test_a_damaged_frame_names_file_and_frame(test_clip):
         decode(path)
 
 
-def test_damage_in_an_h264_stream_is_not_concealed(test_clip):
-    path = test_clip("torn.mp4", "-c:v", "libx264", "-qp", "1", "-g", "60", source="testsrc2=s=320x240:r=25:d=2.4")
+def test_damage_in_an_h264_stream_is_not_concealed(drawn_clip):
+    path = drawn_clip("torn.mp4", "-c:v", "libx264", "-qp", "1", "-g", "60", source="testsrc2=s=320x240:r=25:d=2.4")
     data = bytearray(path.read_bytes())
     at = int(len(data) * 0.9)
     data[at : at + 400] = bytes(reversed(range(200))) * 2
@@ -137,8 +137,8 @@ def test_damage_in_an_h264_stream_is_not_concealed(test_clip):
         decode(path)
 
 
-def test_a_playlist_is_no_video_whatever_its_name(tmp_path, test_clip):
-    test_clip("real.mp4")
+def test_a_playlist_is_no_video_whatever_its_name(tmp_path, drawn_clip):
+    drawn_clip("real.mp4")
     for name, text in [
         ("a.mp4", "#EXTM3U\n#EXTINF:1,\nreal.mp4\n"),
         ("b.mp4", "ffconcat version 1.0\nfile real.mp4\n"),
@@ -148,11 +148,11 @@ def test_a_playlist_is_no_video_whatever_its_name(tmp_path, test_clip):
             probe_clip(tmp_path / name)
 
 
-def test_what_is_no_video_is_refused_in_one_line(tmp_path, test_clip):
+def test_what_is_no_video_is_refused_in_one_line(tmp_path, drawn_clip):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("hello" * 100)
     (tmp_path / "clip.xyz").touch()
-    sound = test_clip("sound.mp4", source="anullsrc=d=0.2")
+    sound = drawn_clip("sound.mp4", source="anullsrc=d=0.2")
     for path, says in [("empty.mp4", "cannot be read"), ("text.mp4", "cannot be read"), ("clip.xyz", "unknown kind"),
                        (sound.name, "has no video stream")]:  # fmt: skip
         with pytest.raises(JobError, match=rf"^{path}: {says}[^\n]*$"):
@@ -161,7 +161,7 @@ def test_what_is_no_video_is_refused_in_one_line(tmp_path, test_clip):
         probe_clip(tmp_path / "none.mp4")
 
 
-def test_names_that_look_like_options_or_patterns_are_plain_names(test_clip, tmp_path):
+def test_names_that_look_like_options_or_patterns_are_plain_names(drawn_clip, tmp_path):
     path = tmp_path / "-i %03d [x]: 'y'.mp4"
-    test_clip("c.mp4").rename(path)
+    drawn_clip("c.mp4").rename(path)
     assert probe_clip(path).frames == 20 and len(decode(path)) == 20

@@ -73,13 +73,13 @@ def test_close_breaks_off_a_read_and_ends_the_thread():
     assert source.closed and threading.active_count() == before
 
 
-def test_close_in_the_middle_of_a_clip_ends_the_decoder(test_clip, monkeypatch):
+def test_close_in_the_middle_of_a_clip_ends_the_decoder(drawn_clip, monkeypatch):
     from scope_batch.media import video
 
     children = []
     make = video.Child
     monkeypatch.setattr(video, "Child", lambda *a, **k: children.append(make(*a, **k)) or children[-1])
-    path = test_clip("long.mp4", source="testsrc=s=320x240:r=25:d=2")
+    path = drawn_clip("long.mp4", source="testsrc=s=320x240:r=25:d=2")
     timeline = open_timeline(path, num_frames=50, height=240, width=320, fit="crop", input_length="loop")
     with pytest.raises(KeyboardInterrupt), Prefetch(timeline, [(0, 3), (3, 3), (6, 3)]) as reader:
         assert reader.get().shape == (3, 240, 320, 3)
