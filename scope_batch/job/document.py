@@ -76,8 +76,10 @@ def read_document(text: str, origin: Origin) -> Node:
         place = f"{origin.name}:{mark.line + 1}:{mark.column + 1}" if mark and origin.has_lines else origin.name
         said = error.problem or error.context or "no YAML"
         raise JobError(f"{place}: not valid YAML: {said}") from error
-    except yaml.YAMLError as error:
-        raise JobError(f"{origin.name}: not valid YAML: {' '.join(str(error).split())}") from error
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+        raise JobError(f"{origin.name}:{place}: not valid YAML: a control character") from error
 
 
 def _joined(match: re.Match[str]) -> str:

@@ -11,6 +11,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}
 """A number, a truth value or a word may also come from `${VAR}`."""
 
+_VARIABLE_REF = {"$ref": "#/$defs/Variable"}
+
 
 def job_json_schema() -> dict[str, Any]:
     """The schema as plain JSON values."""
@@ -28,23 +30,32 @@ def job_json_schema() -> dict[str, Any]:
 
 
 def _property(name: str, field: dict[str, Any], *, required: bool) -> dict[str, Any]:
-    notes = {key: field.pop(key) for key in ("title", "description", "default", "examples") if key in field}
-    notes.pop("title", None)
+    notes: dict[str, Any] = {key: field.pop(key) for key in ("description", "default", "examples") if key in field}
+    field.pop("title", None)
     if name in BY_FIELD and BY_FIELD[name].values is None:
         notes["description"] = f"{notes.get('description', '')} Not available yet.".strip()
-    choices = [_with_variables(field)]
-    if not required:
+    if notes.get("default") is None or isinstance(notes["default"], dict):
+        notes.pop("default", None)
+    choices = _choices(field)
+    if any(map(_is_no_text, choices)):
+        choices.append(_VARIABLE_REF)
+    if not required and {"type": "null"} not in choices:
         choices.append({"type": "null"})
     return {**notes, **(choices[0] if len(choices) == 1 else {"anyOf": choices})}
 
 
-def _with_variables(schema: dict[str, Any]) -> dict[str, Any]:
-    """Every value that is no free text may be a text with a variable instead."""
+def _choices(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The alternatives of a schema, flat; items inside may be texts with variables too."""
+    if "anyOf" in schema:
+        return [choice for inner in schema["anyOf"] for choice in _choices(inner)]
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
-            schema = {**schema, key: _with_variables(schema[key])}
-    if "anyOf" in schema:
-        return {**schema, "anyOf": [_with_variables(choice) for choice in schema["anyOf"]]}
-    if schema.get("type") in ("integer", "number", "boolean") or "enum" in schema or "const" in schema:
-        return {"anyOf": [schema, {"$ref": "#/$defs/Variable"}]}
-    return schema
+            inside = _choices(schema[key])
+            if any(map(_is_no_text, inside)):
+                inside.append(_VARIABLE_REF)
+            schema = {**schema, key: inside[0] if len(inside) == 1 else {"anyOf": inside}}
+    return [schema]
+
+
+def _is_no_text(schema: dict[str, Any]) -> bool:
+    return schema.get("type") in ("integer", "number", "boolean") or "enum" in schema or "const" in schema

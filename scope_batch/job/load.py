@@ -79,6 +79,8 @@ def load_text(
             values, ("models",), ScalarNode((1, 1), 1, models, models, plain=False), Origin("--models", here, False)
         )
     values.data, moved = fold_chunk_prompts(values.data)
+    if moved:
+        values.marks.setdefault(("chunk_specs",), values.marks["chunk_prompts",])
     for old, new in moved.items():
         values.move(old, new)
     # What an override replaced is no problem any more.

@@ -86,6 +86,7 @@ def _message(details: Any, loc: Loc, source: Source) -> str:
     template = _MESSAGES.get(kind)
     if template is None:
         return str(details["msg"])
+    context = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in context.items()}
     if kind == "multiple_of":
         step = context["multiple_of"]
         below = max(value // step * step, 64)

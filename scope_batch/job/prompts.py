@@ -28,6 +28,8 @@ def as_prompts(value: Any) -> Any:
 
 
 def check_weights(prompts: tuple[WeightedPrompt, ...]) -> tuple[WeightedPrompt, ...]:
+    if not prompts:
+        raise wrong("must not be empty")
     if not any(prompt.weight > 0 for prompt in prompts):
         raise wrong("weights must not all be zero")
     return prompts
@@ -35,7 +37,6 @@ def check_weights(prompts: tuple[WeightedPrompt, ...]) -> tuple[WeightedPrompt, 
 
 Prompts = Annotated[
     tuple[WeightedPrompt, ...],
-    Field(min_length=1),
     Strict(False),
     AfterValidator(check_weights),
     BeforeValidator(as_prompts, json_schema_input_type=str | list[WeightedPrompt]),

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import PlainSerializer, PlainValidator
+from pydantic import Field, PlainSerializer, PlainValidator
 
 from scope_batch.job.faults import shown, wrong
 
@@ -106,7 +106,8 @@ InputRate = Annotated[
 ]
 Seconds = Annotated[float, PlainValidator(parse_seconds, json_schema_input_type=float | str)]
 NumFrames = Annotated[
-    int | Literal["input"], PlainValidator(parse_num_frames, json_schema_input_type=int | Literal["input"])
+    int | Literal["input"],
+    PlainValidator(parse_num_frames, json_schema_input_type=Annotated[int, Field(ge=1)] | Literal["input"]),
 ]
 InputPath = Annotated[Path, PlainValidator(parse_input_path, json_schema_input_type=str), PlainSerializer(str)]
 OutputPath = Annotated[str, PlainValidator(parse_output_path, json_schema_input_type=str)]

@@ -34,21 +34,36 @@ from scope_batch.pipelines import PIPELINES
 T = TypeVar("T")
 ListOf = Annotated[tuple[T, ...], Strict(False)]
 
+
+def _not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
+    if not values:
+        raise wrong("must not be empty")
+    return values
+
+
+VERSION = 1
 MAX_SEED = 2**53
 Size = Annotated[int, Field(ge=64, le=2048, multiple_of=16)]
 NoiseScale = Annotated[float, Field(ge=0, le=1)]
 AttentionBias = Annotated[float, Field(ge=0.01, le=1)]
 ContextScale = Annotated[float, Field(ge=0, le=2)]
 LoraScale = Annotated[float, Field(ge=-10, le=10)]
-Steps = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1), Strict(False)]
+NotEmpty = AfterValidator(_not_empty)
+Steps = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Strict(False), NotEmpty]
 Index = Annotated[int, Field(ge=0)]
-Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), Strict(False)]
+Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False), NotEmpty]
 
 
 def _known_pipeline(name: str) -> str:
     if name not in PIPELINES:
         raise wrong(f"unknown pipeline {shown(name)}; available: {', '.join(PIPELINES)}")
     return name
+
+
+def _known_version(version: int) -> int:
+    if version != VERSION:
+        raise wrong(f"unknown version {version}; this program reads version {VERSION}")
+    return version
 
 
 class _Checked(BaseModel):
@@ -173,7 +188,9 @@ class Job(_Checked):
     pipeline_id: Annotated[str, AfterValidator(_known_pipeline)] = Field(
         default="longlive", description="Which pipeline renders.", json_schema_extra={"examples": [*PIPELINES]}
     )
-    version: Literal[1] = Field(default=1, description="Version of this format.")
+    version: Annotated[int, AfterValidator(_known_version)] = Field(
+        default=VERSION, description="Version of this format.", json_schema_extra={"const": VERSION}
+    )
     prompt: Prompts = Field(description="What to show: a text, or a list of {text, weight} that blend.")
     num_frames: NumFrames = Field(
         default=64,

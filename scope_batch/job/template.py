@@ -46,9 +46,9 @@ fps: 16
 
 def _clip_part(clip: Clip) -> str:
     height, width = fitted_size(clip.height, clip.width)
-    seconds = float(clip.frames / clip.fps)
+    path = json.dumps(clip.path, ensure_ascii=False)
     return f"""\
-input_path: {json.dumps(clip.path, ensure_ascii=False)}  # {clip.width}x{clip.height}, {clip.frames} frames, {seconds:.2f} s
+input_path: {path}  # {clip.width}x{clip.height}, {clip.frames} frames, {float(clip.frames / clip.fps):.2f} s
 num_frames: input              # as long as the clip: {clip.frames} frames
 height: {height}                    # multiples of 16
 width: {width}

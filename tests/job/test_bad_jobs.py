@@ -1,0 +1,194 @@
+"""Bad jobs: each gives its one clear line, with the place, and nothing else."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from scope_batch.errors import JobError
+from scope_batch.job import load_text
+
+BOMB = "\n".join(
+    ["a: &a [x,x,x,x,x,x,x,x,x]"]
+    + [f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefg", "bcdefgh", strict=True)]
+)
+
+WHOLE = [
+    ("", "j: is empty; a job needs at least a prompt"),
+    ("- a", "j:1:1: a job is a map of fields, such as `prompt: a cat`"),
+    ("seed: 1", "j:1:1: prompt: is required"),
+    ("prompt: a\nprompt: b", "j:2:1: the key prompt stands here twice, first in line 1"),
+    (BOMB, "j:5:11: aliases stand for more than 20000 values"),
+    ("[" * 100_000, "j:1:65: nested deeper than 64 levels"),
+    ("a: &a [*a]", "j:1:8: the alias *a has no anchor before it"),
+    ("prompt: a\n---\nprompt: b", "j:2:1: a second document; a job file holds one"),
+    ("prompt: 'a", "j:1:11: not valid YAML: found unexpected end of stream"),
+    ("prompt: a\n\tseed: 1", "j:2:1: not valid YAML: found a tab character that violates indentation"),
+    ("prompt: a\nx: \0", "j:2:4: not valid YAML: a control character"),
+    ("prompt: {text: a}", "j:1:9: prompt: must be a text or a list of {text, weight}, not a map"),
+    ("prompt: 3", "j:1:9: prompt: must be a text or a list of {text, weight}, not 3"),
+    ("prompt: []", "j:1:9: prompt: must not be empty"),
+    ("prompt: [{text: a, weight: -1}]", "j:1:28: prompt[0].weight: must be at least 0, not -1"),
+    ("prompt: [{text: a, weight: 0}]", "j:1:9: prompt: weights must not all be zero"),
+    ("prompt: [{text: a, weigth: 1}]", "j:1:20: prompt[0].weigth: unknown key (did you mean weight?)"),
+    ("prompt: [{weight: 1}]", "j:1:10: prompt[0].text: is required"),
+    (
+        "prompt: ${NOWHERE}",
+        "j:1:9: prompt: the environment variable NOWHERE is not set; ${NOWHERE:-default} gives a default",
+    ),
+    ("prompt: ${NOWHERE:?say what}", "j:1:9: prompt: the environment variable NOWHERE is not set: say what"),
+    (
+        "prompt: ${1x}",
+        "j:1:9: prompt: ${ must be followed by NAME}, NAME:-default} or NAME:?message}; $${ is a literal ${",
+    ),
+]
+
+SECOND_LINE = [
+    ("foo: 1", "1: foo: unknown key"),
+    ("num_frame: 1", "1: num_frame: unknown key (did you mean num_frames?)"),
+    ("time: 3", "1: time: unknown key here (it stands in an entry of chunk_specs)"),
+    ("height: 479", "9: height: must be a multiple of 16, not 479 (464 and 480 are)"),
+    ("height: 48", "9: height: must be at least 64, not 48"),
+    ("width: 4096", "8: width: must be at most 2048, not 4096"),
+    ("width: '832'", "8: width: must be a whole number, not '832'"),
+    ("num_frames: 0", "13: num_frames: must be at least 1, not 0"),
+    ("num_frames: 4.5", "13: num_frames: must be a whole number of frames or the word input, not 4.5"),
+    ("num_frames: input", "13: num_frames: input needs an input_path"),
+    ("audio: input", "8: audio: input needs an input_path"),
+    ("seed: -1", "7: seed: must be a whole number in 0..9007199254740992, not -1"),
+    ("seed: no", "7: seed: must be a whole number or a list of such, not 'no'"),
+    ("seed: 010", '7: 010 is read as different numbers by different tools: write 10, or "010" for a text'),
+    ("seed: 1_000", '7: 1_000 is read as different numbers by different tools: write 1000, or "1_000" for a text'),
+    ("seed: [1, x]", "11: seed[1]: must be a whole number or a list of such, not 'x'"),
+    ("noise_scale: 1.5", "14: noise_scale: must be a number in 0..1, not 1.5"),
+    ("noise_scale: .nan", "14: .nan is not a number that a job can use"),
+    ("noise_scale: 1e999", "14: 1e999 is too large"),
+    ("noise_scale: []", "14: noise_scale: must hold at least one number"),
+    ("manage_cache: yes", "15: manage_cache: must be true or false, not 'yes'"),
+    ("denoising_steps: []", "18: denoising_steps: must not be empty"),
+    ("denoising_steps: [1000, 0]", "25: denoising_steps[1]: must be at least 1, not 0"),
+    ("version: 2", "10: version: unknown version 2; this program reads version 1"),
+    ("version: true", "10: version: must be a whole number, not true"),
+    ("pipeline_id: longlve", "14: pipeline_id: unknown pipeline 'longlve'; available: longlive, slate"),
+    ("fit: croop", "6: fit: must be 'crop', 'pad' or 'stretch', not 'croop'"),
+    ("fps: 0", "6: fps: must be more than 0 and at most 1000 frames per second, not 0"),
+    ("fps: '1e999999999'", "6: fps: must be frames per second, such as 16, 29.97 or \"30000/1001\", not '1e999999999'"),
+    ("fps: 1/0", "6: fps: must be frames per second, such as 16, 29.97 or \"30000/1001\", not '1/0'"),
+    ("input_end: 1:99", "12: input_end: must be seconds or \"MM:SS.mmm\", not '1:99'"),
+    ("input_end: 0", "12: input_end: must be after input_start (0 s), not 0 s"),
+    ("input_path: ''", "13: input_path: must be a path, not empty"),
+    ('input_path: "a\\0b"', "13: input_path: must be a path without NUL bytes"),
+    ("output: {codec: ffv1}", "9: output.path: is required"),
+    ("output: [a.mp4, {path: b.mp4, crf: 99}]", "36: output[1].crf: must be at most 63, not 99"),
+    ("video: {crff: 1}", "9: video.crff: unknown key (did you mean crf?)"),
+    ("x: !!python/object/apply:os.system [ls]",
+     "4: the tag tag:yaml.org,2002:python/object/apply:os.system is not allowed; a job holds plain values"),
+    ("? [a]\n: b", "3: a key must be a plain text"),
+]  # fmt: skip
+
+KEYFRAMES = (
+    "keyframe schedules are not available yet; write a number, or a list: one number per chunk, the last one repeats"
+)
+NOT_BUILT = [
+    ("vace_frames: x.mp4", "1: vace_frames: VACE is not available yet"),
+    ("vace_masks: x.mp4", "1: vace_masks: VACE is not available yet"),
+    ("vace_ref_images: [{chunk: 1, images: [a.png]}]", "1: vace_ref_images: VACE is not available yet"),
+    ("vace_context_scale: [1.0, 0.5]", "1: vace_context_scale: VACE is not available yet"),
+    ("first_frames: [{chunk: 1, image: a.png}]", "1: first_frames: VACE is not available yet"),
+    ("lora_scales: {a.safetensors: 1}", "1: lora_scales: LoRA files are not available yet"),
+    ("on_lora_change: cut", "1: on_lora_change: LoRA files are not available yet"),
+    ("data_blob_path: b", "1: data_blob_path: data blobs are not available yet"),
+    ("chunk_grid: 12", "1: chunk_grid: the 12-frame grid is not available yet"),
+    ("vae_type: tae", "1: vae_type: this VAE is not available yet (wan and lightvae are)"),
+    ("quantization: fp8_e4m3fn", "1: quantization: quantization is not available yet"),
+    ("memory_bank: true", "1: memory_bank: the memory bank is not available yet"),
+    ("post_processor_id: rife", "1: post_processor_id: processors are not available yet"),
+    ("noise_scale: {0: 0.5, 48: 1}", f"14: noise_scale: {KEYFRAMES}"),
+    ("noise_scale: '0:(0.5), 48:(t/9)'", f"14: noise_scale: {KEYFRAMES}"),
+]
+
+ENTRIES = [
+    ("{text: a}", "4: chunk_specs[0]: needs its place: one of chunk, frame and time"),
+    ("{chunk: 1, frame: 3}", "15: chunk_specs[0].frame: the place is given twice, first as chunk in line 3"),
+    ("{chunk: -1}", "12: chunk_specs[0].chunk: must be at least 0, not -1"),
+    ("{chunk: 1, text: a, prompts: [{text: b}]}",
+     "24: chunk_specs[0].prompts: the prompt is given twice, first as text in line 3"),
+    ("{chunk: 1, text: a, transition_target_prompts: b}",
+     "24: chunk_specs[0].transition_target_prompts: the prompt is given twice, first as text in line 3"),
+    ("{chunk: 1, transition_num_steps: 4}",
+     "15: chunk_specs[0].transition_num_steps: a transition needs its target: text or prompts in the same entry"),
+    ("{chunk: 1, noise_scal: 1}", "15: chunk_specs[0].noise_scal: unknown key (did you mean noise_scale?)"),
+    ("{chunk: 1, fps: 8}", "15: chunk_specs[0].fps: unknown key here (it stands at the top level of a job)"),
+    ("{chunk: 1, input_video: a.mp4}",
+     "15: chunk_specs[0].input_video: an input video per chunk is not available yet; "
+     "use input_path for the whole job"),
+    ("{chunk: 1, vace_frames_offset: 0}", "15: chunk_specs[0].vace_frames_offset: VACE is not available yet"),
+    ("{chunk: 1, vace_temporally_locked: false}",
+     "15: chunk_specs[0].vace_temporally_locked: VACE is not available yet"),
+    ("3", "4: chunk_specs[0]: must be a map of fields, not 3"),
+]  # fmt: skip
+
+
+def problems(text: str, *overrides: str) -> tuple[str, ...]:
+    with pytest.raises(JobError) as caught:
+        load_text(text, name="j", overrides=overrides, environ={})
+    assert caught.value.exit_code == 65
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(("text", "line"), WHOLE)
+def test_a_bad_text_is_one_line(text: str, line: str) -> None:
+    assert problems(text) == (line,)
+
+
+@pytest.mark.parametrize(("text", "line"), SECOND_LINE + NOT_BUILT)
+def test_a_bad_field_is_one_line(text: str, line: str) -> None:
+    assert problems(f"prompt: a\n{text}") == (f"j:2:{line}",)
+
+
+@pytest.mark.parametrize(("entry", "line"), ENTRIES)
+def test_a_bad_entry_is_one_line(entry: str, line: str) -> None:
+    assert problems(f"prompt: a\nchunk_specs:\n - {entry}") == (f"j:3:{line}",)
+
+
+def test_an_entry_given_twice_names_both_lines() -> None:
+    text = "prompt: a\nchunk_specs:\n- {chunk: 3}\n- {chunk: 4}\n- {chunk: 3}"
+    assert problems(text) == ("j:5:11: chunk_specs[2].chunk: chunk 3 has an entry already in line 3",)
+
+
+def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
+    text = "prompt: 1\nfoo: 1\nheight: 1\nchunk_specs:\n- {chunk: 1, text: 2, prompts: b}\nfit: x\nfps: ${NO}"
+    places = [line.split(": ")[:2] for line in problems(text, "video.crf=x")]
+    assert places == [
+        ["j:1:9", "prompt"],
+        ["j:2:1", "foo"],
+        ["j:3:9", "height"],
+        ["j:5:20", "chunk_specs[0].text"],
+        ["j:5:23", "chunk_specs[0].prompts"],
+        ["j:6:6", "fit"],
+        ["j:7:6", "fps"],
+        ["--set video.crf", "video.crf"],
+    ]
+
+
+def test_a_line_stays_one_line_whatever_the_key_holds() -> None:
+    (line,) = problems('prompt: a\n"x\\ny\\e[31m": 1')
+    assert line.isprintable()
+
+
+def test_a_bad_job_is_refused_in_no_time() -> None:
+    start = time.process_time()
+    problems(BOMB)
+    problems("[" * 1_000_000)
+    problems("prompt: a\nseed: " + "9" * 1_000_000)
+    assert time.process_time() - start < 1
+
+
+def test_reading_a_job_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, scope_batch.job as j; j.load_text('prompt: a', name='j'); "
+        "print(*sorted({'torch', 'numpy', 'diffusers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

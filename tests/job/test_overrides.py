@@ -1,0 +1,37 @@
+import pytest
+
+from scope_batch.errors import JobError, UsageError
+from scope_batch.job import load_text
+from scope_batch.job.overrides import parse_key
+
+
+def refuse(override: str) -> str:
+    with pytest.raises((JobError, UsageError)) as caught:
+        load_text("prompt: a\nchunk_specs: [{chunk: 1}]", name="j", overrides=[override])
+    return f"{caught.value.exit_code} {caught.value}"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("seed", "2 --set seed: not of the form key.path=value"),
+        ("=1", "2 --set : not a key such as seed, video.crf or chunk_specs.0.text"),
+        ("a..b=1", "2 --set a..b: not a key such as seed, video.crf or chunk_specs.0.text"),
+        ("prompt.x=1", "65 --set prompt.x: prompt is a single value, it has no x"),
+        (
+            "chunk_specs.2.text=1",
+            "65 --set chunk_specs.2.text: chunk_specs is a list, it takes an index in 0..1 (the last one appends)",
+        ),
+        ("seed=[1", "65 --set seed: not valid YAML: did not find expected ',' or ']'"),
+        ("seed=x", "65 --set seed: seed: must be a whole number or a list of such, not 'x'"),
+        ("sed=1", "65 --set sed: sed: unknown key (did you mean seed?)"),
+        ("input_path=", "65 --set input_path: input_path: must be a path, not empty"),
+    ],
+)
+def test_a_bad_override_is_one_line(override: str, said: str) -> None:
+    assert refuse(override) == said
+
+
+def test_a_key_with_dots_is_quoted() -> None:
+    assert parse_key("lora_scales.'a.b'") == ("lora_scales", "a.b")
+    assert parse_key('lora_scales."a.b".0') == ("lora_scales", "a.b", "0")
