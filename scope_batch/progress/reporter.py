@@ -9,8 +9,10 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Protocol, Self
 
-from scope_batch.events import Event, Warned
+from scope_batch.errors import Interrupted, TimeLimitError
+from scope_batch.events import Event, Finished, Warned
 from scope_batch.progress.state import State, after
+from scope_batch.progress.units import span
 
 Clock = Callable[[], float]
 """Seconds on a clock that never goes back."""
@@ -38,7 +40,10 @@ class Display(Protocol):
 
 
 class Reporter:
-    """A `Report` for one render, callable from any thread. Warnings that repeat are passed on once."""
+    """A `Report` for one render, callable from any thread. Warnings that repeat are passed on once.
+
+    Left with an exception before the terminal event was reported, it reports one itself.
+    """
 
     def __init__(self, displays: Sequence[Display], clock: Clock = time.monotonic) -> None:
         self._displays = displays
@@ -58,7 +63,11 @@ class Reporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        try:
+            if error is not None and not self.state.finished:
+                self(_unfinished(error, self.state))
+        finally:
+            self._stack.__exit__(kind, error, trace)
 
     def __call__(self, event: Event) -> None:
         with self._lock:
@@ -75,6 +84,28 @@ class Reporter:
             for display in self._displays:
                 display.note(line)
 
-    def chunk_left_s(self) -> float | None:
-        """Seconds until the chunk in flight should be made, None when nothing is known about it."""
-        return self.state.chunk_left_s(self._clock())
+    def finishing(self, *, again: bool) -> str:
+        """What a request to stop waits for. `again`: asking once more stops at once."""
+        state, hint = self.state, "; press again to stop now" if again else ""
+        if not state.in_flight:
+            return f"finishing the outputs{hint}"
+        left_s = state.chunk_left_s(self._clock())
+        about = "" if left_s is None else f" (about {span(left_s)})"
+        return f"finishing chunk {state.chunk + 1}{about}{hint}"
+
+
+def _unfinished(error: BaseException, state: State) -> Finished:
+    """The terminal event of a render that ended before there was anything to keep."""
+    stopped = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
+    return Finished(
+        outcome="interrupted" if stopped else "failed",
+        frames=0,
+        num_frames=state.num_frames,
+        load_s=0.0,
+        render_s=0.0,
+        fps=0.0,
+        peak_host_bytes=0,
+        peak_device_bytes=0,
+        outputs=(),
+        message=str(error),
+    )

@@ -33,9 +33,13 @@ class State:
     eta_at_s: float | None = None
 
     @property
+    def busy(self) -> bool:
+        """Between the first chunk and the end: stopping at once would lose something."""
+        return self.started and not self.finished
+
+    @property
     def in_flight(self) -> bool:
-        """A chunk is being made, so there is something that is worth finishing."""
-        return self.started and not self.finished and self.chunk < self.chunks
+        return self.busy and self.chunk < self.chunks
 
     def chunk_left_s(self, now_s: float) -> float | None:
         """Seconds until the chunk in flight should be made, judged by the one before it."""

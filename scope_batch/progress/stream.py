@@ -32,6 +32,12 @@ class TolerantStream:
         self.write(text + "\n")
         self.flush()
 
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        except OSError as error:
+            self.failure = self.failure or error
+
     def isatty(self) -> bool:
         return self._stream.isatty()
 

@@ -34,7 +34,7 @@ def heartbeat(state: State, silent_s: float) -> str:
 
 def end(finished: Finished) -> list[str]:
     """The closing lines: what came of it, how fast, how much memory, and each file with its size."""
-    if finished.outcome == "failed" and not finished.frames:
+    if finished.outcome != "done" and not finished.frames:
         return []  # nothing to sum up: the error line says it all
     head = {"done": "done", "interrupted": "interrupted", "failed": "failed"}[finished.outcome]
     frames = (

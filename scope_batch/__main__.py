@@ -1,0 +1,42 @@
+"""The program: runs a verb, prints what went wrong, returns the exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from scope_batch.cli.app import app
+from scope_batch.cli.boundary import Boundary
+from scope_batch.cli.showing import say_errors
+from scope_batch.errors import ClosedPipeError
+from scope_batch.progress import TolerantStream
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (those of the process by default); returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name or a prompt that the terminal's encoding lacks is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    stderr = TolerantStream(sys.stderr)
+    code: int | None = None
+    with Boundary(lambda verdict: say_errors(stderr, verdict)) as boundary:
+        code = app(
+            list(sys.argv[1:] if arguments is None else arguments), "scope-batch", standalone_mode=False, obj=boundary
+        )
+        sys.stdout.flush()
+    if boundary.exit_code == ClosedPipeError.exit_code:
+        _forget_stdout()
+    return boundary.exit_code or code or 0
+
+
+def _forget_stdout() -> None:
+    """What is still buffered for a reader that has gone must not fail once more when the interpreter ends."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The verbs. Each imports what it needs when it runs, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+import re
+
+import typer
+
+from scope_batch import __version__
+from scope_batch.cli import options as o
+from scope_batch.cli.documents import print_info, print_plan, print_plans, print_schema, write_template
+from scope_batch.cli.environment import prepare_libraries
+from scope_batch.cli.showing import open_showing
+from scope_batch.errors import EXIT_USAGE, UsageError
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"scope-batch {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def scope_batch(
+    context: typer.Context,
+    _version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Render long AI video from one YAML job file."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(EXIT_USAGE)
+
+
+@app.command()
+def render(
+    context: typer.Context,
+    jobs: o.JobArguments,
+    output: o.Outputs = None,
+    format: o.FormatOption = None,  # noqa: A002
+    overwrite: o.Overwrite = False,
+    skip_existing: o.SkipExisting = False,
+    latents: o.Latents = None,
+    preview: o.Preview = None,
+    no_metadata: o.NoMetadata = False,
+    force: o.Force = False,
+    overrides: o.Overrides = None,
+    dry_run: o.DryRun = False,
+    models: o.Models = None,
+    device: o.Device = "auto",
+    dtype: o.DtypeOption = o.Dtype.auto,
+    deterministic: o.Deterministic = False,
+    timeout: o.Timeout = None,
+    fail_fast: o.FailFast = False,
+    progress: o.ProgressOption = o.Progress.auto,
+    progress_file: o.ProgressFile = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> int:
+    """Render jobs to video files, arrays or standard output."""
+    _refuse_both("-y", overwrite, "-n", skip_existing)
+    _refuse_both("-q", quiet, "-v", verbose)
+    _refuse_both("-q", quiet, f"--progress {progress}", progress not in (o.Progress.auto, o.Progress.none))
+    _check_device(device)
+    if timeout is not None and not timeout > 0:
+        raise UsageError(f"--timeout {timeout:g}: must be more than 0 seconds")
+    context.obj.verbose = verbose
+    prepare_libraries(verbose=verbose, deterministic=deterministic)
+    with open_showing("none" if quiet else progress.value, progress_file, verbose=verbose) as showing:
+        if dry_run:
+            return print_plans(jobs, overrides or (), models, showing)
+        # What follows imports pydantic and numpy, which `--help` can do without.
+        from scope_batch.cli.render import render_jobs
+        from scope_batch.render import RenderOptions
+
+        settings = RenderOptions(
+            outputs=tuple(output or ()),
+            output_format=format and format.value,
+            overwrite=overwrite,
+            skip_existing=skip_existing,
+            models=models,
+            device=device,
+            dtype=dtype.value,
+            latents=latents,
+            preview=preview,
+            metadata=not no_metadata,
+            force=force,
+            deterministic=deterministic,
+        )
+        return render_jobs(jobs, overrides or (), settings, showing, timeout_s=timeout, fail_fast=fail_fast)
+
+
+@app.command()
+def plan(job: o.JobArgument, overrides: o.Overrides = None, as_json: o.AsJson = False, strict: o.Strict = False) -> int:
+    """Print what a job does, chunk by chunk, without loading anything."""
+    return print_plan(job, overrides or (), as_json=as_json, strict=strict)
+
+
+@app.command()
+def init(clip: o.ClipArgument = None, output: o.TemplateOutput = None, overwrite: o.ReplaceTemplate = False) -> None:
+    """Write a commented job to start from."""
+    write_template(clip, output, overwrite=overwrite)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the job file, for editors."""
+    print_schema()
+
+
+@app.command()
+def info(file: o.RenderedFile, as_json: o.AsJson = False) -> None:
+    """Print the job that a rendered file was made from."""
+    print_info(file, as_json=as_json)
+
+
+def _refuse_both(first: str, first_given: bool, second: str, second_given: bool) -> None:
+    if first_given and second_given:
+        raise UsageError(f"{first} and {second} contradict each other")
+
+
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise UsageError(f"--device {device}: not known; allowed: auto, cpu, cuda, cuda:N")

@@ -1,0 +1,112 @@
+"""Where exceptions end: each becomes one or more lines for the user and an exit code. There is no other such place."""
+
+from __future__ import annotations
+
+import errno
+import platform
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import typer
+
+from scope_batch import __version__
+from scope_batch.errors import EXIT_BUG, ClosedPipeError, OutputError, ScopeBatchError, TemporaryError
+
+_MACHINE_ERRORS = frozenset(
+    (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
+)
+"""What the disk or its permissions say; any other OSError that nobody has caught is our mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the user is told. `lines` may be empty: a reader that has gone reads no explanation."""
+
+    exit_code: int
+    lines: tuple[str, ...]
+
+
+def verdict_on(error: BaseException) -> Verdict | None:
+    """The verdict on an exception that a user can cause or meet, None for a bug."""
+    match error:
+        case ScopeBatchError():
+            return Verdict(error.exit_code, _with_notes(error))
+        case typer.TyperException():
+            return Verdict(error.exit_code, _usage(error))
+        case typer.Abort() | KeyboardInterrupt():
+            return Verdict(128 + signal.SIGINT, ("stopped by SIGINT",))
+        case BrokenPipeError():
+            return Verdict(ClosedPipeError.exit_code, ())
+        case OSError() if error.errno in _MACHINE_ERRORS:
+            where = f"{error.filename}: " if error.filename is not None else ""
+            return Verdict(OutputError.exit_code, (f"{where}{error.strerror}",))
+        case MemoryError():
+            return Verdict(TemporaryError.exit_code, ("out of memory",))
+    return None
+
+
+Tell = Callable[[Verdict], None]
+
+
+class Boundary:
+    """A context manager that lets no failure out: it tells the verdict and keeps the exit code and the exception.
+
+    `verbose`: a bug's traceback is shown as well as written to a file.
+    """
+
+    def __init__(self, tell: Tell, *, verbose: bool = False) -> None:
+        self._tell = tell
+        self.verbose = verbose
+        self.exit_code = 0
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None or isinstance(error, SystemExit | GeneratorExit):
+            return False
+        verdict = verdict_on(error) or self._on_bug(error)
+        self.error = error
+        self.exit_code = verdict.exit_code
+        self._tell(verdict)
+        return True
+
+    def _on_bug(self, error: BaseException) -> Verdict:
+        text = "".join(traceback.format_exception(error))
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+        lines = [f"this is a bug in scope-batch: {what} (traceback in {_keep(text)})"]
+        return Verdict(EXIT_BUG, (*lines, *(text.splitlines() if self.verbose else ())))
+
+
+def _with_notes(error: BaseException) -> tuple[str, ...]:
+    notes: list[str] = getattr(error, "__notes__", [])
+    return tuple(line for text in (str(error), *notes) for line in text.splitlines())
+
+
+def _usage(error: typer.TyperException) -> tuple[str, ...]:
+    context: typer.Context | None = getattr(error, "ctx", None)
+    hint = f" (see {context.command_path} --help)" if context else ""
+    return (" ".join(error.format_message().split()).rstrip(".") + hint,)
+
+
+def _keep(text: str) -> Path | str:
+    """Write a traceback to the cache folder; the file's path, or why there is none."""
+    from scope_batch.models.cache import cache_folder
+
+    head = f"scope-batch {__version__}, Python {platform.python_version()}, {platform.platform()}\n{sys.argv}\n\n"
+    try:
+        path = cache_folder("tracebacks") / time.strftime("%Y%m%d-%H%M%S.txt")
+        path.write_text(head + text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        return f"no file: {error.strerror}; -v shows it"
+    return path

@@ -1,0 +1,115 @@
+"""`plan`, `schema`, `info` and `init`: what goes to standard output as a text."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scope_batch.cli.job_argument import read_job
+from scope_batch.cli.showing import Showing
+from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, OutputError, OutputExistsError
+
+if TYPE_CHECKING:
+    from scope_batch.job.template import Clip
+
+PIPED_COLUMNS = 120
+"""Width of tables that no terminal shows, unless COLUMNS says otherwise."""
+
+
+def print_plan(
+    argument: str,
+    overrides: Sequence[str],
+    models: str | None = None,
+    *,
+    as_json: bool = False,
+    strict: bool = False,
+) -> int:
+    """Print the plan of a job; returns the exit code."""
+    from scope_batch.plan import plan_to_dict
+    from scope_batch.prepare import prepare
+
+    plan = prepare(read_job(argument, overrides, models))
+    if as_json:
+        print_json(plan_to_dict(plan))
+    else:
+        from rich.console import Console
+
+        from scope_batch.plan.table import render_plan
+
+        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_COLUMNS
+        Console(width=width, highlight=False, emoji=False).print(render_plan(plan))
+    return EXIT_CHECK_FAILED if strict and plan.warnings else EXIT_OK
+
+
+def print_plans(arguments: Sequence[str], overrides: Sequence[str], models: str | None, showing: Showing) -> int:
+    """Print the plans of several jobs; one that fails does not stop the others. Returns the first failure's code."""
+    codes = []
+    for argument in arguments:
+        with showing.boundary(argument) as boundary:
+            if len(arguments) > 1:
+                print_text(f"{argument}\n")
+            print_plan(argument, overrides, models)
+        codes.append(boundary.exit_code)
+    return next((code for code in codes if code), EXIT_OK)
+
+
+def print_info(file: Path, *, as_json: bool) -> None:
+    """Print the job that a rendered file carries; it is a job file again."""
+    from scope_batch.sinks.metadata import read_metadata
+
+    job = read_metadata(file)["job"]
+    if as_json:
+        print_json(job)
+    else:
+        import yaml
+
+        print_text(yaml.safe_dump(job, sort_keys=False, allow_unicode=True, width=120))
+
+
+def print_schema() -> None:
+    from scope_batch.job.json_schema import job_json_schema
+
+    print_json(job_json_schema())
+
+
+def write_template(clip: Path | None, output: Path | None, *, overwrite: bool) -> None:
+    """A commented job, fitted to `clip` if there is one, on standard output or in `output`.
+
+    Raises OutputExistsError if the file exists and may not be replaced.
+    """
+    from scope_batch.job.template import job_template
+
+    stem = output.stem if output else "job"
+    text = job_template(_clip(clip, output.parent if output else Path()) if clip else None, stem=stem)
+    if output is None:
+        print_text(text)
+        return
+    try:
+        with output.open("w" if overwrite else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise OutputExistsError(f"{output} exists; -y replaces it") from error
+    except OSError as error:
+        raise OutputError(f"{output}: {error.strerror}") from error
+
+
+def _clip(path: Path, folder: Path) -> Clip:
+    """The clip's facts, its path as a job in `folder` has to write it."""
+    from scope_batch.job.template import Clip
+    from scope_batch.media.probe import probe_clip
+
+    facts = probe_clip(path)
+    written = str(path) if path.is_absolute() else os.path.relpath(path, folder)
+    return Clip(path=written, width=facts.width, height=facts.height, frames=facts.frames, fps=facts.fps)
+
+
+def print_json(values: Any) -> None:
+    print_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_text(text: str) -> None:
+    sys.stdout.write(text)

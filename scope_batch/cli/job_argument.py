@@ -1,0 +1,33 @@
+"""The JOB argument: a job file, `-` for standard input, or something rendered that carries its job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scope_batch.job import Job
+
+RENDERED = frozenset((".mp4", ".mov", ".mkv", ".webm", ".npy", ".nut", ".png"))
+"""Extensions of what a render writes; anything else is read as a job file."""
+
+
+def read_job(argument: str, overrides: Sequence[str] = (), models: str | None = None) -> Job:
+    """The job, checked. Relative input paths start at the folder of the file it was read from."""
+    from scope_batch.job import load_job, load_text
+
+    path = Path(argument)
+    if path.suffix.lower() not in RENDERED:
+        return load_job(argument, overrides, models=models)
+    from scope_batch.sinks.metadata import read_metadata
+
+    text = json.dumps(read_metadata(path)["job"])
+    folder = path.absolute().parent
+    return load_text(text, name=argument, folder=folder, stem=path.stem, overrides=overrides, models=models)
+
+
+def stem_of(argument: str) -> str:
+    """What `{job}` and a default output are made of."""
+    return "stdin" if argument == "-" else Path(argument).stem

@@ -1,0 +1,140 @@
+"""The arguments and options of the verbs, as types: what they are called and what `--help` says of them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_OUTPUT, _JOB, _MACHINE, _RUN, _SHOWN = "Output", "Job", "Device", "Run", "Display"
+
+
+class Format(StrEnum):
+    npy = "npy"
+    nut = "nut"
+    mp4 = "mp4"
+    mkv = "mkv"
+    webm = "webm"
+
+
+class Dtype(StrEnum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Progress(StrEnum):
+    auto = "auto"
+    rich = "rich"
+    plain = "plain"
+    json = "json"
+    none = "none"
+
+
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="Job file, - for standard input, or a rendered file that carries its job.")
+]
+JobArguments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="JOB", help="Job files, - for standard input, or rendered files that carry their job; one by one."
+    ),
+]
+RenderedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A rendered file.")]
+ClipArgument = Annotated[
+    Path | None, typer.Argument(metavar="CLIP", help="Video whose size, rate and length the job takes over.")
+]
+
+Outputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="Write here instead: .mp4 .mov .mkv .webm .npy .nut, frames/%05d.png, or - for standard output. May be "
+        "repeated. {job}, {seed} and {hash8} are filled in.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("-f", "--format", help="Format of standard output, npy unless given.", rich_help_panel=_OUTPUT),
+]
+Overwrite = Annotated[
+    bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.", rich_help_panel=_OUTPUT)
+]
+SkipExisting = Annotated[
+    bool,
+    typer.Option("-n", "--skip-existing", help="Skip a job whose outputs exist.", rich_help_panel=_OUTPUT),
+]
+Latents = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Also save the latents (.safetensors).", rich_help_panel=_OUTPUT),
+]
+Preview = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A picture (.png), replaced after each chunk.", rich_help_panel=_OUTPUT),
+]
+NoMetadata = Annotated[
+    bool,
+    typer.Option("--no-metadata", help="Leave the job out of the outputs.", rich_help_panel=_OUTPUT),
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Go on although the disk looks too small.", rich_help_panel=_OUTPUT),
+]
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Replace a value of the job, as in chunk_specs.0.text=dusk. May be repeated.",
+        rich_help_panel=_JOB,
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan.", rich_help_panel=_JOB)]
+
+Models = Annotated[
+    str | None,
+    typer.Option(metavar="DIR|tiny", help="Folder of model files, or the built-in set.", rich_help_panel=_MACHINE),
+]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]", help="Where to compute.", rich_help_panel=_MACHINE)]
+DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the model.", rich_help_panel=_MACHINE)]
+Deterministic = Annotated[
+    bool,
+    typer.Option("--deterministic", help="The same bytes every time, also on a GPU.", rich_help_panel=_MACHINE),
+]
+
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS", help="Stop after the chunk in which the time runs out; for all jobs.", rich_help_panel=_RUN
+    ),
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first job that fails.", rich_help_panel=_RUN)]
+
+ProgressOption = Annotated[
+    Progress,
+    typer.Option(
+        "--progress", help="auto: a bar on a terminal, else lines. All of it goes to stderr.", rich_help_panel=_SHOWN
+    ),
+]
+ProgressFile = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="Progress as JSON lines in a file, besides.", rich_help_panel=_SHOWN),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=_SHOWN)]
+Verbose = Annotated[
+    bool,
+    typer.Option("-v", "--verbose", help="Also what the libraries say, and tracebacks.", rich_help_panel=_SHOWN),
+]
+
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if there are warnings.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a text for people.")]
+TemplateOutput = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write here, not to standard output.")
+]
+ReplaceTemplate = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace the file.")]
