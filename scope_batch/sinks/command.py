@@ -22,19 +22,23 @@ _BT709 = (
 
 
 @dataclass(frozen=True, slots=True)
-class VideoFormat:
-    """What is written: container, encoder settings, picture size in pixels, exact frame rate.
+class Sound:
+    """A sound track: ffmpeg's input arguments for it (`-ss 1 -i clip.mp4`), padded or cut to `seconds`."""
 
-    audio  ffmpeg's input arguments for a sound track (`-ss 1 -i clip.mp4`), () = silent. It is padded or cut to the
-           picture's length.
-    """
+    input_args: tuple[str, ...]
+    seconds: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFormat:
+    """What is written: container, encoder settings, picture size in pixels, exact frame rate. `sound` None = silent."""
 
     container: str
     options: VideoOptions
     width: int
     height: int
     fps: Fraction
-    audio: tuple[str, ...] = ()
+    sound: Sound | None = None
 
 
 def encode_args(video: VideoFormat, target: Path | None, metadata_file: Path | None) -> list[str]:
@@ -51,10 +55,11 @@ def encode_args(video: VideoFormat, target: Path | None, metadata_file: Path | N
         args += ["-f", "ffmetadata", *LOCAL_FILES, "-i", file_url(metadata_file)]
         maps[-1] = str(inputs)
         inputs += 1
-    if video.audio:
-        args += video.audio
-        # Endless silence after the track's end, and -shortest: sound and picture end together in any case.
-        maps += ["-map", f"{inputs}:a:0", "-c:a", _AUDIO_CODEC[video.container], "-af", "apad", "-shortest"]
+    if video.sound is not None:
+        args += video.sound.input_args
+        # -shortest is for a picture that is stopped early; alone it lets the sound run on for half a second.
+        exactly = f"apad,atrim=end={float(video.sound.seconds):.6f}"
+        maps += ["-map", f"{inputs}:a:0", "-c:a", _AUDIO_CODEC[video.container], "-af", exactly, "-shortest"]
     args += [*maps, *_encoder_args(video.options), "-fps_mode", "passthrough", "-bitexact"]
     return [*args, *_muxer_args(video.container, stream=target is None), _url(target)]
 

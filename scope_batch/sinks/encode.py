@@ -38,7 +38,7 @@ class EncoderProcess:
         """`target` None: it writes to `output_fd`. `name`: what errors call the output."""
         self._name = name
         self._to_pipe = target is None
-        self._silent = not video.audio
+        self._silent = video.sound is None
         self._finished = False
         self._folder = tempfile.TemporaryDirectory(prefix="scope-batch-")
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from scope_batch.chunk import Plan
 from scope_batch.errors import JobError, OutputExistsError
 from scope_batch.sinks.atomic import refuse_existing, sidecar_path
-from scope_batch.sinks.command import VideoFormat
+from scope_batch.sinks.command import Sound, VideoFormat
 from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.latents import LatentsSink
 from scope_batch.sinks.metadata import SIDECAR_FORMATS
@@ -29,7 +29,7 @@ class SinkSettings:
 
     overwrite  replace what exists.
     metadata   `metadata_text(job)`, or None: nothing is written about the job.
-    audio      ffmpeg's input arguments for the sound track of every video output, see `VideoFormat`.
+    audio      ffmpeg's input arguments for the sound track of every video output, see `Sound`.
     preview    a PNG that shows the last frame of each chunk; latents: a safetensors file with every chunk's latents.
     """
 
@@ -136,4 +136,5 @@ def _stdout_sink(output: Output, plan: Plan, settings: SinkSettings) -> Sink:
 
 def _video_format(output: Output, plan: Plan, audio: tuple[str, ...]) -> VideoFormat:
     assert output.options is not None
-    return VideoFormat(output.format, output.options, plan.width, plan.height, plan.fps, audio)
+    sound = Sound(audio, plan.num_frames / plan.fps) if audio else None
+    return VideoFormat(output.format, output.options, plan.width, plan.height, plan.fps, sound)

@@ -46,5 +46,5 @@ def test_existing_files_are_replaced_only_when_asked_and_other_things_never(tmp_
 
 def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="file/a.npy"):
+    with pytest.raises(OutputError, match=r"file/a\.npy"):
         PartFile(tmp_path / "file" / "a.npy", overwrite=False).open()

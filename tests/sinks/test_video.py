@@ -10,15 +10,15 @@ import pytest
 
 from scope_batch.errors import Interrupted, JobError, OutputError, TemporaryError
 from scope_batch.media.ffmpeg import file_url, run_quiet
-from scope_batch.sinks.command import VideoFormat
+from scope_batch.sinks.command import Sound, VideoFormat
 from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.encoders import VideoOptions, resolve_options
 from scope_batch.sinks.verify import verify_video
 from scope_batch.sinks.video import VideoSink
 
 
-def video(container: str, fps: Fraction = Fraction(16), audio: tuple[str, ...] = (), **options: object) -> VideoFormat:
-    return VideoFormat(container, resolve_options(container, options, "output"), 96, 64, fps, audio)
+def video(container: str, fps: Fraction = Fraction(16), sound: Sound | None = None, **options: object) -> VideoFormat:
+    return VideoFormat(container, resolve_options(container, options, "output"), 96, 64, fps, sound)
 
 
 def write(path: Path, frames: np.ndarray, format: VideoFormat, **more) -> VideoSink:  # noqa: A002
@@ -122,7 +122,9 @@ def test_options_that_the_encoder_refuses_are_the_jobs_fault():
 def test_sound_ends_with_the_picture(tmp_path: Path, make_frames, decoded, container, seconds):
     tone = tmp_path / "tone.wav"
     run_quiet(["-v", "error", "-f", "lavfi", "-i", f"sine=d={seconds}", file_url(tone)])
-    write(tmp_path / f"a.{container}", make_frames(16), video(container, audio=("-i", file_url(tone))))
+    write(
+        tmp_path / f"a.{container}", make_frames(16), video(container, sound=Sound(("-i", file_url(tone)), Fraction(1)))
+    )
     assert len(decoded(tmp_path / f"a.{container}")) == 16
     duration = re.search(r"Duration: 00:00:0([\d.]+).*Audio:", described(tmp_path / f"a.{container}"), re.DOTALL)
     assert duration and 0.95 <= float(duration[1]) <= 1.1
@@ -139,7 +141,6 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from scope_batch.errors import ScopeBatchError
-from scope_batch.sinks.open import SinkSettings, open_sinks
 from scope_batch.sinks.npy import NpySink
 from scope_batch.sinks.video import VideoSink
 from scope_batch.sinks.command import VideoFormat

@@ -1,0 +1,68 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scope_batch.errors import JobError, OutputError, OutputExistsError
+from scope_batch.sinks.forecast import check_space, forecast_bytes, forecast_latents_bytes
+from scope_batch.sinks.open import SinkSettings, check_outputs, existing_outputs
+from scope_batch.sinks.output import Output, parse_outputs
+from scope_batch.sinks.verify import verify_output
+
+
+def outputs_in(folder: Path, *names: str) -> tuple[Output, ...]:
+    return parse_outputs([str(folder / name) for name in names], [], None, "job")
+
+
+def test_a_check_writes_nothing(tmp_path: Path, make_plan, names):
+    outputs = outputs_in(tmp_path, "new/a.mp4", "a.npy", "p/%05d.png")
+    check_outputs(outputs, make_plan(9), SinkSettings(preview=tmp_path / "p.png"))
+    assert names() == []
+
+
+def test_what_exists_is_found_before_anything_is_loaded(tmp_path: Path, make_plan):
+    outputs = outputs_in(tmp_path, "a.npy", "%05d.png", "100%.mp4")
+    (tmp_path / "00001.png").touch()
+    (tmp_path / "100%.mp4").touch()
+    assert existing_outputs(outputs) == (tmp_path / "%05d.png", tmp_path / "100%.mp4")
+    with pytest.raises(OutputExistsError, match="1 pictures exist"):
+        check_outputs(outputs, make_plan(9), SinkSettings())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (SinkSettings(preview=Path("a.npy")), "named twice"),
+        (SinkSettings(preview=Path("b.jpg")), r"--preview b\.jpg: unknown extension"),
+    ],
+)
+def test_extras_are_checked_with_the_outputs(make_plan, settings, message):
+    with pytest.raises(JobError, match=message):
+        check_outputs(outputs_in(Path(), "a.npy"), make_plan(9), settings)
+
+
+def test_each_format_is_verified_anew(tmp_path: Path, render):
+    outputs = outputs_in(tmp_path, "a.npy", "a.mp4", "%d.png")
+    render(*(str(output.path) for output in outputs), num_frames=3)
+    for output in outputs:
+        verify_output(output, 3, 64, 96)
+        with pytest.raises(OutputError, match=r"expected 4|4 frames"):
+            verify_output(output, 4, 64, 96)
+
+
+def test_the_forecast_is_exact_for_raw_frames(tmp_path: Path, render, make_plan):
+    latents = tmp_path / "l.safetensors"
+    render(tmp_path / "a.npy", tmp_path / "a.nut", settings=SinkSettings(latents=latents))
+    npy, nut = outputs_in(tmp_path, "a.npy", "a.nut")
+    assert (tmp_path / "a.npy").stat().st_size == forecast_bytes(npy, make_plan(30))
+    assert 0 <= forecast_bytes(nut, make_plan(30)) - (tmp_path / "a.nut").stat().st_size < 100_000
+    assert 0 <= forecast_latents_bytes(make_plan(30)) - latents.stat().st_size < 100_000
+
+
+def test_outputs_on_one_disk_share_its_space(tmp_path: Path, make_plan, monkeypatch):
+    outputs = outputs_in(tmp_path, "new/a.npy", "b.npy")
+    size = forecast_bytes(outputs[0], make_plan(30))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 2 * size))
+    check_space(outputs, make_plan(30))
+    with pytest.raises(OutputError, match="--force"):
+        check_space(outputs, make_plan(30), tmp_path / "l.safetensors")
