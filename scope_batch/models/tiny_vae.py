@@ -15,34 +15,41 @@ BASE_DIM = 8
 _LATENT = 16
 Shape = tuple[int, ...]
 
-_SMOOTH = {1: (1.0,), 3: (0.25, 0.5, 0.25)}
-_RECENT = {1: (1.0,), 3: (0.2, 0.3, 0.5)}
-"""Over time the kernel is causal: its last tap is the present."""
-_GAINS = {"decoder.head.2.weight": 0.9, "encoder.head.2.weight": 2.0}
+_CRISP, _SOFT = (0.1, 0.8, 0.1), (0.25, 0.5, 0.25)
+_GAINS = {"decoder.head.2.weight": 1.1, "encoder.head.2.weight": 2.0}
 
 
 def vae(rng: Stream, base_dim: int = BASE_DIM) -> State:
-    state = {key: _weight(rng, key, shape) for key, shape in vae_shapes(base_dim)}
-    head = state["decoder.head.2.weight"]
-    head -= head.mean(dim=1, keepdim=True)  # no constant offset, or every picture gets a colour cast
-    state["decoder.head.2.bias"].zero_()
-    return state
+    return {key: _weight(rng, key, shape) for key, shape in vae_shapes(base_dim)}
 
 
 def _weight(rng: Stream, key: str, shape: Shape) -> Tensor:
     if key.endswith("gamma"):
         return 1 + rng(*shape, k=0.1)
     if key.endswith("bias"):
-        return rng(*shape, k=0.05)
+        return torch.zeros(shape)  # no constant offset, or every picture gets a colour cast
     out, inp, *kernel = shape
-    mix = rng(out, inp, k=_GAINS.get(key, 1.4 if "residual" in key else 1.0) * inp**-0.5)
-    return mix.reshape(out, inp, *[1] * len(kernel)) * _kernel(kernel)
+    if "time_conv" in key:
+        return _in_between(out, inp)
+    mix = rng(out, inp, k=_GAINS.get(key, 0.7 if "residual" in key else 1.0) * inp**-0.5)
+    if "residual" in key or "head" in key:
+        mix -= mix.mean(dim=1, keepdim=True)  # what comes in is never negative on average: the same reason
+    return mix.reshape(out, inp, *[1] * len(kernel)) * _kernel(kernel, _SOFT if "resample" in key else _CRISP)
 
 
-def _kernel(sizes: list[int]) -> Tensor:
-    """A separable low-pass with sum 1; the axis before the last two is time."""
-    taps = [torch.tensor((_RECENT if len(sizes) - i == 3 else _SMOOTH)[size]) for i, size in enumerate(sizes)]
-    grid = torch.meshgrid(*taps, indexing="ij")
+def _in_between(out: int, inp: int) -> Tensor:
+    """Twice the frames: first the mean of the frame before and this one, then this one. Half: a mean of three."""
+    same = torch.eye(inp).reshape(inp, inp, 1, 1, 1)
+    before, this = (same * torch.tensor(taps).reshape(3, 1, 1) for taps in ((0.0, 0.5, 0.5), (0.0, 0.0, 1.0)))
+    return torch.cat([before, this]) if out == 2 * inp else same * torch.tensor((0.25, 0.5, 0.25)).reshape(3, 1, 1)
+
+
+def _kernel(sizes: list[int], space: tuple[float, ...]) -> Tensor:
+    """A separable low-pass over the last two axes; over time the present alone."""
+    taps = [torch.tensor((0.0, 0.0, 1.0) if len(sizes) - i == 3 else space) for i in range(len(sizes))]
+    grid = torch.meshgrid(
+        *(tap if size == 3 else torch.ones(1) for tap, size in zip(taps, sizes, strict=True)), indexing="ij"
+    )
     return prod(grid[1:], start=grid[0])
 
 

@@ -16,6 +16,9 @@ HEAD_DIM = 128
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, TEXT_HEAD_DIM, TEXT_FFN = 4096, 2, 2, 32, 96
 _PATCH = 16 * 2 * 2
 """Numbers in one token's patch: latent channels x height x width."""
+_TAKEN_OFF, _FIRST_GATHERED, _GATHERED, _COLOUR = 0.7, 3.0, 0.8, 1.0
+_NEARNESS = 1.4
+"""How sharply attention falls off with distance: the logits grow with its square."""
 
 
 class Stream(Protocol):
@@ -37,50 +40,89 @@ def stream(name: str) -> Stream:
 
 
 def transformer(rng: Stream, *, heads: int, layers: int, ffn: int) -> State:
-    """A Wan backbone whose first dimensions carry the noisy patch straight to the head, so that most of it is taken off
-    and what attention adds to it, shared between places and times and coloured by the prompt, is what remains."""
+    """A Wan backbone that draws, rather than one that makes noise of noise.
+
+    The width is split in three: the noisy patch as it came in, what self-attention gathers of it from nearby places and
+    moments, and the rest, which prompt and feed-forward write to. The head takes the first off, puts the second in its
+    place and lets the third shift the colours.
+    """
     width = heads * HEAD_DIM
     state: State = {
-        "patch_embedding.weight": rng(width, 16, 1, 2, 2, k=0.06),
-        "patch_embedding.bias": rng(width, k=0.02),
+        "patch_embedding.weight": torch.zeros(width, 16, 1, 2, 2),
+        "patch_embedding.bias": torch.zeros(width),
     }
-    _linear(state, rng, "text_embedding.0", width, TEXT_WIDTH)
-    _linear(state, rng, "text_embedding.2", width, width)
+    channel, row, column = (torch.from_numpy(axis.reshape(-1)) for axis in np.indices((16, 2, 2)))
+    state["patch_embedding.weight"][torch.arange(_PATCH), channel, 0, row, column] = 1
+    _linear(state, rng, "text_embedding.0", width, TEXT_WIDTH, gain=2.0, bias=0)  # a padding row stays zero
+    _linear(state, rng, "text_embedding.2", width, width, gain=2.0, bias=0)
     _linear(state, rng, "time_embedding.0", width, 256)
     _linear(state, rng, "time_embedding.2", width, width)
-    _linear(state, rng, "time_projection.1", 6 * width, width, gain=0.3)
+    _linear(state, rng, "time_projection.1", 6 * width, width, gain=0.1)
+    for half in ("weight", "bias"):  # an offset that is the same everywhere would be gathered and grow
+        state[f"time_projection.1.{half}"][: 2 * _PATCH] = 0
+        state[f"time_embedding.2.{half}"][: 2 * _PATCH] = 0
     for i in range(layers):
-        _block(state, rng, f"blocks.{i}", width, ffn)
-    _linear(state, rng, "head.head", _PATCH, width, gain=0.5)
-    state["head.modulation"] = rng(1, 2, width, k=width**-0.5)
-    _carry_patch(state)
+        _block(state, rng, f"blocks.{i}", width, ffn, first=i == 0)
+    _linear(state, rng, "head.head", _PATCH, width, bias=0)
+    colours = rng(16, width, k=_COLOUR * (width - 2 * _PATCH) ** -0.5)
+    head = state["head.head.weight"]
+    head.copy_(colours.repeat(4, 1))  # the head's rows are place in the patch, then channel
+    head[:, : 2 * _PATCH] = 0
+    head[(row * 2 + column) * 16 + channel, torch.arange(_PATCH)] = _TAKEN_OFF
+    head[(row * 2 + column) * 16 + channel, torch.arange(_PATCH, 2 * _PATCH)] = -_GATHERED
+    state["head.modulation"] = rng(1, 2, width, k=0.05)
+    state["head.modulation"][:, 0] = 0
     return state
 
 
-def _carry_patch(state: State) -> None:
-    channel, row, column = (axis.reshape(-1) for axis in np.indices((16, 2, 2)))
-    dims = torch.arange(_PATCH)
-    into = state["patch_embedding.weight"]
-    into[:_PATCH] = 0
-    into[dims, channel, 0, row, column] = 1
-    out = state["head.head.weight"]
-    out[:, :_PATCH] = 0
-    out[torch.from_numpy((row * 2 + column) * 16 + channel), dims] = 0.8
-
-
-def _block(state: State, rng: Stream, name: str, width: int, ffn: int) -> None:
-    modulation = rng(1, 6, width, k=0.1)
-    modulation[:, [2, 5]] += 0.5  # the gates of attention and feed-forward
+def _block(state: State, rng: Stream, name: str, width: int, ffn: int, *, first: bool) -> None:
+    modulation = rng(1, 6, width, k=0.05)
+    modulation[:, 0] = 0
+    modulation[:, [2, 5]] += 1  # the gates of attention and feed-forward
     state[f"{name}.modulation"] = modulation
     state[f"{name}.norm3.weight"] = 1 + rng(width, k=0.1)
     state[f"{name}.norm3.bias"] = rng(width, k=0.1)
-    for attention, gain in (("self_attn", 1.0), ("cross_attn", 0.7)):
-        for x in "qkvo":
-            _linear(state, rng, f"{name}.{attention}.{x}", width, width, gain=gain if x == "o" else 1.0)
-        for x in "qk":
-            state[f"{name}.{attention}.norm_{x}.weight"] = 1 + rng(width, k=0.3)
+    _self_attention(state, rng, f"{name}.self_attn", width, source=0 if first else _PATCH)
+    _cross_attention(state, rng, f"{name}.cross_attn", width)
     _linear(state, rng, f"{name}.ffn.0", ffn, width)
-    _linear(state, rng, f"{name}.ffn.2", width, ffn)
+    _linear(state, rng, f"{name}.ffn.2", width, ffn, gain=0.5)
+    for half in ("cross_attn.o.weight", "cross_attn.o.bias", "ffn.2.weight", "ffn.2.bias"):
+        rest = state[f"{name}.{half}"][2 * _PATCH :]
+        rest -= rest.mean(dim=0)  # what has a mean would reach the other two thirds through the norms
+        state[f"{name}.{half}"][: 2 * _PATCH] = 0
+
+
+def _self_attention(state: State, rng: Stream, name: str, width: int, *, source: int) -> None:
+    """What is near in place and time, less the mean of everything in reach: shapes, but no growing cast.
+
+    Queries and keys of the first head are mostly one constant vector, so that rotary positions alone decide and near
+    attends to near; those of the other are almost nothing, so that it sees everything alike.
+    """
+    for x in "qk":
+        _linear(state, rng, f"{name}.{x}", width, width, gain=0.1, bias=0)
+        state[f"{name}.{x}.bias"][0:HEAD_DIM:2] = 1
+        state[f"{name}.norm_{x}.weight"] = _NEARNESS + rng(width, k=0.1)
+    _linear(state, rng, f"{name}.v", width, width, gain=0.3, bias=0)
+    _linear(state, rng, f"{name}.o", width, width, gain=0.1, bias=0)
+    dims = torch.arange(_PATCH)
+    one_colour = torch.block_diag(*[torch.full((4, 4), 0.25)] * 16)  # the four cells of a patch alike: no grid
+    values, out = state[f"{name}.v.weight"], state[f"{name}.o.weight"]
+    out[: 2 * _PATCH] = 0
+    for first, sign in ((0, 1), (HEAD_DIM, -1)):
+        values[first : first + _PATCH] = 0
+        values[first : first + _PATCH, source : source + _PATCH] = one_colour
+        out[_PATCH + dims, first + dims] = sign * (_FIRST_GATHERED if source == 0 else 1.0)
+
+
+def _cross_attention(state: State, rng: Stream, name: str, width: int) -> None:
+    """Padding has a key of its own, opposite to every query: only the words of the prompt are looked at."""
+    for x in "qkvo":
+        _linear(state, rng, f"{name}.{x}", width, width, bias=0)
+    away = rng(width, k=1.0)
+    state[f"{name}.q.bias"] = 1.5 * away
+    state[f"{name}.k.bias"] = -0.01 * away
+    for x in "qk":
+        state[f"{name}.norm_{x}.weight"] = 1.3 + rng(width, k=0.1)
 
 
 def lora(rng: Stream, *, heads: int, layers: int, ffn: int, rank: int) -> State:
@@ -88,7 +130,9 @@ def lora(rng: Stream, *, heads: int, layers: int, ffn: int, rank: int) -> State:
     state: State = {}
     for module, out, inp in _lora_targets(heads * HEAD_DIM, layers, ffn):
         state[f"base_model.model.{module}.lora_A.weight"] = rng(rank, inp, k=inp**-0.5)
-        state[f"base_model.model.{module}.lora_B.weight"] = rng(out, rank, k=0.2 * rank**-0.5)
+        b = rng(out, rank, k=0.2 * rank**-0.5)
+        b[: 2 * _PATCH] = 0  # the two thirds that draw stay as they are
+        state[f"base_model.model.{module}.lora_B.weight"] = b
     return state
 
 
@@ -124,6 +168,6 @@ def text_dtype(key: str) -> torch.dtype:
     return torch.float8_e4m3fn if ".attn." in key or ".ffn." in key else torch.bfloat16
 
 
-def _linear(state: State, rng: Stream, name: str, out: int, inp: int, gain: float = 1.0) -> None:
+def _linear(state: State, rng: Stream, name: str, out: int, inp: int, gain: float = 1.0, bias: float = 0.02) -> None:
     state[f"{name}.weight"] = rng(out, inp, k=gain * inp**-0.5)
-    state[f"{name}.bias"] = rng(out, k=0.02)
+    state[f"{name}.bias"] = rng(out, k=bias)
