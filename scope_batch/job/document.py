@@ -19,6 +19,7 @@ from scope_batch.job.source import Origin
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
+MAX_NODES = 100_000
 MAX_ALIASED = 20_000
 """Nodes that all aliases of a text may stand for."""
 
@@ -94,6 +95,7 @@ class _Reader:
         self._origin = origin
         self._anchors: dict[str, Node] = {}
         self._aliased = 0
+        self._nodes = 0
 
     def document(self) -> Node:
         next(self._events)
@@ -112,6 +114,9 @@ class _Reader:
             raise self._error(event, f"the tag {_short(event.tag)} is not allowed; a job holds plain values")
         if depth > MAX_DEPTH:
             raise self._error(event, f"nested deeper than {MAX_DEPTH} levels")
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise self._error(event, f"more than {MAX_NODES} values, no job file")
         node: Node
         if isinstance(event, yaml.ScalarEvent):
             node = self._scalar(event)

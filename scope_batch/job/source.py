@@ -69,6 +69,10 @@ class Source:
         return mark.at_key() if place or not loc else self.name
 
 
+MAX_SHOWN = 80
+"""Characters of a key inside a message."""
+
+
 def show(loc: Loc) -> str:
     """`chunk_specs[2].text`."""
     text = ""
@@ -76,7 +80,8 @@ def show(loc: Loc) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            name = part if part.isprintable() and part else repr(part)
+            short = part if len(part) <= MAX_SHOWN else f"{part[:MAX_SHOWN]}..."
+            name = short if short.isprintable() and short else repr(short)
             text += f".{name}" if text else name
     return text or "job"
 
