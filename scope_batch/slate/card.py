@@ -1,0 +1,148 @@
+"""One chunk's card: all that stays the same over the chunk, drawn once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+from scope_batch.chunk import Chunk, Plan, Prompt, Transition
+from scope_batch.plan import values
+from scope_batch.slate.layout import Layout
+from scope_batch.slate.theme import (
+    BACKGROUND,
+    CHANGE,
+    CUT,
+    DIM,
+    FAINT,
+    INK,
+    PANEL,
+    RECACHE,
+    Color,
+    font,
+)
+from scope_batch.slate.timeline import Timeline
+from scope_batch.slate.words import wrap
+
+PROMPTS_SHOWN = 4
+
+
+class Card:
+    def __init__(self, plan: Plan, layout: Layout, timeline: Timeline) -> None:
+        self._plan, self._layout, self._timeline = plan, layout, timeline
+        self._base = Image.new("RGB", (layout.width, layout.height), BACKGROUND)
+        timeline.draw(ImageDraw.Draw(self._base))
+
+    def draw(self, chunk: Chunk, shares: Sequence[Prompt]) -> Image.Image:
+        """The card of a chunk; numbers of single frames, thumbnail and playhead are not on it."""
+        image = self._base.copy()
+        draw = ImageDraw.Draw(image)
+        self._timeline.draw_current(draw, chunk.index)
+        self._label(draw, chunk)
+        self._chunk_line(draw, chunk)
+        self._prompts(draw, chunk, shares)
+        self._values(draw, chunk)
+        return image
+
+    def _px(self, design: float) -> int:
+        return round(design * self._layout.unit)
+
+    def _label(self, draw: ImageDraw.ImageDraw, chunk: Chunk) -> None:
+        left, top, _, bottom = self._layout.label
+        middle, face = (top + bottom) // 2, font(16 * self._layout.unit)
+        draw.text((left, middle), "FRAME", fill=DIM, font=face, anchor="lm")
+        event = values.event(chunk)
+        if event:
+            color = CUT if chunk.cut else RECACHE if chunk.recache else CHANGE
+            self._badge(draw, left + round(face.getlength("FRAME")) + self._px(16), event, color)
+
+    def _badge(self, draw: ImageDraw.ImageDraw, left: int, text: str, color: Color) -> None:
+        face = font(15 * self._layout.unit)
+        _, top, _, bottom = self._layout.label
+        (shown,) = wrap(text, face, max(self._layout.number[2] - left - self._px(20), 1), 1)
+        box = (left, top, left + face.getlength(shown) + self._px(20), bottom)
+        draw.rounded_rectangle(box, radius=(bottom - top) / 2, fill=color)
+        draw.text((left + self._px(10), (top + bottom) / 2), shown, fill=BACKGROUND, font=face, anchor="lm")
+
+    def _chunk_line(self, draw: ImageDraw.ImageDraw, chunk: Chunk) -> None:
+        """To the right of the clock, which is drawn per frame."""
+        _, top, right, bottom = self._layout.clock
+        last = self._plan.chunks[-1].index
+        text = f"chunk {chunk.index} of 0-{last}" if last else "chunk 0"
+        draw.text((right, (top + bottom) / 2), text, fill=INK, font=font(24 * self._layout.unit), anchor="rm")
+
+    def _prompts(self, draw: ImageDraw.ImageDraw, chunk: Chunk, shares: Sequence[Prompt]) -> None:
+        left, top, right, bottom = self._layout.prompts
+        way = chunk.conditioning
+        if isinstance(way, Transition):
+            top = self._transition(draw, way, top)
+        shown = sorted(shares, key=lambda prompt: -prompt.weight)[:PROMPTS_SHOWN]
+        face = font((22 if len(shown) == 1 else 18) * self._layout.unit)
+        pitch = max(round(face.getbbox("Ag")[3] * 1.25), 1)
+        for order, prompt in enumerate(shown):
+            room = (bottom - top) // (len(shown) - order)
+            lines = wrap(prompt.text, face, max(right - left - self._px(76), 1), max(room // pitch, 1))
+            self._prompt(draw, (left, top), prompt, lines, pitch)
+            top += len(lines) * pitch + self._px(10)
+
+    def _prompt(
+        self, draw: ImageDraw.ImageDraw, at: tuple[int, int], prompt: Prompt, lines: list[str], pitch: int
+    ) -> None:
+        left, top = at
+        face = font((22 if prompt.weight == 1 else 18) * self._layout.unit)
+        bar = (left, top, left + max(self._px(5), 1), top + max(len(lines), 1) * pitch - self._px(4))
+        draw.rectangle((bar[0], bar[1], bar[2], max(bar[3], bar[1])), fill=self._timeline.color_of[prompt.text])
+        share = "" if prompt.weight == 1 else f"{prompt.weight:.0%}"
+        draw.text((left + self._px(18), top), share, fill=DIM, font=face)
+        indent = self._px(76) if share else self._px(18)
+        for order, line in enumerate(lines):
+            draw.text((left + indent, top + order * pitch), line, fill=INK, font=face)
+
+    def _transition(self, draw: ImageDraw.ImageDraw, way: Transition, top: int) -> int:
+        """A bar filled up to the target's share; returns where the prompts begin below it."""
+        left, _, right, _ = self._layout.prompts
+        face, height = font(15 * self._layout.unit), max(self._px(8), 1)
+        label = f"transition {way.step + 1}/{way.steps}"
+        start = left + round(face.getlength(label)) + self._px(14)
+        middle = top + self._px(9)
+        draw.text((left, middle), label, fill=RECACHE, font=face, anchor="lm")
+        if right - start > height:
+            y = middle - height // 2
+            draw.rectangle((start, y, right, y + height - 1), fill=FAINT)
+            if way.t > 0:
+                draw.rectangle((start, y, start + round((right - start) * way.t), y + height - 1), fill=RECACHE)
+        return top + self._px(30)
+
+    def _values(self, draw: ImageDraw.ImageDraw, chunk: Chunk) -> None:
+        left, top, right, bottom = self._layout.values
+        if chunk.mode == "video":
+            top = self._layout.thumbnail[3] + self._px(18)
+        before = self._plan.chunks[chunk.index - 1] if chunk.index else chunk
+        rows = zip(_facts(chunk), _facts(before), strict=True)
+        name_face, face = font(14 * self._layout.unit), font(19 * self._layout.unit)
+        for (name, value), (_, old) in rows:
+            if not value or top + self._px(24) > bottom:
+                continue
+            middle = top + self._px(12)
+            draw.text((left, middle), name, fill=DIM, font=name_face, anchor="lm")
+            color = CHANGE if value != old and name not in EXPECTED_TO_CHANGE else INK
+            (shown,) = wrap(value, face, max(right - left - self._px(70), 1), 1)
+            draw.text((right, middle), shown, fill=color, font=face, anchor="rm")
+            draw.line((left, top + self._px(29), right, top + self._px(29)), fill=PANEL, width=max(self._px(1), 1))
+            top += self._px(34)
+
+
+EXPECTED_TO_CHANGE = frozenset({"noise seed", "latents"})
+
+
+def _facts(chunk: Chunk) -> list[tuple[str, str]]:
+    """Named values, empty where the mode has none."""
+    first, last = chunk.start_latent, chunk.start_latent + chunk.latents - 1
+    return [
+        ("mode", chunk.mode),
+        ("seed", str(chunk.seed)),
+        ("noise seed", str(chunk.noise_seed)),
+        ("noise", values.noise_scale(chunk).replace("controller", "auto")),
+        ("steps", values.steps(chunk)),
+        ("latents", f"{first}-{last}"),
+    ]

@@ -1,0 +1,108 @@
+"""The slate as an engine: sessions that draw instead of dream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from scope_batch.chunk import Chunk, Plan
+from scope_batch.plan import values
+from scope_batch.plan.shares import shares_of
+from scope_batch.slate.card import Card
+from scope_batch.slate.layout import Layout, make_layout
+from scope_batch.slate.sprites import Picture, Sprites, fitting_sprites
+from scope_batch.slate.theme import DIM, FAINT, INK, PANEL
+from scope_batch.slate.timeline import Timeline
+
+if TYPE_CHECKING:
+    from scope_batch.events import Report
+    from scope_batch.session import Frames
+
+
+def load(_request: object) -> SlateEngine:
+    """There is nothing to load: the plan that a session is opened with says it all."""
+    return SlateEngine()
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    picture: Frames
+
+    def frames(self) -> Frames:
+        return self.picture
+
+    def latents(self) -> None:
+        return None
+
+
+class SlateEngine:
+    @contextmanager
+    def session(self, plan: Plan, _report: Report) -> Iterator[SlateSession]:
+        yield SlateSession(plan)
+
+    def peak_device_bytes(self) -> int:
+        return 0
+
+
+class SlateSession:
+    """Draws each chunk's card once, and on copies of it what changes per frame."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._layout: Layout = make_layout(plan.height, plan.width)
+        self._shares = shares_of(plan.chunks)
+        self._timeline = Timeline(plan, self._shares, self._layout)
+        self._card = Card(plan, self._layout, self._timeline)
+        self._number = _number_sprites(plan, self._layout)
+        self._clock = Sprites(24 * self._layout.unit, DIM)
+
+    def generate(self, chunk: Chunk, pixels: Frames | None) -> Drawn:
+        """All frames of the chunk, uint8 [T, H, W, 3]; `pixels` [T, H, W, 3] become thumbnails."""
+        card = np.asarray(self._card.draw(chunk, self._shares[chunk.index]))
+        frames = np.empty((chunk.frames, *card.shape), dtype=np.uint8)
+        for index in range(chunk.frames):
+            frames[index] = card
+            self._frame(frames[index], chunk, index)
+            if pixels is not None:
+                self._thumbnail(frames[index], pixels[index])
+        return Drawn(frames)
+
+    def _frame(self, picture: Picture, chunk: Chunk, index: int) -> None:
+        frame = chunk.first_frame + index
+        left, top, _, _ = self._layout.number
+        self._number.put(picture, left, top, str(frame).zfill(_digits(self._plan)))
+        left, top, _, _ = self._layout.clock
+        self._clock.put(picture, left, top, values.clock(float(frame / self._plan.fps)))
+        self._cells(picture, chunk, index)
+        self._timeline.put_playhead(picture, frame)
+
+    def _cells(self, picture: Picture, chunk: Chunk, current: int) -> None:
+        """One cell per frame of the chunk: made, in hand, to come, and (darkest) beyond the end of the job."""
+        left, top, right, bottom = self._layout.cells
+        edges = [left + (right - left) * i // chunk.frames for i in range(chunk.frames + 1)]
+        gap = 1 if edges[1] - edges[0] > 3 else 0
+        for index in range(chunk.frames):
+            color = INK if index == current else PANEL if index >= chunk.keep else DIM if index < current else FAINT
+            picture[top:bottom, edges[index] : edges[index + 1] - gap] = color
+
+    def _thumbnail(self, picture: Picture, pixels: Picture) -> None:
+        left, top, right, bottom = self._layout.thumbnail
+        small = Image.fromarray(pixels).resize(
+            (right - left, bottom - top), Image.Resampling.BILINEAR, reducing_gap=1.0
+        )
+        target = picture[top:bottom, left:right]
+        target[:] = np.asarray(small)[: target.shape[0], : target.shape[1]]
+
+
+def _digits(plan: Plan) -> int:
+    return len(str(plan.num_frames - 1))
+
+
+def _number_sprites(plan: Plan, layout: Layout) -> Sprites:
+    left, top, right, bottom = layout.number
+    return fitting_sprites("0" * _digits(plan), max(right - left, 1), bottom - top, INK)

@@ -1,0 +1,47 @@
+"""Colours and type of the slate. Sizes in pixels, colours RGB 0..255."""
+
+from __future__ import annotations
+
+import colorsys
+from functools import lru_cache
+from io import BytesIO
+
+from PIL import ImageFont
+from PIL.ImageFont import FreeTypeFont
+
+Color = tuple[int, int, int]
+Font = FreeTypeFont | ImageFont.ImageFont
+
+BACKGROUND: Color = (13, 16, 21)
+PANEL: Color = (25, 30, 38)
+FAINT: Color = (62, 70, 82)
+DIM: Color = (134, 146, 162)
+INK: Color = (238, 242, 247)
+CUT: Color = (242, 84, 91)
+RECACHE: Color = (250, 176, 62)
+CHANGE: Color = (84, 190, 245)
+
+SMALLEST = 5
+"""Below this no font renders; such a slate is only colours."""
+GOLDEN = 0.618034
+
+
+@lru_cache(maxsize=64)
+def font(size: float) -> Font:
+    """Pillow's own font, laid out without outside libraries, so that every machine draws the same."""
+    loaded = ImageFont.load_default(max(round(size), SMALLEST))
+    if isinstance(loaded, FreeTypeFont):
+        return FreeTypeFont(BytesIO(loaded.font_bytes), loaded.size, layout_engine=ImageFont.Layout.BASIC)
+    return loaded
+
+
+def prompt_color(order: int) -> Color:
+    """A hue of its own for each prompt, in the order in which they first appear; neighbours lie far apart."""
+    red, green, blue = colorsys.hls_to_rgb((0.58 + order * GOLDEN) % 1.0, 0.58, 0.55)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def mixed(colors: list[tuple[Color, float]]) -> Color:
+    """Weighted mean of colours; weights sum to 1."""
+    red, green, blue = (round(sum(color[i] * weight for color, weight in colors)) for i in range(3))
+    return red, green, blue
