@@ -27,6 +27,18 @@ from scope_batch.slate.words import wrap
 PROMPTS_SHOWN = 4
 
 
+SMOOTH = 4
+"""Round shapes are drawn this much larger, then reduced."""
+
+
+def _pill(width: int, height: int) -> Image.Image:
+    """A mask with round ends and smooth edges."""
+    large = Image.new("L", (width * SMOOTH, height * SMOOTH))
+    box = (0, 0, large.width - 1, large.height - 1)
+    ImageDraw.Draw(large).rounded_rectangle(box, radius=large.height / 2, fill=255)
+    return large.reduce(SMOOTH)
+
+
 class Card:
     def __init__(self, plan: Plan, layout: Layout, timeline: Timeline) -> None:
         self._plan, self._layout, self._timeline = plan, layout, timeline
@@ -60,16 +72,16 @@ class Card:
         face = font(15 * self._layout.unit)
         _, top, _, bottom = self._layout.label
         (shown,) = wrap(text, face, max(self._layout.number[2] - left - self._px(20), 1), 1)
-        box = (left, top, left + face.getlength(shown) + self._px(20), bottom)
-        draw.rounded_rectangle(box, radius=(bottom - top) / 2, fill=color)
+        pill = _pill(round(face.getlength(shown)) + self._px(20), bottom - top)
+        draw.bitmap((left, top), pill, fill=color)
         draw.text((left + self._px(10), (top + bottom) / 2), shown, fill=BACKGROUND, font=face, anchor="lm")
 
     def _chunk_line(self, draw: ImageDraw.ImageDraw, chunk: Chunk) -> None:
         """To the right of the clock, which is drawn per frame."""
         _, top, right, bottom = self._layout.clock
         last = self._plan.chunks[-1].index
-        text = f"chunk {chunk.index} of 0-{last}" if last else "chunk 0"
-        draw.text((right, (top + bottom) / 2), text, fill=INK, font=font(24 * self._layout.unit), anchor="rm")
+        face, middle = font(22 * self._layout.unit), (top + bottom) / 2
+        draw.text((right, middle), f"chunk {chunk.index} / {last}", fill=INK, font=face, anchor="rm")
 
     def _prompts(self, draw: ImageDraw.ImageDraw, chunk: Chunk, shares: Sequence[Prompt]) -> None:
         left, top, right, bottom = self._layout.prompts

@@ -21,10 +21,10 @@ from scope_batch.slate.timeline import Timeline
 
 if TYPE_CHECKING:
     from scope_batch.events import Report
-    from scope_batch.session import Frames
+    from scope_batch.session import Engine, Frames
 
 
-def load(_request: object) -> SlateEngine:
+def load(request: object) -> Engine:  # noqa: ARG001  (every engine is loaded with one)
     """There is nothing to load: the plan that a session is opened with says it all."""
     return SlateEngine()
 
@@ -42,7 +42,7 @@ class Drawn:
 
 class SlateEngine:
     @contextmanager
-    def session(self, plan: Plan, _report: Report) -> Iterator[SlateSession]:
+    def session(self, plan: Plan, report: Report) -> Iterator[SlateSession]:  # noqa: ARG002  (no stage takes long)
         yield SlateSession(plan)
 
     def peak_device_bytes(self) -> int:
@@ -76,7 +76,8 @@ class SlateSession:
         frame = chunk.first_frame + index
         left, top, _, _ = self._layout.number
         self._number.put(picture, left, top, str(frame).zfill(_digits(self._plan)))
-        left, top, _, _ = self._layout.clock
+        left, top, _, bottom = self._layout.clock
+        top = max((top + bottom - self._clock.height) // 2, 0)
         self._clock.put(picture, left, top, values.clock(float(frame / self._plan.fps)))
         self._cells(picture, chunk, index)
         self._timeline.put_playhead(picture, frame)

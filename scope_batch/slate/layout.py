@@ -44,8 +44,8 @@ def make_layout(height: int, width: int) -> Layout:
         return top, top + max(round(design_height * unit), 1)
 
     label = below(margin, 22)
-    number = below(label[1] + round(4 * unit), 104)
-    clock = below(number[1] + round(8 * unit), 26)
+    number = below(label[1] + round(12 * unit), 96)
+    clock = below(number[1] + round(10 * unit), 26)
     cells = below(clock[1] + round(12 * unit), 10)
     strip_top = height - margin - max(round(30 * unit), 2)
     prompts_top = cells[1] + round(26 * unit)
