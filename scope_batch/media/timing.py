@@ -39,7 +39,23 @@ class Timing:
 
     @property
     def end_s(self) -> Fraction:
-        return self.end * self.tick_s
+        return self.end * self.tick_s if self.fps is None else len(self.ticks) / self.fps
+
+    def shown_by(self, at_s: Fraction) -> int:
+        """Number of frames shown by `at_s`, the moment itself included.
+
+        A constant rate is taken at its word: containers round times, and a frame that is due now would seem to come
+        a fraction of a millisecond late.
+        """
+        if self.fps is not None:
+            return max(0, min(floor((at_s + TIME_SLACK_S) * self.fps) + 1, len(self.ticks)))
+        return bisect_right(self.ticks, floor((at_s + TIME_SLACK_S) / self.tick_s))
+
+    def shown_before(self, at_s: Fraction) -> int:
+        """Number of frames shown before `at_s`, the moment itself excluded."""
+        if self.fps is not None:
+            return max(0, min(ceil((at_s - TIME_SLACK_S) * self.fps), len(self.ticks)))
+        return bisect_left(self.ticks, ceil((at_s - TIME_SLACK_S) / self.tick_s))
 
     @staticmethod
     def even(frames: int, fps: Fraction = STILL_FPS) -> Timing:
@@ -69,11 +85,10 @@ def picked_frames(
     if input_fps is None:
         if timing.fps is None:
             raise JobError(f"{name}: its frame rate varies; `input_fps: N` samples it by time, N times a second")
-        first, stop = (bisect_left(timing.ticks, ceil((at - TIME_SLACK_S) / timing.tick_s)) for at in (start, end))
-        picks: Sequence[int] = range(first, stop)
+        picks: Sequence[int] = range(timing.shown_before(start), timing.shown_before(end))
     else:
         count = ceil((end - TIME_SLACK_S - start) * input_fps)
-        picks = [_shown_at(timing, start + i / input_fps) for i in range(count)]
+        picks = [timing.shown_by(start + i / input_fps) - 1 for i in range(count)]
     if not picks:
         raise JobError(f"{name}: no frame between input_start {float(start):g} s and input_end {float(end):g} s")
     return picks
@@ -90,10 +105,6 @@ def _range(timing: Timing, name: str, start_s: float | None, end_s: float | None
     if end <= start:
         raise JobError(f"{name}: input_end {float(end):g} s must lie after input_start {float(start):g} s")
     return start, min(end, timing.end_s)
-
-
-def _shown_at(timing: Timing, at: Fraction) -> int:
-    return bisect_right(timing.ticks, floor((at + TIME_SLACK_S) / timing.tick_s)) - 1
 
 
 def _constant_rate(ticks: Sequence[int], last_ticks: int, tick_s: Fraction) -> Fraction | None:

@@ -31,7 +31,7 @@ def write_lossless(path: Path, frames: Frames, fps: Fraction | int = 25, *output
     return path
 
 
-def ffmpeg(*args: str | Path) -> None:
+def ffmpeg(*args: str | int | Path) -> None:
     done = run_quiet([*QUIET, "-y", *(str(arg) for arg in args)])
     assert done.returncode == 0, done.stderr
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from scope_batch.chunk import ClipFacts
 from scope_batch.errors import JobError, MissingInputError
+from scope_batch.media.ffmpeg import file_url, run_quiet
 from scope_batch.media.probe import probe_clip
 from scope_batch.media.source import open_source
 from tests.media.conftest import ffmpeg, random_frames, write_lossless
@@ -26,7 +27,7 @@ def cut(path: Path, share: float) -> Path:
 @pytest.mark.parametrize(
     ("name", "output"),
     [("c.mp4", ("-c:v", "libx264", "-bf", "3")), ("c.mov", ("-c:v", "prores_ks")), ("c.mkv", ("-c:v", "libx265")),
-     ("c.webm", ("-c:v", "libvpx-vp9")), ("vp8.webm", ("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "10")),
+     ("c.webm", ("-c:v", "libvpx-vp9")), ("vp8.webm", ("-c:v", "libvpx")),
      ("c.gif", ()), ("c.nut", ("-c:v", "rawvideo"))],
 )  # fmt: skip
 def test_every_container_tells_its_frames_size_and_rate(drawn_clip, name, output):
@@ -67,12 +68,23 @@ def test_frames_before_an_edit_lists_start_are_not_counted(lossless, tmp_path):
 
 
 def test_leading_pictures_that_cannot_be_decoded_are_not_counted(drawn_clip, tmp_path):
-    path = drawn_clip(
-        "open.mp4", "-c:v", "libx265", "-x265-params", "keyint=8:min-keyint=8:open-gop=1:bframes=3:scenecut=0"
-    )
-    tail = tmp_path / "tail.mkv"
-    ffmpeg("-ss", "0.33", "-i", path, "-c", "copy", "-copyts", tail)
-    assert len(decode(tail)) == probe_clip(tail, Fraction(25)).frames
+    settings = "log-level=0:keyint=8:min-keyint=8:open-gop=1:bframes=3:scenecut=0"
+    path = drawn_clip("open.mp4", "-c:v", "libx265", "-x265-params", settings)
+    packets = run_quiet(["-i", file_url(path), "-c", "copy", "-f", "framecrc", "-"]).stdout.splitlines()
+    keys = [i for i, line in enumerate(p for p in packets if not p.startswith("#")) if "F=" not in line]
+    tail = tmp_path / "tail.mp4"
+    ffmpeg("-i", path, "-c", "copy", "-bsf:v", f"noise=drop=lt(n\\,{keys[1]})", tail)
+    assert probe_clip(tail).frames == len(decode(tail)) < 20 - keys[1]
+
+
+def test_packets_that_are_never_shown_are_not_counted(tmp_path):
+    path, log = tmp_path / "hidden.webm", tmp_path / "log"
+    encode = ["-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-b:v", "100k", "-passlogfile", log]
+    for number in (1, 2):
+        ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=2", *encode, "-pass", number, path)
+    packets = run_quiet(["-i", file_url(path), "-c", "copy", "-f", "framecrc", "-"]).stdout.splitlines()
+    assert sum(not line.startswith("#") for line in packets) > 50
+    assert probe_clip(path).frames == len(decode(path)) == 50
 
 
 def test_transparency_lies_on_white(tmp_path):
@@ -118,12 +130,15 @@ def test_a_clip_that_was_cut_short_is_refused_before_the_render(drawn_clip, name
         probe_clip(cut(drawn_clip(name, *output), 0.66))
 
 
-def test_a_damaged_frame_names_file_and_frame(drawn_clip):
-    path = drawn_clip("torn.mkv", "-c:v", "ffv1", "-level", "3", "-slicecrc", "1", "-g", "1")
+def test_a_frame_that_the_decoder_repairs_with_a_complaint_is_refused(drawn_clip):
+    options = ("-c:v", "ffv1", "-level", "3", "-slicecrc", "1", "-g", "1")
+    path = drawn_clip("torn.mkv", *options, source="testsrc=s=64x48:r=25:d=2.4")
     data = bytearray(path.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 8] = b"\xff" * 8
+    at = int(len(data) * 0.9)
+    data[at : at + 8] = b"\xff" * 8
     path.write_bytes(data)
-    with pytest.raises(JobError, match=r"torn.mkv: (frame \d+ of 20 cannot|cannot) be decoded: \S"):
+    assert probe_clip(path).frames == 60
+    with pytest.raises(JobError, match=r"torn.mkv: frame \d+ of 60 cannot be decoded: \S"):
         decode(path)
 
 

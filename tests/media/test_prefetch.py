@@ -1,5 +1,6 @@
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -41,13 +42,17 @@ def prefetch(source: Source, *windows: tuple[int, int]) -> Prefetch:
     return Prefetch(timeline, windows)
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 def test_windows_come_in_order_and_only_one_is_read_ahead():
     source = Slow()
     with prefetch(source, (0, 2), (2, 2), (4, 2)) as reader:
         assert reader.get()[:, 0, 0, 0].tolist() == [0, 1]
-        deadline = time.monotonic() + 5
-        while len(source.read) < 4 and time.monotonic() < deadline:
-            time.sleep(0.005)
+        wait_for(lambda: len(source.read) == 4)
         time.sleep(0.02)
         assert source.read == [0, 1, 2, 3]
         assert [reader.get()[0, 0, 0, 0], reader.get()[0, 0, 0, 0]] == [2, 4]
@@ -68,9 +73,11 @@ def test_close_breaks_off_a_read_and_ends_the_thread():
     before = threading.active_count()
     reader = prefetch(source, (0, 2), (2, 2))
     reader.get()
+    wait_for(lambda: 2 in source.read)
+    began = time.monotonic()
     reader.close()
     reader.close()
-    assert source.closed and threading.active_count() == before
+    assert time.monotonic() - began < 5 and source.closed and threading.active_count() == before
 
 
 def test_close_in_the_middle_of_a_clip_ends_the_decoder(drawn_clip, monkeypatch):
@@ -85,3 +92,12 @@ def test_close_in_the_middle_of_a_clip_ends_the_decoder(drawn_clip, monkeypatch)
         assert reader.get().shape == (3, 240, 320, 3)
         raise KeyboardInterrupt
     assert len(children) == 1 and children[0].poll() is not None
+
+
+def test_an_interrupt_before_the_decoder_starts_is_not_lost(drawn_clip):
+    path = drawn_clip("c.mp4")
+    timeline = open_timeline(path, num_frames=20, height=48, width=64, fit="crop", input_length="loop")
+    with timeline:
+        timeline.interrupt()
+        with pytest.raises(JobError, match=r"c.mp4: frame 0 of 20"):
+            timeline.window(0, 20)

@@ -52,9 +52,17 @@ def test_sampling_takes_the_frame_that_is_shown_at_each_moment():
     assert picks(Timing.even(4, Fraction(10)), fps=Fraction(20)) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-def test_a_millisecond_rounded_clip_sampled_at_its_own_rate_loses_no_frame_of_a_second():
-    timing = Timing.of_ticks([0, 33, 66, 99, 132], 33, MS)
-    assert picks(timing, fps=Fraction(1000, 33)) == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize("rate", [Fraction(30), Fraction(24000, 1001), Fraction(60)])
+def test_a_clip_with_rounded_times_sampled_at_its_own_rate_is_itself(rate):
+    timing = rounded(rate, 100)
+    assert picks(timing, fps=rate) == picks(timing) == list(range(100))
+
+
+def test_a_moment_counts_as_reached_a_microsecond_early():
+    timing = Timing.of_ticks([0, 1, 5, 9], 4, Fraction(1, 10))
+    assert timing.fps is None
+    assert [timing.shown_by(Fraction(t)) for t in ("0.4999995", "0.499998", "0.5")] == [3, 2, 3]
+    assert [timing.shown_before(Fraction(t)) for t in ("0.5000005", "0.500002", "0.5")] == [2, 3, 2]
 
 
 def test_start_and_end_take_the_frames_shown_in_between():
@@ -62,6 +70,7 @@ def test_start_and_end_take_the_frames_shown_in_between():
     assert picks(timing, start=0.2, end=0.4) == [5, 6, 7, 8, 9]
     assert picks(timing, start=0.21) == list(range(6, 25))
     assert picks(timing, fps=Fraction(10), start=0.21, end=0.5) == [5, 7, 10]
+    assert picks(timing, fps=Fraction(10), end=0.2) == [0, 2]
 
 
 @pytest.mark.parametrize(
