@@ -36,7 +36,7 @@ def test_the_prompt_in_force_asked_for_again_is_no_change(again: dict[str, objec
 
 
 def test_equal_weights_up_to_rounding_are_no_change() -> None:
-    parts = [[{"text": "B", "weight": a}, {"text": "C", "weight": b}] for a, b in ((0.1, 0.2), (1, 2))]
+    parts = [[{"text": "B", "weight": a}, {"text": "C", "weight": b}] for a, b in ((0.1, 0.5), (1, 5))]
     assert marks(plan({"chunk": 1, "prompts": parts[0]}, {"chunk": 2, "prompts": parts[1]}))[:3] == [
         "cut",
         "recache",
@@ -51,6 +51,15 @@ def test_the_method_is_the_entry_s_else_the_request_s() -> None:
         prompt_interpolation_method="slerp",
     )
     assert [blend(chunk).method for chunk in made.chunks[1:3]] == ["linear", "slerp"]
+
+
+def test_a_new_prompt_on_a_cut_needs_no_recache() -> None:
+    chunk = plan({"chunk": 2, "text": "B", "reset_cache": True}).chunks[2]
+    assert (chunk.recache_reason, chunk.text_changed) == (None, True)
+
+
+def test_a_cut_alone_leaves_the_text_as_it_is() -> None:
+    assert not plan({"chunk": 2, "reset_cache": True}).chunks[2].text_changed
 
 
 def test_a_method_alone_blends_the_prompts_in_force_anew() -> None:
