@@ -12,8 +12,9 @@ import pytest
 PARITY = Path(__file__).parent / "parity"
 
 
-def make_models() -> ModuleType:
-    """The factory of tiny random checkpoints; a script, so it is loaded by path."""
+@pytest.fixture(scope="session")
+def model_factory() -> ModuleType:
+    """`make_models.py`, the factory of tiny random checkpoints; a script, so it is loaded by path."""
     spec = importlib.util.spec_from_file_location("make_models", PARITY / "make_models.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -22,10 +23,10 @@ def make_models() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def parity_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def parity_models(tmp_path_factory: pytest.TempPathFactory, model_factory: ModuleType) -> Path:
     """Models "default" of the parity cases (seed 0, float32), the parts that LongLive needs. Read-only."""
     parts = ["config", "tokenizer", "longlive", "text_encoder", "lightvae"]
-    root: Path = make_models().make(tmp_path_factory.mktemp("models"), parts=parts)
+    root: Path = model_factory.make(tmp_path_factory.mktemp("models"), parts=parts)
     return root
 
 

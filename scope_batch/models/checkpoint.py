@@ -132,7 +132,7 @@ def _storable(state: State) -> State:
     for key, tensor in state.items():
         shared = tensor.untyped_storage().data_ptr() in seen
         seen.add(tensor.untyped_storage().data_ptr())
-        out[key] = tensor.clone() if shared else tensor.contiguous()
+        out[key] = tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()
     return out
 
 

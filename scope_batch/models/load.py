@@ -193,9 +193,13 @@ def _attach(model: Any, pairs: _Pairs, dtype: torch.dtype, device: torch.device)
 
 
 def _may_stay_fp8(key: str, tensor: Tensor, device: torch.device) -> bool:
+    return device.type == "cuda" and _is_castable_fp8(key, tensor)
+
+
+def _is_castable_fp8(key: str, tensor: Tensor) -> bool:
     # transformers casts the input of `wo` to the dtype of its weight before the layer's hook has widened it: an
     # fp8 `wo` would round the activations to fp8.
-    return device.type == "cuda" and tensor.dtype == _FP8 and not key.endswith(".wo.weight")
+    return tensor.dtype == _FP8 and not key.endswith(".wo.weight")
 
 
 def _text_dtype(shapes: Mapping[str, torch.Size], device: torch.device) -> torch.dtype:

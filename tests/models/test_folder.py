@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scope_batch.errors import UnavailableError
+from scope_batch.models.folder import find_models, models_folder
+from scope_batch.models.layout import artifacts
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("SCOPE_BATCH_MODELS", "DAYDREAM_SCOPE_MODELS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_nearest_word_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert models_folder(None) == home / "data" / "scope-batch" / "models"
+    scope = home / ".daydream-scope" / "models"
+    scope.mkdir(parents=True)
+    assert models_folder(None) == scope
+    monkeypatch.setenv("DAYDREAM_SCOPE_MODELS_DIR", "/scope")
+    assert models_folder(None) == Path("/scope")
+    monkeypatch.setenv("SCOPE_BATCH_MODELS", "/ours")
+    assert models_folder(None) == Path("/ours")
+    assert models_folder("~/mine") == home / "mine"
+
+
+def test_missing_files_are_named_with_the_way_to_get_them(home: Path) -> None:
+    (home / "Wan2.1-T2V-1.3B").mkdir()
+    (home / "Wan2.1-T2V-1.3B" / "config.json").touch()
+    with pytest.raises(UnavailableError) as caught:
+        find_models("longlive", str(home))
+    message = str(caught.value)
+    assert caught.value.exit_code == 69 and "\n" not in message
+    for artifact in artifacts("longlive")[1:]:
+        assert str(artifact.local) in message
+    assert (
+        "hf download daydreamlive/LongLive-1.3B --include models/longlive_base.pt --include models/lora.pt" in message
+    )
+    assert f"--local-dir {home}/LongLive-1.3B" in message
+    assert "--models tiny" in message and "config.json" not in message
+
+
+def test_an_empty_tokenizer_folder_is_missing(home: Path) -> None:
+    for artifact in artifacts("longlive", "lightvae"):
+        path = home / artifact.local
+        path.mkdir(parents=True) if artifact.probe else (path.parent.mkdir(parents=True, exist_ok=True), path.touch())
+    with pytest.raises(UnavailableError, match=r"missing in .*: Wan2.1-T2V-1.3B/google/umt5-xxl;"):
+        find_models("longlive", str(home), vae_type="lightvae")
+
+
+def test_the_lora_is_not_asked_for_when_it_is_left_out(parity_models: Path) -> None:
+    assert find_models("longlive", str(parity_models), vae_type="lightvae", builtin_lora=False).builtin_lora is None
+
+
+def test_where_the_files_are_is_known_without_torch() -> None:
+    code = "import sys, scope_batch.models.folder, scope_batch.models.cache; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

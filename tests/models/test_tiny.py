@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import WanTransformer3DModel
+
+from scope_batch.models import layout, tiny_tokenizer
+from scope_batch.models.folder import ModelFiles, find_models
+from scope_batch.models.load import load_text_encoder, load_tokenizer, load_transformer, load_vae
+from scope_batch.models.tiny import tiny_models_folder
+from scope_batch.models.tiny_vae import vae_shapes
+
+from .helpers import CPU
+
+SHAPES = Path(__file__).parents[1] / "parity" / "shapes.json"
+
+
+@pytest.fixture(scope="module")
+def tiny() -> ModelFiles:
+    return find_models("longlive", "tiny")
+
+
+def digest(folder: Path) -> dict[str, tuple[str, float]]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {
+        str(path.relative_to(folder)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime)
+        for path in files
+    }
+
+
+def make_together(cache: str, start: Barrier) -> str:
+    start.wait(60)
+    return make_in(cache)
+
+
+def make_in(cache: str) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCOPE_BATCH_CACHE", cache)
+        return str(tiny_models_folder())
+
+
+@pytest.mark.parametrize(("name", "base_dim"), [("wan_vae", 96), ("light_vae", 24)])
+def test_vae_keys_and_shapes_are_those_of_the_published_files(name: str, base_dim: int) -> None:
+    published = json.loads(SHAPES.read_text())[name]
+    assert {key: list(shape) for key, shape in vae_shapes(base_dim)} == published
+
+
+def test_two_makings_are_byte_for_byte_alike_and_only_what_is_needed(tmp_path: Path) -> None:
+    first, second = (digest(Path(make_in(str(tmp_path / name)))) for name in "ab")
+    assert first == second
+    wanted = [str(artifact.local) for artifact in layout.artifacts("longlive", "lightvae")]
+    assert all(any(path.startswith(local) for local in wanted) for path in first)
+    assert all(any(path.startswith(local) for path in first) for local in wanted)
+
+
+def test_two_processes_may_make_it_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(2)
+    other = context.Process(target=make_together, args=(str(tmp_path / "shared"), start))
+    other.start()
+    folder = make_together(str(tmp_path / "shared"), start)
+    other.join(60)
+    assert other.exitcode == 0
+    assert digest(Path(folder)) == digest(Path(make_in(str(tmp_path / "alone"))))
+
+
+def test_a_lost_file_is_made_again(tmp_path: Path) -> None:
+    folder = Path(make_in(str(tmp_path)))
+    before = digest(folder)
+    (folder / "LongLive-1.3B/models/lora.pt").unlink()
+    make_in(str(tmp_path))
+    assert digest(folder) == before
+
+
+def test_special_ids_are_those_of_umt5(tiny: ModelFiles) -> None:
+    tokenizer = load_tokenizer(tiny)
+    assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)
+    assert tokenizer("").input_ids == [1]
+
+
+def test_common_words_are_one_token_and_no_word_is_unknown(tiny: ModelFiles) -> None:
+    tokenizer = load_tokenizer(tiny)
+    prompt = "a red cat walking slowly through a snowy forest at night"
+    assert len(tokenizer(prompt).input_ids) == len(prompt.split()) + 1
+    for text in ("Schrödinger's 猫 \N{RABBIT}", "zyxquv", "a_b <pad> 12:30!", "Ж" * 40):
+        ids = tokenizer(text).input_ids
+        assert 2 not in ids and max(ids) < tiny_tokenizer.VOCAB
+
+
+def test_distinct_prompts_have_distinct_tokens(tiny: ModelFiles) -> None:
+    tokenizer = load_tokenizer(tiny)
+    prompts = ["a cat", "A cat", "acat", "a Cat", "a cats", "a cat.", "cat a", "a \N{CAT}", "a \N{DOG}", "a cät", ""]
+    assert len({tuple(tokenizer(prompt).input_ids) for prompt in prompts}) == len(prompts)
+
+
+@torch.no_grad()
+def test_pictures_are_alive(tiny: ModelFiles) -> None:
+    """Neither gray nor saturated; other prompts and other moments give other pictures."""
+    cat, red = pictures(tiny, "a cat walking in the rain", "red city at night")
+    assert 0.15 < cat.std() < 0.6
+    assert (cat.abs() > 0.99).float().mean() < 0.1
+    assert 0.01 < (cat[:, 1:] - cat[:, :-1]).abs().mean() < 0.3
+    assert (cat - red).abs().mean() > 0.05
+
+
+def pictures(files: ModelFiles, *prompts: str) -> list[torch.Tensor]:
+    """For each prompt float32 [3, 5, 64, 96] in -1..1 after four steps from noise."""
+    model = load_transformer(files, kind=WanTransformer3DModel, dtype=torch.float32, device=CPU)
+    vae = load_vae(files, dtype=torch.float32, device=CPU)
+    tokenizer, encoder = load_tokenizer(files), load_text_encoder(files, device=CPU)
+    texts = torch.zeros(len(prompts), 512, 4096)
+    for text, prompt in zip(texts, prompts, strict=True):
+        rows = encoder(tokenizer(prompt, return_tensors="pt").input_ids).last_hidden_state[0]
+        text[: len(rows)] = rows
+    noise = torch.randn(4, 1, 16, 2, 8, 12, generator=torch.Generator().manual_seed(0))
+    clean = torch.zeros(1)
+    for sigma, step in zip((1.0, 0.94, 0.83, 0.63), noise, strict=True):
+        latents = (1 - sigma) * clean + sigma * step.expand(len(prompts), -1, -1, -1, -1)
+        clean = latents - sigma * model(latents, torch.tensor([1000 * sigma]), texts, return_dict=False)[0]
+    mean, std = (torch.tensor(v).reshape(1, 16, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
+    return list(vae.decode(clean * std + mean, return_dict=False)[0])
