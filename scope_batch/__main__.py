@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from scope_batch.cli.app import app
 from scope_batch.cli.boundary import Boundary
 from scope_batch.cli.showing import say_errors
-from scope_batch.errors import ClosedPipeError
 from scope_batch.progress import TolerantStream
 
 
@@ -25,17 +24,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(
             list(sys.argv[1:] if arguments is None else arguments), "scope-batch", standalone_mode=False, obj=boundary
         )
-        sys.stdout.flush()
-    if boundary.exit_code == ClosedPipeError.exit_code:
-        _forget_stdout()
+    _settle_stdout()
     return boundary.exit_code or code or 0
 
 
-def _forget_stdout() -> None:
-    """What is still buffered for a reader that has gone must not fail once more when the interpreter ends."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)
+def _settle_stdout() -> None:
+    """What is buffered for a reader that has gone must not fail once more when the interpreter ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import platform
 import signal
 import sys
@@ -105,8 +106,9 @@ def _keep(text: str) -> Path | str:
 
     head = f"scope-batch {__version__}, Python {platform.python_version()}, {platform.platform()}\n{sys.argv}\n\n"
     try:
-        path = cache_folder("tracebacks") / time.strftime("%Y%m%d-%H%M%S.txt")
-        path.write_text(head + text, encoding="utf-8", errors="backslashreplace")
+        path = cache_folder("tracebacks") / time.strftime(f"%Y%m%d-%H%M%S-{os.getpid()}.txt")
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(head + text + "\n")
     except OSError as error:
         return f"no file: {error.strerror}; -v shows it"
     return path

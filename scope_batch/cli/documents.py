@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scope_batch.cli.job_argument import read_job
 from scope_batch.cli.showing import Showing
-from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, OutputError, OutputExistsError
+from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, ClosedPipeError, OutputError, OutputExistsError
 
 if TYPE_CHECKING:
     from scope_batch.job.template import Clip
@@ -41,7 +41,10 @@ def print_plan(
         from scope_batch.plan.table import render_plan
 
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_COLUMNS
-        Console(width=width, highlight=False, emoji=False).print(render_plan(plan))
+        console = Console(width=width, highlight=False, emoji=False)
+        with console.capture() as table:  # rich answers a closed pipe with an exit of its own
+            console.print(render_plan(plan))
+        print_text(table.get())
     return EXIT_CHECK_FAILED if strict and plan.warnings else EXIT_OK
 
 
@@ -112,4 +115,9 @@ def print_json(values: Any) -> None:
 
 
 def print_text(text: str) -> None:
-    sys.stdout.write(text)
+    """Raises ClosedPipeError, without a word to say, when nobody reads standard output any more."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ClosedPipeError from error

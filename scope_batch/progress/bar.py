@@ -22,6 +22,8 @@ from scope_batch.progress.units import shortened, span
 
 NARROW = 60
 """Columns below which the bar itself makes room for the numbers."""
+LONG_S = 2.0
+"""An activity that takes longer shows for how long it has been going on."""
 
 
 class Bar:
@@ -66,6 +68,7 @@ class Bar:
             case Warned(message=message):
                 self._print(f"warning: {message}", style="yellow")
             case Finished():
+                self._live.refresh()  # the bar goes before the closing lines come
                 self._print(*words.end(event))
 
     def note(self, line: str) -> None:
@@ -84,17 +87,14 @@ class Bar:
 
     def _counts(self, state: State, width: int) -> RenderableType:
         eta_s = state.eta_s(self._clock())
-        cells: list[RenderableType] = [Text(f"chunk {min(state.chunk + 1, state.chunks)} of {state.chunks}")]
-        if width >= NARROW:
-            cells.append(ProgressBar(total=state.num_frames, completed=state.frames_done))
-        cells.append(Text(f"{state.frames_done}/{state.num_frames} frames"))
-        if state.frames_done:
-            cells.append(Text(f"{state.fps:.2f} fps"))
-        if eta_s is not None:
-            cells.append(Text(f"ETA {span(eta_s)}"))
+        chunk = f"chunk {min(state.chunk + 1, state.chunks)} of {state.chunks}"
+        eta = [] if eta_s is None else [f"ETA {span(eta_s)}"]
+        frames = f"{state.frames_done}/{state.num_frames} frames"
         if width < NARROW:
-            return Text("  ".join(str(cell) for cell in cells), no_wrap=True, overflow="ellipsis")
+            return Text("  ".join([chunk, *eta, frames]), no_wrap=True, overflow="ellipsis")
+        fps = [f"{state.fps:.2f} fps"] if state.frames_done else []
         row = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        cells: list[RenderableType] = [chunk, ProgressBar(state.num_frames, state.frames_done), frames, *fps, *eta]
         for cell in cells:
             row.add_column(ratio=1 if isinstance(cell, ProgressBar) else None, no_wrap=True)
         row.add_row(*cells)
@@ -102,7 +102,7 @@ class Bar:
 
     def _activity(self, state: State, width: int) -> RenderableType:
         since_s = self._clock() - self._activity_at_s
-        words_ = f"{state.activity} {span(since_s)}" if since_s >= 2 else state.activity
-        line = f'{words_} · "{state.prompt}"' if state.prompt and state.in_flight else words_
+        activity = f"{state.activity} ({span(since_s)})" if since_s >= LONG_S else state.activity
+        line = f'{activity} · "{state.prompt}"' if state.prompt and state.in_flight else activity
         self._spinner.update(text=Text(shortened(line, width - 3), style="dim"))
         return self._spinner

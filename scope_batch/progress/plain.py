@@ -14,7 +14,8 @@ from scope_batch.progress.state import State
 from scope_batch.progress.stream import TolerantStream
 
 CHUNK_LINE_S = 1.0
-HEARTBEAT_S = 30.0
+HEARTBEAT_S = 29.0
+"""Looked at once a second, so that no silence is longer than 30 s."""
 
 
 class PlainLines:

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from scope_batch.cli.boundary import Boundary, Verdict, verdict_on
+from scope_batch.errors import Interrupted, OutputError
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "lines"),
+    [
+        (Interrupted(15), 143, ("stopped by SIGTERM",)),
+        (KeyboardInterrupt(), 130, ("stopped by SIGINT",)),
+        (BrokenPipeError(), 141, ()),
+        (OSError(errno.EIO, "Input/output error"), 74, ("Input/output error",)),
+        (PermissionError(errno.EACCES, "Permission denied", "a.mp4"), 74, ("a.mp4: Permission denied",)),
+        (MemoryError(), 75, ("out of memory",)),
+    ],
+)
+def test_what_a_user_can_meet(error: BaseException, code: int, lines: tuple[str, ...]) -> None:
+    assert verdict_on(error) == Verdict(code, lines)
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), FileNotFoundError(errno.ENOENT, "gone", "x"), AssertionError()])
+def test_what_is_a_bug(error: BaseException) -> None:
+    assert verdict_on(error) is None
+
+
+def test_notes_of_an_error_are_told_too() -> None:
+    error = OutputError("disk full")
+    error.add_note("standard output was not ended properly")
+    verdict = verdict_on(error)
+    assert verdict and verdict.lines == ("disk full", "standard output was not ended properly")
+
+
+def test_no_failure_gets_out_and_the_first_word_is_kept() -> None:
+    told: list[Verdict] = []
+    with Boundary(told.append) as boundary:
+        raise OutputError("disk full")
+    assert (boundary.exit_code, told) == (74, [Verdict(74, ("disk full",))])
+    assert isinstance(boundary.error, OutputError)
+
+
+def test_a_bug_is_told_even_without_a_place_for_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCOPE_BATCH_CACHE", "/dev/null")
+    told: list[Verdict] = []
+    with Boundary(told.append, verbose=True) as boundary:
+        raise ValueError("x")
+    assert boundary.exit_code == 70 and "ValueError: x" in told[0].lines[0] and len(told[0].lines) > 2
+
+
+def test_leaving_the_interpreter_is_no_failure() -> None:
+    with pytest.raises(SystemExit), Boundary(lambda _: None):
+        raise SystemExit(3)
+
+
+def test_a_bug_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCOPE_BATCH_CACHE", str(tmp_path))
+    told: list[Verdict] = []
+    with Boundary(told.append):
+        raise ValueError("x")
+    assert str(next(tmp_path.rglob("*.txt"))) in told[0].lines[0]

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+import scope_batch.prepare
+from scope_batch.chunk import ClipFacts
+from scope_batch.job import load_job
+from scope_batch.pipelines.slate import SLATE
+from scope_batch.plan import plan_job
+
+
+@pytest.fixture(autouse=True)
+def _prepare(monkeypatch):
+    """Plans without looking at inputs."""
+    monkeypatch.setattr(scope_batch.prepare, "prepare", lambda job: plan_job(job, SLATE, None))
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    plan = SimpleNamespace(warnings=("a cut",))
+    monkeypatch.setattr(scope_batch.prepare, "prepare", lambda _: plan)
+    monkeypatch.setattr("scope_batch.plan.plan_to_dict", lambda plan: {"warnings": list(plan.warnings)})
+
+
+def test_the_plan_is_a_table(run, job):
+    ran = run("plan", job())
+    assert ran.code == 0 and "36 frames" in ran.out and ran.err == ""
+
+
+def test_the_plan_as_json(run, job):
+    plan = json.loads(run("plan", job(), "--json", "--set", "num_frames=60").out)
+    assert plan["num_frames"] == 60 and sum(chunk["keep"] for chunk in plan["chunks"]) == 60
+
+
+def test_dry_run_is_the_plan(run, job, fake):
+    assert run("render", job(), "--dry-run").out == run("plan", job()).out
+    assert not fake.CALLS
+
+
+def test_dry_run_goes_on_after_a_failure(run, job):
+    ran = run("render", "missing.yaml", job(), "--dry-run")
+    assert ran.code == 66 and len(ran.errors) == 1 and "36 frames" in ran.out
+
+
+@pytest.mark.usefixtures("warned")
+def test_strict_minds_warnings(run, job):
+    assert run("plan", job(), "--json").code == 0
+    assert run("plan", job(), "--json", "--strict").code == 1
+
+
+def test_strict_without_warnings(run, job):
+    assert run("plan", job(), "--strict").code == 0
+
+
+def test_the_schema_is_json(run):
+    assert "num_frames" in json.loads(run("schema").out)["properties"]
+
+
+def test_init_writes_a_job_that_loads(run, tmp_path):
+    assert run("init", "-o", "new.yaml").code == 0
+    assert load_job(tmp_path / "new.yaml").num_frames == 96
+    assert run("init").out.startswith("#")
+
+
+def test_init_replaces_a_file_only_when_asked(run, tmp_path):
+    (tmp_path / "new.yaml").write_text("mine")
+    ran = run("init", "-o", "new.yaml")
+    assert (ran.code, len(ran.errors)) == (73, 1) and (tmp_path / "new.yaml").read_text() == "mine"
+    assert run("init", "-o", "new.yaml", "-y").code == 0
+
+
+def test_init_fits_a_clip_and_finds_it_from_the_jobs_folder(run, tmp_path, monkeypatch):
+    facts = ClipFacts(width=320, height=192, frames=50, fps=Fraction(25), has_audio=False)
+    monkeypatch.setattr("scope_batch.media.probe.probe_clip", lambda _: facts)
+    (tmp_path / "jobs").mkdir()
+    assert run("init", "clip.mp4", "-o", "jobs/new.yaml").code == 0
+    job = load_job(tmp_path / "jobs" / "new.yaml")
+    assert (job.width, job.height, job.fps) == (320, 192, 25) and job.input_path.resolve() == tmp_path / "clip.mp4"
+
+
+def test_info_prints_a_job_file(run, tmp_path):
+    values = {"pipeline_id": "slate", "prompt": "ein Kätzchen", "num_frames": 12}
+    (tmp_path / "cat.npy").touch()
+    (tmp_path / "cat.npy.json").write_text(json.dumps({"job": values}))
+    assert yaml.safe_load(run("info", "cat.npy").out) == values
+    assert json.loads(run("info", "cat.npy", "--json").out) == values
+
+
+def test_info_of_a_file_without_a_job(run, tmp_path):
+    (tmp_path / "cat.npy").touch()
+    ran = run("info", "cat.npy")
+    assert (ran.code, len(ran.errors), ran.out) == (65, 1, "")
+
+
+def test_without_a_verb_there_is_help_and_exit_2(run):
+    ran = run()
+    assert ran.code == 2 and "render" in ran.out + ran.err
