@@ -31,7 +31,7 @@ ERROR_TAIL_BYTES = 8192
 ERROR_LINES = 2
 
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
-_NO_REASON = ("Error opening input", "Error opening output", "Conversion failed", "Exiting normally")
+_NO_REASON = ("Error opening input", "Error opening output", "Conversion failed", "Exiting normally", "Last message")
 """Lines that only say that something failed, after another line has said why."""
 _AFTERMATH = re.compile(
     r"(\[[^]]*\] )+(Error while opening encoder|Error sending frames|Could not open encoder before EOF"

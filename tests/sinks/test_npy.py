@@ -56,6 +56,15 @@ def test_a_fault_before_the_first_frame_keeps_nothing(tmp_path: Path, names):
     assert names() == []
 
 
+def test_a_sink_that_failed_keeps_nothing_of_its_own(tmp_path: Path, make_frames, names, monkeypatch):
+    with pytest.raises(OutputError, match="No space left"), NpySink(tmp_path / "a.npy", 21, 64, 96) as sink:
+        sink.write(make_frames(9))
+        with Path("/dev/full").open("wb") as full:
+            monkeypatch.setattr(sink, "_fd", full.fileno())
+            sink.write(make_frames(12, 9))
+    assert names() == []
+
+
 def test_too_few_frames_are_no_success(tmp_path: Path, make_frames, names):
     with pytest.raises(OutputError, match="9 of 21"), NpySink(tmp_path / "a.npy", 21, 64, 96) as sink:
         sink.write(make_frames(9))
