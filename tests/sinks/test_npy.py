@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 from pathlib import Path
@@ -57,11 +58,13 @@ def test_a_fault_before_the_first_frame_keeps_nothing(tmp_path: Path, names):
 
 
 def test_a_sink_that_failed_keeps_nothing_of_its_own(tmp_path: Path, make_frames, names, monkeypatch):
-    with pytest.raises(OutputError, match="No space left"), NpySink(tmp_path / "a.npy", 21, 64, 96) as sink:
+    def fail(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OutputError, match="Input/output"), NpySink(tmp_path / "a.npy", 21, 64, 96) as sink:
         sink.write(make_frames(9))
-        with Path("/dev/full").open("wb") as full:
-            monkeypatch.setattr(sink, "_fd", full.fileno())
-            sink.write(make_frames(12, 9))
+        monkeypatch.setattr(sink, "_write", fail)
+        sink.write(make_frames(12, 9))
     assert names() == []
 
 
