@@ -11,6 +11,7 @@ from scope_batch.errors import JobError, MissingInputError
 from scope_batch.media.ffmpeg import file_url, run_quiet
 from scope_batch.media.probe import probe_clip
 from scope_batch.media.source import open_source
+from scope_batch.media.timing import Timing
 from tests.media.conftest import ffmpeg, random_frames, write_lossless
 
 
@@ -72,7 +73,7 @@ def test_leading_pictures_that_cannot_be_decoded_are_not_counted(drawn_clip, tmp
     path = drawn_clip("open.mp4", "-c:v", "libx265", "-x265-params", settings)
     packets = run_quiet(["-i", file_url(path), "-c", "copy", "-f", "framecrc", "-"]).stdout.splitlines()
     keys = [i for i, line in enumerate(p for p in packets if not p.startswith("#")) if "F=" not in line]
-    tail = tmp_path / "tail.mp4"
+    tail = tmp_path / "tail.mkv"
     ffmpeg("-i", path, "-c", "copy", "-bsf:v", f"noise=drop=lt(n\\,{keys[1]})", tail)
     assert probe_clip(tail).frames == len(decode(tail)) < 20 - keys[1]
 
@@ -180,3 +181,11 @@ def test_names_that_look_like_options_or_patterns_are_plain_names(drawn_clip, tm
     path = tmp_path / "-i %03d [x]: 'y'.mp4"
     drawn_clip("c.mp4").rename(path)
     assert probe_clip(path).frames == 20 and len(decode(path)) == 20
+
+
+def test_more_frames_than_were_counted_are_an_error_too(drawn_clip):
+    with open_source(drawn_clip("c.mp4")) as source:
+        source.timing = Timing.even(10)
+        source.frame(8)
+        with pytest.raises(JobError, match=r"c.mp4: has more frames than the 10"):
+            source.frame(9)
