@@ -6,11 +6,12 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO, cast
 
 from scope_batch.cli.app import app
 from scope_batch.cli.boundary import Boundary
 from scope_batch.cli.showing import say_errors
-from scope_batch.progress import TolerantStream
+from scope_batch.progress import Nowhere, TolerantStream
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name or a prompt that the terminal's encoding lacks is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
+    if cast("TextIO | None", sys.stderr) is None:  # closed by the caller (`2>&-`)
+        sys.stderr = Nowhere()
     stderr = TolerantStream(sys.stderr)
     code: int | None = None
     with Boundary(lambda verdict: say_errors(stderr, verdict)) as boundary:
@@ -31,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _settle_stdout() -> None:
     """What is buffered for a reader that has gone must not fail once more when the interpreter ends."""
     try:
-        sys.stdout.flush()
+        if cast("TextIO | None", sys.stdout) is not None:
+            sys.stdout.flush()
     except OSError:
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from scope_batch.cli.job_argument import read_job
 from scope_batch.cli.showing import Showing
@@ -116,8 +116,11 @@ def print_json(values: Any) -> None:
 
 def print_text(text: str) -> None:
     """Raises ClosedPipeError, without a word to say, when nobody reads standard output any more."""
+    stdout = cast("TextIO | None", sys.stdout)
+    if stdout is None:
+        raise OutputError("standard output is closed")
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        stdout.write(text)
+        stdout.flush()
     except BrokenPipeError as error:
         raise ClosedPipeError from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -40,8 +41,9 @@ def check_meeting(outputs: Sequence[Sequence[str]]) -> None:
     """Raise UsageError if two jobs name the same output; `outputs`: those of each job."""
     seen: set[str] = set()
     for paths in outputs:
-        for path in sorted(seen.intersection(paths)):
-            if path == STDOUT:
+        places = {path if path == STDOUT else os.path.realpath(path) for path in paths}
+        for place in sorted(seen & places):
+            if place == STDOUT:
                 raise UsageError("standard output (-) takes the frames of one job only")
-            raise UsageError(f"two jobs would write {path}")
-        seen.update(paths)
+            raise UsageError(f"two jobs would write {place}")
+        seen |= places

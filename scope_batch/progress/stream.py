@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import IO, TextIO, cast
 
 
@@ -51,3 +52,10 @@ class TolerantStream:
     def as_file(self) -> IO[str]:
         """Itself, under the type that rich asks for; the methods above are those that it calls."""
         return cast("IO[str]", self)
+
+
+class Nowhere(io.StringIO):
+    """Stands in for a standard stream that the caller has closed."""
+
+    def write(self, text: str) -> int:
+        return len(text)

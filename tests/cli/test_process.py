@@ -96,3 +96,15 @@ def test_a_full_disk_behind_stdout_is_74() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([*PROGRAM, "schema"], stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (74, "error: No space left on device\n")
+
+
+@pytest.mark.parametrize(("redirect", "code"), [("2>&-", 0), (">&-", 74), (">&- 2>&-", 74)])
+def test_closed_standard_streams(redirect: str, code: int) -> None:
+    command = f'"{sys.executable}" -m scope_batch schema {redirect}'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == code and "Traceback" not in done.stderr
+
+
+def test_a_render_without_stderr(job: Callable[..., str]) -> None:
+    command = f'"{sys.executable}" "{FAKE}" render {job()} 2>&-'
+    assert subprocess.run(command, shell=True).returncode == 0
