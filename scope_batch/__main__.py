@@ -27,18 +27,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(
             list(sys.argv[1:] if arguments is None else arguments), "scope-batch", standalone_mode=False, obj=boundary
         )
-    _settle_stdout()
+        _flush(sys.stdout)
+    _settle(sys.stdout)
+    _settle(sys.stderr)
     return boundary.exit_code or code or 0
 
 
-def _settle_stdout() -> None:
+def _flush(stream: TextIO | None) -> None:
+    if stream is not None:
+        stream.flush()
+
+
+def _settle(stream: TextIO) -> None:
     """What is buffered for a reader that has gone must not fail once more when the interpreter ends."""
     try:
-        if cast("TextIO | None", sys.stdout) is not None:
-            sys.stdout.flush()
+        _flush(stream)
     except OSError:
         devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
+        os.dup2(devnull, stream.fileno())
         os.close(devnull)
 
 

@@ -61,7 +61,6 @@ class Signals:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._previous.clear()
         self._news.put(None)
         self._announcer.join(1.0)
 

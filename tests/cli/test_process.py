@@ -20,6 +20,7 @@ PROGRAM = [sys.executable, "-m", "scope_batch"]
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # what is buffered fails later
 
 
 def test_the_module_runs() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ class Recorder:
     def show(self, event: Event, _: State) -> None:
         self.inside += 1
         self.crowded |= self.inside > 1
+        time.sleep(0)  # let another thread in, if it may
         self.events.append(event)
         self.inside -= 1
 
