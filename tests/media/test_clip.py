@@ -8,6 +8,7 @@ from PIL import Image
 
 from scope_batch.chunk import ClipFacts
 from scope_batch.errors import JobError, MissingInputError
+from scope_batch.media import clip
 from scope_batch.media.ffmpeg import file_url, run_quiet
 from scope_batch.media.probe import probe_clip
 from scope_batch.media.source import open_source
@@ -39,12 +40,12 @@ def test_every_container_tells_its_frames_size_and_rate(drawn_clip, name, output
 
 def test_sound_is_seen_and_a_cover_picture_is_not_the_video(drawn_clip, tmp_path):
     cover = drawn_clip("cover.png", "-frames:v", "1", source="color=red:s=128x128")
-    clip = drawn_clip("plain.mp4")
+    plain = drawn_clip("plain.mp4")
     both = tmp_path / "both.mp4"
-    ffmpeg("-i", cover, "-i", clip, "-f", "lavfi", "-i", "sine=d=0.8", "-map", "0", "-map", "1", "-map", "2",
+    ffmpeg("-i", cover, "-i", plain, "-f", "lavfi", "-i", "sine=d=0.8", "-map", "0", "-map", "1", "-map", "2",
            "-disposition:v:0", "attached_pic", "-c:v", "copy", both)  # fmt: skip
     assert probe_clip(both) == ClipFacts(64, 48, 20, Fraction(25), has_audio=True)
-    np.testing.assert_array_equal(decode(both), decode(clip))
+    np.testing.assert_array_equal(decode(both), decode(plain))
 
 
 def test_a_rotated_clip_is_seen_upright(lossless, tmp_path):
@@ -78,7 +79,9 @@ def test_leading_pictures_that_cannot_be_decoded_are_not_counted(drawn_clip, tmp
     assert probe_clip(tail).frames == len(decode(tail)) < 20 - keys[1]
 
 
-def test_packets_that_are_never_shown_are_not_counted(tmp_path):
+@pytest.mark.parametrize("codecs", [clip.HIDDEN_FRAME_CODECS, frozenset()])
+def test_packets_that_are_never_shown_are_not_counted(tmp_path, monkeypatch, codecs):
+    monkeypatch.setattr(clip, "HIDDEN_FRAME_CODECS", codecs)
     path, log = tmp_path / "hidden.webm", tmp_path / "log"
     encode = ["-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-b:v", "100k", "-passlogfile", log]
     for number in (1, 2):
