@@ -65,6 +65,9 @@ class Transition:
 
 Conditioning = Blend | Transition
 
+NEW_VIDEO_PROMPT = "prompt change in video mode"
+"""The one cut across which the input video goes on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -77,7 +80,7 @@ class Chunk:
     latents         latent frames.
     start_latent    latent frames since the last cut, before this chunk: RoPE position and seed offset. 0 on a cut.
     mode            "video": the input's frames are encoded and mixed with noise; "text": noise alone.
-    cut_reason      why the sequence starts anew here (KV cache, VAE stream, noise controller); None = it goes on.
+    cut_reason      why the sequence starts anew here (KV cache, VAE streams); None = it goes on.
     recache_reason  why the KV cache is rebuilt under the new prompt before this chunk; None = it is not.
     conditioning    the prompt, blend or transition step in force.
     text_changed    the conditioning differs from the previous chunk's (text keys and values are computed anew).
@@ -106,6 +109,11 @@ class Chunk:
     @property
     def cut(self) -> bool:
         return self.cut_reason is not None
+
+    @property
+    def forgets_motion(self) -> bool:
+        """The noise controller starts anew: at every cut, but one for a new prompt alone (as in the reference)."""
+        return self.cut and self.cut_reason != NEW_VIDEO_PROMPT
 
     @property
     def recache(self) -> bool:

@@ -12,7 +12,7 @@ from scope_batch import laws
 
 
 class NoiseController:
-    """Remembers the last input frame of the chunk before; `reset` at a cut."""
+    """Remembers the last input frame of the chunk before; `reset` where the input starts anew."""
 
     def __init__(self) -> None:
         self._last: NDArray[np.float32] | None = None

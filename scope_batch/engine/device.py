@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from scope_batch.errors import JobError, TemporaryError, UnavailableError
+from scope_batch.errors import TemporaryError, UnavailableError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -25,7 +25,9 @@ def resolve_device(asked: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise UnavailableError(f"--device {asked}: this machine has {count or 'no'} CUDA device{'s' * (count != 1)}")
+            raise UnavailableError(
+                f"--device {asked}: this machine has {count or 'no'} CUDA device{'s' * (count != 1)}"
+            )
         return torch.device("cuda", device.index or 0)
     return device
 
@@ -61,8 +63,3 @@ def device_faults(chunk: int) -> Iterator[None]:
         raise TemporaryError(line) from error
     except torch.AcceleratorError as error:
         raise TemporaryError(f"chunk {chunk}: the device failed: {str(error).splitlines()[0]}") from error
-
-
-def check_dtype(asked: str) -> None:
-    if asked != "auto" and asked not in DTYPES:
-        raise JobError(f"--dtype {asked}: unknown; allowed: auto, {', '.join(DTYPES)}")

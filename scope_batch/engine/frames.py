@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scope_batch.engine.device import device_faults
 from scope_batch.errors import JobError
 from scope_batch.session import Frames
 
@@ -32,7 +33,8 @@ class DeviceFrames:
 
     def _wait(self) -> None:
         if self._ready is not None:
-            self._ready.synchronize()
+            with device_faults(self._chunk):
+                self._ready.synchronize()
         if not bool(self._finite):
             raise JobError(f"chunk {self._chunk}: the model made NaN or infinite values; nothing of it is written")
 

@@ -5,9 +5,6 @@ Everything that lasts from chunk to chunk is a member of `CausalSession`, made w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
@@ -19,6 +16,7 @@ from scope_batch.chunk import Chunk, Plan
 from scope_batch.engine.causal import CausalWan
 from scope_batch.engine.conditioning import Embedder, Lookup
 from scope_batch.engine.controller import NoiseController
+from scope_batch.engine.device import device_faults
 from scope_batch.engine.frames import DeviceFrames
 from scope_batch.engine.history import LatentHistory
 from scope_batch.engine.kv_cache import KVCache, Pass, RollingWindow, TextCache
@@ -83,8 +81,14 @@ class CausalSession:
 
     def generate(self, chunk: Chunk, pixels: NDArray[np.generic] | None) -> DeviceFrames:
         """Make a chunk. `pixels`: [chunk.frames, H, W, 3], uint8 or float32 in 0..255, in video mode; else None."""
+        with device_faults(chunk.index):
+            return self._generate(chunk, pixels)
+
+    def _generate(self, chunk: Chunk, pixels: NDArray[np.generic] | None) -> DeviceFrames:
         if chunk.cut:
             self._cut()
+        if chunk.forgets_motion:
+            self._controller.reset()
         if chunk.text_changed:
             self._prompt = self._embed(chunk.conditioning)[None].to(self._device, non_blocking=True)
             self._text.clear()
@@ -109,7 +113,6 @@ class CausalSession:
     def _cut(self) -> None:
         self._encoder.reset()
         self._decoder.reset()
-        self._controller.reset()
         self._text.clear()
 
     def _noise_scale(self, chunk: Chunk, pixels: NDArray[np.generic]) -> float:
@@ -155,14 +158,3 @@ class CausalSession:
         if timestep not in self._time:
             self._time[timestep] = self._transformer.embed_time(torch.tensor([timestep], device=self._device))
         return self._time[timestep]
-
-
-@contextmanager
-def open_session(make: Callable[[NoiseSource], CausalSession], noise: NoiseSource) -> Iterator[CausalSession]:
-    """A session whose caches are freed at the end, whatever happened. Everything runs without autograd."""
-    with noise, torch.no_grad():
-        session = make(noise)
-        try:
-            yield session
-        finally:
-            session.close()

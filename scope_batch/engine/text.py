@@ -115,6 +115,7 @@ class PromptEncoder:
 
     def _read(self, path: Path) -> Tensor | None:
         try:
-            return load(path.read_bytes())["rows"]
+            rows: Tensor = load(path.read_bytes())["rows"]
+            return rows
         except (FileNotFoundError, SafetensorError, KeyError):
             return None

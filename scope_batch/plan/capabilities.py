@@ -53,7 +53,6 @@ CAPABILITIES = (
     Capability("input_end", None, _with_input, NO_INPUT),
     Capability("fit", "crop", _with_input, NO_INPUT),
     Capability("kv_cache_attention_bias", 1.0, _nowhere, "{pipeline} has no such bias"),
-    Capability("noise_device", "cpu", _nowhere, "{pipeline} draws its noise on the CPU"),
 )
 
 

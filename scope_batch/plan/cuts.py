@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from scope_batch.chunk import Chunk
+from scope_batch.chunk import NEW_VIDEO_PROMPT, Chunk
 from scope_batch.plan.remarks import Remarks, name_chunks
 
 START = "start"
 RESET = "reset_cache"
 NEW_STEPS = "denoising_steps change"
-NEW_VIDEO_PROMPT = "prompt change in video mode"
 
 CutPolicy = Literal["allow", "warn", "forbid"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scope_batch.chunk import Chunk, ClipFacts, Conditioning, Landing, Plan, Transition
+from scope_batch.chunk import NEW_VIDEO_PROMPT, Chunk, ClipFacts, Conditioning, Landing, Plan, Transition
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import capabilities, checks
-from scope_batch.plan.cuts import NEW_STEPS, NEW_VIDEO_PROMPT, RESET, START
+from scope_batch.plan.cuts import NEW_STEPS, RESET, START
 from scope_batch.plan.entries import Agenda, merge, read_entries
 from scope_batch.plan.orders import Orders, read_orders
 from scope_batch.plan.prompting import Prompting

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from scope_batch.chunk import Blend, Chunk, Conditioning, Plan, Prompt, Transition
+from scope_batch.chunk import NEW_VIDEO_PROMPT, Blend, Chunk, Conditioning, Plan, Prompt, Transition
 from scope_batch.pipelines import PIPELINES
 
 FOLDER = Path(__file__).parent / "cases"
@@ -65,7 +67,7 @@ def plan_of(case: Case) -> Plan:
                 latents=first,
                 start_latent=want["start_frame"],
                 mode=mode,
-                cut_reason="cut" if cut else None,
+                cut_reason=_cut_reason(call) if cut else None,
                 recache_reason="prompt" if changed and not cut else None,
                 conditioning=state.conditioning,
                 text_changed=changed or cut,
@@ -77,9 +79,12 @@ def plan_of(case: Case) -> Plan:
         )
         first_frame += chunks[-1].frames
     height, width = case.facts["height"], case.facts["width"]
-    from fractions import Fraction
-
     return Plan(spec.id, first_frame, Fraction(16), height, width, tuple(chunks))
+
+
+def _cut_reason(call: dict[str, Any]) -> str:
+    new_prompt = "prompts" in call and "video" in call and not call.get("reset")
+    return NEW_VIDEO_PROMPT if new_prompt else "reset"
 
 
 class _PromptState:
@@ -114,8 +119,6 @@ def _blend(prompts: list[dict[str, Any]], method: str) -> Blend:
 
 
 def _bilinear(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
-    import torch
-
     planes = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
     resized = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False)
     return resized.permute(0, 2, 3, 1).numpy()

@@ -100,7 +100,6 @@ def test_a_cut_that_repeats_the_opening_noise_is_warned_about() -> None:
         {"input_end": 3.0},
         {"fit": "pad"},
         {"kv_cache_attention_bias": 0.3},
-        {"noise_device": "cuda"},
     ],
 )
 def test_a_field_without_effect_is_refused(fields: dict[str, object]) -> None:
@@ -110,7 +109,7 @@ def test_a_field_without_effect_is_refused(fields: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"noise_scale": 0.7}, {"noise_controller": False}, {"fit": "crop"}, {"input_start": 0}, {"noise_device": "cpu"}],
+    [{"noise_scale": 0.7}, {"noise_controller": False}, {"fit": "crop"}, {"input_start": 0}],
 )
 def test_its_default_is_only_noted(fields: dict[str, object]) -> None:
     (note,) = plan(**fields).notes
