@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
-from scope_batch.events import Finished, Report
+from scope_batch.chunk import Plan
+from scope_batch.errors import Interrupted, JobError, TimeLimitError
+from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Report, Started, Warned
 from scope_batch.job import Job
+from scope_batch.media.audio import audio_args
+from scope_batch.media.prefetch import Prefetch
+from scope_batch.media.timeline import open_timeline
+from scope_batch.origin import origin_of
+from scope_batch.pipelines import PIPELINES
+from scope_batch.plan import values
+from scope_batch.plan.shares import Shares
+from scope_batch.prepare import prepare
+from scope_batch.session import Engine, EngineRequest, Session, load_engine
+from scope_batch.sinks.forecast import check_space
+from scope_batch.sinks.metadata import metadata_text
+from scope_batch.sinks.open import SinkSettings, check_outputs, open_sinks
+from scope_batch.sinks.output import Output, parse_outputs
+from scope_batch.sinks.uptodate import is_up_to_date
+from scope_batch.sinks.writer import BackgroundWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +65,201 @@ class Stop(Protocol):
         ...
 
 
-def render_job(job: Job, job_stem: str, options: RenderOptions, report: Report, stop: Stop) -> Finished:
-    """Render one job; returns the terminal event, which has been reported too. Errors are those of `errors`."""
-    raise NotImplementedError
+class NeverStop:
+    """For callers without signals or time limit."""
+
+    def check(self) -> None:
+        return None
+
+
+class Engines:
+    """Keeps the last engine, so that jobs that need the same one in turn load it once."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[EngineRequest, Engine] | None = None
+
+    def get(self, request: EngineRequest, report: Report) -> Engine:
+        if self._kept is None or self._kept[0] != request:
+            self._kept = None  # frees the device before the next one is loaded
+            self._kept = request, load_engine(request, report)
+        return self._kept[1]
+
+
+def render_job(
+    job: Job,
+    job_stem: str = "job",
+    options: RenderOptions = RenderOptions(),
+    report: Report = lambda _: None,
+    stop: Stop = NeverStop(),  # noqa: B008  (has no state)
+    engines: Engines | None = None,
+) -> Finished:
+    """Render one job; returns the terminal event, which has been reported too. Errors are those of `errors`.
+
+    job_stem  names the output when neither job nor options do: `./<job_stem>.mp4`.
+    """
+    run = _Run(report)
+    plan = prepare(job)
+    for warning in plan.warnings:
+        report(Warned(warning))
+    written = [output.model_dump(exclude_none=True) for output in job.output]
+    video = job.video.model_dump(exclude_none=True)
+    outputs = parse_outputs(written, options.outputs, options.output_format, job_stem, video)
+    settings = _sink_settings(job, plan, options)
+    if options.skip_existing and is_up_to_date(outputs, plan, settings.metadata):
+        report(Warned("every output exists and was made from this job: skipped"))
+        return run.finish("done", plan, ())
+    check_outputs(outputs, plan, settings)
+    if not options.force:
+        check_space(outputs, plan, options.latents)
+    engine = (engines or Engines()).get(_engine_request(job, options), report)
+    return run.render(job, plan, engine, outputs, settings, stop)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One render from taking up the job to its terminal event; times are of the monotonic clock."""
+
+    report: Report
+    began_s: float = field(default_factory=time.monotonic)
+    loaded_s: float | None = None
+    writer: BackgroundWriter | None = None
+    engine: Engine | None = None
+
+    def render(
+        self, job: Job, plan: Plan, engine: Engine, outputs: tuple[Output, ...], settings: SinkSettings, stop: Stop
+    ) -> Finished:
+        self.engine = engine
+        try:
+            with (
+                engine.session(plan, self.report) as session,
+                _open_input(job, plan) as pixels,
+                open_sinks(outputs, plan, settings) as self.writer,
+            ):
+                self._start(plan, outputs)
+                self._chunks(plan, session, pixels, stop)
+        except BaseException as error:
+            stopped = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
+            self.finish("interrupted" if stopped else "failed", plan, self._left(), str(error))
+            raise
+        return self.finish("done", plan, self._left())
+
+    def _start(self, plan: Plan, outputs: tuple[Output, ...]) -> None:
+        self.loaded_s = time.monotonic()
+        names = tuple(output.name for output in outputs)
+        load_s = self.loaded_s - self.began_s
+        size = (plan.height, plan.width)
+        self.report(Started(plan.pipeline_id, len(plan.chunks), plan.num_frames, float(plan.fps), *size, names, load_s))
+
+    def _chunks(self, plan: Plan, session: Session, pixels: Prefetch | None, stop: Stop) -> None:
+        assert self.writer is not None
+        shares = Shares()
+        for chunk in plan.chunks:
+            stop.check()
+            begun_s = time.monotonic()
+            prompt = values.prompt(shares(chunk.conditioning))
+            self.report(ChunkStarted(chunk.index, prompt))
+            made = session.generate(chunk, pixels.get() if pixels is not None else None)
+            self.writer.submit(made, chunk.keep)
+            self.report(self._chunk_done(plan, chunk.index, begun_s, prompt))
+
+    def _chunk_done(self, plan: Plan, index: int, begun_s: float, prompt: str) -> ChunkDone:
+        assert self.loaded_s is not None
+        chunk = plan.chunks[index]
+        now_s = time.monotonic()
+        elapsed_s = now_s - self.loaded_s
+        done = chunk.first_frame + chunk.keep
+        return ChunkDone(
+            chunk=index,
+            chunks=len(plan.chunks),
+            frames=chunk.keep,
+            frames_done=done,
+            num_frames=plan.num_frames,
+            seconds=now_s - begun_s,
+            elapsed_s=elapsed_s,
+            fps=done / elapsed_s if elapsed_s else 0.0,
+            eta_s=elapsed_s / done * (plan.num_frames - done),
+            prompt=prompt,
+        )
+
+    def _left(self) -> tuple[OutputFile, ...]:
+        return self.writer.results() if self.writer is not None else ()
+
+    def finish(
+        self,
+        outcome: Literal["done", "interrupted", "failed"],
+        plan: Plan,
+        files: tuple[OutputFile, ...],
+        message: str = "",
+    ) -> Finished:
+        now_s = time.monotonic()
+        loaded_s = now_s if self.loaded_s is None else self.loaded_s
+        frames = self.writer.frames_written if self.writer is not None else 0
+        render_s = now_s - loaded_s
+        event = Finished(
+            outcome=outcome,
+            frames=frames,
+            num_frames=plan.num_frames,
+            load_s=loaded_s - self.began_s,
+            render_s=render_s,
+            fps=frames / render_s if render_s else 0.0,
+            peak_host_bytes=peak_host_bytes(),
+            peak_device_bytes=self.engine.peak_device_bytes() if self.engine is not None else 0,
+            outputs=files,
+            message=message,
+        )
+        self.report(event)
+        return event
+
+
+def peak_host_bytes() -> int:
+    """The most memory this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextmanager
+def _open_input(job: Job, plan: Plan) -> Iterator[Prefetch | None]:
+    """The job's input, each chunk's window read ahead; None in text mode."""
+    if job.input_path is None:
+        yield None
+        return
+    timeline = open_timeline(
+        job.input_path,
+        num_frames=plan.num_frames,
+        height=plan.height,
+        width=plan.width,
+        fit=job.fit,
+        input_length=job.input_length,
+        input_fps=None if job.input_fps == "native" else job.input_fps,
+        start_s=job.input_start,
+        end_s=job.input_end,
+    )
+    with Prefetch(timeline, ((chunk.first_frame, chunk.frames) for chunk in plan.chunks)) as pixels:
+        yield pixels
+
+
+def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings:
+    if options.latents is not None and not PIPELINES[plan.pipeline_id].needs_models:
+        raise JobError(f"--latents: the pipeline {plan.pipeline_id} makes no latents")
+    sound = audio_args(str(job.audio), job.input_path, job.input_start, float(plan.num_frames / plan.fps))
+    return SinkSettings(
+        overwrite=options.overwrite,
+        metadata=metadata_text(job.to_public_dict(), origin_of(job)) if options.metadata else None,
+        audio=tuple(sound or ()),
+        preview=options.preview,
+        latents=options.latents,
+    )
+
+
+def _engine_request(job: Job, options: RenderOptions) -> EngineRequest:
+    models = options.models or (None if job.models is None else str(job.models))
+    return EngineRequest(
+        spec=PIPELINES[job.pipeline_id],
+        models=models,
+        vae_type=job.vae_type,
+        device=options.device,
+        dtype=options.dtype,
+        vae_dtype=job.vae_dtype,
+        noise_device=job.noise_device,
+        deterministic=options.deterministic,
+    )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scope_batch.chunk import Plan
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
+from scope_batch.session import EngineRequest
 from scope_batch.slate import load
 from scope_batch.slate.layout import make_layout
 from scope_batch.slate.theme import CUT, INK, font
@@ -24,7 +25,7 @@ Picture = NDArray[np.uint8]
 
 def drawn(plan: Plan) -> Iterator[Picture]:
     """Every chunk's frames [T, H, W, 3], from an input whose frame i is gray of level i."""
-    with load(None).session(plan, silent) as session:
+    with load(EngineRequest(PIPELINES["slate"]), silent).session(plan, silent) as session:
         for chunk in plan.chunks:
             pixels = None
             if chunk.mode == "video":
@@ -90,7 +91,7 @@ def test_the_playhead_moves_with_the_frame() -> None:
 
 
 def test_there_are_no_latents_and_no_device_memory() -> None:
-    engine, made = load(None), slate_plan(num_frames=1)
+    engine, made = load(EngineRequest(PIPELINES["slate"]), silent), slate_plan(num_frames=1)
     with engine.session(made, silent) as session:
         assert session.generate(made.chunks[0], None).latents() is None
     assert engine.peak_device_bytes() == 0

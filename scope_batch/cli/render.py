@@ -17,7 +17,7 @@ from scope_batch.signals import Signals
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
-    from scope_batch.render import RenderOptions
+    from scope_batch.render import Engines, RenderOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class _Queue:
         self._report: Reporter | None = None
         self._failures: list[tuple[str, int]] = []
         self._rendered = 0
+        self._engines: Engines | None = None
         self.over = False
 
     @property
@@ -79,15 +80,17 @@ class _Queue:
         return None
 
     def render(self, order: Order, signals: Signals) -> None:
-        from scope_batch.render import render_job
+        from scope_batch.render import Engines, render_job
 
+        if self._engines is None:
+            self._engines = Engines()
         if self._total > 1:
             self._showing.remark(f"job {order.argument}")
         boundary = self._showing.boundary(order.argument)
         with boundary, self._showing.reporter(order.argument) as report:
             self._report = report
             signals.check()
-            render_job(order.job, stem_of(order.argument), order.options, report, signals)
+            render_job(order.job, stem_of(order.argument), order.options, report, signals, self._engines)
         self._report = None
         self._take(order.argument, boundary)
 

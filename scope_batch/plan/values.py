@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from scope_batch import laws
-from scope_batch.chunk import Chunk
+from scope_batch.chunk import Chunk, Prompt
 
 
 def rate(fps: Fraction) -> str:
@@ -42,6 +43,13 @@ def _first_step(chunk: Chunk) -> str:
         return str(laws.first_video_step(chunk.noise_scale))
     moving, still = (laws.controlled_noise_scale(motion, chunk.noise_scale) for motion in (1.0, 0.0))
     return f"{laws.first_video_step(moving)}-{laws.first_video_step(still)}"
+
+
+def prompt(shares: Sequence[Prompt]) -> str:
+    """ "a cat", or "30% a cat + 70% a tiger"."""
+    if len(shares) == 1:
+        return shares[0].text
+    return " + ".join(f"{share.weight:.0%} {share.text}" for share in shares)
 
 
 def event(chunk: Chunk) -> str:

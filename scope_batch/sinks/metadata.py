@@ -1,6 +1,6 @@
 """The resolved job inside what it made: in a container's `comment`, in a PNG's text, beside an NPY or NUT file.
 
-One JSON object on one line, in ASCII. Local paths are reduced to their last part before anything is written.
+One JSON object on one line, in ASCII, without local paths.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from scope_batch import __version__
@@ -21,37 +22,17 @@ SIDECAR_FORMATS = ("npy", "nut")
 """Formats that carry no text, or (NUT) none of this length."""
 PNG_KEY = "scope-batch"
 
-PATH_FIELDS = frozenset(
-    (
-        *("input_path", "data_blob_path", "vace_frames", "vace_masks", "vace_ref_images", "first_frame_image"),
-        *("last_frame_image", "input_video", "audio", "models", "output", "path", "pre_processor_output"),
-    )
-)
-PATH_KEYED_FIELDS = frozenset({"lora_scales"})
 _ESCAPED = "\\=;#\n"
 
 
-def metadata_text(job: Mapping[str, Any]) -> str:
-    """The document for a resolved job, as JSON values: what made the file, and from what."""
-    document = {"digitalSourceType": SOURCE_TYPE, "generator": f"scope-batch {__version__}", "job": without_paths(job)}
-    return json.dumps(document)
+def metadata_text(job: Mapping[str, Any], inputs: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The document: what made the file, and from what.
 
-
-def without_paths(value: Any, field: str = "") -> Any:
-    """The job's JSON values with every local path reduced to its last part.
-
-    Files of one name in two folders stay apart where they are keys: `a.safetensors`, `a.safetensors (2)`.
+    job     the job's JSON values without local paths (`Job.to_public_dict`).
+    inputs  field -> sha256 of the file it names.
     """
-    if isinstance(value, Mapping):
-        if field not in PATH_KEYED_FIELDS:
-            return {key: without_paths(item, key) for key, item in value.items()}
-        named: dict[str, Any] = {}
-        for path, item in value.items():
-            named[_free_name(_last_part(path), named)] = item
-        return named
-    if isinstance(value, list | tuple):
-        return [without_paths(item, field) for item in value]
-    return _last_part(value) if field in PATH_FIELDS and isinstance(value, str) else value
+    document = {"digitalSourceType": SOURCE_TYPE, "generator": f"scope-batch {__version__}", "job": dict(job)}
+    return json.dumps(document | ({"inputs_sha256": dict(inputs)} if inputs else {}))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -108,16 +89,3 @@ def _read_container(path: Path) -> str:
 def _unescape(value: str) -> str:
     characters = iter(value)
     return "".join(next(characters, "") if character == "\\" else character for character in characters)
-
-
-def _last_part(path: str) -> str:
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[2] or path
-
-
-def _free_name(name: str, taken: Mapping[str, Any]) -> str:
-    count = 1
-    free = name
-    while free in taken:
-        count += 1
-        free = f"{name} ({count})"
-    return free

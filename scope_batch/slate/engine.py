@@ -21,10 +21,10 @@ from scope_batch.slate.timeline import Timeline
 
 if TYPE_CHECKING:
     from scope_batch.events import Report
-    from scope_batch.session import Engine, Frames
+    from scope_batch.session import Engine, EngineRequest, Frames
 
 
-def load(request: object) -> Engine:  # noqa: ARG001  (every engine is loaded with one)
+def load(request: EngineRequest, report: Report) -> Engine:  # noqa: ARG001  (every engine is loaded with them)
     """There is nothing to load: the plan that a session is opened with says it all."""
     return SlateEngine()
 

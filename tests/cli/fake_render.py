@@ -25,7 +25,9 @@ SLEEP_S = 0.15
 CALLS: list[tuple[str, RenderOptions]] = []
 
 
-def render_job(job: Job, job_stem: str, options: RenderOptions, report: Report, stop: Stop) -> Finished:
+def render_job(
+    job: Job, job_stem: str, options: RenderOptions, report: Report, stop: Stop, engines: object = None
+) -> Finished:
     """Chunks of 12 frames; a `slow` prompt takes `SLEEP_S` for each, a key of `FAULTS` fails in the second."""
     CALLS.append((job_stem, options))
     prompt = job.prompt[0].text
