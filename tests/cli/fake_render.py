@@ -26,7 +26,7 @@ CALLS: list[tuple[str, RenderOptions]] = []
 
 
 def render_job(
-    job: Job, job_stem: str, options: RenderOptions, report: Report, stop: Stop, engines: object = None
+    job: Job, job_stem: str, options: RenderOptions, report: Report, stop: Stop, _engines: object
 ) -> Finished:
     """Chunks of 12 frames; a `slow` prompt takes `SLEEP_S` for each, a key of `FAULTS` fails in the second."""
     CALLS.append((job_stem, options))
