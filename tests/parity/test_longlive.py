@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity.cases import Case, load_case, plan_of
 
 from scope_batch import laws
 from scope_batch.engine.longlive import CausalEngine, load
@@ -16,6 +15,7 @@ from scope_batch.events import silent
 from scope_batch.models.load import BuiltinLora
 from scope_batch.pipelines import PIPELINES
 from scope_batch.session import EngineRequest
+from tests.parity.cases import Case, load_case, plan_of
 
 LATENTS_TOLERANCE = 1e-4
 """Relative, per chunk (README.md)."""

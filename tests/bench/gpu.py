@@ -1,0 +1,195 @@
+"""LongLive on a CUDA device: parity in float32, bfloat16 beside it, and full-size speed with random weights.
+
+    PYTHONPATH=. python tests/bench/gpu.py WORK [parity] [repeat] [full] [memory]
+
+WORK is a folder for checkpoints (about 4 GB for `full`, in the published layout and size but with random weights).
+Prints one line per figure. Needs nothing but a GPU; no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scope_batch.chunk import Blend, Chunk, Plan, Prompt
+from scope_batch.engine.longlive import CausalEngine, load
+from scope_batch.errors import UnavailableError
+from scope_batch.events import Event, Stage, silent
+from scope_batch.pipelines import PIPELINES
+from scope_batch.session import EngineRequest
+from tests.parity.cases import load_case, plan_of
+from tests.parity.make_models import make
+
+LONGLIVE = PIPELINES["longlive"]
+CASES = ["longlive_t2v_prompt_switch", "longlive_t2v_blend_slerp", "longlive_v2v_controller", "longlive_mode_switch"]
+PARTS = ["config", "tokenizer", "longlive", "text_encoder"]
+
+
+def say(name: str, value: object) -> None:
+    print(f"{name:44s} {value}", flush=True)
+
+
+def engine(models: Path, *, vae: str = "lightvae", dtype: str = "auto", deterministic: bool = False) -> CausalEngine:
+    request = EngineRequest(
+        LONGLIVE, models=str(models), vae_type=vae, device="cuda", dtype=dtype, deterministic=deterministic
+    )
+    return load(request, silent)
+
+
+def long_plan(chunks: int, height: int, width: int) -> Plan:
+    """Text to video under one prompt, a recache in the middle."""
+    made, first_frame = [], 0
+    for i in range(chunks):
+        switch = i == chunks // 2
+        frames = LONGLIVE.chunk_frames("text", first=i == 0)
+        made.append(
+            Chunk(
+                index=i,
+                first_frame=first_frame,
+                frames=frames,
+                keep=frames,
+                latents=3,
+                start_latent=3 * i,
+                mode="text",
+                cut_reason="start" if i == 0 else None,
+                recache_reason="prompt change" if switch else None,
+                conditioning=Blend((Prompt("a red robot" if i >= chunks // 2 else "a cat walking"),)),
+                text_changed=i == 0 or switch,
+                seed=42,
+                denoising_steps=LONGLIVE.steps_text,
+                noise_scale=None,
+                noise_controller=False,
+            )
+        )
+        first_frame += frames
+    return Plan("longlive", first_frame, Fraction(16), height, width, tuple(made))
+
+
+def parity(work: Path) -> None:
+    models = make(work / "tiny", parts=[*PARTS, "lightvae"])
+    for dtype in ("float32", "bfloat16"):
+        loaded = engine(models, dtype=dtype)
+        for name in CASES:
+            case = load_case(name)
+            plan, errors, levels = plan_of(case), [], []
+            with loaded.session(plan, silent) as session:
+                for i, chunk in enumerate(plan.chunks):
+                    made = session.generate(chunk, case.pixels(i))
+                    want = case.arrays[f"latents_{i:02d}"]
+                    errors.append(np.linalg.norm(made.latents() - want) / np.linalg.norm(want))
+                    mean = case.arrays["frame_mean"][chunk.first_frame : chunk.first_frame + chunk.frames]
+                    levels.append(np.abs(made.frames().mean((1, 2)) / 255 - mean).max())
+            say(f"{dtype} {name}", f"latents {max(errors):.1e}, frame means {max(levels):.1e}")
+
+
+def digest(loaded: CausalEngine, plan: Plan) -> str:
+    """sha256 of all frames."""
+    frames = hashlib.sha256()
+    with loaded.session(plan, silent) as session:
+        for made in [session.generate(chunk, None) for chunk in plan.chunks]:
+            frames.update(made.frames().tobytes())
+    return frames.hexdigest()[:16]
+
+
+def repeat(work: Path) -> None:
+    """Same job twice, another one between."""
+    models = make(work / "tiny", parts=[*PARTS, "lightvae"])
+    for deterministic in (False, True):
+        loaded = engine(models, deterministic=deterministic)
+        plan, other = long_plan(8, 256, 256), long_plan(3, 128, 192)
+        prints = [digest(loaded, each) for each in (plan, other, plan)]
+        say(f"same frames again (deterministic={deterministic})", prints[0] == prints[2])
+    torch.use_deterministic_algorithms(False)
+
+
+def full(work: Path) -> None:
+    """The published sizes: 1.3B backbone with a LoRA of rank 256, full-width VAE."""
+    size = {"heads": 12, "layers": 30, "ffn": 8960, "rank": 256}
+    begun = time.monotonic()
+    make(work / "full", parts=[*PARTS, "wanvae"], dtype=torch.bfloat16, fp8_text_encoder=True, **size)
+    say("random checkpoints made, s", f"{time.monotonic() - begun:.1f}")
+    for attempt in ("cold", "warm"):
+        begun = time.monotonic()
+        loaded = engine(work / "full", vae="wan")
+        say(f"load {attempt}, s", f"{time.monotonic() - begun:.1f}")
+    for height, width in ((320, 576), (480, 832)):
+        time_chunks(loaded, long_plan(14, height, width))
+    count_syncs(loaded, long_plan(6, 320, 576))
+
+
+def time_chunks(loaded: CausalEngine, plan: Plan) -> None:
+    torch.cuda.reset_peak_memory_stats()
+    marks: list[tuple[str, torch.cuda.Event]] = []
+    seconds: list[float] = []
+    with loaded.session(plan, lambda event: mark(event, marks)) as session:
+        for chunk in plan.chunks:
+            begun = time.monotonic()
+            session.generate(chunk, None).frames()
+            seconds.append(time.monotonic() - begun)
+    settled = [s for s, c in zip(seconds, plan.chunks, strict=True) if c.index > 5 and not c.recache]
+    recaches = [s for s, c in zip(seconds, plan.chunks, strict=True) if c.recache]
+    name = f"{plan.width}x{plan.height}"
+    say(f"{name} frames per second, window full", f"{12 / np.median(settled):.1f}")
+    say(f"{name} chunk with recache, s / without", f"{recaches[0]:.3f} / {np.median(settled):.3f}")
+    say(f"{name} share of decoding", f"{decoding_share(marks):.0%}")
+    say(f"{name} peak device memory, GB", f"{torch.cuda.max_memory_allocated() / 1e9:.2f}")
+
+
+def mark(event: Event, marks: list[tuple[str, torch.cuda.Event]]) -> None:
+    if isinstance(event, Stage):
+        marks.append((event.stage, torch.cuda.Event(enable_timing=True)))
+        marks[-1][1].record()
+
+
+def decoding_share(marks: list[tuple[str, torch.cuda.Event]]) -> float:
+    torch.cuda.synchronize()
+    spans = [(a[0], a[1].elapsed_time(b[1])) for a, b in pairwise(marks)]
+    return sum(ms for stage, ms in spans if stage == "decoding") / sum(ms for _, ms in spans)
+
+
+def count_syncs(loaded: CausalEngine, plan: Plan) -> None:
+    """Host syncs inside `generate`, as torch reports them."""
+    with loaded.session(plan, silent) as session, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for chunk in plan.chunks:
+            torch.cuda.set_sync_debug_mode("warn" if chunk.index >= 2 and not chunk.text_changed else "default")
+            session.generate(chunk, None)
+        torch.cuda.set_sync_debug_mode("default")
+    syncs = [w for w in caught if "synchroniz" in str(w.message)]
+    say("host syncs per chunk", len(syncs) / 3)
+    for warning in {f"{w.filename}:{w.lineno}" for w in syncs}:
+        say("  at", warning)
+
+
+def memory(work: Path) -> None:
+    """Out of device memory in the first chunk is told as such."""
+    models = make(work / "tiny", parts=[*PARTS, "lightvae"])
+    loaded, plan = engine(models), long_plan(2, 1024, 1024)
+    torch.cuda.set_per_process_memory_fraction(0.02)
+    try:
+        digest(loaded, plan)
+        say("out of memory", "did not happen")
+    except UnavailableError as error:
+        say("out of memory", str(error)[:110])
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def main() -> None:
+    work, *names = sys.argv[1:]
+    tasks: dict[str, Callable[[Path], None]] = {"parity": parity, "repeat": repeat, "full": full, "memory": memory}
+    say("device", f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+    for name in names or tasks:
+        tasks[name](Path(work))
+
+
+if __name__ == "__main__":
+    main()
