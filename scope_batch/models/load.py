@@ -29,7 +29,7 @@ BUILTIN_ADAPTER = "builtin"
 """Name of the pipeline's own LoRA when it stays a side branch; it comes first in every list of adapters."""
 
 FLOAT32_BELOW_BYTES = 2 << 30
-"""A text encoder that is smaller than this in float32 is computed in float32 on a CPU."""
+"""A text encoder that is smaller than this in float32 is computed in float32."""
 
 _FP8 = torch.float8_e4m3fn
 _Pairs = dict[str, tuple[Tensor, Tensor]]
@@ -96,7 +96,7 @@ def load_text_encoder(
 ) -> Any:
     """The UMT5 encoder (`transformers.UMT5EncoderModel`). Raises JobError for a file that does not fit.
 
-    dtype   of the computation. None: bfloat16, on a CPU float32 if the whole is under `FLOAT32_BELOW_BYTES`.
+    dtype   of the computation. None: float32 if the whole is under `FLOAT32_BELOW_BYTES`, else bfloat16.
     On CUDA matrices that the file holds in fp8 stay fp8 in memory and are cast layer by layer as they are used.
     """
     from transformers import UMT5Config, UMT5EncoderModel
@@ -107,7 +107,7 @@ def load_text_encoder(
     model = _empty(UMT5EncoderModel, config)
     tied = {"encoder.embed_tokens.weight"}
     _account(shapes, model, files.text_encoder, "UMT5 text encoder", report, without=tied)
-    compute = dtype or _text_dtype(shapes, device)
+    compute = dtype or _text_dtype(shapes)
     state = keys.to_umt5(read_checkpoint(files.text_encoder))
     fp8 = {key for key, tensor in state.items() if _may_stay_fp8(key, tensor, device)}
     for key in list(state):
@@ -202,9 +202,9 @@ def _is_castable_fp8(key: str, tensor: Tensor) -> bool:
     return tensor.dtype == _FP8 and not key.endswith(".wo.weight")
 
 
-def _text_dtype(shapes: Mapping[str, torch.Size], device: torch.device) -> torch.dtype:
+def _text_dtype(shapes: Mapping[str, torch.Size]) -> torch.dtype:
     float32_bytes = 4 * sum(shape.numel() for shape in shapes.values())
-    return torch.float32 if device.type == "cpu" and float32_bytes < FLOAT32_BELOW_BYTES else torch.bfloat16
+    return torch.float32 if float32_bytes < FLOAT32_BELOW_BYTES else torch.bfloat16
 
 
 def _ready(model: Any) -> Any:

@@ -1,0 +1,75 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scope_batch.chunk import Blend, Prompt, Transition
+from scope_batch.engine import text
+from scope_batch.engine.text import PromptEncoder, clean, texts_of
+from scope_batch.errors import JobError
+from scope_batch.models.folder import ModelFiles, find_models
+from scope_batch.models.load import load_text_encoder, load_tokenizer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def files(parity_models: Path) -> ModelFiles:
+    return find_models("longlive", str(parity_models), vae_type="lightvae")
+
+
+def test_cleaning_resolves_entities_and_white_space() -> None:
+    assert clean("  a &amp;amp; b\n\tc ") == "a & b c"
+    assert clean("schÃ¶n") == "schön"
+
+
+def test_every_text_of_a_plan_once() -> None:
+    a, b, c = (Blend((Prompt(name),)) for name in "abc")
+    both = Blend((Prompt("a", 0.5), Prompt("b", 0.5)))
+    assert texts_of([a, both, Transition(b, c, "linear", 0, 2, 0.0), a]) == ["a", "b", "c"]
+
+
+def test_rows_equal_the_padded_and_masked_encoder(files: ModelFiles) -> None:
+    encoder = PromptEncoder(files, CPU)
+    encoder.prepare(["a red cat"])
+    tokens = load_tokenizer(files)(["a red cat"], padding="max_length", max_length=512, return_tensors="pt")
+    model = load_text_encoder(files, device=CPU)
+    want = model(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state[0]
+    used = int(tokens.attention_mask.sum())
+    got = encoder("a red cat")
+    assert got.shape == (512, 4096) and not got[used:].any()
+    assert torch.allclose(got[:used], want[:used], atol=1e-4)
+
+
+def test_a_prompt_on_disk_needs_no_encoder(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = PromptEncoder(files, CPU)
+    first.prepare(["a blue dog"])
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("the encoder was loaded")
+
+    monkeypatch.setattr(text, "load_text_encoder", never)
+    second = PromptEncoder(files, CPU)
+    second.prepare(["a blue dog"])
+    assert torch.equal(first("a blue dog"), second("a blue dog"))
+
+
+def test_a_damaged_embedding_is_made_again(files: ModelFiles) -> None:
+    first = PromptEncoder(files, CPU)
+    first.prepare(["old lamp"])
+    first._path("old lamp").write_bytes(b"cut off")
+    second = PromptEncoder(files, CPU)
+    second.prepare(["old lamp"])
+    assert torch.equal(first("old lamp"), second("old lamp"))
+
+
+def test_a_prompt_that_is_too_long_shows_where_it_would_be_cut(files: ModelFiles) -> None:
+    with pytest.raises(JobError, match=r"600 tokens, 512 are allowed; it would be cut after 'cat .* cat'"):
+        PromptEncoder(files, CPU).prepare(["cat " * 599])
+
+
+def test_the_longest_prompt_fits(files: ModelFiles) -> None:
+    encoder = PromptEncoder(files, CPU)
+    encoder.prepare(["dog " * 511])
+    assert encoder("dog " * 511)[511].any()
