@@ -1,0 +1,16 @@
+"""The Python API: read a job, plan it, render it and watch. Usage: python examples/render.py examples/slate.yaml"""
+
+import sys
+
+from scope_batch import ChunkDone, Event, RenderOptions, load_job, prepare_job, render_job
+
+
+def watch(event: Event) -> None:
+    if isinstance(event, ChunkDone):
+        print(f"{event.frames_done}/{event.num_frames} frames, {event.prompt}")
+
+
+job = load_job(sys.argv[1], ["seed=1042"])
+print([(chunk.first_frame, chunk.keep) for chunk in prepare_job(job).chunks])
+done = render_job(job, options=RenderOptions(outputs=("out/api.npy",), overwrite=True), report=watch)
+print(f"{done.outcome}: {done.frames} frames in {done.outputs[0].path}, {done.render_s:.1f} s")
