@@ -1,0 +1,205 @@
+"""What can go wrong in the middle of a render, on real renders: exit code, what is left, and that nothing else is."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.render.helpers import (
+    ONE_THREAD,
+    PROGRAM,
+    SLATE,
+    TINY,
+    decode,
+    load_frames,
+    names_in,
+    running,
+    write_job,
+)
+
+ENDLESS = 1_000_000
+LARGE = {"height": 320, "width": 576}
+
+
+def whole_chunks(frames: int) -> bool:
+    return frames >= 9 and (frames - 9) % 12 == 0
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> str:
+    """A job that no test waits for."""
+    return write_job(tmp_path / "job.yaml", SLATE, num_frames=ENDLESS).name
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_keeps_whole_chunks(tmp_path: Path, endless: str, number: signal.Signals, code: int) -> None:
+    outputs = ["-o", "a.mp4", "-o", "b.npy", "-o", "c.mkv", "--force"]
+    with running(tmp_path, endless, *outputs) as render:
+        render.chunks(3)
+        render.process.send_signal(number)
+        assert render.rest() == code
+    last = render.lines[-2]
+    assert (last["event"], last["outcome"]) == ("finished", "interrupted")
+    frames = len(load_frames(tmp_path / "b.partial.npy"))
+    assert whole_chunks(frames) and frames == last["frames"] >= 33
+    assert len(decode(tmp_path / "a.partial.mp4")) == len(decode(tmp_path / "c.partial.mkv")) == frames
+    left = {"job.yaml", "a.partial.mp4", "b.partial.npy", "b.partial.npy.json", "c.partial.mkv"}
+    assert names_in(tmp_path) == left
+
+
+def test_a_later_success_removes_the_partial(tmp_path: Path, endless: str) -> None:
+    with running(tmp_path, endless, "-o", "b.npy", "-o", "a.mp4", "--force") as render:
+        render.chunks(1)
+        render.process.send_signal(signal.SIGINT)
+        render.rest()
+    assert (tmp_path / "b.partial.npy").exists()
+    with running(tmp_path, endless, "--set", "num_frames=20", "-o", "b.npy", "-o", "a.mp4") as render:
+        assert render.rest() == 0
+    assert names_in(tmp_path) == {"job.yaml", "a.mp4", "b.npy", "b.npy.json"}
+
+
+@pytest.mark.slow
+def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.yaml", TINY, num_frames=600, height=512, width=512)
+    with running(tmp_path, job, "-o", "a.mp4", "-o", "b.npy") as render:
+        render.until(lambda line: line["event"] == "stage")
+        (encoder,) = render.encoders()
+        render.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        render.process.send_signal(signal.SIGINT)
+        began_s = time.monotonic()
+        assert render.rest() == 130
+    assert time.monotonic() - began_s < 5
+    assert not encoder.is_running() and names_in(tmp_path) == {"job.yaml"}
+    assert render.lines[-2]["outcome"] == "interrupted" and not any(line["event"] == "chunk" for line in render.lines)
+
+
+def test_a_killed_encoder(tmp_path: Path, endless: str) -> None:
+    with running(tmp_path, endless, "-o", "a.mp4", "-o", "b.npy", "--force") as render:
+        render.chunks(2)
+        (encoder,) = render.encoders()
+        encoder.kill()
+        assert render.rest() == 75
+    assert render.error == "a.mp4: the encoder was killed (SIGKILL)"
+    assert render.lines[-2]["outcome"] == "failed"
+    assert names_in(tmp_path) == {"job.yaml", "b.partial.npy", "b.partial.npy.json"}
+    assert len(load_frames(tmp_path / "b.partial.npy")) >= 9
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting needs rights that this process lacks")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.mkv", "a.mp4", "%05d.png"])
+def test_a_full_disk(tmp_path: Path, small_disk: Path, name: str) -> None:
+    job = write_job(tmp_path / "job.yaml", SLATE, num_frames=20_000, **LARGE, video={"crf": 0})
+    job = write_job(tmp_path / "job.yaml", SLATE, num_frames=20_000, **LARGE) if name != "a.mp4" else job
+    with running(tmp_path, job, "-o", small_disk / name, "--force") as render:
+        assert render.rest() == 74
+    assert "No space left on device" in render.error and len(render.error.splitlines()) == 1
+    if "%" not in name:
+        assert names_in(small_disk) <= {"a.partial.npy"}
+
+
+def test_a_small_disk_is_seen_before_anything_is_loaded(tmp_path: Path, small_disk: Path) -> None:
+    job = write_job(tmp_path / "job.yaml", TINY, num_frames=20_000)
+    with running(tmp_path, job, "-o", small_disk / "a.npy") as render:
+        assert render.rest() == 74
+    assert "--force" in render.error and names_in(small_disk) == set()
+    assert [line["event"] for line in render.lines] == ["finished", "error"]
+
+
+def limit_file_size() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.mkv"])
+def test_a_limit_on_file_sizes(tmp_path: Path, name: str) -> None:
+    job = write_job(tmp_path / "job.yaml", SLATE, num_frames=2_000, **LARGE)
+    with running(tmp_path, job, "-o", name, preexec_fn=limit_file_size) as render:
+        assert render.rest() == 74
+    assert render.error.startswith(f"{name}: ") and names_in(tmp_path) == {"job.yaml"}
+
+
+def shell(folder: Path, command: str) -> subprocess.CompletedProcess[bytes]:
+    program = f'"{PROGRAM[0]}" -m scope_batch render'
+    script = f"set -o pipefail; {command.replace('RENDER', program).replace('PYTHON', sys.executable)}"
+    return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, env=ONE_THREAD)
+
+
+@pytest.mark.parametrize("form", ["npy", "nut", "mkv"])
+def test_a_reader_that_has_seen_enough(tmp_path: Path, endless: str, form: str) -> None:
+    began_s = time.monotonic()
+    done = shell(tmp_path, f"RENDER {endless} -f {form} -o - -q | head -c 100 | wc -c")
+    assert (done.returncode, done.stdout.strip()) == (141, b"100")
+    assert time.monotonic() - began_s < 15 and names_in(tmp_path) == {"job.yaml"}
+
+
+READER = "import sys; from scope_batch.npy_stream import read_npy_stream as r; import numpy as np; "
+
+
+def test_python_reads_the_pipe(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.yaml", SLATE, num_frames=50).name
+    reader = READER + "np.save('read', np.stack(list(r(sys.stdin.buffer))))"
+    done = shell(tmp_path, f'RENDER {job} -o - -o file.npy -q | PYTHON -c "{reader}"')
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert np.array_equal(load_frames(tmp_path / "read.npy"), load_frames(tmp_path / "file.npy"))
+
+
+def test_ffmpeg_reads_the_pipe(tmp_path: Path) -> None:
+    import imageio_ffmpeg
+
+    job = write_job(tmp_path / "job.yaml", SLATE, num_frames=50).name
+    reader = f"{imageio_ffmpeg.get_ffmpeg_exe()} -loglevel error -i - -c:v ffv1 -pix_fmt bgr0 read.mkv"
+    done = shell(tmp_path, f"RENDER {job} -f nut -o - -o file.npy -q | {reader}")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert np.array_equal(decode(tmp_path / "read.mkv"), load_frames(tmp_path / "file.npy"))
+
+
+def test_the_time_limit(tmp_path: Path, endless: str) -> None:
+    with running(tmp_path, endless, "-o", "b.npy", "--force", "--timeout", "3") as render:
+        assert render.rest() == 124
+    assert render.error == "the time limit of 3 s is over" and render.lines[-2]["outcome"] == "interrupted"
+    assert whole_chunks(len(load_frames(tmp_path / "b.partial.npy")))
+    assert not (tmp_path / "b.npy").exists()
+
+
+def test_two_renders_of_one_output(tmp_path: Path, endless: str) -> None:
+    with running(tmp_path, endless, "-o", "b.npy", "--force") as first:
+        first.chunks(1)
+        with running(tmp_path, endless, "-o", "b.npy", "--force") as second:
+            assert second.rest() == 75
+        first.process.send_signal(signal.SIGINT)
+        assert first.rest() == 130
+    assert second.error == "b.npy: another process is writing it"
+
+
+def test_nothing_of_ours_stays_behind(tmp_path: Path, endless: str) -> None:
+    """`kill -9` of the render itself: its encoder sees the end of its input and goes, and the next run succeeds."""
+    with running(tmp_path, endless, "-o", "a.mp4", "--force") as render:
+        render.chunks(1)
+        encoders = render.encoders()
+        render.process.kill()
+        render.rest()
+    assert psutil.wait_procs(encoders, timeout=10)[1] == []
+    assert names_in(tmp_path) == {"job.yaml", "a.mp4.part"}
+    with running(tmp_path, endless, "-o", "a.mp4", "--set", "num_frames=9") as again:
+        assert again.rest() == 0
+    assert names_in(tmp_path) == {"job.yaml", "a.mp4"}
