@@ -11,6 +11,9 @@ QUIET_LIBRARIES = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 DETERMINISTIC_CUBLAS = ":4096:8"
+WAIT_POLICY = "PASSIVE"
+"""Threads that wait for each other sleep. Spinning, they starve an encoder or a second render on the same cores: a CPU
+render beside another busy process was seen to take four times as long."""
 
 
 def prepare_libraries(*, verbose: bool, deterministic: bool) -> None:
@@ -18,6 +21,7 @@ def prepare_libraries(*, verbose: bool, deterministic: bool) -> None:
 
     What the user has set already stays as it is.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", WAIT_POLICY)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", DETERMINISTIC_CUBLAS)
     if not verbose:
