@@ -16,13 +16,18 @@ def tiny_engines() -> Engines:
     return Engines()
 
 
-@pytest.fixture
-def tiny(tmp_path: Path, tiny_engines: Engines) -> Iterator[Renderer]:
-    """On one thread: models this small gain nothing by more, and lose much when the cores are busy."""
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Models this small gain nothing by more threads, and lose much when the cores are busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield Renderer(tmp_path, tiny_engines)
+    yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, tiny_engines: Engines) -> Renderer:
+    return Renderer(tmp_path, tiny_engines)
 
 
 @pytest.fixture

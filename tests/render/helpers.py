@@ -29,6 +29,8 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 SMALL = {"prompt": "a cat", "height": 64, "width": 64}
 SLATE = {**SMALL, "pipeline_id": "slate"}
 TINY = {**SMALL, "models": "tiny"}
+DEFAULTS = RenderOptions()
+NEVER = NeverStop()
 
 
 def job_of(base: dict[str, Any], **fields: Any) -> Job:
@@ -52,8 +54,8 @@ class Renderer:
         self,
         base: dict[str, Any],
         *names: str,
-        options: RenderOptions = RenderOptions(),
-        stop: Stop = NeverStop(),
+        options: RenderOptions = DEFAULTS,
+        stop: Stop = NEVER,
         **fields: Any,
     ) -> Finished:
         """Render to `names` below the folder, replacing them."""

@@ -97,10 +97,10 @@ def test_a_killed_encoder(tmp_path: Path, endless: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 8 MB."""
+    """A disk of 3 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)], capture_output=True)
     if mounted.returncode:
         pytest.skip("mounting needs rights that this process lacks")
     yield folder
@@ -109,8 +109,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", ["a.npy", "a.mkv", "a.mp4", "%05d.png"])
 def test_a_full_disk(tmp_path: Path, small_disk: Path, name: str) -> None:
-    job = write_job(tmp_path / "job.yaml", SLATE, num_frames=20_000, **LARGE, video={"crf": 0})
-    job = write_job(tmp_path / "job.yaml", SLATE, num_frames=20_000, **LARGE) if name != "a.mp4" else job
+    job = write_job(tmp_path / "job.yaml", SLATE, num_frames=20_000, **LARGE)
     with running(tmp_path, job, "-o", small_disk / name, "--force") as render:
         assert render.rest() == 74
     assert "No space left on device" in render.error and len(render.error.splitlines()) == 1
@@ -123,7 +122,7 @@ def test_a_small_disk_is_seen_before_anything_is_loaded(tmp_path: Path, small_di
     with running(tmp_path, job, "-o", small_disk / "a.npy") as render:
         assert render.rest() == 74
     assert "--force" in render.error and names_in(small_disk) == set()
-    assert [line["event"] for line in render.lines] == ["finished", "error"]
+    assert not any(line["event"] == "loading" for line in render.lines)
 
 
 def limit_file_size() -> None:

@@ -1,0 +1,145 @@
+"""The command line on real renders: several jobs, existing outputs, preview, progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import scope_batch.render
+from scope_batch.__main__ import main
+from scope_batch.events import ChunkDone, Event
+from scope_batch.session import Engine, EngineRequest
+from scope_batch.slate.engine import SlateSession
+from tests.render.helpers import SLATE, TINY, Renderer, load_frames, names_in, write_job
+
+Lines = list[dict[str, Any]]
+Run = Callable[..., tuple[int, Lines]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """run(*arguments): `scope-batch render` in this process; its exit code and what it tells as JSON."""
+    monkeypatch.chdir(tmp_path)
+
+    def ran(*arguments: str) -> tuple[int, Lines]:
+        capfd.readouterr()
+        code = main(["render", *arguments, "--progress", "json"])
+        return code, [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+
+    return ran
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[EngineRequest]:
+    """Every engine that is loaded from here on."""
+    loaded: list[EngineRequest] = []
+    load = scope_batch.render.load_engine
+
+    def counted(request: EngineRequest, report: Callable[[Event], None]) -> Engine:
+        loaded.append(request)
+        return load(request, report)
+
+    monkeypatch.setattr(scope_batch.render, "load_engine", counted)
+    return loaded
+
+
+def test_several_jobs_load_the_model_once_and_outlive_a_bad_one(run: Run, loads: list[EngineRequest]) -> None:
+    write_job(Path("a.yaml"), TINY, num_frames=9)
+    write_job(Path("b.yaml"), TINY, num_frames=9, prompt="many words " * 600)
+    write_job(Path("c.yaml"), TINY, num_frames=10, height=80)
+    code, lines = run("a.yaml", "b.yaml", "c.yaml", "-o", "{job}.npy")
+    assert code == 65 and len(loads) == 1
+    assert [line["job"] for line in lines if line["event"] == "error"] == ["b.yaml"]
+    assert [len(load_frames(Path(f"{name}.npy"))) for name in "ac"] == [9, 10]
+    assert not Path("b.npy").exists()
+    ends = [(line["job"], line["outcome"]) for line in lines if line["event"] == "finished"]
+    assert ends == [("a.yaml", "done"), ("b.yaml", "failed"), ("c.yaml", "done")]
+
+
+def test_progress_adds_up(run: Run) -> None:
+    write_job(Path("a.yaml"), TINY, num_frames=40, chunk_specs=[{"chunk": 1, "text": "a dog"}])
+    code, lines = run("a.yaml", "-o", "a.npy")
+    events = [line["event"] for line in lines]
+    assert code == 0 and events.count("finished") == 1 and events[-1] == "finished"
+    chunks = [line for line in lines if line["event"] == "chunk"]
+    started = [line["chunk"] for line in lines if line["event"] == "chunk-started"]
+    assert [line["chunk"] for line in chunks] == started == [0, 1, 2, 3]
+    assert np.cumsum([line["frames"] for line in chunks]).tolist() == [line["frames_done"] for line in chunks]
+    assert (chunks[-1]["frames_done"], chunks[-1]["eta_s"], lines[-1]["frames"]) == (40, 0, 40)
+    assert [line["prompt"] for line in chunks] == ["a cat", "a dog", "a dog", "a dog"]
+    stages = [(line["stage"], line["step"]) for line in lines if line["event"] == "stage" and line["chunk"] == 1]
+    assert stages == [("recaching", 0), *(("denoising", step) for step in (1, 2, 3, 4)), ("decoding", 0)]
+    times = [line["t"] for line in lines]
+    assert times == sorted(times)
+    assert lines[-1]["outputs"] == [{"path": "a.npy", "bytes": Path("a.npy").stat().st_size}]
+
+
+def test_an_output_that_exists(run: Run, loads: list[EngineRequest]) -> None:
+    write_job(Path("a.yaml"), SLATE, num_frames=9)
+    Path("a.npy").write_text("mine")
+    code, lines = run("a.yaml", "-o", "a.npy")
+    assert code == 73 and "a.npy: exists" in lines[-1]["message"]
+    assert not loads and Path("a.npy").read_text() == "mine"
+    assert run("a.yaml", "-o", "a.npy", "-y")[0] == 0
+    assert len(load_frames(Path("a.npy"))) == 9
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.mp4", "a%03d.png"])
+def test_what_is_up_to_date_is_skipped(run: Run, loads: list[EngineRequest], name: str) -> None:
+    write_job(Path("a.yaml"), SLATE, num_frames=9)
+    assert run("a.yaml", "-o", name, "-n")[0] == 0 and len(loads) == 1
+    before = {path: Path(path).stat().st_mtime_ns for path in names_in(Path())}
+    code, lines = run("a.yaml", "-o", name, "-n")
+    assert (code, len(loads)) == (0, 1) and lines[-1]["outcome"] == "done"
+    assert {path: Path(path).stat().st_mtime_ns for path in names_in(Path())} == before
+    write_job(Path("a.yaml"), SLATE, num_frames=9, seed=3)
+    assert run("a.yaml", "-o", name, "-n")[0] == 73
+
+
+def test_the_preview_follows_the_chunks(slate: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    preview = slate.folder / "p.png"
+    generate = SlateSession.generate
+
+    def looked_at(self: SlateSession, *args: Any) -> Any:
+        seen.append(preview.stat().st_ino if preview.exists() else 0)
+        return generate(self, *args)
+
+    monkeypatch.setattr(SlateSession, "generate", looked_at)
+    slate(SLATE, "a.npy", num_frames=100, options=scope_batch.render.RenderOptions(preview=preview))
+    assert len(set(seen)) > 2
+    assert np.array_equal(np.asarray(Image.open(preview)), load_frames(slate.folder / "a.npy")[-1])
+
+
+def test_deterministic(run: Run) -> None:
+    write_job(Path("a.yaml"), TINY, num_frames=21)
+    assert run("a.yaml", "-o", "a.npy", "--deterministic")[0] == 0
+    assert run("a.yaml", "-o", "b.npy")[0] == 0
+    assert Path("a.npy").read_bytes() == Path("b.npy").read_bytes()
+
+
+def test_a_rendered_file_is_a_job(run: Run) -> None:
+    write_job(Path("a.yaml"), SLATE, num_frames=12, prompt="x; y=z\\ #1 — ü")
+    assert run("a.yaml", "-o", "a.npy", "-o", "a.mp4")[0] == 0
+    for source in ("a.mp4", "a.npy"):
+        assert run(source, "-o", "b.npy", "-y")[0] == 0
+        assert Path("a.npy").read_bytes() == Path("b.npy").read_bytes()
+
+
+def test_metadata_hold_no_local_path(run: Run, tmp_path: Path, clip: Path) -> None:
+    write_job(Path("a.yaml"), SLATE, num_frames=9, input_path=str(clip))
+    assert run("a.yaml", "-o", "a.npy")[0] == 0
+    text = Path("a.npy.json").read_text()
+    assert str(tmp_path) not in text and str(clip.parent) not in text and "clip.mp4" in text
+
+
+def test_frames_done_counts_as_fast_as_it_claims(slate: Renderer) -> None:
+    done = slate(SLATE, "a.npy", num_frames=60)
+    last = [event for event in slate.events if isinstance(event, ChunkDone)][-1]
+    assert done.frames == last.frames_done == 60 and done.fps > 0 and done.render_s >= last.elapsed_s
