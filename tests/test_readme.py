@@ -1,0 +1,151 @@
+"""What the README says is what the program does: every block runs, plans or parses, every table and link is true."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from scope_batch import errors
+from scope_batch.cli.app import app
+from scope_batch.job import load_text
+from scope_batch.models.layout import artifacts
+from scope_batch.npy_stream import npy_header
+from scope_batch.prepare import prepare
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for name, text in BLOCKS if name == language]
+
+
+def simple_commands() -> Iterator[list[str]]:
+    """The words of every command in the shell blocks, pipelines and lists taken apart."""
+    for line in "".join(blocks("sh")).splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+        lexer.whitespace_split = True
+        command: list[str] = []
+        for word in [*lexer, ";"]:
+            if set(word) <= set("|&;"):
+                yield command
+                command = []
+            else:
+                command.append(word)
+
+
+def programs(name: str) -> list[list[str]]:
+    """The arguments of every call of `name`, from whichever folder."""
+    return [words[1:] for words in simple_commands() if words and words[0].split("/")[-1] == name]
+
+
+def rows(header: str) -> list[list[str]]:
+    """Cells of the table whose first column is called `header`."""
+    table = README[README.index(f"| {header} |") :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
+
+
+def verbs() -> dict[str, typer.core.TyperCommand]:
+    group = typer.main.get_command(app)
+    return group.commands  # type: ignore[attr-defined, no-any-return]
+
+
+def test_every_block_is_of_a_language_that_is_checked_here() -> None:
+    assert {name for name, _ in BLOCKS} == {"sh", "yaml", "python"}
+    assert README.count("```") == 2 * len(BLOCKS)
+
+
+@pytest.mark.parametrize("arguments", programs("scope-batch"), ids=" ".join)
+def test_a_command_is_one_that_the_program_takes(arguments: list[str]) -> None:
+    verbs()[arguments[0]].make_context(arguments[0], arguments[1:])
+
+
+def test_the_check_of_commands_refuses_an_option_that_is_not_there() -> None:
+    with pytest.raises(typer.TyperException, match="--resume"):
+        verbs()["render"].make_context("render", ["job.yaml", "--resume"])
+
+
+def test_the_first_two_commands_are_those_of_the_gate() -> None:
+    render, tests = blocks("sh")[:2]
+    assert "scope-batch render examples/quickstart.yaml" in render
+    assert "scope-batch render examples/quickstart.yaml" in CI
+    install, run = [line.strip().replace(".venv/bin/", "") for line in tests.split("&&")[1:]]
+    assert install.removeprefix("pip ") in CI
+    assert re.search(rf"^part tests {re.escape(run)}$", CI, re.MULTILINE)
+
+
+def test_the_small_torch_is_the_one_that_the_package_takes() -> None:
+    wanted = next(words for words in programs("pip") if "--index-url" in words)
+    assert f'"{wanted[2]}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert wanted[3:] == ["--index-url", "https://download.pytorch.org/whl/cpu"]
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_a_job_plans_without_a_warning(text: str) -> None:
+    plan = prepare(load_text(text, name="README.md", folder=ROOT))
+    assert not plan.warnings
+
+
+def run_python(program: str, folder: Path, stdin: bytes = b"") -> str:
+    command = [sys.executable, "-W", "error", "-c", program]
+    return subprocess.run(command, cwd=folder, input=stdin, capture_output=True, check=True).stdout.decode()
+
+
+def test_the_reader_of_a_pipe_runs(tmp_path: Path) -> None:
+    program = next(text for text in blocks("python") if "read_npy_stream" in text)
+    stream = npy_header(2, 16, 32) + np.zeros((2, 16, 32, 3), np.uint8).tobytes()
+    assert run_python(program, tmp_path, stream).count("(16, 32, 3) 0.0") == 2
+
+
+def test_the_api_example_runs(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    program = next(text for text in blocks("python") if "render_job" in text)
+    assert run_python(program, tmp_path).splitlines()[-1].startswith("done 61 ")
+    assert len(np.load(tmp_path / "out" / "slate.npy", mmap_mode="r")) == 61
+
+
+def test_the_verbs_are_those_of_the_program() -> None:
+    assert {row[0].strip("`") for row in rows("verb")} == set(verbs())
+
+
+def test_the_exit_codes_are_those_of_the_errors() -> None:
+    told = {int(code) for row in rows("code") for code in row[0].split(",")}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    signals = {128 + number for number in (1, 2, 15)}
+    assert told == {errors.EXIT_OK, errors.EXIT_CHECK_FAILED} | signals | {kind.exit_code for kind in kinds}
+
+
+@pytest.mark.parametrize("vae", ["wan", "lightvae"])
+def test_the_model_files_are_those_that_the_loader_reads(vae: str) -> None:
+    for artifact in artifacts("longlive", vae):  # type: ignore[arg-type]
+        row = next(row for row in rows("below the folder") if row[1] == f"`{artifact.repo}`")
+        assert artifact.local.parts[0] in row[0] and artifact.path.split("/")[-1] in row[0]
+
+
+@pytest.mark.parametrize(
+    "field", ["vace_frames", "first_frame_image", "lora_scales", "quantization", "pre_processor_id"]
+)
+def test_what_is_not_there_yet_is_refused_by_name(field: str) -> None:
+    value = "{a.safetensors: 1}" if field == "lora_scales" else "fp8_e4m3fn"
+    with pytest.raises(errors.JobError, match=f"{field}: .*not available yet"):
+        load_text(f"prompt: a cat\n{field}: {value}\n", name="job.yaml")
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)]+)\)", README))))
+def test_a_link_leads_somewhere(target: str) -> None:
+    assert (ROOT / target).exists()
+
+
+def test_the_gate_is_a_script_that_a_shell_can_read() -> None:
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], check=True)
