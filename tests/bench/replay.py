@@ -1,0 +1,37 @@
+"""Frames that cost nothing to make: slate chunks drawn once and kept in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scope_batch.chunk import Plan
+from scope_batch.events import silent
+from scope_batch.job import Job
+from scope_batch.pipelines import PIPELINES
+from scope_batch.plan import plan_job
+from scope_batch.session import EngineRequest, Frames, load_engine
+
+
+@dataclass(frozen=True)
+class Replay:
+    """`scope_batch.session.Generated` of a chunk that is there already; uint8 [keep, H, W, 3]."""
+
+    kept: Frames
+
+    def frames(self) -> Frames:
+        return self.kept
+
+    def latents(self) -> None:
+        return None
+
+
+def slate_plan(frames: int, height: int, width: int) -> Plan:
+    job = Job(pipeline_id="slate", prompt="a lighthouse at dusk", num_frames=frames, height=height, width=width)
+    return plan_job(job, PIPELINES["slate"], None)
+
+
+def drawn(plan: Plan) -> list[Replay]:
+    """Every chunk of the plan, drawn."""
+    engine = load_engine(EngineRequest(PIPELINES["slate"]), silent)
+    with engine.session(plan, silent) as session:
+        return [Replay(session.generate(chunk, None).frames()[: chunk.keep]) for chunk in plan.chunks]
