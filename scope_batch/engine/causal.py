@@ -18,12 +18,8 @@ from scope_batch.engine.kv_cache import KVCache, TextCache
 from scope_batch.engine.rope import Rotary, rotate
 
 
-class CachedSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
-    """Self-attention over everything the KV cache holds; every query sees every key (no mask inside a chunk)."""
-
-    def __init__(self, layer: int, cache: KVCache) -> None:
-        super().__init__()
-        self.layer, self.cache = layer, cache
+class CachedAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
+    """Attention of one layer whose keys and values come from a cache; no mask: every query sees every key."""
 
     def __call__(
         self,
@@ -33,46 +29,56 @@ class CachedSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers 
         attention_mask: Tensor | None = None,
         rotary_emb: Rotary | None = None,
     ) -> Tensor:
-        assert encoder_hidden_states is None and attention_mask is None and rotary_emb is not None
-        heads = (attn.heads, -1)
-        query = rotate(attn.norm_q(attn.to_q(hidden_states)).unflatten(2, heads), rotary_emb)
-        key = rotate(attn.norm_k(attn.to_k(hidden_states)).unflatten(2, heads), rotary_emb)
-        value = attn.to_v(hidden_states).unflatten(2, heads)
-        key, value = self.cache.update(self.layer, key, value)
-        return _attend(self, attn, query, key, value)
+        assert attention_mask is None
+        query = split_heads(attn, attn.norm_q(attn.to_q(hidden_states)))
+        if rotary_emb is not None:
+            query = rotate(query, rotary_emb)
+        source = hidden_states if rotary_emb is not None else encoder_hidden_states
+        key, value = self.keys_values(attn, source, rotary_emb)
+        out = dispatch_attention_fn(query, key, value, backend=self._attention_backend)
+        out = attn.to_out[0](out.flatten(2, 3).type_as(query))
+        result: Tensor = attn.to_out[1](out)
+        return result
+
+    def keys_values(self, attn: WanAttention, source: Tensor | None, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
+        """[1, tokens, heads, head_dim] each, from `source` [1, tokens, dim] or from the cache."""
+        raise NotImplementedError
 
 
-class CachedTextAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
+class CachedSelfAttention(CachedAttention):
+    """Self-attention over everything the KV cache holds, this pass included."""
+
+    def __init__(self, layer: int, cache: KVCache) -> None:
+        super().__init__()
+        self.layer, self.cache = layer, cache
+
+    def keys_values(self, attn: WanAttention, source: Tensor | None, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
+        assert source is not None and rotary is not None
+        key = rotate(split_heads(attn, attn.norm_k(attn.to_k(source))), rotary)
+        return self.cache.update(self.layer, key, split_heads(attn, attn.to_v(source)))
+
+
+class CachedTextAttention(CachedAttention):
     """Cross-attention to the prompt; its keys and values are computed in the first pass under that prompt."""
 
     def __init__(self, layer: int, cache: TextCache) -> None:
         super().__init__()
         self.layer, self.cache = layer, cache
 
-    def __call__(
-        self,
-        attn: WanAttention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        rotary_emb: Rotary | None = None,
-    ) -> Tensor:
-        assert attention_mask is None and rotary_emb is None
-        heads = (attn.heads, -1)
-        query = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, heads)
+    def keys_values(self, attn: WanAttention, source: Tensor | None, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
+        assert rotary is None, "a prompt has no positions"
         cached = self.cache.get(self.layer)
-        if cached is None:
-            assert encoder_hidden_states is not None, "the prompt must be given in the first pass under it"
-            key = attn.norm_k(attn.to_k(encoder_hidden_states)).unflatten(2, heads)
-            cached = self.cache.put(self.layer, key, attn.to_v(encoder_hidden_states).unflatten(2, heads))
-        return _attend(self, attn, query, *cached)
+        if cached is not None:
+            return cached
+        assert source is not None, "the prompt must be given in the first pass under it"
+        key = split_heads(attn, attn.norm_k(attn.to_k(source)))
+        return self.cache.put(self.layer, key, split_heads(attn, attn.to_v(source)))
 
 
-def _attend(processor: WanAttnProcessor, attn: WanAttention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    out: Tensor = dispatch_attention_fn(query, key, value, backend=processor._attention_backend)
-    out = attn.to_out[0](out.flatten(2, 3).type_as(query))
-    result: Tensor = attn.to_out[1](out)
-    return result
+def split_heads(attn: WanAttention, x: Tensor) -> Tensor:
+    """[1, tokens, dim] -> [1, tokens, heads, head_dim]."""
+    heads: int = attn.heads
+    return x.unflatten(2, (heads, -1))
 
 
 class CausalWan(WanTransformer3DModel):  # type: ignore[misc]  # diffusers is untyped

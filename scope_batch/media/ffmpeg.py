@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Literal, Self
+from typing import IO
 
 from scope_batch.errors import UnavailableError
+from scope_batch.media.closing import Closing
 
 QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "error")
 """Arguments every call begins with: no questions, no banner, errors only."""
@@ -93,7 +93,7 @@ def last_lines(text: str) -> str:
     return "; ".join((reasons or lines)[-ERROR_LINES:])
 
 
-class Child:
+class Child(Closing):
     """A running ffmpeg. Leaving the context ends it, whatever happened inside.
 
     stdin / stdout: buffered binary pipes where asked for, else None: a write takes all it is given, a read gets all it
@@ -120,15 +120,6 @@ class Child:
         self.pid = self._process.pid
         self.stdin = self._process.stdin
         self.stdout = self._process.stdout
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
-        self.close()
-        return False
 
     def poll(self) -> int | None:
         """Exit status, or None while it runs; negative = killed by that signal."""

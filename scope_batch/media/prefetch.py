@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scope_batch.media.closing import Closing
 from scope_batch.media.timeline import Timeline
 
 
-class Prefetch:
+class Prefetch(Closing):
     """Reads `windows` (first frame, count) of a timeline in order, one ahead, on a thread of its own.
 
     Owns the timeline: `close` ends the thread, then the timeline and its decoder.
@@ -40,15 +39,6 @@ class Prefetch:
         self._timeline.interrupt()
         self._pool.shutdown()
         self._timeline.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
-        self.close()
-        return False
 
     def _read_ahead(self) -> None:
         window = next(self._windows, None)

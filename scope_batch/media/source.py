@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scope_batch.errors import JobError, MissingInputError
+from scope_batch.media.closing import Closing
 from scope_batch.media.timing import Timing
 
 Frame = NDArray[np.uint8]
@@ -20,7 +19,7 @@ MAX_FRAME_PIXELS = 1 << 26
 """Larger frames than 67 megapixels (8K is 33) are taken for an attack or a mistake."""
 
 
-class Source:
+class Source(Closing):
     """Base of all kinds. Any order of reading is right; ascending order is fast."""
 
     name: str
@@ -42,15 +41,6 @@ class Source:
     @property
     def frames(self) -> int:
         return len(self.timing.ticks)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
-        self.close()
-        return False
 
 
 def open_source(path: Path) -> Source:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scope_batch.errors import JobError
+from scope_batch.media.closing import Closing
 from scope_batch.media.fit import Fit, fit_frame
 from scope_batch.media.source import Source, open_source
 from scope_batch.media.timing import picked_frames
@@ -19,7 +19,7 @@ from scope_batch.media.timing import picked_frames
 InputLength = Literal["loop", "hold", "error"]
 
 
-class Timeline:
+class Timeline(Closing):
     """An open input. Windows are read in any order; ascending ones come from one running decoder.
 
     frames: delivered frames; every index from there on shows the last delivered one.
@@ -56,15 +56,6 @@ class Timeline:
 
     def close(self) -> None:
         self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
-        self.close()
-        return False
 
     def _source_index(self, frame: int) -> int:
         delivered = min(frame, self.frames - 1)
