@@ -77,8 +77,8 @@ class CachedTextAttention(CachedAttention):
 
 def split_heads(attn: WanAttention, x: Tensor) -> Tensor:
     """[1, tokens, dim] -> [1, tokens, heads, head_dim]."""
-    heads: int = attn.heads
-    return x.unflatten(2, (heads, -1))
+    split: Tensor = x.unflatten(2, (attn.heads, -1))
+    return split
 
 
 class CausalWan(WanTransformer3DModel):  # type: ignore[misc]  # diffusers is untyped
