@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-import subprocess
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.render.helpers import ONE_THREAD, PROGRAM, SLATE, write_job
+from tests.render.helpers import SLATE, running, write_job
 
-PEAK = (
-    "import resource, sys; "
-    "from scope_batch.__main__ import main; code = main(sys.argv[1:]); "
-    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss);"
-    "sys.exit(code)"
-)
 MARGIN_KB = 64 << 10
 
 
-def peaks_kb(folder: Path, frames: int, *outputs: str) -> tuple[int, int]:
-    """The most memory that the program, and any child of it, has held."""
+def peaks_kb(folder: Path, frames: int, output: str) -> dict[str, int]:
+    """The most memory that the program, and its encoder, have held while the last chunks were made.
+
+    From the kernel's high-water mark: `ru_maxrss` begins at what the process that started it has held.
+    """
     job = write_job(folder / "job.yaml", SLATE, num_frames=frames, height=480, width=832)
-    command = [PROGRAM[0], "-c", PEAK, "render", str(job), "-y", "-q"]
-    for output in outputs:
-        command += ["-o", output]
-    done = subprocess.run(command, cwd=folder, env=ONE_THREAD, capture_output=True, text=True, check=True)
-    own, child = map(int, done.stdout.split())
-    return own, child
+    peaks: dict[str, int] = {}
+    with running(folder, job, "-o", output, "-y") as render:
+        last_chunks = frames // 12 - 2
+        render.until(lambda line: line["event"] == "chunk" and line["chunk"] >= last_chunks)
+        for encoder in render.encoders():
+            peaks["encoder"] = high_water_kb(encoder.pid)
+        assert render.rest() == 0
+    return peaks | {"program": render.lines[-1]["peak_host_bytes"] >> 10}
+
+
+def high_water_kb(pid: int) -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1])
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.parametrize("name", ["out.npy", "out.mp4"])
 def test_ten_times_as_long_takes_as_much(tmp_path: Path, name: str) -> None:
     short, long = (peaks_kb(tmp_path, frames, name) for frames in (120, 1200))
     print(name, short, long)
-    assert long[0] - short[0] < MARGIN_KB and long[1] - short[1] < MARGIN_KB
+    assert long.keys() == short.keys()
+    assert all(long[who] - short[who] < MARGIN_KB for who in long)
     (tmp_path / name).unlink()
+
+
+def test_the_peak_is_of_this_process_alone(tmp_path: Path) -> None:
+    held = bytearray(300 << 20)
+    job = write_job(tmp_path / "job.yaml", SLATE, num_frames=9)
+    with running(tmp_path, job, "-o", "out.npy") as render:
+        assert render.rest() == 0
+    assert render.lines[-1]["peak_host_bytes"] < len(held)
