@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scope_batch.chunk import Plan
 from scope_batch.errors import JobError, OutputExistsError
-from scope_batch.sinks.atomic import refuse_existing, sidecar_path
+from scope_batch.sinks.atomic import refuse_existing, refuse_folder, sidecar_path
 from scope_batch.sinks.command import Sound, VideoFormat
 from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.latents import LatentsSink
@@ -45,7 +45,7 @@ def check_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettings)
     """All that can be said before a model is loaded; nothing is written.
 
     Raises JobError (a path twice, a wrong extension, an encoder that refuses its options), OutputExistsError,
-    UsageError (standard output is a terminal).
+    OutputError (a folder that cannot be made or written), UsageError (standard output is a terminal).
     """
     _check_extras(outputs, settings)
     for output in outputs:
@@ -53,6 +53,9 @@ def check_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettings)
             refuse_terminal(settings.stdout_fd)
         else:
             _refuse_existing(output, overwrite=settings.overwrite)
+    for path in (*(output.path for output in outputs), settings.latents, settings.preview):
+        if path is not None:
+            refuse_folder(path)
     for output in outputs:
         if output.options is not None:
             try_encoder(_video_format(output, plan, ()))
