@@ -12,21 +12,21 @@ from scope_batch.errors import TemporaryError, UnavailableError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def resolve_device(asked: str) -> torch.device:
-    """ "auto" (CUDA if there is one, else the CPU), "cpu", "cuda" or "cuda:N"."""
+def resolve_device(asked: str, option: str = "--device") -> torch.device:
+    """ "auto" (CUDA if there is one, else the CPU), "cpu", "cuda" or "cuda:N". `option`: who asks, for messages."""
     if asked == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(asked)
     except RuntimeError as error:
-        raise UnavailableError(f"--device {asked}: no such device; allowed: auto, cpu, cuda, cuda:N") from error
+        raise UnavailableError(f"{option} {asked}: no such device; allowed: auto, cpu, cuda, cuda:N") from error
     if device.type not in ("cpu", "cuda"):
-        raise UnavailableError(f"--device {asked}: not supported; allowed: auto, cpu, cuda, cuda:N")
+        raise UnavailableError(f"{option} {asked}: not supported; allowed: auto, cpu, cuda, cuda:N")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise UnavailableError(
-                f"--device {asked}: this machine has {count or 'no'} CUDA device{'s' * (count != 1)}"
+                f"{option} {asked}: this machine has {count or 'no'} CUDA device{'s' * (count != 1)}"
             )
         return torch.device("cuda", device.index or 0)
     return device

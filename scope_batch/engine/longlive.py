@@ -70,5 +70,5 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
         vae=load_vae(files, dtype=vae_dtype, device=device, report=report),
         prompts=PromptEncoder(files, device),
         device=device,
-        noise_device=resolve_device(request.noise_device),
+        noise_device=resolve_device(request.noise_device, "noise_device"),
     )

@@ -110,7 +110,9 @@ def _packets(path: Path) -> tuple[str, _Listing | None]:
     done = run_quiet([*base, *input_args(path), "-map", "0:V:0", "-c", "copy", "-copyinkf", "-f", "framecrc", "-"])
     streams = _STREAM.findall(done.stderr.partition("Stream mapping:")[0])
     if streams and not any(kind == "Video" and "(attached pic)" not in text for _, kind, text in streams):
-        raise JobError(f"{path.name}: has no video stream")
+        # An index that ends too early leaves a stream of no kind.
+        damaged = any(text.startswith("none") for _, _, text in streams)
+        raise JobError(f"{path.name}: has no video stream" + (" that is whole: it is cut short" if damaged else ""))
     errors = [line for line in done.stderr.splitlines() if re.search(r"\[(error|fatal)\] ", line)]
     of_input = [line for line in errors if not line.startswith(("[out#", "[vost#"))]
     if of_input and not streams:
