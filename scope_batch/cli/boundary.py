@@ -18,7 +18,7 @@ from typing import Self
 import typer
 
 from scope_batch import __version__
-from scope_batch.errors import EXIT_BUG, ClosedPipeError, OutputError, ScopeBatchError, TemporaryError
+from scope_batch.errors import EXIT_BUG, ClosedPipeError, Interrupted, OutputError, ScopeBatchError, TemporaryError
 
 _MACHINE_ERRORS = frozenset(
     (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
@@ -76,7 +76,10 @@ class Boundary:
     ) -> bool:
         if error is None or isinstance(error, SystemExit | GeneratorExit):
             return False
-        verdict = verdict_on(error) or self._on_bug(error)
+        verdict = verdict_on(error)
+        if verdict is None and (hidden := _interruption_behind(error)) is not None:
+            error, verdict = hidden, verdict_on(hidden)
+        verdict = verdict or self._on_bug(error)
         self.error = error
         self.exit_code = verdict.exit_code
         self._tell(verdict)
@@ -87,6 +90,14 @@ class Boundary:
         what = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
         lines = [f"this is a bug in scope-batch: {what} (traceback in {_keep(text)})"]
         return Verdict(EXIT_BUG, (*lines, *(text.splitlines() if self.verbose else ())))
+
+
+def _interruption_behind(error: BaseException) -> Interrupted | None:
+    """The signal that a library caught on its way up and turned into an error of its own (imports do that)."""
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, Interrupted):
+        link = link.__cause__ or link.__context__
+    return link
 
 
 def _with_notes(error: BaseException) -> tuple[str, ...]:

@@ -63,3 +63,14 @@ def test_a_bug_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with Boundary(told.append):
         raise ValueError("x")
     assert str(next(tmp_path.rglob("*.txt"))) in told[0].lines[0]
+
+
+def test_a_signal_that_a_library_turned_into_its_own_error_stays_a_signal() -> None:
+    told: list[Verdict] = []
+    boundary = Boundary(told.append)
+    with boundary:
+        try:
+            raise Interrupted(2, now=True)
+        except Interrupted as error:
+            raise RuntimeError("failed to import a module") from error
+    assert told == [Verdict(130, ("stopped by SIGINT",))] and isinstance(boundary.error, Interrupted)
