@@ -52,14 +52,18 @@ def peak_bytes(device: torch.device) -> int:
 
 
 @contextmanager
-def device_faults(chunk: int) -> Iterator[None]:
-    """Turn what a device can do wrong in a chunk into our errors: no memory at the start, or a fault later on."""
+def device_faults(chunk: int | None) -> Iterator[None]:
+    """Turn what a device can do wrong into our errors: no memory at the start, or a fault later on.
+
+    `chunk` None: while the engine is loaded or prepared.
+    """
+    where = "loading" if chunk is None else f"chunk {chunk}"
     try:
         yield
     except torch.OutOfMemoryError as error:
-        line = f"chunk {chunk}: out of device memory: {str(error).splitlines()[0]}"
-        if chunk == 0:
+        line = f"{where}: out of device memory: {str(error).splitlines()[0]}"
+        if not chunk:
             raise UnavailableError(f"{line} A smaller height and width need less.") from error
         raise TemporaryError(line) from error
     except torch.AcceleratorError as error:
-        raise TemporaryError(f"chunk {chunk}: the device failed: {str(error).splitlines()[0]}") from error
+        raise TemporaryError(f"{where}: the device failed: {str(error).splitlines()[0]}") from error

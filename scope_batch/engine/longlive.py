@@ -12,7 +12,7 @@ from diffusers import AutoencoderKLWan
 
 from scope_batch.chunk import Plan
 from scope_batch.engine.causal import CausalWan
-from scope_batch.engine.device import exact_arithmetic, peak_bytes, resolve_device, resolve_dtype
+from scope_batch.engine.device import device_faults, exact_arithmetic, peak_bytes, resolve_device, resolve_dtype
 from scope_batch.engine.noise import NoiseSource
 from scope_batch.engine.session import CausalSession
 from scope_batch.engine.text import PromptEncoder, texts_of
@@ -38,9 +38,11 @@ class CausalEngine:
     @contextmanager
     def session(self, plan: Plan, report: Report) -> Iterator[CausalSession]:
         """Encode the plan's prompts, allocate the caches, and free them at the end, whatever happened."""
-        self.prompts.prepare(texts_of(chunk.conditioning for chunk in plan.chunks), report)
+        with device_faults(None):
+            self.prompts.prepare(texts_of(chunk.conditioning for chunk in plan.chunks), report)
         with NoiseSource(plan, self.device, self.noise_device) as noise, torch.no_grad():
-            session = CausalSession(self.spec, plan, self.transformer, self.vae, self.prompts, noise, report)
+            with device_faults(None):
+                session = CausalSession(self.spec, plan, self.transformer, self.vae, self.prompts, noise, report)
             try:
                 yield session
             finally:
@@ -62,13 +64,14 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
         vae_type=cast(VaeType, request.vae_type),
         builtin_lora=builtin_lora != "none",
     )
-    return CausalEngine(
-        spec=request.spec,
-        transformer=load_transformer(
-            files, kind=CausalWan, dtype=dtype, device=device, builtin_lora=builtin_lora, report=report
-        ),
-        vae=load_vae(files, dtype=vae_dtype, device=device, report=report),
-        prompts=PromptEncoder(files, device),
-        device=device,
-        noise_device=resolve_device(request.noise_device, "noise_device"),
-    )
+    with device_faults(None):
+        return CausalEngine(
+            spec=request.spec,
+            transformer=load_transformer(
+                files, kind=CausalWan, dtype=dtype, device=device, builtin_lora=builtin_lora, report=report
+            ),
+            vae=load_vae(files, dtype=vae_dtype, device=device, report=report),
+            prompts=PromptEncoder(files, device),
+            device=device,
+            noise_device=resolve_device(request.noise_device, "noise_device"),
+        )

@@ -66,7 +66,6 @@ class CausalSession:
             device=self._device,
         )
         self._text = TextCache(config.num_layers)
-        transformer.attach(self._cache, self._text)
         statistics = LatentStatistics(vae)
         self._encoder, self._decoder = EncoderStream(vae, statistics), DecoderStream(vae, statistics)
         self._vae_dtype = vae.dtype
@@ -75,6 +74,7 @@ class CausalSession:
         self._embed = Embedder(lookup)
         self._prompt = torch.empty(0)
         self._time: dict[int, tuple[Tensor, Tensor]] = {}
+        transformer.attach(self._cache, self._text)  # last: if memory ends before, nothing is left attached
 
     def close(self) -> None:
         self._transformer.detach()

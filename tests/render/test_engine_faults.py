@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from scope_batch.engine import longlive as engine
 from scope_batch.engine import session
 from scope_batch.engine.session import CausalSession
 from scope_batch.errors import JobError, ScopeBatchError, TemporaryError, UnavailableError
 from scope_batch.events import Finished
 from scope_batch.models.tiny import tiny_models_folder
-from scope_batch.render import RenderOptions
+from scope_batch.render import Engines, RenderOptions
 from tests.render.helpers import TINY, Renderer, load_frames, names_in
 
 PASSES_PER_CHUNK = 5
@@ -101,6 +102,19 @@ def test_too_little_device_memory_later(tiny: Renderer, memory_ends_in_chunk: An
     memory_ends_in_chunk(2)
     fails(tiny, TemporaryError, "^chunk 2: out of device memory: ")
     assert len(load_frames(tiny.folder / "out.partial.npy")) == 21
+
+
+@pytest.mark.parametrize("place", [(engine, "load_transformer"), (engine, "load_vae"), (engine, "CausalSession")])
+def test_too_little_device_memory_for_the_model_or_its_caches(
+    tiny: Renderer, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
+
+    monkeypatch.setattr(*place, full)
+    with pytest.raises(UnavailableError, match=r"^loading: out of device memory: "):
+        Renderer(tiny.folder, Engines())(TINY, "out.npy", num_frames=9)
+    assert names_in(tiny.folder) == set()
 
 
 def test_the_engine_goes_on_after_it(
