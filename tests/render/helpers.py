@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 SMALL = {"prompt": "a cat", "height": 64, "width": 64}
 SLATE = {**SMALL, "pipeline_id": "slate"}
 TINY = {**SMALL, "models": "tiny"}
+PATIENCE_S = 90
 DEFAULTS = RenderOptions()
 NEVER = NeverStop()
 
@@ -152,12 +154,15 @@ class Running:
 
 @contextmanager
 def running(folder: Path, *arguments: str | Path, **popen: Any) -> Iterator[Running]:
-    """It is killed at the end if it still runs."""
+    """It is killed at the end if it still runs, and after `PATIENCE_S` whatever it does."""
     command = [*PROGRAM, "render", *map(str, arguments), "--progress", "json"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder, env=ONE_THREAD, **popen) as process:
+        watchdog = threading.Timer(PATIENCE_S, process.kill)
+        watchdog.start()
         try:
             yield Running(process)
         finally:
+            watchdog.cancel()
             process.kill()
 
 

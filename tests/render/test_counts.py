@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from scope_batch.errors import JobError
-from tests.render.helpers import SLATE, TINY, Renderer, decode, ffmpeg, plan_of
+from scope_batch.events import Started
+from tests.render.helpers import SLATE, TINY, Renderer, decode, ffmpeg
 
 RESET = {"chunk_specs": [{"chunk": 1, "reset_cache": True, "seed": 7000}]}
 """With a seed of its own: the same one would repeat the opening."""
 
 
 def check_count(render: Renderer, base: dict[str, Any], count: int, **fields: Any) -> None:
-    fields |= {"num_frames": count}
-    frames = render.frames(base, **fields)
-    assert len(frames) == count == plan_of(base, **fields).num_frames
+    frames = render.frames(base, num_frames=count, **fields)
+    (started,) = [event for event in render.events if isinstance(event, Started)]
+    assert len(frames) == count == started.num_frames
     assert len({frame.tobytes() for frame in frames}) == count, "a frame is there twice"
 
 

@@ -46,7 +46,7 @@ def test_ten_times_as_long_takes_as_much(tmp_path: Path, name: str) -> None:
 
 
 def test_the_peak_is_of_this_process_alone(tmp_path: Path) -> None:
-    held = bytearray(300 << 20)
+    held = b"x" * (300 << 20)
     job = write_job(tmp_path / "job.yaml", SLATE, num_frames=9)
     with running(tmp_path, job, "-o", "out.npy") as render:
         assert render.rest() == 0

@@ -112,6 +112,31 @@ def test_a_change_leaves_what_came_before(tiny: Renderer, clip: Path, mode: str,
     assert not np.array_equal(plain[first : first + 3], changed[first : first + 3])
 
 
+def test_a_new_prompt_is_heard(tiny: Renderer) -> None:
+    """More than by the recache that comes with it: the text itself reaches the frames."""
+    dog, rye = (
+        tiny.frames(TINY, num_frames=21, chunk_specs=[{"chunk": 1, "text": text}]).astype(float)
+        for text in ("a dog", "a field of rye")
+    )
+    assert abs(dog[9:] - rye[9:]).mean() > 1
+
+
+@pytest.mark.parametrize("mode", ["text", "video"])
+def test_after_a_reset_nothing_is_left_of_what_was_before(tiny: Renderer, mode: str) -> None:
+    """The frames from there on are those of a job that begins there."""
+    input_frames = np.random.default_rng(0).integers(0, 256, (60, 64, 64, 3), np.uint8)
+    first = 13 if mode == "video" else 9
+    np.save(tiny.folder / "whole.npy", input_frames)
+    np.save(tiny.folder / "rest.npy", input_frames[first:])
+    whole, rest = (
+        {"input_path": str(tiny.folder / f"{name}.npy")} if mode == "video" else {} for name in ("whole", "rest")
+    )
+    reset = [{"chunk": 1, "reset_cache": True, "seed": 7000}, {"chunk": 2, "seed": 7000}]
+    both = tiny.frames(TINY, num_frames=first + 20, chunk_specs=reset, **whole)
+    alone = tiny.frames(TINY, num_frames=20, seed=7000, **rest)
+    assert np.array_equal(both[first:], alone)
+
+
 def test_a_longer_job_begins_with_the_shorter_one(tiny: Renderer) -> None:
     assert np.array_equal(tiny.frames(TINY, num_frames=47)[:23], tiny.frames(TINY, num_frames=23))
 
