@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-from multiprocessing.synchronize import Barrier
+import os
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 import torch
@@ -34,11 +36,6 @@ def digest(folder: Path) -> dict[str, tuple[str, float]]:
     }
 
 
-def make_together(cache: str, start: Barrier) -> str:
-    start.wait(60)
-    return make_in(cache)
-
-
 def make_in(cache: str) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCOPE_BATCH_CACHE", cache)
@@ -60,14 +57,19 @@ def test_two_makings_are_byte_for_byte_alike_and_only_what_is_needed(tmp_path: P
 
 
 def test_two_processes_may_make_it_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(2)
-    other = context.Process(target=make_together, args=(str(tmp_path / "shared"), start))
-    other.start()
-    folder = make_together(str(tmp_path / "shared"), start)
-    other.join(60)
-    assert other.exitcode == 0
-    assert digest(Path(folder)) == digest(Path(make_in(str(tmp_path / "alone"))))
+    program = (
+        "from scope_batch.models.tiny import tiny_models_folder as made; print('ready', flush=True); input(); made()"
+    )
+    env = {**os.environ, "SCOPE_BATCH_CACHE": str(tmp_path / "shared")}
+    command = [sys.executable, "-c", program]
+    pair = [subprocess.Popen(command, env=env, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) for _ in range(2)]
+    assert [process.stdout.readline() for process in pair if process.stdout] == ["ready\n", "ready\n"]
+    for process in pair:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [(process.communicate()[1], process.returncode) for process in pair] == [("", 0), ("", 0)]
+    assert digest(Path(make_in(str(tmp_path / "shared")))) == digest(Path(make_in(str(tmp_path / "alone"))))
 
 
 def test_a_lost_file_is_made_again(tmp_path: Path) -> None:
