@@ -47,7 +47,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
     if not stat.S_ISREG(mode):
         raise JobError(f"{path}: exists and is not a plain file, so it is not replaced")
     if not overwrite:
-        raise OutputExistsError(f"{path}: exists; replace it with --overwrite, or keep it with --skip-existing")
+        raise OutputExistsError(f"{path}: exists; replace it with --overwrite")
 
 
 def refuse_folder(path: Path) -> None:
@@ -69,18 +69,27 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a small file whole or not at all. Raises OSError."""
+    """Write a small file whole or not at all, to stay. Raises OSError."""
+    replace_file(path, data, sync=True)
+    sync_folder(path.parent)
+
+
+def replace_file(path: Path, data: bytes, *, sync: bool) -> None:
+    """Whoever opens `path` sees the old file or the new one, both whole. Raises OSError.
+
+    `sync`: also after a power cut, once the folder is synced.
+    """
     part = part_path(path)
     try:
         with part.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
 
 
 class PartFile:

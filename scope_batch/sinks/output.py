@@ -78,12 +78,12 @@ def numbered(path: Path, index: int) -> Path:
 
 def numbered_files(path: Path) -> list[Path]:
     """The files of a PNG sequence that exist, in no order."""
-    head, _, tail = _NUMBER.sub("\0", path.name).partition("\0")
-    name = re.compile(re.escape(head) + r"\d+" + re.escape(tail))
-    try:
-        return [file for file in path.parent.iterdir() if name.fullmatch(file.name)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    return list(_numbers(path))
+
+
+def numbered_from(path: Path, first: int) -> list[Path]:
+    """Those of frame `first` and later."""
+    return [file for file, number in _numbers(path).items() if number >= first]
 
 
 def files_of(path: Path) -> list[Path]:
@@ -91,6 +91,17 @@ def files_of(path: Path) -> list[Path]:
     if path.suffix.lower() == ".png":
         return numbered_files(path)
     return [path] if path.exists() else []
+
+
+def _numbers(path: Path) -> dict[Path, int]:
+    """Existing file -> its frame. Only names that the pattern itself makes: `7.png` is none of `%05d.png`."""
+    head, _, tail = _NUMBER.sub("\0", path.name).partition("\0")
+    name = re.compile(re.escape(head) + r"(\d+)" + re.escape(tail))
+    try:
+        found = {file: int(match[1]) for file in path.parent.iterdir() if (match := name.fullmatch(file.name))}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {file: number for file, number in found.items() if file == numbered(path, number)}
 
 
 def _as_list(job_output: object) -> list[object]:

@@ -12,9 +12,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from scope_batch.errors import OutputError
 from scope_batch.session import Frames
-from scope_batch.sinks.atomic import output_errors, write_atomically
+from scope_batch.sinks.atomic import output_errors, replace_file, sync_folder
 from scope_batch.sinks.metadata import PNG_KEY
-from scope_batch.sinks.output import numbered, numbered_files
+from scope_batch.sinks.output import numbered, numbered_from
 from scope_batch.sinks.sink import Block
 from scope_batch.sinks.verify import verify_png
 
@@ -33,7 +33,10 @@ def encode_png(frame: Frames, text: str | None = None) -> bytes:
 
 
 class PngSink:
-    """Every file is whole as soon as it has its name, so a stop leaves what is there; an older sequence goes first."""
+    """Every file is whole as soon as it has its name, so a stop leaves what is there.
+
+    An older sequence is replaced picture by picture; what it has beyond the new end goes when the new one is whole.
+    """
 
     def __init__(self, pattern: Path, frames: int, *, metadata: str | None = None) -> None:
         self.pattern = pattern
@@ -45,15 +48,13 @@ class PngSink:
     def __enter__(self) -> Self:
         with output_errors(self.pattern):
             self.pattern.parent.mkdir(parents=True, exist_ok=True)
-            for old in numbered_files(self.pattern):
-                old.unlink()
         return self
 
     def write(self, block: Block) -> None:
         """Raises OutputError."""
         for frame in block:
             with output_errors(self.pattern):
-                write_atomically(numbered(self.pattern, self._written), encode_png(frame, self._metadata))
+                replace_file(numbered(self.pattern, self._written), encode_png(frame, self._metadata), sync=True)
             self._written += 1
             self.result = self.pattern
 
@@ -67,6 +68,10 @@ class PngSink:
             return
         if self._written != self._expected:
             raise OutputError(f"{self.pattern}: {self._written} of {self._expected} frames were written")
+        with output_errors(self.pattern):
+            for old in numbered_from(self.pattern, self._expected):
+                old.unlink()
+            sync_folder(self.pattern.parent)
         verify_png(self.pattern, self._expected)
 
 
@@ -85,7 +90,7 @@ class PreviewSink:
     def write(self, block: Block) -> None:
         """Raises OutputError: whoever watches it should not watch a render that has stalled."""
         with output_errors(self.path):
-            write_atomically(self.path, encode_png(block[-1]))
+            replace_file(self.path, encode_png(block[-1]), sync=False)
 
     def abort(self) -> None:
         """One picture at a time: never blocked for long."""

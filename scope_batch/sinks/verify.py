@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from PIL import Image
+
 from scope_batch.errors import OutputError
 from scope_batch.media.ffmpeg import LOCAL_FILES, file_url, last_lines, run_quiet
+from scope_batch.sinks.metadata import PNG_KEY
 from scope_batch.sinks.npy import verify_npy
 from scope_batch.sinks.output import Output, numbered, numbered_files
 
@@ -40,11 +43,24 @@ def verify_video(path: Path, frames: int, height: int, width: int) -> None:
 
 
 def verify_png(pattern: Path, frames: int) -> None:
-    """Counts the files; each was written whole before it got its name."""
+    """Counts the files; each was written whole before it got its name.
+
+    They are written in order, so the first and the last are from one render if and only if all are.
+    """
     count = len(numbered_files(pattern))
     missing = [index for index in range(frames) if not numbered(pattern, index).is_file()]
     if missing or count != frames:
         raise OutputError(f"{pattern}: holds {count} pictures, expected {frames}")
+    if _png_text(numbered(pattern, 0)) != _png_text(numbered(pattern, frames - 1)):
+        raise OutputError(f"{pattern}: holds pictures of different renders")
+
+
+def _png_text(path: Path) -> str | None:
+    try:
+        with Image.open(path) as image:
+            return image.info.get(PNG_KEY)
+    except OSError as error:
+        raise OutputError(f"{path}: is not a readable PNG: {error}") from error
 
 
 def _compare(path: Path, found: tuple[int, int, int], expected: tuple[int, int, int]) -> None:

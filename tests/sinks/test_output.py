@@ -70,7 +70,7 @@ def test_standard_output_is_written_once_and_f_belongs_to_it():
 
 
 def test_a_sequence_finds_its_own_files_only(tmp_path: Path):
-    for name in ("a00000.png", "a00001.png", "a0x.png", "b00000.png"):
+    for name in ("a00000.png", "a00001.png", "a0x.png", "b00000.png", "a7.png", "a2024.png", "a000002.png"):
         (tmp_path / name).touch()
     assert sorted(file.name for file in numbered_files(tmp_path / "a%05d.png")) == ["a00000.png", "a00001.png"]
     assert numbered(tmp_path / "a%05d.png", 7).name == "a00007.png"
