@@ -102,6 +102,21 @@ def test_what_is_up_to_date_is_skipped(run: Run, loads: list[EngineRequest], nam
     assert run("a.yaml", "-o", name, "-n")[0] == 73
 
 
+def test_another_value_of_a_variable_is_another_job(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("a.yaml").write_text("pipeline_id: slate\nprompt: a ${ANIMAL}\nnum_frames: 9\n")
+    monkeypatch.setenv("ANIMAL", "cat")
+    assert [run("a.yaml", "-o", "a.npy", "-n")[0] for _ in range(2)] == [0, 0]
+    monkeypatch.setenv("ANIMAL", "dog")
+    assert run("a.yaml", "-o", "a.npy", "-n")[0] == 73
+    assert b"dog" not in Path("a.npy.json").read_bytes() and b"cat" not in Path("a.npy.json").read_bytes()
+
+
+def test_missing_latents_are_not_up_to_date(run: Run) -> None:
+    write_job(Path("a.yaml"), TINY, num_frames=9)
+    assert run("a.yaml", "-o", "a.npy")[0] == 0
+    assert run("a.yaml", "-o", "a.npy", "-n", "--latents", "l.safetensors")[0] == 73
+
+
 def test_the_preview_follows_the_chunks(slate: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     preview = slate.folder / "p.png"
