@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -9,13 +10,13 @@ from pathlib import Path
 
 from scope_batch.chunk import Plan
 from scope_batch.errors import JobError, OutputExistsError
-from scope_batch.sinks.atomic import refuse_existing, refuse_folder, sidecar_path
+from scope_batch.sinks.atomic import partial_path, refuse_existing, refuse_folder, sidecar_path
 from scope_batch.sinks.command import Sound, VideoFormat
 from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.latents import LatentsSink
 from scope_batch.sinks.metadata import SIDECAR_FORMATS
 from scope_batch.sinks.npy import NpySink
-from scope_batch.sinks.output import Output, files_of, numbered_files, refuse_same_path
+from scope_batch.sinks.output import Output, numbered_files, refuse_same_path
 from scope_batch.sinks.png import PngSink, PreviewSink
 from scope_batch.sinks.sink import Sink
 from scope_batch.sinks.stdout import STDOUT_FD, NpyStdout, VideoStdout, refuse_terminal
@@ -31,6 +32,7 @@ class SinkSettings:
     metadata   `metadata_text(job)`, or None: nothing is written about the job.
     audio      ffmpeg's input arguments for the sound track of every video output, see `Sound`.
     preview    a PNG that shows the last frame of each chunk; latents: a safetensors file with every chunk's latents.
+    inputs     every local file or folder that the job is made from; none of them is ever written.
     """
 
     overwrite: bool = False
@@ -38,13 +40,14 @@ class SinkSettings:
     audio: tuple[str, ...] = ()
     preview: Path | None = None
     latents: Path | None = None
+    inputs: tuple[Path, ...] = ()
     stdout_fd: int = STDOUT_FD
 
 
 def check_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettings) -> None:
     """All that can be said before a model is loaded; nothing is written.
 
-    Raises JobError (a path twice, a wrong extension, an encoder that refuses its options), OutputExistsError,
+    Raises JobError (a path twice, an input, a wrong extension, an encoder that refuses its options), OutputExistsError,
     OutputError (a folder that cannot be made or written), UsageError (standard output is a terminal).
     """
     _check_extras(outputs, settings)
@@ -59,11 +62,6 @@ def check_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettings)
     for output in outputs:
         if output.options is not None:
             try_encoder(_video_format(output, plan, ()))
-
-
-def existing_outputs(outputs: Sequence[Output]) -> tuple[Path, ...]:
-    """The outputs that exist, for `--skip-existing`."""
-    return tuple(output.path for output in outputs if output.path is not None and files_of(output.path))
 
 
 @contextmanager
@@ -92,12 +90,40 @@ def open_sinks(outputs: Sequence[Output], plan: Plan, settings: SinkSettings) ->
 def _check_extras(outputs: Sequence[Output], settings: SinkSettings) -> None:
     extras = [path for path in (settings.preview, settings.latents) if path is not None]
     refuse_same_path([*(output.path for output in outputs if output.path is not None), *extras])
+    _refuse_inputs(outputs, settings)
     if settings.preview is not None and settings.preview.suffix.lower() != ".png":
         raise JobError(f"--preview {settings.preview}: unknown extension; allowed: .png")
     if settings.latents is not None:
         if settings.latents.suffix != ".safetensors":
             raise JobError(f"--latents {settings.latents}: unknown extension; allowed: .safetensors")
         refuse_existing(settings.latents, overwrite=settings.overwrite)
+
+
+def _refuse_inputs(outputs: Sequence[Output], settings: SinkSettings) -> None:
+    """Raises JobError, also with `overwrite`, if an input would be replaced or removed, or get pictures added to it."""
+    inputs = {os.path.realpath(path): path for path in settings.inputs}
+    named = [("output", path) for output in outputs for path in _files_touched(output)]
+    named += [("--preview", settings.preview)] if settings.preview else []
+    named += [("--latents", path) for path in _with_partial(settings.latents)]
+    for where, path in named:
+        folder = os.path.realpath(path.parent) if path.suffix.lower() == ".png" else ""
+        source = inputs.get(os.path.realpath(path)) or inputs.get(folder)
+        if source is not None:
+            raise JobError(f"{where} {path}: would write over the input {source}; name another place")
+
+
+def _files_touched(output: Output) -> tuple[Path, ...]:
+    if output.path is None:
+        return ()
+    if output.format == "png":
+        return (output.path, *numbered_files(output.path))
+    files = _with_partial(output.path)
+    return (*files, *map(sidecar_path, files)) if output.format in SIDECAR_FORMATS else files
+
+
+def _with_partial(path: Path | None) -> tuple[Path, ...]:
+    """A file and its partial, which goes when the file is whole."""
+    return () if path is None else (path, partial_path(path))
 
 
 def _refuse_existing(output: Output, *, overwrite: bool) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from scope_batch.errors import JobError, OutputError, OutputExistsError
 from scope_batch.sinks.forecast import check_space, forecast_bytes, forecast_latents_bytes
-from scope_batch.sinks.open import SinkSettings, check_outputs, existing_outputs
+from scope_batch.sinks.open import SinkSettings, check_outputs, open_sinks
 from scope_batch.sinks.output import Output, parse_outputs
 from scope_batch.sinks.verify import verify_output
 
@@ -24,7 +24,6 @@ def test_what_exists_is_found_before_anything_is_loaded(tmp_path: Path, make_pla
     outputs = outputs_in(tmp_path, "a.npy", "%05d.png", "100%.mp4")
     (tmp_path / "00001.png").touch()
     (tmp_path / "100%.mp4").touch()
-    assert existing_outputs(outputs) == (tmp_path / "%05d.png", tmp_path / "100%.mp4")
     with pytest.raises(OutputExistsError, match="1 pictures exist"):
         check_outputs(outputs, make_plan(9), SinkSettings())
 
@@ -39,6 +38,42 @@ def test_what_exists_is_found_before_anything_is_loaded(tmp_path: Path, make_pla
 def test_extras_are_checked_with_the_outputs(make_plan, settings, message):
     with pytest.raises(JobError, match=message):
         check_outputs(outputs_in(Path(), "a.npy"), make_plan(9), settings)
+
+
+@pytest.mark.parametrize(
+    ("output", "extra", "source"),
+    [
+        ("clip.mp4", {}, "clip.mp4"),
+        ("link.mp4", {}, "clip.mp4"),
+        ("link/%05d.png", {}, "src"),
+        ("a.npy", {}, "a.npy.json"),
+        ("a.mp4", {}, "a.partial.mp4"),
+        ("%05d.png", {}, "00003.png"),
+        ("a.mp4", {"preview": "src/00000.png"}, "src"),
+        ("a.mp4", {"latents": "l.safetensors"}, "l.safetensors"),
+    ],
+)
+def test_an_input_is_never_written_over(tmp_path: Path, make_plan, names, output, extra, source):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "link").symlink_to("src")
+    (tmp_path / "clip.mp4").touch()
+    (tmp_path / "00003.png").touch()
+    (tmp_path / "link.mp4").symlink_to("clip.mp4")
+    before = names()
+    paths = {key: tmp_path / name for key, name in extra.items()}
+    settings = SinkSettings(overwrite=True, inputs=(tmp_path / "other", tmp_path / source), **paths)
+    outputs, plan = outputs_in(tmp_path, output), make_plan(9)
+    with pytest.raises(JobError, match=rf"would write over the input .*{source}"):
+        check_outputs(outputs, plan, settings)
+    with pytest.raises(JobError, match="input"), open_sinks(outputs, plan, settings):
+        pass
+    assert names() == before
+
+
+def test_an_output_may_lie_beside_an_input(tmp_path: Path, make_plan):
+    (tmp_path / "src").mkdir()
+    settings = SinkSettings(inputs=(tmp_path / "src", tmp_path / "clip.mp4"))
+    check_outputs(outputs_in(tmp_path, "out.mp4", "out/%05d.png", "%05d.png"), make_plan(9), settings)
 
 
 def test_each_format_is_verified_anew(tmp_path: Path, render):
