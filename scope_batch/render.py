@@ -19,7 +19,7 @@ from scope_batch.job import Job
 from scope_batch.media.audio import audio_args
 from scope_batch.media.prefetch import Prefetch
 from scope_batch.media.timeline import open_timeline
-from scope_batch.origin import origin_of
+from scope_batch.origin import job_sha256, origin_of
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import values
 from scope_batch.plan.shares import Shares
@@ -106,7 +106,7 @@ def render_job(
     video = job.video.model_dump(exclude_none=True)
     outputs = parse_outputs(written, options.outputs, options.output_format, job_stem, video)
     settings = _sink_settings(job, plan, options)
-    if options.skip_existing and is_up_to_date(outputs, plan, settings.metadata):
+    if options.skip_existing and _is_made(outputs, plan, settings):
         report(Warned("every output exists and was made from this job: skipped"))
         return run.finish("done", plan, ())
     check_outputs(outputs, plan, settings)
@@ -252,11 +252,20 @@ def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings
     sound = audio_args(str(job.audio), job.input_path, job.input_start, float(plan.num_frames / plan.fps))
     return SinkSettings(
         overwrite=options.overwrite,
-        metadata=metadata_text(job.to_public_dict(), origin_of(job)) if options.metadata else None,
+        metadata=_metadata(job) if options.metadata else None,
         audio=tuple(sound or ()),
         preview=options.preview,
         latents=options.latents,
     )
+
+
+def _is_made(outputs: tuple[Output, ...], plan: Plan, settings: SinkSettings) -> bool:
+    latents_made = settings.latents is None or settings.latents.exists()
+    return latents_made and is_up_to_date(outputs, plan, settings.metadata)
+
+
+def _metadata(job: Job) -> str:
+    return metadata_text(job.to_public_dict(), origin_of(job), job_sha256(job))
 
 
 def _engine_request(job: Job, options: RenderOptions) -> EngineRequest:

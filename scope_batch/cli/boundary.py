@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -82,6 +82,7 @@ class Boundary:
         verdict = verdict or self._on_bug(error)
         self.error = error
         self.exit_code = verdict.exit_code
+        _forget_frames(error)
         self._tell(verdict)
         return True
 
@@ -92,12 +93,25 @@ class Boundary:
         return Verdict(EXIT_BUG, (*lines, *(text.splitlines() if self.verbose else ())))
 
 
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what was behind it, each once."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Let go of what the failed frames held: a session's caches would stay in the device's memory."""
+    for link in _chain(error):
+        link.__traceback__ = None
+
+
 def _interruption_behind(error: BaseException) -> Interrupted | None:
     """The signal that a library caught on its way up and turned into an error of its own (imports do that)."""
-    link: BaseException | None = error
-    while link is not None and not isinstance(link, Interrupted):
-        link = link.__cause__ or link.__context__
-    return link
+    return next((link for link in _chain(error) if isinstance(link, Interrupted)), None)
 
 
 def _with_notes(error: BaseException) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ import torch
 
 from scope_batch.errors import TemporaryError, UnavailableError
 
+LIBRARY_OUT_OF_MEMORY = "STATUS_ALLOC_FAILED"
+"""cuBLAS and cuDNN tell it in a plain RuntimeError."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -61,9 +63,17 @@ def device_faults(chunk: int | None) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        line = f"{where}: out of device memory: {str(error).splitlines()[0]}"
-        if not chunk:
-            raise UnavailableError(f"{line} A smaller height and width need less.") from error
-        raise TemporaryError(line) from error
+        raise _out_of_memory(chunk, where, error) from error
     except torch.AcceleratorError as error:
         raise TemporaryError(f"{where}: the device failed: {str(error).splitlines()[0]}") from error
+    except RuntimeError as error:
+        if LIBRARY_OUT_OF_MEMORY not in str(error):
+            raise
+        raise _out_of_memory(chunk, where, error) from error
+
+
+def _out_of_memory(chunk: int | None, where: str, error: RuntimeError) -> UnavailableError | TemporaryError:
+    line = f"{where}: out of device memory: {str(error).splitlines()[0]}"
+    if chunk is None:
+        return UnavailableError(line)
+    return TemporaryError(line) if chunk else UnavailableError(f"{line} (a smaller height and width need less)")

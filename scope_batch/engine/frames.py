@@ -29,7 +29,7 @@ class DeviceFrames:
         self._frames, self._finite, self._latents = (_to_host(t) for t in (frames, finite, latents.float()[0]))
         self._ready = torch.cuda.Event() if frames.device.type == "cuda" else None
         if self._ready is not None:
-            self._ready.record()
+            self._ready.record(torch.cuda.current_stream(frames.device))
 
     def _wait(self) -> None:
         if self._ready is not None:

@@ -41,7 +41,7 @@ class CausalEngine:
         with device_faults(None):
             self.prompts.prepare(texts_of(chunk.conditioning for chunk in plan.chunks), report)
         with NoiseSource(plan, self.device, self.noise_device) as noise, torch.no_grad():
-            with device_faults(None):
+            with device_faults(0):
                 session = CausalSession(self.spec, plan, self.transformer, self.vae, self.prompts, noise, report)
             try:
                 yield session
@@ -56,6 +56,8 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
     """Load the pipeline of `request.spec`. Raises UnavailableError (device, files missing) or JobError (bad files)."""
     exact_arithmetic(deterministic=request.deterministic)
     device = resolve_device(request.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     dtype = resolve_dtype(request.dtype, device)
     vae_dtype = dtype if request.vae_dtype == "auto" else resolve_dtype(request.vae_dtype, device)
     files = find_models(
@@ -73,5 +75,10 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
             vae=load_vae(files, dtype=vae_dtype, device=device, report=report),
             prompts=PromptEncoder(files, device),
             device=device,
-            noise_device=resolve_device(request.noise_device, "noise_device"),
+            noise_device=_noise_device(request.noise_device, device),
         )
+
+
+def _noise_device(asked: str, device: torch.device) -> torch.device:
+    """ "cuda" is the GPU that computes, if one does."""
+    return device if asked == device.type else resolve_device(asked, "noise_device")

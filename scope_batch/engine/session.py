@@ -74,6 +74,7 @@ class CausalSession:
         self._embed = Embedder(lookup)
         self._prompt = torch.empty(0)
         self._time: dict[int, tuple[Tensor, Tensor]] = {}
+        self._watches_motion = any(chunk.noise_controller for chunk in plan.chunks)
         transformer.attach(self._cache, self._text)  # last: if memory ends before, nothing is left attached
 
     def close(self) -> None:
@@ -117,9 +118,9 @@ class CausalSession:
 
     def _noise_scale(self, chunk: Chunk, pixels: NDArray[np.generic]) -> float:
         assert chunk.noise_scale is not None
-        if not chunk.noise_controller:
-            return chunk.noise_scale
-        return laws.controlled_noise_scale(self._controller.motion(pixels[: chunk.keep]), chunk.noise_scale)
+        # Watched also where the controller is off: it compares with the chunk before.
+        motion = self._controller.motion(pixels[: chunk.keep]) if self._watches_motion else 0.0
+        return laws.controlled_noise_scale(motion, chunk.noise_scale) if chunk.noise_controller else chunk.noise_scale
 
     def _mix(self, chunk: Chunk, pixels: NDArray[np.generic], noise: Tensor, noise_scale: float) -> Tensor:
         """Noise and encoded input, weighted by the noise scale; overwrites `noise`."""

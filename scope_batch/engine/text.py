@@ -11,6 +11,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class PromptEncoder:
         tokens = {text: self._tokenize(text) for text in texts if text not in self._rows}
         missing = {}
         for text, ids in tokens.items():
-            known = self._read(self._path(text))
+            known = self._read(text)
             if known is None:
                 missing[text] = ids
             else:
@@ -71,7 +72,7 @@ class PromptEncoder:
         if missing:
             for text, rows in self._encode(missing, report):
                 self._rows[text] = rows
-                with replacing(self._path(text)) as file:
+                with suppress(OSError), replacing(self._path(text)) as file:  # a full cache costs time, nothing else
                     file.write(save({"rows": rows}))
 
     def __call__(self, text: str) -> Tensor:
@@ -113,9 +114,9 @@ class PromptEncoder:
         key = json.dumps([clean(text), *self._identity])
         return cache_folder("embeddings") / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
 
-    def _read(self, path: Path) -> Tensor | None:
+    def _read(self, text: str) -> Tensor | None:
         try:
-            rows: Tensor = load(path.read_bytes())["rows"]
+            rows: Tensor = load(self._path(text).read_bytes())["rows"]
             return rows
-        except (FileNotFoundError, SafetensorError, KeyError):
+        except (OSError, SafetensorError, KeyError):
             return None

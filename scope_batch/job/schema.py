@@ -208,7 +208,7 @@ class Job(_Checked):
     noise_controller: bool | None = Field(
         default=None, description="Video mode: adapt noise_scale to the motion in the input."
     )
-    manage_cache: bool = Field(default=True, description="Let changes cut or recache by themselves.")
+    manage_cache: bool = Field(default=True, description="Let changes cut by themselves; without it they recache.")
     kv_cache_attention_bias: Annotated[Schedule[float], Scheduled(0.01, 1)] | None = Field(
         default=None, description="Weight of cached frames in attention, 1 = plain attention."
     )

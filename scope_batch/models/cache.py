@@ -39,13 +39,13 @@ def file_fingerprint(path: Path) -> str:
 
 def file_sha256(path: Path) -> str:
     """The file's full sha256 (64 hex digits); computed once per fingerprint and kept in the cache folder."""
-    note = cache_folder("sha256") / file_fingerprint(path)
+    fingerprint = file_fingerprint(path)
     with contextlib.suppress(OSError):
-        if len(known := note.read_text()) == 64:
+        if len(known := (cache_folder("sha256") / fingerprint).read_text()) == 64:
             return known
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with replacing(note) as out:
+    with contextlib.suppress(OSError), replacing(cache_folder("sha256") / fingerprint) as out:
         out.write(digest.encode())
     return digest
 

@@ -25,13 +25,17 @@ PNG_KEY = "scope-batch"
 _ESCAPED = "\\=;#\n"
 
 
-def metadata_text(job: Mapping[str, Any], inputs: Mapping[str, str] = MappingProxyType({})) -> str:
+def metadata_text(
+    job: Mapping[str, Any], inputs: Mapping[str, str] = MappingProxyType({}), job_sha256: str | None = None
+) -> str:
     """The document: what made the file, and from what.
 
     job     the job's JSON values without local paths (`Job.to_public_dict`).
     inputs  field -> sha256 of the file it names.
+    job_sha256  of the job with all its values, which tells jobs apart whose public values are alike.
     """
     document = {"digitalSourceType": SOURCE_TYPE, "generator": f"scope-batch {__version__}", "job": dict(job)}
+    document |= {"job_sha256": job_sha256} if job_sha256 else {}
     return json.dumps(document | ({"inputs_sha256": dict(inputs)} if inputs else {}))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import weakref
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,20 @@ def test_a_signal_that_a_library_turned_into_its_own_error_stays_a_signal() -> N
         except Interrupted as error:
             raise RuntimeError("failed to import a module") from error
     assert told == [Verdict(130, ("stopped by SIGINT",))] and isinstance(boundary.error, Interrupted)
+
+
+def test_what_failed_is_let_go_of() -> None:
+    class Cache:
+        pass
+
+    held: list[weakref.ref[Cache]] = []
+
+    def fail() -> None:
+        cache = Cache()
+        held.append(weakref.ref(cache))
+        raise OutputError("disk full")
+
+    boundary = Boundary(lambda _: None)
+    with boundary:
+        fail()
+    assert boundary.error is not None and held[0]() is None
