@@ -105,6 +105,7 @@ class CausalSession:
         self._denoise(chunk, latents, steps, noise)
         self._stage(chunk, "decoding")
         frames, finite = self._decoder.decode(latents)
+        assert len(frames) == chunk.frames, f"chunk {chunk.index}: {len(frames)} frames made, {chunk.frames} planned"
         self._history.put(chunk.start_latent, latents)
         return DeviceFrames(chunk.index, frames, finite, latents)
 
