@@ -14,16 +14,15 @@ from numpy.lib import format as npy_format
 
 from scope_batch.errors import JobError
 from scope_batch.session import Frames
+from scope_batch.sizes import NPY_HEADER_BYTES
 
-HEADER_BYTES = 128
-"""Magic, version 1.0, length and dictionary, padded with spaces: room for any count of frames of any size."""
-_PREFIX = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
+_PREFIX = b"\x93NUMPY\x01\x00" + (NPY_HEADER_BYTES - 10).to_bytes(2, "little")
 
 
 def npy_header(frames: int, height: int, width: int) -> bytes:
-    """Header of a uint8 [frames, height, width, 3] array: always `HEADER_BYTES` long."""
+    """Header of a uint8 [frames, height, width, 3] array: always `NPY_HEADER_BYTES` long."""
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({frames}, {height}, {width}, 3), }}"
-    return _PREFIX + text.encode("ascii").ljust(HEADER_BYTES - len(_PREFIX) - 1) + b"\n"
+    return _PREFIX + text.encode("ascii").ljust(NPY_HEADER_BYTES - len(_PREFIX) - 1) + b"\n"
 
 
 def read_npy_stream(stream: IO[bytes]) -> Iterator[Frames]:

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "scope_batch"
 
 FORBIDDEN = {
     "laws": {"*"},
+    "sizes": {"*"},
     "errors": {"*"},
     "events": {"*"},
     "chunk": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scope_batch.chunk import Plan
-
-NPY_HEADER_BYTES = 128
-MP4_BITS_PER_PIXEL = 0.25
-"""Of generated video at the default quality (libx264, crf 14): an order of magnitude, no promise."""
+from scope_batch.sizes import encoded_bytes, npy_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Bytes. `raw` (NPY) is exact, `mp4` a guess that half or twice is no surprise to."""
+    """Bytes. `raw` (NPY) is exact; `mp4`, at the default settings, is a guess: a tenth or twice is no surprise."""
 
     raw: int
     mp4: int
@@ -21,4 +18,4 @@ class Forecast:
 
 def forecast(plan: Plan) -> Forecast:
     pixels = plan.num_frames * plan.height * plan.width
-    return Forecast(raw=NPY_HEADER_BYTES + 3 * pixels, mp4=round(pixels * MP4_BITS_PER_PIXEL / 8))
+    return Forecast(raw=npy_bytes(pixels), mp4=encoded_bytes("libx264", pixels))

@@ -172,7 +172,7 @@ def _landings(plan: Plan) -> Table:
 
 def _sizes(plan: Plan) -> Text:
     sizes = forecast(plan)
-    return Text(f"size: about {decimal(sizes.mp4)} as mp4, {decimal(sizes.raw)} as npy", style="dim")
+    return Text(f"size: {decimal(sizes.raw)} as npy, forecast for mp4 about {decimal(sizes.mp4)}", style="dim")
 
 
 def _remark(kind: str, style: str, text: str) -> Text:

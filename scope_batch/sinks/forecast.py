@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from scope_batch import laws
 from scope_batch.chunk import Plan
 from scope_batch.errors import OutputError
-from scope_batch.npy_stream import HEADER_BYTES
 from scope_batch.sinks.output import Output
-
-PIXEL_BYTES = 3
-CODEC_BYTES_PER_PIXEL: Mapping[str, float] = {
-    "libx264": 0.15,
-    "libx265": 0.10,
-    "libvpx-vp9": 0.15,
-    "ffv1": 1.5,
-    "rawvideo": PIXEL_BYTES,
-}
-"""For lively pictures at the default quality: a forecast, not a bound. NPY and raw video are exact."""
-PNG_BYTES_PER_PIXEL = 1.6
-OVERHEAD_BYTES = 64 * 1024
-"""Container, headers and metadata."""
+from scope_batch.sizes import OVERHEAD_BYTES, encoded_bytes, npy_bytes
 
 
 def forecast_bytes(output: Output, plan: Plan) -> int:
     """Size of one output in bytes."""
     pixels = plan.num_frames * plan.height * plan.width
     if output.format == "npy":
-        return HEADER_BYTES + pixels * PIXEL_BYTES
-    if output.options is None:
-        return int(pixels * PNG_BYTES_PER_PIXEL) + OVERHEAD_BYTES
-    return int(pixels * CODEC_BYTES_PER_PIXEL[output.options.codec]) + OVERHEAD_BYTES
+        return npy_bytes(pixels)
+    return encoded_bytes("png" if output.options is None else output.options.codec, pixels)
 
 
 def forecast_latents_bytes(plan: Plan) -> int:

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from scope_batch.errors import OutputError
-from scope_batch.npy_stream import HEADER_BYTES, npy_header
+from scope_batch.npy_stream import npy_header
 from scope_batch.sinks.sink import Block, FileSink
+from scope_batch.sizes import NPY_HEADER_BYTES, npy_bytes
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
@@ -54,8 +55,8 @@ class NpySink(FileSink):
 def verify_npy(path: Path, frames: int, height: int, width: int) -> None:
     """Raises OutputError unless the file is a uint8 [frames, height, width, 3] array to the byte, as written here."""
     with path.open("rb") as file:
-        header = file.read(HEADER_BYTES)
+        header = file.read(NPY_HEADER_BYTES)
         size = file.seek(0, os.SEEK_END)
-    expected = HEADER_BYTES + frames * height * width * 3
+    expected = npy_bytes(frames * height * width)
     if header != npy_header(frames, height, width) or size != expected:
         raise OutputError(f"{path}: holds {size} bytes; {frames} frames of {width}x{height} are {expected}")

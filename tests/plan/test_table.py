@@ -51,7 +51,7 @@ def test_the_controller_shows_its_range() -> None:
 def test_landings_sizes_notes_and_warnings_follow() -> None:
     text = shown(video_plan({"frame": 30, "text": "dog"}), width=120)
     assert "frame 30  -> chunk 2, from frame 25  text" in text
-    assert "size: about 553.0 kB as mp4, 53.1 MB as npy" in text
+    assert "size: 53.1 MB as npy, forecast for mp4 about 1.8 MB" in text
     assert "warning: hard cut at chunk 2 (frame 25)" in text
 
 

@@ -1,13 +1,17 @@
 import shutil
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
 from scope_batch.errors import JobError, OutputError, OutputExistsError
+from scope_batch.plan.forecast import forecast
+from scope_batch.sinks.encoders import ENCODERS
 from scope_batch.sinks.forecast import check_space, forecast_bytes, forecast_latents_bytes
 from scope_batch.sinks.open import SinkSettings, check_outputs, open_sinks
 from scope_batch.sinks.output import Output, parse_outputs
 from scope_batch.sinks.verify import verify_output
+from scope_batch.sizes import BYTES_PER_PIXEL
 
 
 def outputs_in(folder: Path, *names: str) -> tuple[Output, ...]:
@@ -92,6 +96,15 @@ def test_the_forecast_is_exact_for_raw_frames(tmp_path: Path, render, make_plan)
     assert (tmp_path / "a.npy").stat().st_size == forecast_bytes(npy, make_plan(30))
     assert 0 <= forecast_bytes(nut, make_plan(30)) - (tmp_path / "a.nut").stat().st_size < 100_000
     assert 0 <= forecast_latents_bytes(make_plan(30)) - latents.stat().st_size < 100_000
+
+
+def test_the_plan_and_the_disk_are_told_the_same_sizes(tmp_path: Path, make_plan):
+    npy, mp4 = (forecast_bytes(output, make_plan(30)) for output in outputs_in(tmp_path, "a.npy", "a.mp4"))
+    assert (npy, mp4) == astuple(forecast(make_plan(30)))
+
+
+def test_every_encoder_has_a_size():
+    assert set(ENCODERS) < set(BYTES_PER_PIXEL)
 
 
 def test_outputs_on_one_disk_share_its_space(tmp_path: Path, make_plan, monkeypatch):

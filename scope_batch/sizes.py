@@ -1,0 +1,29 @@
+"""How many bytes frames take in each form: what the plan tells and what the disk is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+NPY_HEADER_BYTES = 128
+"""Magic, version 1.0, length and dictionary, padded with spaces: room for any count of frames of any size."""
+RGB_BYTES_PER_PIXEL = 3
+BYTES_PER_PIXEL: Mapping[str, float] = MappingProxyType(
+    {"libx264": 0.1, "libx265": 0.05, "libvpx-vp9": 0.05, "ffv1": 1.5, "rawvideo": RGB_BYTES_PER_PIXEL, "png": 1.6}
+)
+"""Encoder -> bytes per pixel at the default quality: a forecast, not a bound; only raw video is exact.
+
+Pictures decide. libx264 measured at 832x480: a drawn page 0.01, a smooth zoom 0.04, the same with fine grain 0.19.
+"""
+OVERHEAD_BYTES = 64 * 1024
+"""Container, headers and metadata."""
+
+
+def npy_bytes(pixels: int) -> int:
+    """Size of an NPY file of `pixels` = frames x height x width RGB pixels: exact."""
+    return NPY_HEADER_BYTES + pixels * RGB_BYTES_PER_PIXEL
+
+
+def encoded_bytes(encoder: str, pixels: int) -> int:
+    """Forecast of what `encoder`, a key of `BYTES_PER_PIXEL`, makes of `pixels` = frames x height x width pixels."""
+    return round(pixels * BYTES_PER_PIXEL[encoder]) + OVERHEAD_BYTES
