@@ -107,7 +107,7 @@ def test_beyond_the_published_positions_a_warning_names_the_first_chunk() -> Non
 
 def test_a_hundred_thousand_frames_with_interrupted_transitions_are_planned_at_once() -> None:
     entries = [{"chunk": k, "text": f"t{k}", "transition_num_steps": 9} for k in range(1, 8000)]
-    began = time.perf_counter()
+    began = time.process_time()
     made = plan(*entries, num_frames=100_000)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     assert len(made.chunks) == 8334
