@@ -256,7 +256,14 @@ def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings
         audio=tuple(sound or ()),
         preview=options.preview,
         latents=options.latents,
+        inputs=_files_read(job),
     )
+
+
+def _files_read(job: Job) -> tuple[Path, ...]:
+    """What no output may replace."""
+    named = (job.input_path, job.audio, Path(job.source.name))
+    return tuple(path for path in named if isinstance(path, Path) and path.exists())
 
 
 def _is_made(outputs: tuple[Output, ...], plan: Plan, settings: SinkSettings) -> bool:

@@ -111,6 +111,15 @@ def test_another_value_of_a_variable_is_another_job(run: Run, monkeypatch: pytes
     assert b"dog" not in Path("a.npy.json").read_bytes() and b"cat" not in Path("a.npy.json").read_bytes()
 
 
+def test_no_output_replaces_what_the_job_reads(run: Run) -> None:
+    np.save("clip.npy", np.zeros((9, 64, 64, 3), np.uint8))
+    write_job(Path("clip.yaml"), SLATE, num_frames=9, input_path="clip.npy")
+    for output in ("clip.npy", "clip.mp4"):
+        assert run("clip.yaml", "-o", output, "-y")[0] == (65 if output == "clip.npy" else 0)
+    assert run("clip.mp4", "-o", "clip.mp4", "-y")[0] == 65
+    assert np.load("clip.npy").shape == (9, 64, 64, 3)
+
+
 def test_missing_latents_are_not_up_to_date(run: Run) -> None:
     write_job(Path("a.yaml"), TINY, num_frames=9)
     assert run("a.yaml", "-o", "a.npy")[0] == 0
