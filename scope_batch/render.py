@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from scope_batch.chunk import Plan
-from scope_batch.errors import Interrupted, JobError, TimeLimitError
+from scope_batch.errors import Interrupted, JobError, OutputExistsError, TimeLimitError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Report, Started, Warned
 from scope_batch.job import Job
 from scope_batch.media.audio import audio_args
@@ -28,7 +28,7 @@ from scope_batch.session import Engine, EngineRequest, Session, load_engine
 from scope_batch.sinks.forecast import check_space
 from scope_batch.sinks.metadata import metadata_text
 from scope_batch.sinks.open import SinkSettings, check_outputs, open_sinks
-from scope_batch.sinks.output import Output, parse_outputs
+from scope_batch.sinks.output import Output, files_of, parse_outputs
 from scope_batch.sinks.uptodate import is_up_to_date
 from scope_batch.sinks.writer import BackgroundWriter
 
@@ -109,6 +109,11 @@ def render_job(
     if options.skip_existing and _is_made(outputs, plan, settings):
         report(Warned("every output exists and was made from this job: skipped"))
         return run.finish("done", plan, ())
+    if options.skip_existing and any(output.path is not None and files_of(output.path) for output in outputs):
+        raise OutputExistsError(
+            "--skip-existing: some output exists, but not every one does, whole and made from this very job; "
+            "--overwrite renders anew"
+        )
     check_outputs(outputs, plan, settings)
     if not options.force:
         check_space(outputs, plan, options.latents)

@@ -63,7 +63,7 @@ def _node(value: str, loc: Loc, origin: Origin) -> Node:
     if field_of(loc) in TEXT_FIELDS and not value.startswith(_YAML_STARTS):
         return ScalarNode((1, 1), 1, value, value, plain=True)
     if not value.strip():
-        return ScalarNode((1, 1), 1, None, "", plain=True)
+        raise UsageError(f"--set {'.'.join(map(str, loc))}=: no value is given (null: the field's default)")
     return read_document(value, origin)
 
 

@@ -15,6 +15,8 @@ from scope_batch.job.faults import shown, wrong
 _CLOCK = re.compile(r"(?:(\d{1,4}):(?=[0-5]?\d:))?(\d{1,6}):([0-5]?\d(?:\.\d{1,9})?)")
 _RATE = re.compile(r"\d{1,10}(\.\d{1,9}|/\d{1,10})?")
 _MAX_RATE = 1000
+MAX_FRAMES = 10_000_000
+"""The plan holds every chunk in memory: beyond this a number is taken for a slip of the hand."""
 _MAX_TERM = 2**31 - 1  # containers and encoders hold a rate as two 32-bit integers
 
 
@@ -57,6 +59,8 @@ def parse_num_frames(value: Any) -> int | Literal["input"]:
         raise wrong(f"must be a whole number of frames or the word input, not {shown(value)}")
     if value < 1:
         raise wrong(f"must be at least 1, not {value}")
+    if value > MAX_FRAMES:
+        raise wrong(f"must be at most {MAX_FRAMES} (a week of video), not {shown(value)}")
     return value
 
 
@@ -107,7 +111,9 @@ InputRate = Annotated[
 Seconds = Annotated[float, PlainValidator(parse_seconds, json_schema_input_type=float | str)]
 NumFrames = Annotated[
     int | Literal["input"],
-    PlainValidator(parse_num_frames, json_schema_input_type=Annotated[int, Field(ge=1)] | Literal["input"]),
+    PlainValidator(
+        parse_num_frames, json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_FRAMES)] | Literal["input"]
+    ),
 ]
 InputPath = Annotated[Path, PlainValidator(parse_input_path, json_schema_input_type=str), PlainSerializer(str)]
 OutputPath = Annotated[str, PlainValidator(parse_output_path, json_schema_input_type=str)]

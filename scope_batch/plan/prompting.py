@@ -61,6 +61,7 @@ class Prompting:
         if cut:
             return self._land(chunk, orders)
         if self._target is not None:
+            self._warn_replaced(chunk, orders)
             self.running = self._begin(chunk, orders, self._target) if orders.wants_transition else None
             if self.running is None:
                 self.in_force = self._target
@@ -119,6 +120,13 @@ class Prompting:
         assert landed is not None
         self.in_force, self.running = landed, None
         return landed, landed is not before
+
+    def _warn_replaced(self, chunk: int, orders: Orders) -> None:
+        if self.running is not None:
+            self.remarks.warnings.append(
+                f"{self.running.where}: {orders.where} at chunk {chunk} takes over after {self.running.step} of "
+                f"{self.running.steps} steps of the transition: its target is never reached"
+            )
 
     def _warn_short(self, chunk: int, running: Running) -> None:
         fit = chunk - running.began + 1

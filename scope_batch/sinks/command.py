@@ -12,6 +12,7 @@ from scope_batch.sinks.encoders import ENCODERS, MUXERS, VideoOptions
 
 ENCODER_THREADS = 4
 """Pinned: x264's bytes depend on the number of threads. Four encode 832x480 far faster than any model renders it."""
+SOUND_OVERHANG_S = 0.005
 _AUDIO_CODEC = {"mp4": "aac", "mov": "aac", "mkv": "aac", "webm": "libopus", "nut": "pcm_s16le"}
 
 # Flags alone leave primaries and transfer unset, and without the matrix the picture is encoded as BT.601.
@@ -57,8 +58,9 @@ def encode_args(video: VideoFormat, target: Path | None, metadata_file: Path | N
         inputs += 1
     if video.sound is not None:
         args += video.sound.input_args
-        # -shortest is for a picture that is stopped early; alone it lets the sound run on for half a second.
-        exactly = f"apad,atrim=end={float(video.sound.seconds):.6f}"
+        # -shortest is for a picture that is stopped early; alone it lets the sound run on for half a second. It drops
+        # the last picture if the sound ends a sample before it, so the sound ends a moment later.
+        exactly = f"aresample=first_pts=0,apad,atrim=end={float(video.sound.seconds) + SOUND_OVERHANG_S:.6f}"
         maps += ["-map", f"{inputs}:a:0", "-c:a", _AUDIO_CODEC[video.container], "-af", exactly, "-shortest"]
     args += [*maps, *_encoder_args(video.options), "-fps_mode", "passthrough", "-bitexact"]
     return [*args, *_muxer_args(video.container, stream=target is None), _url(target)]

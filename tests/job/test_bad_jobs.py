@@ -53,6 +53,7 @@ SECOND_LINE = [
     ("width: 4096", "8: width: must be at most 2048, not 4096"),
     ("width: '832'", "8: width: must be a whole number, not '832'"),
     ("num_frames: 0", "13: num_frames: must be at least 1, not 0"),
+    ("num_frames: 1000000000000", "13: num_frames: must be at most 10000000 (a week of video), not 1000000000000"),
     ("num_frames: 4.5", "13: num_frames: must be a whole number of frames or the word input, not 4.5"),
     ("num_frames: input", "13: num_frames: input needs an input_path"),
     ("audio: input", "8: audio: input needs an input_path"),

@@ -35,3 +35,8 @@ def test_a_bad_override_is_one_line(override: str, said: str) -> None:
 def test_a_key_with_dots_is_quoted() -> None:
     assert parse_key("lora_scales.'a.b'") == ("lora_scales", "a.b")
     assert parse_key('lora_scales."a.b".0') == ("lora_scales", "a.b", "0")
+
+
+def test_a_value_that_a_shell_lost_is_no_default() -> None:
+    with pytest.raises(UsageError, match="--set seed=: no value is given"):
+        load_text("prompt: a", name="job.yaml", overrides=["seed="])

@@ -181,3 +181,8 @@ def test_a_transition_to_the_prompt_in_force_is_no_change() -> None:
 def test_a_transition_method_without_steps_is_refused() -> None:
     with pytest.raises(JobError, match="transition_method needs transition_num_steps"):
         plan({"chunk": 1, "text": "B", "transition_method": "slerp"})
+
+
+def test_a_transition_that_another_prompt_takes_over_is_told() -> None:
+    made = plan({"chunk": 2, "text": "B", "transition_num_steps": 4}, {"chunk": 4, "text": "C"})
+    assert "takes over after 2 of 4 steps of the transition: its target is never reached" in made.warnings[0]

@@ -99,7 +99,8 @@ def test_what_is_up_to_date_is_skipped(run: Run, loads: list[EngineRequest], nam
     assert (code, len(loads)) == (0, 1) and lines[-1]["outcome"] == "done"
     assert {path: Path(path).stat().st_mtime_ns for path in names_in(Path())} == before
     write_job(Path("a.yaml"), SLATE, num_frames=9, seed=3)
-    assert run("a.yaml", "-o", name, "-n")[0] == 73
+    code, lines = run("a.yaml", "-o", name, "-n")
+    assert code == 73 and "made from this very job" in lines[-1]["message"]
 
 
 def test_another_value_of_a_variable_is_another_job(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

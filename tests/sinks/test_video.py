@@ -130,6 +130,16 @@ def test_sound_ends_with_the_picture(tmp_path: Path, make_frames, decoded, conta
     assert duration and 0.95 <= float(duration[1]) <= 1.1
 
 
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+@pytest.mark.parametrize(("frames", "fps"), [(1, "16"), (21, "16"), (45, "16"), (35, "24"), (41, "30000/1001")])
+def test_sound_costs_no_picture(tmp_path: Path, make_frames, decoded, container, frames, fps):
+    tone = tmp_path / "tone.wav"
+    run_quiet(["-v", "error", "-f", "lavfi", "-i", "sine=d=9", file_url(tone)])
+    sound = Sound(("-i", file_url(tone)), frames / Fraction(fps))
+    write(tmp_path / f"a.{container}", make_frames(frames), video(container, fps=Fraction(fps), sound=sound))
+    assert len(decoded(tmp_path / f"a.{container}")) == frames
+
+
 def test_a_name_that_looks_like_a_protocol_is_a_file(tmp_path: Path, make_frames, names, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(Path("-http:%d.mp4"), make_frames(1), video("mp4"))
