@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,9 @@ import pytest
 
 # Tests run side by side, and tiny tensors gain nothing from threads that wait for each other. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Whoever started the tests (nohup, a service) may have had hang-ups ignored, and children inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 PARITY = Path(__file__).parent / "parity"
 
