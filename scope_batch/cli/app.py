@@ -42,7 +42,7 @@ def render(
     context: typer.Context,
     jobs: o.JobArguments,
     output: o.Outputs = None,
-    format: o.FormatOption = None,  # noqa: A002
+    format: o.FormatOption = None,  # noqa: A002  (the option is called --format)
     overwrite: o.Overwrite = False,
     skip_existing: o.SkipExisting = False,
     latents: o.Latents = None,

@@ -67,7 +67,7 @@ def read_shapes(path: Path) -> dict[str, torch.Size]:
     path = _existing(path)
     if path.suffix == ".safetensors":
         with _reading(path), safe_open(path, "pt", backend="pread") as file:
-            shapes = {key: torch.Size(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            shapes = {key: torch.Size(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118  (no mapping)
         return _without_model_prefix(shapes)
     return {key: tensor.shape for key, tensor in _read_pickle(path, device="meta").items()}
 
@@ -109,7 +109,7 @@ def _read_converted(path: Path) -> State:
 def _map(path: Path) -> State | None:
     """A conversion's tensors as views of the mapped file; None if there is none or it is damaged."""
     try:
-        return load_file(path)  # type: ignore[no-any-return]
+        return load_file(path)  # type: ignore[no-any-return]  # safetensors is untyped
     except (OSError, SafetensorError):
         return None
 

@@ -173,7 +173,7 @@ def _place(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def _merge(weight: Tensor, a: Tensor, b: Tensor, device: torch.device) -> Tensor:
     wide = {"device": device, "dtype": torch.float32}
-    return torch.addmm(weight.to(**wide), b.to(**wide), a.to(**wide))  # type: ignore[call-overload]
+    return torch.addmm(weight.to(**wide), b.to(**wide), a.to(**wide))  # type: ignore[call-overload]  # mypy cannot see into **wide
 
 
 def _assign(model: nn.Module, state: State) -> None:

@@ -120,7 +120,7 @@ def _columns(plan: Plan) -> Iterator[Column]:
     yield Column("seed", lambda row: str(row.chunk.noise_seed), "right")
     for name, show in SETTINGS:
         if not _constant(plan.chunks, show) and any(show(chunk) for chunk in plan.chunks):
-            yield Column(name, lambda row, show=show: show(row.chunk))  # type: ignore[misc]
+            yield Column(name, lambda row, show=show: show(row.chunk))  # type: ignore[misc]  # a lambda in a loop
 
 
 def _span(first: int, last: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from scope_batch.errors import JobError
 
 _X26X_PRESETS = (
-    "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split()  # noqa: SIM905
+    "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split()  # noqa: SIM905  (one line instead of ten)
 )
 _YUV = ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le")
 

@@ -32,7 +32,7 @@ class LatentsSink(FileSink):
         self._chunks = 0
         self._fd = -1
 
-    def _open(self, fd: int, part: Path) -> None:  # noqa: ARG002
+    def _open(self, fd: int, part: Path) -> None:  # noqa: ARG002  (each kind of sink needs one of them)
         self._fd = fd
         write_all(fd, self._framed(len(self._plan.chunks)))
 

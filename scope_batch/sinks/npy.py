@@ -34,7 +34,7 @@ class NpySink(FileSink):
         self._width = width
         self._fd = -1
 
-    def _open(self, fd: int, part: Path) -> None:  # noqa: ARG002
+    def _open(self, fd: int, part: Path) -> None:  # noqa: ARG002  (each kind of sink needs one of them)
         self._fd = fd
         write_all(fd, self._header(self._expected))
 

@@ -73,7 +73,7 @@ class FileSink(ABC):
     def _close(self) -> None:  # noqa: B027  most formats hold nothing but the descriptor
         """Free what `_open` took; after `_finish`, and after any failure."""
 
-    def abort(self) -> None:  # noqa: B027
+    def abort(self) -> None:  # noqa: B027  only encoders have something to stop
         """Nothing here ever blocks for long."""
 
     def __enter__(self) -> Self:

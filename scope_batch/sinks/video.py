@@ -32,7 +32,7 @@ class VideoSink(FileSink):
         if self._encoder is not None:
             self._encoder.kill()
 
-    def _open(self, fd: int, part: Path) -> None:  # noqa: ARG002
+    def _open(self, fd: int, part: Path) -> None:  # noqa: ARG002  (each kind of sink needs one of them)
         self._encoder = EncoderProcess(self._video, part, name=str(self.path), metadata=self._metadata)
 
     def _write(self, block: Block) -> None:
