@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Literal
 
 from scope_batch import laws
 from scope_batch.laws import Mode
+from scope_batch.material import Placement
 
 BlendMethod = Literal["linear", "slerp"]
 
@@ -70,6 +72,46 @@ NEW_VIDEO_PROMPT = "prompt change in video mode"
 
 
 @dataclass(frozen=True, slots=True)
+class Still:
+    """An image laid over frames first .. end - 1 of a chunk, counted from the chunk's first frame."""
+
+    path: Path
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vace:
+    """What steers a chunk through VACE: an ordered list of sources, laid one over the other.
+
+    scale      strength of the hints, 0..2.
+    timeline   placements of kind "frames" or "masks" cover at least one frame of the chunk.
+    stills     images over the timeline, the later on top: the first image, then the last image.
+    reference  an image whose latent takes the first slot of the context; the others move one slot back.
+    fresh      the two encoder streams start anew with this chunk (a cut, or the chunk before fed them nothing).
+    """
+
+    scale: float
+    timeline: bool = False
+    stills: tuple[Still, ...] = ()
+    reference: Path | None = None
+    fresh: bool = True
+
+    @property
+    def has_frames(self) -> bool:
+        """The context is encoded from frames; else it is the reference alone."""
+        return self.timeline or bool(self.stills)
+
+
+@dataclass(frozen=True, slots=True)
+class LoraUse:
+    """A LoRA of the job. merged: one scale for the whole job, part of the weights; else a side branch."""
+
+    path: Path
+    merged: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """One call of the engine.
 
@@ -88,6 +130,9 @@ class Chunk:
     denoising_steps timesteps (0..1000) before the video mode's replacement of the first one.
     noise_scale     video mode: 0..1. None in text mode.
     noise_controller  video mode: the engine adapts `noise_scale` to the motion it sees.
+    vace            None = nothing steers this chunk through VACE.
+    lora_scales     in the order of `Plan.loras`.
+    lora_changed    a scale differs from the previous chunk's: text keys and values are computed anew. Not in chunk 0.
     """
 
     index: int
@@ -105,6 +150,9 @@ class Chunk:
     denoising_steps: tuple[int, ...]
     noise_scale: float | None
     noise_controller: bool
+    vace: Vace | None = None
+    lora_scales: tuple[float, ...] = ()
+    lora_changed: bool = False
 
     @property
     def cut(self) -> bool:
@@ -127,6 +175,11 @@ class Chunk:
     def last_frame(self) -> int:
         return self.first_frame + self.keep - 1
 
+    @property
+    def lead(self) -> int:
+        """1 where VACE's encoder streams start in the middle of a sequence: one frame before the chunk goes first."""
+        return int(self.vace is not None and self.vace.has_frames and self.vace.fresh and not self.cut)
+
 
 @dataclass(frozen=True, slots=True)
 class Landing:
@@ -148,6 +201,8 @@ class Plan:
     height: int
     width: int
     chunks: tuple[Chunk, ...]
+    placements: tuple[Placement, ...] = ()
+    loras: tuple[LoraUse, ...] = ()
     landings: tuple[Landing, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

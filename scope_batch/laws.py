@@ -65,6 +65,17 @@ assert [chunk_frames(3, "video", first=f) for f in (True, False)] == [13, 12]
 assert [chunk_frames(1, m, first=f) for m in ("text", "video") for f in (True, False)] == [5, 4, 5, 4]
 
 
+def latent_group_start(frame: int, *, first: bool) -> int:
+    """The first pixel frame of the latent frame that holds `frame` (both counted from the chunk's first frame)."""
+    if first:
+        return 0 if frame == 0 else frame - (frame - 1) % TIME_STRIDE
+    return frame - frame % TIME_STRIDE
+
+
+assert [latent_group_start(f, first=True) for f in range(9)] == [0, 1, 1, 1, 1, 5, 5, 5, 5]
+assert [latent_group_start(f, first=False) for f in range(8)] == [0, 0, 0, 0, 4, 4, 4, 4]
+
+
 def tokens_per_latent(height: int, width: int) -> int:
     """Tokens of one latent frame; height and width in pixels."""
     return (height // SIZE_STEP) * (width // SIZE_STEP)
@@ -84,6 +95,21 @@ def first_video_step(noise_scale: float) -> int:
 
 
 assert first_video_step(0.7) == 600 and first_video_step(0.05) == 0
+
+PROTOCOL_SLOT_FRAMES = 12
+"""What `chunk: k` counts in the HTTP protocol: slots of twelve delivered frames."""
+
+
+def protocol_slot(first_frame: int, num_frames: int) -> int:
+    """The slot whose entry a chunk takes that begins at delivered frame `first_frame` of `num_frames`."""
+    last = (num_frames + PROTOCOL_SLOT_FRAMES - 1) // PROTOCOL_SLOT_FRAMES - 1
+    return min((2 * first_frame + PROTOCOL_SLOT_FRAMES) // (2 * PROTOCOL_SLOT_FRAMES), last)
+
+
+assert [protocol_slot(f, 48) for f in (0, 9, 21, 33, 45)] == [0, 1, 2, 3, 3]
+
+VACE_STILL_FRAMES = 4
+"""Pixel frames that a first image is laid over."""
 
 CONTROLLER_STATIC, CONTROLLER_MOTION = 0.8, 0.2
 CONTROLLER_WEIGHT = 0.9

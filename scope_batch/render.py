@@ -24,7 +24,7 @@ from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import values
 from scope_batch.plan.shares import Shares
 from scope_batch.prepare import prepare
-from scope_batch.session import Engine, EngineRequest, Session, load_engine
+from scope_batch.session import NO_INPUTS, ChunkInputs, Engine, EngineRequest, Session, load_engine
 from scope_batch.sinks.forecast import check_space
 from scope_batch.sinks.metadata import metadata_text
 from scope_batch.sinks.open import SinkSettings, check_outputs, open_sinks
@@ -164,7 +164,7 @@ class _Run:
             begun_s = time.monotonic()
             prompt = values.prompt(shares(chunk.conditioning))
             self.report(ChunkStarted(chunk.index, prompt))
-            made = session.generate(chunk, pixels.get() if pixels is not None else None)
+            made = session.generate(chunk, ChunkInputs(pixels.get()) if pixels is not None else NO_INPUTS)
             self.writer.submit(made, chunk.keep)
             self.report(self._chunk_done(plan, chunk.index, begun_s, prompt))
 

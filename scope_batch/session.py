@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
@@ -19,6 +20,39 @@ from scope_batch.pipelines import PipelineSpec
 
 Frames = NDArray[np.uint8]
 """uint8 [T, H, W, 3], RGB."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ControlFrames:
+    """The frames that a chunk's VACE context is encoded from, all sources laid over each other.
+
+    frames  float32 [lead + chunk.frames, H, W, 3] in -1..1, RGB; 0 (gray) where nothing is given.
+    masks   float32 [lead + chunk.frames, H, W] in 0..1; 1 = generate, 0 = keep the frame.
+    inactive_is_gray, reactive_is_gray  no frame has a pixel other than 0 where the mask is <= 0.5, > 0.5.
+    `lead` = chunk.lead: the first row lies before the chunk.
+    """
+
+    frames: NDArray[np.float32]
+    masks: NDArray[np.float32]
+    inactive_is_gray: bool
+    reactive_is_gray: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkInputs:
+    """What a chunk is made from, besides the plan.
+
+    pixels     the input video's `chunk.frames` frames in video mode, uint8 [T, H, W, 3].
+    control    where chunk.vace.has_frames.
+    reference  where chunk.vace.reference: float32 [H, W, 3] in -1..1.
+    """
+
+    pixels: Frames | None = None
+    control: ControlFrames | None = None
+    reference: NDArray[np.float32] | None = None
+
+
+NO_INPUTS = ChunkInputs()
 
 
 class Generated(Protocol):
@@ -36,8 +70,8 @@ class Generated(Protocol):
 class Session(Protocol):
     """One render's streaming state: KV cache, VAE streams, noise controller. Chunks come in order, each once."""
 
-    def generate(self, chunk: Chunk, pixels: Frames | None) -> Generated:
-        """Make one chunk. `pixels`: the input's `chunk.frames` frames in video mode, else None."""
+    def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> Generated:
+        """Make one chunk."""
         ...
 
 
@@ -52,12 +86,21 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class LoraRequest:
+    """A LoRA to load. scale: merged into the weights with it; None = a side branch whose scale the chunks set."""
+
+    path: Path
+    scale: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRequest:
     """What an engine is loaded for; equal requests can share one.
 
     models        folder, "tiny", or None for the usual places.
     device        "auto", "cpu", "cuda", "cuda:N"; dtype, vae_dtype "auto", "float32", "bfloat16".
     noise_device  "cpu" or "cuda": where the noise is drawn.
+    vace          the VACE module is needed; loras: in the order of the plan.
     """
 
     spec: PipelineSpec
@@ -68,6 +111,8 @@ class EngineRequest:
     vae_dtype: str = "auto"
     noise_device: str = "cpu"
     deterministic: bool = False
+    vace: bool = False
+    loras: tuple[LoraRequest, ...] = ()
 
 
 class Loader(Protocol):

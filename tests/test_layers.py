@@ -16,6 +16,7 @@ FORBIDDEN = {
     "sizes": {"*"},
     "errors": {"*"},
     "events": {"*"},
+    "material": {"*"},
     "chunk": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "pipelines": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "job": {"plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scope_batch.chunk import Plan
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import EngineRequest
+from scope_batch.session import ChunkInputs, EngineRequest
 from scope_batch.slate import load
 from scope_batch.slate.layout import make_layout
 from scope_batch.slate.theme import CUT, INK, font
@@ -31,7 +31,7 @@ def drawn(plan: Plan) -> Iterator[Picture]:
             if chunk.mode == "video":
                 levels = np.arange(chunk.first_frame, chunk.first_frame + chunk.frames, dtype=np.uint8)
                 pixels = np.broadcast_to(levels[:, None, None, None], (chunk.frames, 32, 48, 3)).copy()
-            yield session.generate(chunk, pixels).frames()
+            yield session.generate(chunk, ChunkInputs(pixels)).frames()
 
 
 def slate_plan(*entries: dict[str, Any], **fields: Any) -> Plan:
@@ -93,7 +93,7 @@ def test_the_playhead_moves_with_the_frame() -> None:
 def test_there_are_no_latents_and_no_device_memory() -> None:
     engine, made = load(EngineRequest(PIPELINES["slate"]), silent), slate_plan(num_frames=1)
     with engine.session(made, silent) as session:
-        assert session.generate(made.chunks[0], None).latents() is None
+        assert session.generate(made.chunks[0]).latents() is None
     assert engine.peak_device_bytes() == 0
 
 

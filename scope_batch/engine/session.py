@@ -26,6 +26,7 @@ from scope_batch.engine.sampler import SigmaTable, clean_, renoise_
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics, from_uint8
 from scope_batch.events import Report, Stage, StageName
 from scope_batch.pipelines import PipelineSpec
+from scope_batch.session import NO_INPUTS, ChunkInputs
 
 CLEAN = 0
 """Timestep of the passes that only fill the caches."""
@@ -80,12 +81,13 @@ class CausalSession:
     def close(self) -> None:
         self._transformer.detach()
 
-    def generate(self, chunk: Chunk, pixels: NDArray[np.generic] | None) -> DeviceFrames:
-        """Make a chunk. `pixels`: [chunk.frames, H, W, 3], uint8 or float32 in 0..255, in video mode; else None."""
+    def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> DeviceFrames:
+        """Make a chunk. `inputs.pixels` may also be float32 in 0..255."""
         with device_faults(chunk.index):
-            return self._generate(chunk, pixels)
+            return self._generate(chunk, inputs)
 
-    def _generate(self, chunk: Chunk, pixels: NDArray[np.generic] | None) -> DeviceFrames:
+    def _generate(self, chunk: Chunk, inputs: ChunkInputs) -> DeviceFrames:
+        pixels = inputs.pixels
         if chunk.cut:
             self._cut()
         if chunk.forgets_motion:

@@ -13,6 +13,7 @@ from PIL import Image
 from scope_batch.chunk import Chunk, Plan
 from scope_batch.plan import values
 from scope_batch.plan.shares import shares_of
+from scope_batch.session import NO_INPUTS, ChunkInputs
 from scope_batch.slate.card import Card
 from scope_batch.slate.layout import Layout, make_layout
 from scope_batch.slate.sprites import Picture, Sprites, fitting_sprites
@@ -61,8 +62,9 @@ class SlateSession:
         self._number = _number_sprites(plan, self._layout)
         self._clock = Sprites(24 * self._layout.unit, DIM)
 
-    def generate(self, chunk: Chunk, pixels: Frames | None) -> Drawn:
-        """All frames of the chunk, uint8 [T, H, W, 3]; `pixels` [T, H, W, 3] become thumbnails."""
+    def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> Drawn:
+        """All frames of the chunk, uint8 [T, H, W, 3]; the input's become thumbnails."""
+        pixels = inputs.pixels
         card = np.asarray(self._card.draw(chunk, self._shares[chunk.index]))
         frames = np.empty((chunk.frames, *card.shape), dtype=np.uint8)
         for index in range(chunk.frames):

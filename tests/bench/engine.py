@@ -26,7 +26,7 @@ def engine(folder: Path, *, chunks: int = 6, height: int = 192, width: int = 320
     with _tiny().session(plan, clock) as session:
         for chunk in plan.chunks:
             clock.begin()
-            session.generate(chunk, None)
+            session.generate(chunk)
             clock.end()
     chunks_s = clock.chunks[1:]
     seconds = [sum(chunk.values()) for chunk in chunks_s]
@@ -50,9 +50,9 @@ def allocations(folder: Path, *, height: int = 192, width: int = 320) -> list[Fi
         lengths = iter([chunk.frames for chunk in plan.chunks])
         session._decoder.decode = lambda _: _undecoded(next(lengths))
         for chunk in plan.chunks[:-1]:
-            session.generate(chunk, None)
+            session.generate(chunk)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            session.generate(plan.chunks[-1], None)
+            session.generate(plan.chunks[-1])
     passes = len(plan.chunks[-1].denoising_steps) + 1
     taken, calls = _by_operator(profiler.events())
     worst = taken.most_common(_LISTED)

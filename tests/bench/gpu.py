@@ -25,7 +25,7 @@ from scope_batch.engine.longlive import CausalEngine, load
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Event, Stage, silent
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import EngineRequest
+from scope_batch.session import ChunkInputs, EngineRequest
 from tests.parity.cases import load_case, plan_of
 from tests.parity.make_models import make
 
@@ -83,7 +83,7 @@ def parity(work: Path) -> None:
             plan, errors, levels = plan_of(case), [], []
             with loaded.session(plan, silent) as session:
                 for i, chunk in enumerate(plan.chunks):
-                    made = session.generate(chunk, case.pixels(i))
+                    made = session.generate(chunk, ChunkInputs(case.pixels(i)))
                     want = case.arrays[f"latents_{i:02d}"]
                     errors.append(np.linalg.norm(made.latents() - want) / np.linalg.norm(want))
                     mean = case.arrays["frame_mean"][chunk.first_frame : chunk.first_frame + chunk.frames]
@@ -95,7 +95,7 @@ def digest(loaded: CausalEngine, plan: Plan) -> str:
     """sha256 of all frames."""
     frames = hashlib.sha256()
     with loaded.session(plan, silent) as session:
-        for made in [session.generate(chunk, None) for chunk in plan.chunks]:
+        for made in [session.generate(chunk) for chunk in plan.chunks]:
             frames.update(made.frames().tobytes())
     return frames.hexdigest()[:16]
 
@@ -133,7 +133,7 @@ def time_chunks(loaded: CausalEngine, plan: Plan) -> None:
     with loaded.session(plan, lambda event: mark(event, marks)) as session:
         for chunk in plan.chunks:
             begun = time.monotonic()
-            session.generate(chunk, None).frames()
+            session.generate(chunk).frames()
             seconds.append(time.monotonic() - begun)
     settled = [s for s, c in zip(seconds, plan.chunks, strict=True) if c.index > 5 and not c.recache]
     recaches = [s for s, c in zip(seconds, plan.chunks, strict=True) if c.recache]
@@ -162,7 +162,7 @@ def count_syncs(loaded: CausalEngine, plan: Plan) -> None:
         warnings.simplefilter("always")
         for chunk in plan.chunks:
             torch.cuda.set_sync_debug_mode("warn" if chunk.index >= 2 and not chunk.text_changed else "default")
-            session.generate(chunk, None)
+            session.generate(chunk)
         torch.cuda.set_sync_debug_mode("default")
     syncs = [w for w in caught if "synchroniz" in str(w.message)]
     say("host syncs per chunk", len(syncs) / 3)

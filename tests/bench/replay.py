@@ -34,4 +34,4 @@ def drawn(plan: Plan) -> list[Replay]:
     """Every chunk of the plan, drawn."""
     engine = load_engine(EngineRequest(PIPELINES["slate"]), silent)
     with engine.session(plan, silent) as session:
-        return [Replay(session.generate(chunk, None).frames()[: chunk.keep]) for chunk in plan.chunks]
+        return [Replay(session.generate(chunk).frames()[: chunk.keep]) for chunk in plan.chunks]

@@ -14,7 +14,7 @@ from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.events import silent
 from scope_batch.models.load import BuiltinLora
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import EngineRequest
+from scope_batch.session import ChunkInputs, EngineRequest
 from tests.parity.cases import Case, load_case, plan_of
 
 LATENTS_TOLERANCE = 1e-4
@@ -53,7 +53,7 @@ def replay(engine: CausalEngine, case: Case) -> np.ndarray:
     frames = []
     with engine.session(plan, silent) as session:
         for i, chunk in enumerate(plan.chunks):
-            made = session.generate(chunk, case.pixels(i))
+            made = session.generate(chunk, ChunkInputs(case.pixels(i)))
             error = relative_error(made.latents(), case.arrays[f"latents_{i:02d}"])
             assert error < LATENTS_TOLERANCE, f"chunk {i}: {error:.1e}"
             assert len(made.frames()) == case.expected[i]["pixel_frames"]

@@ -1,0 +1,71 @@
+"""What lies on the timeline of delivered frames besides prompts: input video, control frames, masks. Torch-free.
+
+The planner places material, `media` reads it by window, nobody else looks at it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["video", "frames", "masks"]
+"""video: encoded and mixed with noise. frames: VACE's control, kept or replaced pixels. masks: 1 = generate."""
+Fill = Literal["hold", "loop", "none"]
+"""After the last frame of the material: its last frame again, from the start, or nothing."""
+Fit = Literal["crop", "pad", "stretch"]
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPart:
+    """A C-ordered little-endian array inside a data blob.
+
+    offset  bytes from the blob's start.
+    shape   frames [1, C, T, H, W] float32 in -1..1, masks [1, 1, T, H, W] float32 in 0..1, video [T, H, W, 3] uint8.
+    """
+
+    offset: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """A file, or a part of one, and how its frames are counted.
+
+    input_fps, start_s, end_s  only of `input_path`: picks frames by time; None = every frame.
+    """
+
+    kind: Kind
+    path: Path
+    part: BlobPart | None = None
+    input_fps: Fraction | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MaterialFacts:
+    """frames: after picking by time; height, width in pixels. exact: an array, which is never resized."""
+
+    frames: int
+    height: int
+    width: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Material whose frame 0 is delivered frame `first_frame`; it covers delivered frames first_frame .. end_frame - 1.
+
+    fill   what covers frames beyond the material's own length; "none" covers nothing there.
+    where  the field that asked for it, for messages: "job.yaml:3:1: vace_frames".
+    Of placements of one kind that cover the same frame the later one in `Plan.placements` shows.
+    """
+
+    material: Material
+    first_frame: int
+    end_frame: int
+    fill: Fill
+    fit: Fit
+    where: str
