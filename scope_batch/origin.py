@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from scope_batch.job import Job
+from scope_batch.job.faults import Loc
+from scope_batch.job.inputs import named_inputs
+from scope_batch.job.public import public_dict
+from scope_batch.job.source import NO_SOURCE, show
 from scope_batch.models.cache import file_sha256
-
-NOT_HASHED = frozenset({"input_path", "output"})
-"""Where the input lies and where the frames go is no part of what a job asks for; the input's content counts."""
 
 
 def job_sha256(job: Job) -> str:
-    """Of the job with every variable and override resolved: equal jobs ask for the same frames of equal inputs."""
-    return hashlib.sha256(job.canonical_json(exclude=NOT_HASHED).encode("utf-8", "surrogatepass")).hexdigest()
+    """Of the job with every variable and override resolved: equal jobs ask for the same frames of equal inputs.
+
+    Where inputs lie and where the frames go is no part of that: inputs count by base name here, by content in
+    `origin_of`.
+    """
+    asked = job.model_dump(mode="json", exclude_defaults=True, exclude={"output"})
+    named = {**public_dict(asked, NO_SOURCE), **({"models": asked["models"]} if "models" in asked else {})}
+    text = json.dumps(named, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def origin_of(job: Job) -> dict[str, str]:
-    """Field -> sha256 (64 hex digits) of the file or folder it names; only fields that name one."""
-    named = {"input_path": job.input_path, "audio": job.audio}
-    return {field: sha256_of(path) for field, path in named.items() if isinstance(path, Path)}
+    """Place -> sha256 (64 hex digits) of the file or folder it names; a LoRA's place ends with its base name."""
+    digests: dict[Path, str] = {}
+    for _, path in named_inputs(job):
+        if path not in digests:
+            digests[path] = sha256_of(path)
+    return {_name(loc): digests[path] for loc, path in named_inputs(job)}
+
+
+def _name(loc: Loc) -> str:
+    return show(tuple(Path(part).name if loc[-2:-1] == ("lora_scales",) and part == loc[-1] else part for part in loc))
 
 
 def sha256_of(path: Path) -> str:

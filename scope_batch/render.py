@@ -16,6 +16,7 @@ from scope_batch.chunk import Plan
 from scope_batch.errors import Interrupted, JobError, OutputExistsError, TimeLimitError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Report, Started, Warned
 from scope_batch.job import Job
+from scope_batch.job.inputs import named_inputs
 from scope_batch.media.audio import audio_args
 from scope_batch.media.prefetch import Prefetch
 from scope_batch.media.timeline import open_timeline
@@ -267,8 +268,8 @@ def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings
 
 def _files_read(job: Job) -> tuple[Path, ...]:
     """What no output may replace."""
-    named = (job.input_path, job.audio, Path(job.source.name))
-    return tuple(path for path in named if isinstance(path, Path) and path.exists())
+    named = (*(path for _, path in named_inputs(job)), Path(job.source.name))
+    return tuple(dict.fromkeys(path for path in named if path.exists()))
 
 
 def _is_made(outputs: tuple[Output, ...], plan: Plan, settings: SinkSettings) -> bool:

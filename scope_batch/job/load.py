@@ -12,11 +12,12 @@ from pydantic import ValidationError
 
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.job.document import MAX_BYTES, MapNode, ScalarNode, decode, read_document
+from scope_batch.job.inputs import named_inputs
 from scope_batch.job.overrides import apply_override, set_value
 from scope_batch.job.problems import AllLines, in_order, lines_of
 from scope_batch.job.rules import fold_chunk_prompts
 from scope_batch.job.schema import Job
-from scope_batch.job.source import NO_SOURCE, Mark, Origin, Source
+from scope_batch.job.source import NO_SOURCE, Mark, Origin, Source, show
 from scope_batch.job.values import Values
 
 STDIN = "-"
@@ -94,12 +95,9 @@ def parse_job(data: Any, source: Source = NO_SOURCE) -> Job:
 
 
 def check_inputs(job: Job) -> None:
-    """Raise MissingInputError, a line per field, unless every input that the job names exists."""
-    named = {"input_path": job.input_path, "audio": job.audio if isinstance(job.audio, Path) else None}
+    """Raise MissingInputError, a line per place, unless every input that the job names exists."""
     missing = [
-        f"{job.where(field)}: {field}: no such file: {path}"
-        for field, path in named.items()
-        if path is not None and not path.exists()
+        f"{job.where(*loc)}: {show(loc)}: no such file: {path}" for loc, path in named_inputs(job) if not path.exists()
     ]
     if missing:
         raise MissingInputError("\n".join(missing))

@@ -320,10 +320,10 @@ class Job(_Checked):
         """`job.yaml:14:7` of a field, such as where("chunk_specs", 2, "text"); without a file the field's name."""
         return self._source.where(loc)
 
-    def canonical_json(self, *, exclude: frozenset[str] = frozenset()) -> str:
+    def canonical_json(self) -> str:
         """The job as one line of JSON, keys sorted, values equal to their defaults left out: two jobs that ask for the
-        same have the same text, and new fields of later versions do not change it. `exclude`: field names."""
-        values = self.model_dump(mode="json", exclude_defaults=True, exclude=set(exclude))
+        same have the same text, and new fields of later versions do not change it."""
+        values = self.model_dump(mode="json", exclude_defaults=True)
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
     def to_public_dict(self) -> dict[str, Any]:

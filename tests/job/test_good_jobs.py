@@ -158,7 +158,6 @@ def test_an_override_is_relative_to_the_working_directory_and_replaces_an_unset_
 def test_the_hash_text_ignores_spelling_and_defaults() -> None:
     assert job("num_frames: 64\nseed: 42\ncuts: warn").canonical_json() == job("").canonical_json()
     assert job("seed: 43").canonical_json() != job("").canonical_json()
-    assert job("output: a.mp4").canonical_json(exclude=frozenset({"output"})) == job("").canonical_json()
 
 
 def test_the_public_job_has_no_folders_and_no_values_of_variables() -> None:
