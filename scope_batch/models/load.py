@@ -22,17 +22,17 @@ from scope_batch.events import Loading, Report, Warned, silent
 from scope_batch.models import architecture, keys
 from scope_batch.models.checkpoint import State, read_checkpoint, read_shapes
 from scope_batch.models.folder import ModelFiles
+from scope_batch.models.lora import read_builtin_lora
+from scope_batch.models.lora_adapters import attach_builtin
+from scope_batch.models.lora_merge import merge
 
 W = TypeVar("W", bound=WanTransformer3DModel)
 BuiltinLora = Literal["merged", "adapter", "none"]
-BUILTIN_ADAPTER = "builtin"
-"""Name of the pipeline's own LoRA when it stays a side branch; it comes first in every list of adapters."""
 
 FLOAT32_BELOW_BYTES = 2 << 30
 """A text encoder that is smaller than this in float32 is computed in float32."""
 
 _FP8 = torch.float8_e4m3fn
-_Pairs = dict[str, tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def load_transformer(
     """The backbone with its own LoRA, in `dtype` but for the parts that diffusers keeps in float32.
 
     kind    `WanTransformer3DModel`, or a class made from it.
-    "merged": W + B A is computed in float32 and rounded once. "adapter": a PEFT side branch named `BUILTIN_ADAPTER`.
+    "merged": W + B A is computed in float32 and rounded once. "adapter": a PEFT side branch named `builtin`.
     LongLive's LoRA has scaling 1.0 whatever its rank. Raises JobError for a file that does not fit.
     """
     report(Loading("transformer"))
@@ -56,7 +56,7 @@ def load_transformer(
     config = architecture.transformer_config(shapes, files.backbone, files.config)
     model = _empty(kind, **config)
     _account(shapes, model, files.backbone, "Wan backbone", report)
-    pairs = _builtin_pairs(files, shapes) if builtin_lora != "none" else {}
+    pairs = read_builtin_lora(files, shapes) if builtin_lora != "none" else {}
     state = keys.to_diffusers_transformer(read_checkpoint(files.backbone))
     _refuse_zero(state, "patch_embedding.weight", files.backbone)
 
@@ -64,13 +64,13 @@ def load_transformer(
     for key in list(model.state_dict()):
         target = torch.float32 if _kept_in_float32(model, key) else dtype
         pair = merged.get(key.removesuffix(".weight"))
-        state[key] = _merge(state[key], *pair, device).to(target) if pair else _place(state[key], target, device)
+        state[key] = merge(state[key], *pair, device).to(target) if pair else _place(state[key], target, device)
     _assign(model, state)
     # Its tables are no part of the state dict, so they are still on meta.
     model.rope = WanRotaryPosEmbed(config["attention_head_dim"], config["patch_size"], model.config.rope_max_seq_len)
     model.rope.to(device)
     if builtin_lora == "adapter":
-        _attach(model, pairs, dtype, device)
+        attach_builtin(model, pairs, dtype, device)
     return cast(W, _ready(model))
 
 
@@ -148,14 +148,6 @@ def _account(
         report(Warned(warning))
 
 
-def _builtin_pairs(files: ModelFiles, shapes: Mapping[str, torch.Size]) -> _Pairs:
-    if files.builtin_lora is None:
-        return {}
-    pairs = keys.lora_to_diffusers(read_checkpoint(files.builtin_lora), files.builtin_lora)
-    keys.check_lora(pairs, shapes, files.builtin_lora, files.backbone)
-    return pairs
-
-
 def _refuse_zero(state: State, key: str, path: Path) -> None:
     if not state[key].float().any():
         raise JobError(f"{path}: {key} is all zeros: the file was never filled")
@@ -171,25 +163,9 @@ def _place(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
     return tensor.to(device).to(dtype)
 
 
-def _merge(weight: Tensor, a: Tensor, b: Tensor, device: torch.device) -> Tensor:
-    wide = {"device": device, "dtype": torch.float32}
-    return torch.addmm(weight.to(**wide), b.to(**wide), a.to(**wide))  # type: ignore[call-overload]  # mypy cannot see into **wide
-
-
 def _assign(model: nn.Module, state: State) -> None:
     expected = set(model.state_dict())
     model.load_state_dict({key: tensor for key, tensor in state.items() if key in expected}, strict=True, assign=True)
-
-
-def _attach(model: Any, pairs: _Pairs, dtype: torch.dtype, device: torch.device) -> None:
-    """PEFT side branches with scaling 1; PEFT would take alpha from the most common rank."""
-    halves = {f"{m}.lora_{h}.weight": t.float() for m, ab in pairs.items() for h, t in zip("AB", ab, strict=True)}
-    model.load_lora_adapter(halves, prefix=None, adapter_name=BUILTIN_ADAPTER)
-    for module, (a, b) in pairs.items():
-        layer = model.get_submodule(module)
-        layer.scaling[BUILTIN_ADAPTER] = 1.0
-        for half, tensor in ((layer.lora_A, a), (layer.lora_B, b)):
-            half[BUILTIN_ADAPTER].weight.data = _place(tensor, dtype, device)
 
 
 def _may_stay_fp8(key: str, tensor: Tensor, device: torch.device) -> bool:
