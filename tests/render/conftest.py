@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from scope_batch.__main__ import main
 from scope_batch.render import Engines
-from tests.render.helpers import Renderer, ffmpeg
+from tests.render.helpers import Refused, Renderer, ffmpeg
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +44,27 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64:r=16:d=1.25", "-pix_fmt", "yuv420p", path)
     return path
+
+
+QUICK_S = 3.0
+"""Loose: it is a fraction of a second when nobody else uses the machine."""
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Refused:
+    """refused(arguments, code, pattern): `render` ends so, says one line about it, and writes nothing."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(arguments: list[str], code: int, pattern: str, within_s: float = QUICK_S) -> None:
+        before = {*tmp_path.rglob("*")}
+        began_s = time.monotonic()
+        assert main(["render", *arguments]) == code
+        assert time.monotonic() - began_s < within_s
+        out, err = capfd.readouterr()
+        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1 and re.search(pattern, errors[0]), err
+        assert out == "" and errors[0].isprintable() and len(errors[0]) < 1000
+        assert "Traceback" not in err and "bug" not in err
+        assert {*tmp_path.rglob("*")} == before
+
+    return check

@@ -25,6 +25,7 @@ from scope_batch.prepare import prepare
 from scope_batch.render import Engines, NeverStop, RenderOptions, Stop, render_job
 
 Frames = NDArray[np.uint8]
+Refused = Callable[..., None]
 PROGRAM = [sys.executable, "-m", "scope_batch"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 SMALL = {"prompt": "a cat", "height": 64, "width": 64}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pickle
-import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scope_batch.__main__ import main
 from scope_batch.models.tiny import tiny_models_folder
-from tests.render.helpers import ffmpeg, names_in
-
-QUICK_S = 3.0
-"""Loose: it is a fraction of a second when nobody else uses the machine."""
+from tests.render.helpers import Refused, ffmpeg, names_in
 
 BASE = "pipeline_id: slate\nprompt: a\nnum_frames: 20\nheight: 64\nwidth: 64\n"
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "\n".join(
@@ -132,28 +126,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-Refused = Callable[..., None]
-
-
-@pytest.fixture
-def refused(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Refused:
-    """refused(arguments, code, pattern): `render` ends so, says one line about it, and writes nothing."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def _files_here(files: Path, tmp_path: Path) -> None:
     (tmp_path / "files").symlink_to(files)
-
-    def check(arguments: list[str], code: int, pattern: str, within_s: float = QUICK_S) -> None:
-        before = {*tmp_path.rglob("*"), *files.rglob("*")}
-        began_s = time.monotonic()
-        assert main(["render", *arguments]) == code
-        assert time.monotonic() - began_s < within_s
-        out, err = capfd.readouterr()
-        errors = [line for line in err.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1 and re.search(pattern, errors[0]), err
-        assert out == "" and errors[0].isprintable() and len(errors[0]) < 1000
-        assert "Traceback" not in err and "bug" not in err
-        assert {*tmp_path.rglob("*"), *files.rglob("*")} == before
-
-    return check
 
 
 @pytest.mark.parametrize(("text", "code", "pattern"), [case[1:] for case in JOBS], ids=[case[0] for case in JOBS])
