@@ -25,7 +25,7 @@ from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import values
 from scope_batch.plan.shares import Shares
 from scope_batch.prepare import prepare
-from scope_batch.session import NO_INPUTS, ChunkInputs, Engine, EngineRequest, Session, load_engine
+from scope_batch.session import NO_INPUTS, ChunkInputs, Engine, EngineRequest, LoraRequest, Session, load_engine
 from scope_batch.sinks.forecast import check_space
 from scope_batch.sinks.metadata import metadata_text
 from scope_batch.sinks.open import SinkSettings, check_outputs, open_sinks
@@ -118,7 +118,7 @@ def render_job(
     check_outputs(outputs, plan, settings)
     if not options.force:
         check_space(outputs, plan, options.latents)
-    engine = (engines or Engines()).get(_engine_request(job, options), report)
+    engine = (engines or Engines()).get(_engine_request(job, plan, options), report)
     return run.render(job, plan, engine, outputs, settings, stop)
 
 
@@ -281,7 +281,7 @@ def _metadata(job: Job) -> str:
     return metadata_text(job.to_public_dict(), origin_of(job), job_sha256(job))
 
 
-def _engine_request(job: Job, options: RenderOptions) -> EngineRequest:
+def _engine_request(job: Job, plan: Plan, options: RenderOptions) -> EngineRequest:
     models = options.models or (None if job.models is None else str(job.models))
     return EngineRequest(
         spec=PIPELINES[job.pipeline_id],
@@ -292,4 +292,9 @@ def _engine_request(job: Job, options: RenderOptions) -> EngineRequest:
         vae_dtype=job.vae_dtype,
         noise_device=job.noise_device,
         deterministic=options.deterministic,
+        vace=any(chunk.vace is not None for chunk in plan.chunks),
+        loras=tuple(
+            LoraRequest(lora.path, scale if lora.merged else None)
+            for lora, scale in zip(plan.loras, plan.chunks[0].lora_scales, strict=True)
+        ),
     )
