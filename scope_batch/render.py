@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -81,10 +81,15 @@ class Engines:
         self._kept: tuple[EngineRequest, Engine] | None = None
 
     def get(self, request: EngineRequest, report: Report) -> Engine:
-        if self._kept is None or self._kept[0] != request:
+        if self._kept is None or not serves(self._kept[0], request):
             self._kept = None  # frees the device before the next one is loaded
             self._kept = request, load_engine(request, report)
         return self._kept[1]
+
+
+def serves(loaded: EngineRequest, wanted: EngineRequest) -> bool:
+    """An engine with VACE renders jobs without it just the same."""
+    return loaded == replace(wanted, vace=loaded.vace or wanted.vace)
 
 
 def render_job(
