@@ -13,12 +13,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from scope_batch.chunk import Chunk, Plan
+    from scope_batch.engines import Engines
     from scope_batch.errors import JobError, OutputExistsError, ScopeBatchError, UnavailableError
     from scope_batch.events import ChunkDone, Event, Finished, Warned
     from scope_batch.job import Job, load_job, load_text
     from scope_batch.npy_stream import read_npy_stream
+    from scope_batch.options import RenderOptions
     from scope_batch.prepare import prepare as prepare_job
-    from scope_batch.render import Engines, RenderOptions, render_job
+    from scope_batch.render import render_job
 
 __all__ = [
     "Chunk",
@@ -48,7 +50,9 @@ _HOMES = {
     "job": ("Job", "load_job", "load_text"),
     "npy_stream": ("read_npy_stream",),
     "prepare": ("prepare_job",),
-    "render": ("Engines", "RenderOptions", "render_job"),
+    "engines": ("Engines",),
+    "options": ("RenderOptions",),
+    "render": ("render_job",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _INNER_NAMES = {"prepare_job": "prepare"}

@@ -36,7 +36,7 @@ def origin_of(job: Job) -> dict[str, str]:
 
 
 def _name(loc: Loc) -> str:
-    return show(tuple(Path(part).name if loc[-2:-1] == ("lora_scales",) and part == loc[-1] else part for part in loc))
+    return show(tuple(Path(str(part)).name if loc[-2:-1] == ("lora_scales",) and part == loc[-1] else part for part in loc))
 
 
 def sha256_of(path: Path) -> str:

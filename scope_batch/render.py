@@ -8,11 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from scope_batch.chunk import Plan
+from scope_batch.engines import Engines, request_of
 from scope_batch.errors import Interrupted, JobError, OutputExistsError, TimeLimitError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Report, Started, Warned
 from scope_batch.job import Job
@@ -20,45 +21,19 @@ from scope_batch.job.inputs import named_inputs
 from scope_batch.media.audio import audio_args
 from scope_batch.media.prefetch import Prefetch
 from scope_batch.media.timeline import open_timeline
+from scope_batch.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.origin import job_sha256, origin_of
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import values
 from scope_batch.plan.shares import Shares
 from scope_batch.prepare import prepare
-from scope_batch.session import NO_INPUTS, ChunkInputs, Engine, EngineRequest, LoraRequest, Session, load_engine
+from scope_batch.session import NO_INPUTS, ChunkInputs, Engine, Session
 from scope_batch.sinks.forecast import check_space
 from scope_batch.sinks.metadata import metadata_text
 from scope_batch.sinks.open import SinkSettings, check_outputs, open_sinks
 from scope_batch.sinks.output import Output, files_of, parse_outputs
 from scope_batch.sinks.uptodate import is_up_to_date
 from scope_batch.sinks.writer import BackgroundWriter
-
-
-@dataclass(frozen=True, slots=True)
-class RenderOptions:
-    """What the command line says beyond the job.
-
-    outputs, output_format  `-o` (paths, `-` for standard output; none = the job's) and `-f` (the format of `-`).
-    overwrite, skip_existing  what to do with outputs that exist; neither = OutputExistsError.
-    models      folder, "tiny", or None for the job's or the usual places.
-    device      "auto", "cpu", "cuda", "cuda:N"; dtype "auto", "float32", "bfloat16".
-    latents     also save the denoised latents here (safetensors); preview: a PNG replaced after each chunk.
-    metadata    write the resolved job into the outputs.
-    force       go on although the disk looks too small.
-    """
-
-    outputs: tuple[str, ...] = ()
-    output_format: str | None = None
-    overwrite: bool = False
-    skip_existing: bool = False
-    models: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    latents: Path | None = None
-    preview: Path | None = None
-    metadata: bool = True
-    force: bool = False
-    deterministic: bool = False
 
 
 class Stop(Protocol):
@@ -74,28 +49,10 @@ class NeverStop:
         return None
 
 
-class Engines:
-    """Keeps the last engine, so that jobs that need the same one in turn load it once."""
-
-    def __init__(self) -> None:
-        self._kept: tuple[EngineRequest, Engine] | None = None
-
-    def get(self, request: EngineRequest, report: Report) -> Engine:
-        if self._kept is None or not serves(self._kept[0], request):
-            self._kept = None  # frees the device before the next one is loaded
-            self._kept = request, load_engine(request, report)
-        return self._kept[1]
-
-
-def serves(loaded: EngineRequest, wanted: EngineRequest) -> bool:
-    """An engine with VACE renders jobs without it just the same."""
-    return loaded == replace(wanted, vace=loaded.vace or wanted.vace)
-
-
 def render_job(
     job: Job,
     job_stem: str = "job",
-    options: RenderOptions = RenderOptions(),
+    options: RenderOptions = DEFAULT_OPTIONS,
     report: Report = lambda _: None,
     stop: Stop = NeverStop(),  # noqa: B008  (has no state)
     engines: Engines | None = None,
@@ -123,7 +80,7 @@ def render_job(
     check_outputs(outputs, plan, settings)
     if not options.force:
         check_space(outputs, plan, options.latents)
-    engine = (engines or Engines()).get(_engine_request(job, plan, options), report)
+    engine = (engines or Engines()).get(request_of(job, plan, options), report)
     return run.render(job, plan, engine, outputs, settings, stop)
 
 
@@ -284,22 +241,3 @@ def _is_made(outputs: tuple[Output, ...], plan: Plan, settings: SinkSettings) ->
 
 def _metadata(job: Job) -> str:
     return metadata_text(job.to_public_dict(), origin_of(job), job_sha256(job))
-
-
-def _engine_request(job: Job, plan: Plan, options: RenderOptions) -> EngineRequest:
-    models = options.models or (None if job.models is None else str(job.models))
-    return EngineRequest(
-        spec=PIPELINES[job.pipeline_id],
-        models=models,
-        vae_type=job.vae_type,
-        device=options.device,
-        dtype=options.dtype,
-        vae_dtype=job.vae_dtype,
-        noise_device=job.noise_device,
-        deterministic=options.deterministic,
-        vace=any(chunk.vace is not None for chunk in plan.chunks),
-        loras=tuple(
-            LoraRequest(lora.path, scale if lora.merged else None)
-            for lora, scale in zip(plan.loras, plan.chunks[0].lora_scales, strict=True)
-        ),
-    )

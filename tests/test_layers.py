@@ -27,6 +27,8 @@ FORBIDDEN = {
     "engine": {"job", "plan", "media", "sinks", "render", "cli", "progress"},
     "slate": {"job", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "progress": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli"},
+    "options": {"*"},
+    "engines": {"render", "cli", "progress", "engine", "plan", "media", "sinks"},
     "render": {"cli", "progress", "engine"},
 }
 TORCH_LIVES_IN = {"engine", "models"}

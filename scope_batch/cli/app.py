@@ -76,7 +76,7 @@ def render(
             return print_plans(jobs, overrides or (), models, showing)
         # What follows imports pydantic and numpy, which `--help` can do without.
         from scope_batch.cli.render import render_jobs
-        from scope_batch.render import RenderOptions
+        from scope_batch.options import RenderOptions
 
         settings = RenderOptions(
             outputs=tuple(output or ()),

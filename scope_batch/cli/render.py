@@ -16,8 +16,9 @@ from scope_batch.progress import Reporter
 from scope_batch.signals import Signals
 
 if TYPE_CHECKING:
+    from scope_batch.engines import Engines
     from scope_batch.job import Job
-    from scope_batch.render import Engines, RenderOptions
+    from scope_batch.options import RenderOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ class _Queue:
         return None
 
     def render(self, order: Order, signals: Signals) -> None:
-        from scope_batch.render import Engines, render_job
+        from scope_batch.engines import Engines
+        from scope_batch.render import render_job
 
         if self._engines is None:
             self._engines = Engines()

@@ -11,7 +11,8 @@ import scope_batch.render
 from scope_batch.errors import ClosedPipeError, JobError, ScopeBatchError, TemporaryError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, Loading, OutputFile, Report, Stage, Started, Warned
 from scope_batch.job import Job
-from scope_batch.render import RenderOptions, Stop
+from scope_batch.options import RenderOptions
+from scope_batch.render import Stop
 
 FAULTS = {
     "bad": JobError("job.yaml:1:1: first [bold]", "job.yaml:2:2: second"),

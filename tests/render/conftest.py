@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scope_batch.__main__ import main
-from scope_batch.render import Engines
+from scope_batch.engines import Engines
 from tests.render.helpers import Refused, Renderer, ffmpeg
 
 

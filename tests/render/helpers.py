@@ -18,11 +18,13 @@ import psutil
 from numpy.typing import NDArray
 
 from scope_batch.chunk import Plan
+from scope_batch.engines import Engines
 from scope_batch.events import Event, Finished
 from scope_batch.job import Job, load_text
 from scope_batch.media.ffmpeg import QUIET, file_url, run_quiet
+from scope_batch.options import RenderOptions
 from scope_batch.prepare import prepare
-from scope_batch.render import Engines, NeverStop, RenderOptions, Stop, render_job
+from scope_batch.render import NeverStop, Stop, render_job
 
 Frames = NDArray[np.uint8]
 Refused = Callable[..., None]

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import scope_batch.render
+import scope_batch.engines
 from scope_batch.__main__ import main
 from scope_batch.events import ChunkDone, Event
+from scope_batch.options import RenderOptions
 from scope_batch.session import Engine, EngineRequest
 from scope_batch.slate.engine import SlateSession
 from tests.render.helpers import SLATE, TINY, Renderer, load_frames, names_in, write_job
@@ -39,13 +40,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[EngineRequest]:
     """Every engine that is loaded from here on."""
     loaded: list[EngineRequest] = []
-    load = scope_batch.render.load_engine
+    load = scope_batch.engines.load_engine
 
     def counted(request: EngineRequest, report: Callable[[Event], None]) -> Engine:
         loaded.append(request)
         return load(request, report)
 
-    monkeypatch.setattr(scope_batch.render, "load_engine", counted)
+    monkeypatch.setattr(scope_batch.engines, "load_engine", counted)
     return loaded
 
 
@@ -137,7 +138,7 @@ def test_the_preview_follows_the_chunks(slate: Renderer, monkeypatch: pytest.Mon
         return generate(self, *args)
 
     monkeypatch.setattr(SlateSession, "generate", looked_at)
-    slate(SLATE, "a.npy", num_frames=100, options=scope_batch.render.RenderOptions(preview=preview))
+    slate(SLATE, "a.npy", num_frames=100, options=RenderOptions(preview=preview))
     assert len(set(seen)) > 2
     assert np.array_equal(np.asarray(Image.open(preview)), load_frames(slate.folder / "a.npy")[-1])
 

@@ -1,0 +1,50 @@
+"""Which engine a render needs, and the one that is kept loaded between renders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from scope_batch.chunk import Plan
+from scope_batch.events import Report
+from scope_batch.job import Job
+from scope_batch.options import RenderOptions
+from scope_batch.pipelines import PIPELINES
+from scope_batch.session import Engine, EngineRequest, LoraRequest, load_engine
+
+
+class Engines:
+    """Keeps the last engine, so that jobs that need the same one in turn load it once."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[EngineRequest, Engine] | None = None
+
+    def get(self, request: EngineRequest, report: Report) -> Engine:
+        if self._kept is None or not serves(self._kept[0], request):
+            self._kept = None  # frees the device before the next one is loaded
+            self._kept = request, load_engine(request, report)
+        return self._kept[1]
+
+
+def serves(loaded: EngineRequest, wanted: EngineRequest) -> bool:
+    """An engine with VACE renders jobs without it just the same."""
+    return loaded == replace(wanted, vace=loaded.vace or wanted.vace)
+
+
+def request_of(job: Job, plan: Plan, options: RenderOptions) -> EngineRequest:
+    """What the engine that renders `plan` is loaded for."""
+    models = options.models or (None if job.models is None else str(job.models))
+    return EngineRequest(
+        spec=PIPELINES[job.pipeline_id],
+        models=models,
+        vae_type=job.vae_type,
+        device=options.device,
+        dtype=options.dtype,
+        vae_dtype=job.vae_dtype,
+        noise_device=job.noise_device,
+        deterministic=options.deterministic,
+        vace=any(chunk.vace is not None for chunk in plan.chunks),
+        loras=tuple(
+            LoraRequest(lora.path, scale if lora.merged else None)
+            for lora, scale in zip(plan.loras, plan.chunks[0].lora_scales, strict=True)
+        ),
+    )

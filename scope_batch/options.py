@@ -1,0 +1,36 @@
+"""What the command line says of a render beyond the job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RenderOptions:
+    """Of one render.
+
+    outputs, output_format  `-o` (paths, `-` for standard output; none = the job's) and `-f` (the format of `-`).
+    overwrite, skip_existing  what to do with outputs that exist; neither = OutputExistsError.
+    models      folder, "tiny", or None for the job's or the usual places.
+    device      "auto", "cpu", "cuda", "cuda:N"; dtype "auto", "float32", "bfloat16".
+    latents     also save the denoised latents here (safetensors); preview: a PNG replaced after each chunk.
+    metadata    write the resolved job into the outputs.
+    force       go on although the disk looks too small.
+    """
+
+    outputs: tuple[str, ...] = ()
+    output_format: str | None = None
+    overwrite: bool = False
+    skip_existing: bool = False
+    models: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    latents: Path | None = None
+    preview: Path | None = None
+    metadata: bool = True
+    force: bool = False
+    deterministic: bool = False
+
+
+DEFAULT_OPTIONS = RenderOptions()
