@@ -11,6 +11,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}
 """A number, a truth value or a word may also come from `${VAR}`."""
 
+PLACED = ("ChunkSpec", "ChunkPrompt", "ChunkImage", "ChunkReferences")
+"""Maps that name a place."""
 _VARIABLE_REF = {"$ref": "#/$defs/Variable"}
 
 
@@ -24,8 +26,8 @@ def job_json_schema() -> dict[str, Any]:
             for name, field in model.get("properties", {}).items()
         }
     schema["$defs"]["Variable"] = VARIABLE
-    entry = schema["$defs"]["ChunkSpec"]
-    entry["anyOf"] = [{"required": [place]} for place in ("chunk", "frame", "time")]
+    for name in PLACED:
+        schema["$defs"][name]["anyOf"] = [{"required": [place]} for place in ("chunk", "frame", "time")]
     return {"$schema": DIALECT, **schema, "title": "scope-batch job"}
 
 

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.job.document import MAX_BYTES, MapNode, ScalarNode, decode, read_document
+from scope_batch.job.first_revision import fold_first_revision
 from scope_batch.job.inputs import named_inputs
 from scope_batch.job.overrides import apply_override, set_value
 from scope_batch.job.problems import AllLines, in_order, lines_of
-from scope_batch.job.rules import fold_chunk_prompts
 from scope_batch.job.schema import Job
 from scope_batch.job.source import NO_SOURCE, Mark, Origin, Source, show
 from scope_batch.job.values import Values
@@ -79,11 +79,8 @@ def load_text(
         set_value(
             values, ("models",), ScalarNode((1, 1), 1, models, models, plain=False), Origin("--models", here, False)
         )
-    values.data, moved = fold_chunk_prompts(values.data)
-    if moved:
-        values.marks.setdefault(("chunk_specs",), values.marks["chunk_prompts",])
-    for old, new in moved.items():
-        values.move(old, new)
+    values.data, moved = fold_first_revision(values.data)
+    values.move(moved)
     # What an override replaced is no problem any more.
     problems = [problem for problem in values.problems if problem[0] in values.marks.values()]
     return _validated(values.data, Source(name, stem, values.marks), problems)

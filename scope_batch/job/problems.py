@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from scope_batch.job.faults import Loc, shown
 from scope_batch.job.outputs import Encoder, Output
 from scope_batch.job.prompts import WeightedPrompt
-from scope_batch.job.schema import ChunkImage, ChunkPrompt, ChunkSpec, Job
+from scope_batch.job.schema import ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec, Job
 from scope_batch.job.source import Mark, Source, show
 
 MODELS: dict[str, type[BaseModel]] = {
@@ -19,6 +19,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "chunk_prompts": ChunkPrompt,
     "first_frames": ChunkImage,
     "last_frames": ChunkImage,
+    "vace_ref_images": ChunkReferences,
     "prompt": WeightedPrompt,
     "prompts": WeightedPrompt,
     "transition_target_prompts": WeightedPrompt,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scope_batch.job import material_rules
 from scope_batch.job.faults import AT_VALUE, Fault, Loc
 from scope_batch.job.scalars import parse_seconds
 
@@ -14,10 +15,16 @@ TARGETS = ("text", "prompts", "transition_target_prompts")
 
 def chunk_faults(written: Mapping[str, Any]) -> list[Fault]:
     """Faults of one entry of `chunk_specs`; `written` holds its fields that are not null."""
-    return [*_place_faults(written), *_target_faults(written), *_transition_faults(written)]
+    return [
+        *place_faults(written),
+        *_target_faults(written),
+        *_transition_faults(written),
+        *material_rules.entry_faults(written),
+        *_reference_faults(written),
+    ]
 
 
-def _place_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
+def place_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
     places = [name for name in written if name in PLACES]
     if not places:
         yield Fault((), "needs its place: one of chunk, frame and time")
@@ -39,8 +46,19 @@ def _transition_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(("transition_method",), "a transition needs its target: text or prompts in the same entry")
 
 
+def _reference_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
+    images = written.get("vace_ref_images")
+    if isinstance(images, (list, tuple)) and len(images) > 1 and not any(isinstance(item, Mapping) for item in images):
+        yield Fault(("vace_ref_images",), f"a chunk takes one reference image, not {len(images)}")
+
+
 def job_faults(written: Mapping[str, Any]) -> list[Fault]:
-    return [*_duplicate_chunks(written), *_input_faults(written)]
+    return [
+        *_duplicate_chunks(written),
+        *_input_faults(written),
+        *material_rules.job_faults(written),
+        *_reference_faults(written),
+    ]
 
 
 def _input_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
@@ -63,7 +81,7 @@ def _seconds(value: Any) -> float | None:
 
 def _duplicate_chunks(written: Mapping[str, Any]) -> Iterator[Fault]:
     seen: dict[int, Loc] = {}
-    for index, entry in _placed_entries(written.get("chunk_specs")):
+    for index, entry in placed_entries(written.get("chunk_specs")):
         chunk, loc = entry["chunk"], ("chunk_specs", index, "chunk")
         if chunk in seen:
             yield Fault(loc, f"chunk {chunk} has an entry already", AT_VALUE, other=seen[chunk])
@@ -71,38 +89,8 @@ def _duplicate_chunks(written: Mapping[str, Any]) -> Iterator[Fault]:
             seen[chunk] = loc
 
 
-def _placed_entries(entries: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def placed_entries(entries: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Entries that are placed by a chunk index, as far as they are well formed."""
     for index, entry in enumerate(entries if isinstance(entries, (list, tuple)) else ()):
         if isinstance(entry, Mapping) and type(entry.get("chunk")) is int:
             yield index, entry
-
-
-def fold_chunk_prompts(written: Mapping[str, Any]) -> tuple[dict[str, Any], dict[Loc, Loc]]:
-    """`chunk_prompts` (the protocol's first revision) as entries of `chunk_specs`, and what moved where.
-
-    A prompt joins its chunk's entry if that has none. Malformed lists are left alone: their own errors follow.
-    """
-    prompts, specs = written.get("chunk_prompts"), written.get("chunk_specs") or ()
-    if not isinstance(prompts, (list, tuple)) or not isinstance(specs, (list, tuple)):
-        return dict(written), {}
-    if not all(_is_chunk_prompt(entry) for entry in prompts):
-        return dict(written), {}
-    folded, moved = list(specs), dict[Loc, Loc]()
-    free = {e["chunk"]: i for i, e in _placed_entries(specs) if all(e.get(target) is None for target in TARGETS)}
-    for index, entry in enumerate(prompts):
-        place = free.pop(entry["chunk"], None)
-        if place is None:
-            moved["chunk_prompts", index] = ("chunk_specs", len(folded))
-            folded.append(entry)
-        else:
-            moved["chunk_prompts", index, "text"] = ("chunk_specs", place, "text")
-            folded[place] = {**folded[place], "text": entry["text"]}
-    rest = {key: value for key, value in written.items() if key != "chunk_prompts"}
-    return {**rest, "chunk_specs": folded}, moved
-
-
-def _is_chunk_prompt(entry: Any) -> bool:
-    if not isinstance(entry, Mapping) or set(entry) != {"chunk", "text"}:
-        return False
-    return type(entry["chunk"]) is int and entry["chunk"] >= 0 and isinstance(entry["text"], str)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -14,6 +15,8 @@ from pydantic import (
     BaseModel,
     Field,
     ModelWrapValidatorHandler,
+    PlainSerializer,
+    PlainValidator,
     PrivateAttr,
     Strict,
     ValidationError,
@@ -23,10 +26,11 @@ from pydantic import (
 from scope_batch.chunk import BlendMethod
 from scope_batch.job import rules, unavailable
 from scope_batch.job.faults import Fault, raise_all, shown, wrong
+from scope_batch.job.first_revision import fold_first_revision
 from scope_batch.job.outputs import Encoder, Outputs
 from scope_batch.job.prompts import STRICT, Prompts, WeightedPrompt
 from scope_batch.job.public import public_dict
-from scope_batch.job.scalars import Audio, InputPath, InputRate, Models, NumFrames, Rate, Seconds
+from scope_batch.job.scalars import Audio, InputPath, InputRate, Models, NumFrames, Rate, Seconds, parse_input_path
 from scope_batch.job.schedule import Schedule, Scheduled
 from scope_batch.job.source import NO_SOURCE, Source
 from scope_batch.pipelines import PIPELINES
@@ -98,14 +102,22 @@ class _Checked(BaseModel):
         return made
 
 
-class ChunkSpec(_Checked):
-    """What changes at one place of the video. Exactly one of `chunk`, `frame` and `time` names the place."""
+class _Placed(_Checked):
+    """Exactly one of `chunk`, `frame` and `time` names the place."""
 
-    chunk: Index | None = Field(default=None, description="Chunk index from 0.")
+    chunk: Index | None = Field(default=None, description="Chunk index from 0; with chunk_grid: 12, of a slot.")
     frame: Index | None = Field(default=None, description="Output frame from 0: the chunk that delivers it.")
     time: Seconds | None = Field(
         default=None, description='Seconds or "MM:SS.mmm": the chunk that delivers that frame.'
     )
+
+    @classmethod
+    def faults(cls, written: Mapping[str, Any]) -> list[Fault]:
+        return list(rules.place_faults(written))
+
+
+class ChunkSpec(_Placed):
+    """What changes at one place of the video."""
 
     text: str | None = Field(default=None, description="New prompt, in force from here on.")
     prompts: Prompts | None = Field(default=None, description="New prompts that blend, in force from here on.")
@@ -135,15 +147,17 @@ class ChunkSpec(_Checked):
     lora_scales: dict[str, LoraScale] | None = Field(default=None, description="LoRA file: scale, from here on.")
     first_frame_image: InputPath | None = Field(default=None, description="Image that this chunk starts with.")
     last_frame_image: InputPath | None = Field(default=None, description="Image that this chunk ends with.")
-    vace_ref_images: ListOf[InputPath] = Field(default=(), description="Reference images of this chunk.")
+    vace_ref_images: ListOf[InputPath] = Field(default=(), description="Reference image of this chunk; it takes one.")
     vace_context_scale: ContextScale | None = Field(default=None, description="Strength of VACE in this chunk.")
-    vace_temporally_locked: bool = Field(default=True, description="Control arrays lie on one timeline.")
-    vace_frames: InputPath | None = Field(default=None, description="Control video of this chunk.")
+    vace_temporally_locked: bool = Field(
+        default=True, description="Control and masks lie on one timeline; false: in this chunk alone."
+    )
+    vace_frames: InputPath | None = Field(default=None, description="Control frames from here on: video or array.")
     vace_frames_shape: Shape | None = Field(
         default=None, description="[1, C, T, H, W] of float32 frames in the data blob."
     )
     vace_frames_offset: Index | None = Field(default=None, description="Bytes into the data blob.")
-    vace_masks: InputPath | None = Field(default=None, description="Mask video of this chunk, white = generate.")
+    vace_masks: InputPath | None = Field(default=None, description="Masks from here on, white = generate.")
     vace_masks_shape: Shape | None = Field(
         default=None, description="[1, 1, T, H, W] of float32 masks in the data blob."
     )
@@ -164,22 +178,33 @@ class ChunkSpec(_Checked):
         return self.prompts or self.transition_target_prompts
 
 
-class ChunkPrompt(BaseModel):
+class ChunkPrompt(_Placed):
     """First revision of the protocol: folded into `chunk_specs`."""
 
-    model_config = STRICT
-
-    chunk: Index = Field(description="Chunk index from 0.")
     text: str = Field(description="New prompt, in force from here on.")
 
 
-class ChunkImage(BaseModel):
-    """First revision of the protocol."""
+class ChunkImage(_Placed):
+    """First revision of the protocol: folded into `chunk_specs`."""
 
-    model_config = STRICT
-
-    chunk: Index = Field(description="Chunk index from 0.")
     image: InputPath = Field(description="Image file.")
+
+
+class ChunkReferences(_Placed):
+    """First revision of the protocol: folded into `chunk_specs`."""
+
+    images: ListOf[InputPath] = Field(description="Reference images; a chunk takes one.")
+
+
+def _parse_reference(value: Any) -> Path:
+    if isinstance(value, dict):
+        raise wrong("must be a path; or every item must be {chunk, images}, with frame or time in place of chunk")
+    return parse_input_path(value)
+
+
+Reference = Annotated[
+    Path, PlainValidator(_parse_reference, json_schema_input_type=str | ChunkReferences), PlainSerializer(str)
+]
 
 
 class Job(_Checked):
@@ -242,8 +267,9 @@ class Job(_Checked):
     vace_masks: InputPath | None = Field(
         default=None, description="Mask video, white = generate, or an array [1,1,T,H,W] in 0..1."
     )
-    vace_ref_images: ListOf[Any] = Field(
-        default=(), description="Reference images: paths, or a list of {chunk, images}."
+    vace_ref_images: ListOf[Reference] = Field(
+        default=(),
+        description="Reference image of every chunk that nothing else steers; or a list of {chunk, images}.",
     )
     vace_context_scale: Annotated[Schedule[float], Scheduled(0, 2)] = Field(
         default=Schedule((1.0,)), description="Strength of VACE. A number, or one per chunk."
@@ -252,7 +278,7 @@ class Job(_Checked):
         default=False, description="The input video steers through VACE, not through the latents."
     )
     vace_length: Literal["error", "hold", "loop", "end"] = Field(
-        default="error", description="When the control video is short."
+        default="error", description="When control frames or masks end before the job."
     )
     first_frame_image: InputPath | None = Field(default=None, description="Image that the video starts with.")
     last_frame_image: InputPath | None = Field(default=None, description="Image that the video ends with.")
@@ -305,7 +331,7 @@ class Job(_Checked):
 
     @classmethod
     def folded(cls, written: dict[str, Any]) -> dict[str, Any]:
-        return rules.fold_chunk_prompts(written)[0]
+        return fold_first_revision(written)[0]
 
     def model_post_init(self, context: Any, /) -> None:
         if isinstance(context, Source):

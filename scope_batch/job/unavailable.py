@@ -22,22 +22,7 @@ class Missing:
 
 
 MISSING = (
-    Missing(
-        (
-            "vace_frames", "vace_frames_shape", "vace_frames_offset",
-            "vace_masks", "vace_masks_shape", "vace_masks_offset",
-            "vace_ref_images", "first_frame_image", "last_frame_image", "first_frames", "last_frames",
-            "vace_context_scale", "vace_use_input_video", "vace_length", "vace_temporally_locked",
-        ),
-        "VACE is not available yet",
-    ),
     Missing(("lora_scales", "on_lora_change", "lora_merge"), "LoRA files are not available yet"),
-    Missing(("data_blob_path",), "data blobs are not available yet"),
-    Missing(
-        ("input_video", "input_video_shape", "input_video_offset"),
-        "an input video per chunk is not available yet; use input_path for the whole job",
-    ),
-    Missing(("chunk_grid",), "the 12-frame grid is not available yet", values=(12,)),
     Missing(("pre_processor_id", "post_processor_id", "pre_processor_output"), "processors are not available yet"),
     Missing(("vae_type",), "this VAE is not available yet (wan and lightvae are)", values=("tae", "lighttae")),
     Missing(("quantization",), "quantization is not available yet"),

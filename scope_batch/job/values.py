@@ -43,9 +43,15 @@ class Values:
         assert isinstance(node, ScalarNode)
         return self._placed(self._scalar(node, mark, loc, environ), origin, loc)
 
-    def move(self, old: Loc, new: Loc) -> None:
-        """What stands at `old` counts as standing at `new`."""
-        self.marks |= {new + loc[len(old) :]: mark for loc, mark in self.marks.items() if loc[: len(old)] == old}
+    def move(self, moved: Mapping[Loc, Loc]) -> None:
+        """What stands at an old place counts as standing at the new one; the innermost old place decides."""
+        lengths = sorted({len(old) for old in moved}, reverse=True)
+        for loc, mark in [*self.marks.items()]:
+            old = next((loc[:length] for length in lengths if loc[:length] in moved), None)
+            if old is not None:
+                self.marks[moved[old] + loc[len(old) :]] = mark
+        for old, new in moved.items():
+            self.marks.setdefault(new[:1], self.marks[old[:1]])
 
     def _scalar(self, node: ScalarNode, mark: Mark, loc: Loc, environ: Mapping[str, str] | None) -> Any:
         if environ is None or "$" not in node.text:

@@ -88,25 +88,13 @@ SECOND_LINE = [
     ("? [a]\n: b", "3: a key must be a plain text"),
 ]  # fmt: skip
 
-KEYFRAMES = (
-    "keyframe schedules are not available yet; write a number, or a list: one number per chunk, the last one repeats"
-)
 NOT_BUILT = [
-    ("vace_frames: x.mp4", "1: vace_frames: VACE is not available yet"),
-    ("vace_masks: x.mp4", "1: vace_masks: VACE is not available yet"),
-    ("vace_ref_images: [{chunk: 1, images: [a.png]}]", "1: vace_ref_images: VACE is not available yet"),
-    ("vace_context_scale: [1.0, 0.5]", "1: vace_context_scale: VACE is not available yet"),
-    ("first_frames: [{chunk: 1, image: a.png}]", "1: first_frames: VACE is not available yet"),
     ("lora_scales: {a.safetensors: 1}", "1: lora_scales: LoRA files are not available yet"),
     ("on_lora_change: cut", "1: on_lora_change: LoRA files are not available yet"),
-    ("data_blob_path: b", "1: data_blob_path: data blobs are not available yet"),
-    ("chunk_grid: 12", "1: chunk_grid: the 12-frame grid is not available yet"),
     ("vae_type: tae", "1: vae_type: this VAE is not available yet (wan and lightvae are)"),
     ("quantization: fp8_e4m3fn", "1: quantization: quantization is not available yet"),
     ("memory_bank: true", "1: memory_bank: the memory bank is not available yet"),
     ("post_processor_id: rife", "1: post_processor_id: processors are not available yet"),
-    ("noise_scale: {0: 0.5, 48: 1}", f"14: noise_scale: {KEYFRAMES}"),
-    ("noise_scale: '0:(0.5), 48:(t/9)'", f"14: noise_scale: {KEYFRAMES}"),
 ]
 
 ENTRIES = [
@@ -121,12 +109,6 @@ ENTRIES = [
      "15: chunk_specs[0].transition_num_steps: a transition needs its target: text or prompts in the same entry"),
     ("{chunk: 1, noise_scal: 1}", "15: chunk_specs[0].noise_scal: unknown key (did you mean noise_scale?)"),
     ("{chunk: 1, fps: 8}", "15: chunk_specs[0].fps: unknown key here (it stands at the top level of a job)"),
-    ("{chunk: 1, input_video: a.mp4}",
-     "15: chunk_specs[0].input_video: an input video per chunk is not available yet; "
-     "use input_path for the whole job"),
-    ("{chunk: 1, vace_frames_offset: 0}", "15: chunk_specs[0].vace_frames_offset: VACE is not available yet"),
-    ("{chunk: 1, vace_temporally_locked: false}",
-     "15: chunk_specs[0].vace_temporally_locked: VACE is not available yet"),
     ("3", "4: chunk_specs[0]: must be a map of fields, not 3"),
 ]  # fmt: skip
 
