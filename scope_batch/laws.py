@@ -19,6 +19,9 @@ SPACE_STRIDE = 8
 PATCH = 2
 """Latent cells per token, each spatial axis (1 in time)."""
 LATENT_CHANNELS = 16
+VACE_CHANNELS = 2 * LATENT_CHANNELS + SPACE_STRIDE**2
+"""Of a VACE context: kept pixels, replaced pixels, and the mask of every pixel of a latent cell."""
+assert VACE_CHANNELS == 96
 TEXT_TOKENS = 512
 """Length to which every prompt embedding is zero-padded."""
 SIZE_STEP = SPACE_STRIDE * PATCH

@@ -1,12 +1,14 @@
 """Wan's transformer, run causally: diffusers' modules and weights, our forward and our memory.
 
 `CausalWan` is a `WanTransformer3DModel` (so that its loaders, adapters, layerwise casting and offload hooks work) whose
-forward takes a span of latent frames at any position and attends through a KV cache.
+forward takes a span of latent frames at any position and attends through a KV cache. What it shares with the variant
+that VACE steers (`causal_vace.py`) is in `CausalForward`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 from diffusers import WanTransformer3DModel
@@ -81,8 +83,35 @@ def split_heads(attn: WanAttention, x: Tensor) -> Tensor:
     return split
 
 
-class CausalWan(WanTransformer3DModel):  # type: ignore[misc]  # diffusers is untyped
-    """Wan 2.1's transformer over latent frames that continue what its caches hold. Eager use needs `attach` first."""
+class Control(Protocol):
+    """What steers a chunk's denoising passes from outside the blocks."""
+
+    @property
+    def knows_prompt(self) -> bool:
+        """No pass under the current prompt is missing: `hints` does without its `context`."""
+        ...
+
+    def hints(self, hidden: Tensor, context: Tensor | None, modulation: Tensor) -> Iterator[tuple[int, Tensor, float]]:
+        """(layer after which it is added, hint [1, tokens, dim], strength) in order, each made when it is asked for.
+
+        hidden      the pass's patches [1, tokens, dim], before any layer; not to be changed.
+        context     the prompt [1, 512, dim].
+        modulation  [1, 6, dim].
+        """
+        ...
+
+
+class CausalForward:
+    """The causal forward over the modules of a diffusers Wan transformer, which a subclass brings along."""
+
+    blocks: Any
+    condition_embedder: Any
+    patch_embedding: Any
+    norm_out: Any
+    proj_out: Any
+    scale_shift_table: Any
+    config: Any
+    _text: TextCache
 
     def attach(self, cache: KVCache, text: TextCache) -> None:
         """Let every layer's attention use these caches from now on."""
@@ -108,30 +137,52 @@ class CausalWan(WanTransformer3DModel):  # type: ignore[misc]  # diffusers is un
         return embedding, modulation
 
     def forward(
-        self, latents: Tensor, time: tuple[Tensor, Tensor], prompt: Tensor, rotary: Rotary, *, predict: bool = True
+        self,
+        latents: Tensor,
+        time: tuple[Tensor, Tensor],
+        prompt: Tensor,
+        rotary: Rotary,
+        *,
+        control: Control | None = None,
+        predict: bool = True,
     ) -> Tensor | None:
         """One pass.
 
         latents  [1, F, 16, h, w].
         time     from `embed_time`; one timestep for all frames.
-        prompt   [1, 512, text_dim]; read only while the text cache is empty.
+        prompt   [1, 512, text_dim]; read only while a text cache that the pass needs is empty.
         rotary   for the pass's latent frames.
+        control  VACE's part, of denoising passes only.
         Returns the flow [1, F, 16, h, w], or None when only the caches are wanted (`predict=False`).
         """
         _, frames, _, height, width = latents.shape
         weight = self.patch_embedding.weight
-        hidden = self.patch_embedding(latents.transpose(1, 2).to(weight.dtype))
-        hidden = hidden.flatten(2).transpose(1, 2).contiguous()
-        context = None if self._text.filled else self.condition_embedder.text_embedder(prompt.to(weight.dtype))
+        hidden = tokens_of(self.patch_embedding(latents.transpose(1, 2).to(weight.dtype)))
+        known = self._text.filled and (control is None or control.knows_prompt)
+        context = None if known else self.condition_embedder.text_embedder(prompt.to(weight.dtype))
         embedding, modulation = time
-        for block in self.blocks:
+        hints = iter(()) if control is None else control.hints(hidden, context, modulation)
+        due = next(hints, None)
+        for layer, block in enumerate(self.blocks):
             hidden = block(hidden, context, modulation, rotary)
+            if due is not None and due[0] == layer:
+                hidden.add_(due[1], alpha=due[2])
+                due = next(hints, None)
         return self._head(hidden, embedding, (frames, height, width)) if predict else None
 
     def _head(self, hidden: Tensor, embedding: Tensor, shape: tuple[int, int, int]) -> Tensor:
         shift, scale = (self.scale_shift_table + embedding.unsqueeze(1)).chunk(2, dim=1)
         hidden = (self.norm_out(hidden.float()) * (1 + scale) + shift).type_as(hidden)
         return unpatchify(self.proj_out(hidden), shape, self.config.patch_size)
+
+
+class CausalWan(CausalForward, WanTransformer3DModel):  # type: ignore[misc]  # diffusers is untyped
+    """Wan 2.1's transformer over latent frames that continue what its caches hold. Eager use needs `attach` first."""
+
+
+def tokens_of(grid: Tensor) -> Tensor:
+    """[1, dim, F, h/2, w/2] -> [1, F * h/2 * w/2, dim]."""
+    return grid.flatten(2).transpose(1, 2).contiguous()
 
 
 def unpatchify(tokens: Tensor, shape: tuple[int, int, int], patch: Any) -> Tensor:

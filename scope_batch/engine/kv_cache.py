@@ -116,9 +116,17 @@ class TextCache:
 
     def __init__(self, layers: int) -> None:
         self._entries: list[tuple[Tensor, Tensor] | None] = [None] * layers
+        self._beside: list[TextCache] = []
+
+    def beside(self, layers: int) -> TextCache:
+        """A cache for other layers that read the same prompt: cleared with this one, filled by itself."""
+        self._beside.append(TextCache(layers))
+        return self._beside[-1]
 
     def clear(self) -> None:
         self._entries = [None] * len(self._entries)
+        for other in self._beside:
+            other.clear()
 
     @property
     def filled(self) -> bool:

@@ -12,6 +12,7 @@ from diffusers import AutoencoderKLWan
 
 from scope_batch.chunk import Plan
 from scope_batch.engine.causal import CausalWan
+from scope_batch.engine.causal_vace import CausalVaceWan
 from scope_batch.engine.device import device_faults, exact_arithmetic, peak_bytes, resolve_device, resolve_dtype
 from scope_batch.engine.noise import NoiseSource
 from scope_batch.engine.session import CausalSession
@@ -29,7 +30,7 @@ class CausalEngine:
     """A causal pipeline on its device; see `scope_batch.session.Engine`."""
 
     spec: PipelineSpec
-    transformer: CausalWan
+    transformer: CausalWan | CausalVaceWan
     vae: AutoencoderKLWan
     prompts: PromptEncoder
     device: torch.device
@@ -65,12 +66,19 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
         request.models,
         vae_type=cast(VaeType, request.vae_type),
         builtin_lora=builtin_lora != "none",
+        vace=request.vace,
     )
+    kind: type[CausalWan | CausalVaceWan] = CausalVaceWan if request.vace else CausalWan
     with device_faults(None):
         return CausalEngine(
             spec=request.spec,
             transformer=load_transformer(
-                files, kind=CausalWan, dtype=dtype, device=device, builtin_lora=builtin_lora, report=report
+                files,
+                kind=kind,
+                dtype=dtype,
+                device=device,
+                builtin_lora=builtin_lora,
+                report=report,
             ),
             vae=load_vae(files, dtype=vae_dtype, device=device, report=report),
             prompts=PromptEncoder(files, device),

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from scope_batch import laws
 from scope_batch.chunk import Chunk, Plan
-from scope_batch.engine.causal import CausalWan
+from scope_batch.engine.causal import CausalWan, Control
+from scope_batch.engine.causal_vace import CausalVaceWan
 from scope_batch.engine.conditioning import Embedder, Lookup
 from scope_batch.engine.controller import NoiseController
 from scope_batch.engine.device import device_faults
@@ -23,6 +24,7 @@ from scope_batch.engine.kv_cache import KVCache, Pass, RollingWindow, TextCache
 from scope_batch.engine.noise import ChunkNoise, NoiseSource
 from scope_batch.engine.rope import Rotary, RotaryTable
 from scope_batch.engine.sampler import SigmaTable, clean_, renoise_
+from scope_batch.engine.vace import VaceContext
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics, from_uint8
 from scope_batch.events import Report, Stage, StageName
 from scope_batch.pipelines import PipelineSpec
@@ -39,7 +41,7 @@ class CausalSession:
         self,
         spec: PipelineSpec,
         plan: Plan,
-        transformer: CausalWan,
+        transformer: CausalWan | CausalVaceWan,
         vae: AutoencoderKLWan,
         lookup: Lookup,
         noise: NoiseSource,
@@ -70,6 +72,7 @@ class CausalSession:
         statistics = LatentStatistics(vae)
         self._encoder, self._decoder = EncoderStream(vae, statistics), DecoderStream(vae, statistics)
         self._vae_dtype = vae.dtype
+        self._context = VaceContext(vae, statistics, plan.height, plan.width)
         self._history = LatentHistory(spec.window, plan.height, plan.width, self._device)
         self._controller = NoiseController()
         self._embed = Embedder(lookup)
@@ -95,6 +98,7 @@ class CausalSession:
         if chunk.text_changed:
             self._prompt = self._embed(chunk.conditioning)[None].to(self._device, non_blocking=True)
             self._text.clear()
+        control = self._control(chunk, inputs) if chunk.vace else None
         noise = self._noise.take(chunk)
         steps = list(chunk.denoising_steps)
         latents = noise.initial
@@ -104,7 +108,7 @@ class CausalSession:
             latents = self._mix(chunk, pixels, noise.initial, noise_scale)
         if chunk.recache:
             self._recache(chunk)
-        self._denoise(chunk, latents, steps, noise)
+        self._denoise(chunk, latents, steps, noise, control)
         self._stage(chunk, "decoding")
         frames, finite = self._decoder.decode(latents)
         assert len(frames) == chunk.frames, f"chunk {chunk.index}: {len(frames)} frames made, {chunk.frames} planned"
@@ -132,13 +136,25 @@ class CausalSession:
         encoded = self._encoder.encode(video.to(self._vae_dtype))
         return noise.mul_(noise_scale).add_(encoded, alpha=1 - noise_scale)
 
+    def _control(self, chunk: Chunk, inputs: ChunkInputs) -> Control | None:
+        """The chunk's context, embedded; None at scale 0, where the streams are fed all the same."""
+        assert chunk.vace is not None and isinstance(self._transformer, CausalVaceWan)
+        self._stage(chunk, "encoding")
+        context = self._context.build(chunk, inputs)
+        if chunk.vace.scale == 0:
+            return None
+        rotary = self._rotary.frames(0, chunk.latents)
+        return self._transformer.control(context, chunk.latents, rotary, chunk.vace.scale)
+
     def _recache(self, chunk: Chunk) -> None:
         self._stage(chunk, "recaching")
         renewed = self._window.recache(chunk.start_latent)
         rotary = self._rotary.frames(renewed.start, renewed.frames)
         self._forward(renewed, self._history.last(renewed.start, renewed.frames), CLEAN, rotary, predict=False)
 
-    def _denoise(self, chunk: Chunk, latents: Tensor, steps: list[int], noise: ChunkNoise) -> None:
+    def _denoise(
+        self, chunk: Chunk, latents: Tensor, steps: list[int], noise: ChunkNoise, control: Control | None
+    ) -> None:
         """Few-step sampling in place on float32 `latents` [1, F, 16, h, w], then the pass that remembers the result."""
         here = self._window.chunk(chunk.start_latent, chunk.latents)
         rotary = self._rotary.frames(here.start, here.frames)
@@ -146,16 +162,24 @@ class CausalSession:
             self._stage(chunk, "denoising", i + 1, len(steps))
             if i:
                 renoise_(latents, noise.steps[i - 1], self._sigma(timestep))
-            flow = self._forward(here, latents, timestep, rotary)
+            flow = self._forward(here, latents, timestep, rotary, control=control)
             assert flow is not None
             clean_(latents, flow, self._sigma(timestep))
         self._forward(here, latents, CLEAN, rotary, predict=False)
 
     def _forward(
-        self, span: Pass, latents: Tensor, timestep: int, rotary: Rotary, *, predict: bool = True
+        self,
+        span: Pass,
+        latents: Tensor,
+        timestep: int,
+        rotary: Rotary,
+        *,
+        control: Control | None = None,
+        predict: bool = True,
     ) -> Tensor | None:
         self._cache.current = span
-        flow: Tensor | None = self._transformer(latents, self._time_of(timestep), self._prompt, rotary, predict=predict)
+        time = self._time_of(timestep)
+        flow: Tensor | None = self._transformer(latents, time, self._prompt, rotary, control=control, predict=predict)
         return flow
 
     def _time_of(self, timestep: int) -> tuple[Tensor, Tensor]:

@@ -43,6 +43,15 @@ class EncoderStream:
         self._features: list[Any] = [None] * self._vae._cached_conv_counts["encoder"]
         self._started = False
 
+    @property
+    def features(self) -> list[Any]:
+        """The stream's memory. Its tensors are never written to."""
+        return list(self._features)
+
+    def continue_as(self, other: EncoderStream) -> None:
+        """Take over what another stream has seen."""
+        self._features, self._started = other.features, other._started
+
     def encode(self, pixels: Tensor) -> Tensor:
         """[1, 3, T, H, W] in -1..1 -> normalised posterior means [1, F, 16, h, w] in the VAE's dtype."""
         laws.latents_of_frames(pixels.shape[2], first=not self._started)

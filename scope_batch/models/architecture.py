@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from scope_batch import laws
 from scope_batch.errors import JobError
 
 Shapes = Mapping[str, torch.Size]
@@ -31,6 +32,21 @@ def transformer_config(shapes: Shapes, path: Path, config: Path) -> dict[str, An
         "ffn_dim": _shape(shapes, "blocks.0.ffn.net.0.proj.weight", 2, path, "Wan backbone")[0],
         "num_layers": _count(shapes, "blocks."),
     }
+
+
+def vace_config(shapes: Shapes, layers: int, path: Path) -> dict[str, Any]:
+    """Further arguments of `WanVACETransformer3DModel` for a module whose diffusers keys have these shapes.
+
+    Its blocks are spread evenly over the backbone's `layers`, from the first on.
+    """
+    channels = _shape(shapes, "vace_patch_embedding.weight", 5, path, "Wan VACE module")[1]
+    if channels != laws.VACE_CHANNELS:
+        raise JobError(f"{path}: made for a VACE context of {channels} channels, not {laws.VACE_CHANNELS}")
+    blocks = _count(shapes, "vace_blocks.")
+    places = list(range(0, layers, max(layers // blocks, 1))) if blocks else []
+    if not blocks or len(places) != blocks:
+        raise JobError(f"{path}: {blocks} VACE blocks cannot be spread over the {layers} layers of the backbone")
+    return {"vace_layers": places, "vace_in_channels": channels}
 
 
 def vae_config(shapes: Shapes, path: Path) -> dict[str, Any]:
@@ -71,7 +87,7 @@ def _shape(shapes: Shapes, key: str, axes: int, path: Path, what: str) -> torch.
 def _count(shapes: Shapes, prefix: str) -> int:
     """Blocks `prefix`0, 1 ...: the highest number + 1, so that a gap is found as missing keys."""
     numbers = [key.removeprefix(prefix).split(".", 1)[0] for key in shapes if key.startswith(prefix)]
-    return 1 + max(int(number) for number in numbers if number.isdecimal())
+    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
 
 
 def _heads(config: Path) -> int:

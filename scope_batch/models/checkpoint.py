@@ -48,15 +48,22 @@ _UNREADABLE = (
 )
 
 
-def read_checkpoint(path: Path) -> State:
+def read_checkpoint(path: Path, containing: str = "") -> State:
     """The tensors of a checkpoint by key, on the CPU, in the file's dtypes; treat them as read-only.
+
+    containing  only tensors with this in their key; of a safetensors file no others are read.
 
     An inner dictionary ("generator", "generator_lora", "state_dict" ...) is unwrapped, and the prefix `model.` taken
     off when every key has it. Raises MissingInputError, or JobError when the file is damaged, foreign or holds code.
     """
     path = _existing(path)
     if path.suffix == ".safetensors":
-        return _without_model_prefix(_read_safetensors(path))
+        return _without_model_prefix(_read_safetensors(path, containing))
+    state = _read_whole_pickle(path)
+    return {key: tensor for key, tensor in state.items() if containing in key} if containing else state
+
+
+def _read_whole_pickle(path: Path) -> State:
     if path.stat().st_size < CONVERT_FROM_BYTES:
         return _read_pickle(path)
     return _read_converted(path)
@@ -80,8 +87,11 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _read_safetensors(path: Path) -> State:
+def _read_safetensors(path: Path, containing: str) -> State:
     with _reading(path):
+        if containing:
+            with safe_open(path, "pt", backend="pread") as file:
+                return {key: file.get_tensor(key) for key in file.keys() if containing in key}  # noqa: SIM118  (no mapping)
         return load_file(path, backend="pread")  # type: ignore[no-any-return]  # a user's file is read, not mapped
 
 

@@ -19,7 +19,11 @@ TINY = "tiny"
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """Absolute paths of what one pipeline reads; `builtin_lora` is None when it has none, or goes without."""
+    """Absolute paths of what one pipeline reads.
+
+    builtin_lora  None when it has none, or goes without.
+    vace          the VACE module, or a whole checkpoint that holds it; None when nothing is steered through VACE.
+    """
 
     config: Path
     backbone: Path
@@ -27,6 +31,7 @@ class ModelFiles:
     vae: Path
     text_encoder: Path
     tokenizer: Path
+    vace: Path | None = None
 
 
 def models_folder(asked: str | None) -> Path:
@@ -42,10 +47,11 @@ def models_folder(asked: str | None) -> Path:
 
 
 def find_models(
-    pipeline_id: str, asked: str | None, *, vae_type: VaeType = "wan", builtin_lora: bool = True
+    pipeline_id: str, asked: str | None, *, vae_type: VaeType = "wan", builtin_lora: bool = True, vace: bool = False
 ) -> ModelFiles:
     """The files of `pipeline_id`; `asked` as for `models_folder`, or `tiny`, which is made in the cache when it is new.
 
+    vace  the VACE module is needed too.
     `tiny` has one VAE, which stands for every `vae_type`. Raises UnavailableError (exit code 69) naming each file that
     is missing, the command that fetches it and how to try without.
     """
@@ -53,10 +59,14 @@ def find_models(
         from scope_batch.models.tiny import tiny_models_folder  # torch, only when it is needed
 
         vae_type = "lightvae"
-        folder = tiny_models_folder(pipeline_id)
+        folder = tiny_models_folder(pipeline_id, vace=vace)
     else:
         folder = models_folder(asked)
-    wanted = [a for a in layout.artifacts(pipeline_id, vae_type) if builtin_lora or a.role != "builtin_lora"]
+    wanted = [
+        _vace_at_hand(folder) if a.role == "vace" else a
+        for a in layout.artifacts(pipeline_id, vae_type, vace=vace)
+        if builtin_lora or a.role != "builtin_lora"
+    ]
     if missing := [a for a in wanted if not is_present(folder, a)]:
         raise UnavailableError(_missing(pipeline_id, folder, missing))
     paths = {a.role: folder / a.local for a in wanted}
@@ -67,7 +77,13 @@ def find_models(
         vae=paths["vae"],
         text_encoder=paths["text_encoder"],
         tokenizer=paths["tokenizer"],
+        vace=paths.get("vace"),
     )
+
+
+def _vace_at_hand(folder: Path) -> Artifact:
+    whole = not is_present(folder, layout.VACE) and is_present(folder, layout.VACE_CHECKPOINT)
+    return layout.VACE_CHECKPOINT if whole else layout.VACE
 
 
 def is_present(folder: Path, artifact: Artifact) -> bool:

@@ -41,6 +41,21 @@ def to_diffusers_transformer(state: Mapping[str, T]) -> dict[str, T]:
     return dict(convert_wan_transformer_to_diffusers(dict(state)))
 
 
+def to_diffusers_vace(state: Mapping[str, T]) -> dict[str, T]:
+    """The VACE part of a module or of a whole checkpoint, keys as `WanVACETransformer3DModel` has them.
+
+    Everything else in the file is left out. Unknown keys of the part pass through, to be accounted for.
+    """
+    part = {key: tensor for key, tensor in state.items() if is_vace(key)}
+    if any(".attn1." in key for key in part):
+        return part
+    return dict(convert_wan_transformer_to_diffusers(part))
+
+
+def is_vace(key: str) -> bool:
+    return key.startswith("vace_")
+
+
 def to_diffusers_vae(state: Mapping[str, T]) -> dict[str, T]:
     """Keys of a Wan VAE as `AutoencoderKLWan` has them. Unknown keys pass through, to be accounted for."""
     return dict(convert_wan_vae_to_diffusers(dict(state)))

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 VaeType = Literal["wan", "lightvae"]
-Role = Literal["config", "backbone", "builtin_lora", "vae", "text_encoder", "tokenizer"]
+Role = Literal["config", "backbone", "builtin_lora", "vae", "text_encoder", "tokenizer", "vace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,10 @@ VAES: dict[VaeType, Artifact] = {
 }
 """The lightvae is the same class with a quarter of the channels."""
 
+VACE = Artifact("vace", "daydreamlive/WanVideo_comfy", "Wan2_1-VACE_module_1_3B_bf16.safetensors")
+VACE_CHECKPOINT = Artifact("vace", "Wan-AI/Wan2.1-VACE-1.3B", "diffusion_pytorch_model.safetensors")
+"""The whole model that the module is a part of: taken where the module's own file is absent."""
+
 _BACKBONES: dict[str, tuple[Artifact, ...]] = {
     "longlive": (
         Artifact("backbone", "daydreamlive/LongLive-1.3B", "models/longlive_base.pt"),
@@ -57,6 +61,10 @@ _BACKBONES: dict[str, tuple[Artifact, ...]] = {
 }
 
 
-def artifacts(pipeline_id: str, vae_type: VaeType = "wan") -> tuple[Artifact, ...]:
-    """Everything that `pipeline_id` reads, one artifact per role. A KeyError is a pipeline that needs no models."""
-    return (_CONFIG, *_BACKBONES[pipeline_id], VAES[vae_type], _TEXT_ENCODER, _TOKENIZER)
+def artifacts(pipeline_id: str, vae_type: VaeType = "wan", *, vace: bool = False) -> tuple[Artifact, ...]:
+    """Everything that `pipeline_id` reads, one artifact per role; `vace`: with the VACE module, last.
+
+    A KeyError is a pipeline that needs no models.
+    """
+    module = (VACE,) if vace else ()
+    return (_CONFIG, *_BACKBONES[pipeline_id], VAES[vae_type], _TEXT_ENCODER, _TOKENIZER, *module)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
-from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel
 from diffusers.hooks.layerwise_casting import apply_layerwise_casting_hook
 from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
 from torch import Tensor, nn
@@ -22,11 +22,12 @@ from scope_batch.events import Loading, Report, Warned, silent
 from scope_batch.models import architecture, keys
 from scope_batch.models.checkpoint import State, read_checkpoint, read_shapes
 from scope_batch.models.folder import ModelFiles
+from scope_batch.models.keys import is_vace
 from scope_batch.models.lora import read_builtin_lora
 from scope_batch.models.lora_adapters import attach_builtin
 from scope_batch.models.lora_merge import merge
 
-W = TypeVar("W", bound=WanTransformer3DModel)
+W = TypeVar("W", bound=WanTransformer3DModel | WanVACETransformer3DModel)
 BuiltinLora = Literal["merged", "adapter", "none"]
 
 FLOAT32_BELOW_BYTES = 2 << 30
@@ -47,17 +48,26 @@ def load_transformer(
 ) -> W:
     """The backbone with its own LoRA, in `dtype` but for the parts that diffusers keeps in float32.
 
-    kind    `WanTransformer3DModel`, or a class made from it.
+    kind    `WanTransformer3DModel`, or a class made from it; with `files.vace` a `WanVACETransformer3DModel`.
     "merged": W + B A is computed in float32 and rounded once. "adapter": a PEFT side branch named `builtin`.
     LongLive's LoRA has scaling 1.0 whatever its rank. Raises JobError for a file that does not fit.
     """
     report(Loading("transformer"))
     shapes = keys.to_diffusers_transformer(read_shapes(files.backbone))
     config = architecture.transformer_config(shapes, files.backbone, files.config)
+    vace_shapes = keys.to_diffusers_vace(read_shapes(files.vace)) if files.vace else {}
+    if files.vace:
+        config |= architecture.vace_config(vace_shapes, config["num_layers"], files.vace)
     model = _empty(kind, **config)
-    _account(shapes, model, files.backbone, "Wan backbone", report)
+    names = model.state_dict().keys()
+    _account(shapes, model, files.backbone, "Wan backbone", report, without={n for n in names if is_vace(n)})
+    if files.vace:
+        _account(
+            vace_shapes, model, files.vace, "Wan VACE module", report, without={n for n in names if not is_vace(n)}
+        )
     pairs = read_builtin_lora(files, shapes) if builtin_lora != "none" else {}
-    state = keys.to_diffusers_transformer(read_checkpoint(files.backbone))
+    vace = _read_vace(files.vace) if files.vace else {}
+    state = keys.to_diffusers_transformer(read_checkpoint(files.backbone)) | vace
     _refuse_zero(state, "patch_embedding.weight", files.backbone)
 
     merged = pairs if builtin_lora == "merged" else {}
@@ -146,6 +156,12 @@ def _account(
     expected = {key: tensor.shape for key, tensor in model.state_dict().items() if key not in without}
     for warning in keys.account(found, expected, path, what):
         report(Warned(warning))
+
+
+def _read_vace(path: Path) -> State:
+    state = keys.to_diffusers_vace(read_checkpoint(path, containing="vace_"))
+    _refuse_zero(state, "vace_patch_embedding.weight", path)
+    return state
 
 
 def _refuse_zero(state: State, key: str, path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from scope_batch.models import cache, layout, tiny_tokenizer, tiny_vae, tiny_weights
+from scope_batch.models import cache, layout, tiny_tokenizer, tiny_vace, tiny_vae, tiny_weights
 from scope_batch.models.layout import Artifact, Role
 
 VERSION = 1
@@ -26,14 +26,16 @@ _EPOCH_S = 946_684_800
 """Every file has the same date, so that what is cached for one making holds for the next."""
 
 
-def tiny_models_folder(pipeline_id: str = "longlive") -> Path:
+def tiny_models_folder(pipeline_id: str = "longlive", *, vace: bool = False) -> Path:
     """The folder with the tiny set for `pipeline_id`, in the cache folder; only files that are missing are made.
+
+    vace  with the VACE module.
 
     Files appear whole, under a lock: any number of processes may ask at once. About a second the first time.
     """
     folder = cache.cache_folder("tiny") / f"v{VERSION}"
     folder.mkdir(exist_ok=True)
-    artifacts = layout.artifacts(pipeline_id, "lightvae")
+    artifacts = layout.artifacts(pipeline_id, "lightvae", vace=vace)
     if all((folder / a.local).exists() for a in artifacts):
         return folder
     with cache.lock(folder):
@@ -81,6 +83,11 @@ def _tokenizer(part: Path, _: PurePosixPath) -> None:
     tiny_tokenizer.save(part)
 
 
+def _vace(part: Path, local: PurePosixPath) -> None:
+    state = tiny_vace.vace(tiny_weights.stream(str(local)), heads=HEADS, layers=LAYERS, ffn=FFN)
+    save_file({key: tensor.to(torch.bfloat16) for key, tensor in state.items()}, part)
+
+
 def _save(state: Any, part: Path) -> None:
     with part.open("wb") as out:  # a path would put its own name into the archive
         torch.save(state, out)
@@ -93,4 +100,5 @@ _MAKERS: dict[Role, Callable[[Path, PurePosixPath], None]] = {
     "vae": _vae,
     "text_encoder": _text_encoder,
     "tokenizer": _tokenizer,
+    "vace": _vace,
 }

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scope_batch.chunk import NEW_VIDEO_PROMPT, Blend, Chunk, Conditioning, Plan, Prompt, Transition
 from scope_batch.pipelines import PIPELINES
+from tests.parity.vace_inputs import vace_of
 
 FOLDER = Path(__file__).parent / "cases"
 
@@ -75,6 +76,7 @@ def plan_of(case: Case) -> Plan:
                 denoising_steps=tuple(want["steps"]),
                 noise_scale=call.get("noise_scale", 0.7) if mode == "video" else None,
                 noise_controller=mode == "video" and call.get("noise_controller", True),
+                vace=vace_of(call, fresh=cut),
             )
         )
         first_frame += chunks[-1].frames

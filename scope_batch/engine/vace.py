@@ -1,0 +1,89 @@
+"""What VACE sees of a chunk: kept pixels, replaced pixels, mask and reference, as one latent context."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+
+from scope_batch import laws
+from scope_batch.chunk import Chunk
+from scope_batch.engine.vace_stream import ControlStream, GrayLatents
+from scope_batch.engine.vae_stream import EncoderStream, LatentStatistics
+from scope_batch.session import ChunkInputs, ControlFrames
+
+KEPT_BELOW = 0.5
+"""A pixel is replaced where the mask is above, kept where it is not; soft values show in the mask channels alone."""
+
+
+class VaceContext:
+    """Builds one render's contexts, chunk after chunk. Nothing is allocated before the first."""
+
+    def __init__(self, vae: AutoencoderKLWan, statistics: LatentStatistics, height: int, width: int) -> None:
+        """height, width in pixels."""
+        gray = GrayLatents(vae, statistics, height, width)
+        self._inactive, self._reactive = (ControlStream(vae, statistics, gray) for _ in range(2))
+        self._reference = EncoderStream(vae, statistics)
+        self._dtype, self._device = vae.dtype, vae.device
+
+    def build(self, chunk: Chunk, inputs: ChunkInputs) -> Tensor:
+        """float32 [1, 96, Fc, h, w]: 16 channels of kept and 16 of replaced pixels as latents, 64 of mask.
+
+        Fc is 1 for a reference and the chunk's latents for frames. Advances the two streams by the chunk's frames.
+        """
+        assert chunk.vace is not None
+        parts = []
+        if chunk.vace.reference is not None:
+            assert inputs.reference is not None, f"chunk {chunk.index}: its reference is missing"
+            parts.append(self._of_reference(torch.from_numpy(inputs.reference)))
+        if chunk.vace.has_frames:
+            assert inputs.control is not None, f"chunk {chunk.index}: its control frames are missing"
+            parts.append(self._of_frames(chunk, inputs.control))
+        return torch.cat(parts, dim=2)
+
+    def _of_reference(self, picture: Tensor) -> Tensor:
+        """An image [H, W, 3], encoded as a video of one frame; nothing is replaced and no mask is set."""
+        latents = self._reference.encode(self._pixels(picture[None]))
+        self._reference.reset()
+        height, width = latents.shape[-2:]
+        context = torch.zeros(1, laws.VACE_CHANNELS, 1, height, width, device=self._device)
+        context[:, : laws.LATENT_CHANNELS] = latents.transpose(1, 2)
+        return context
+
+    def _of_frames(self, chunk: Chunk, control: ControlFrames) -> Tensor:
+        assert chunk.vace is not None
+        count = chunk.lead + chunk.frames
+        assert len(control.frames) == len(control.masks) == count, f"chunk {chunk.index}: {count} control frames wanted"
+        if chunk.vace.fresh:
+            self._inactive.reset()
+            self._reactive.reset()
+        masks = torch.from_numpy(control.masks).to(self._device)
+        inactive, reactive = self._split(control, masks > KEPT_BELOW)
+        latents = [
+            stream.encode(pixels, count)[:, chunk.lead :].transpose(1, 2).float()
+            for stream, pixels in ((self._inactive, inactive), (self._reactive, reactive))
+        ]
+        return torch.cat([*latents, mask_channels(masks[chunk.lead :], chunk.latents)], dim=1)
+
+    def _split(self, control: ControlFrames, replaced: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Kept and replaced pixels [1, 3, T, H, W], each gray (0) where the other shows; None = gray everywhere."""
+        if control.inactive_is_gray and control.reactive_is_gray:
+            return None, None
+        frames = self._pixels(torch.from_numpy(control.frames))
+        inactive = None if control.inactive_is_gray else frames.masked_fill(replaced, 0)
+        reactive = None if control.reactive_is_gray else frames.masked_fill(~replaced, 0)
+        return inactive, reactive
+
+    def _pixels(self, frames: Tensor) -> Tensor:
+        """[T, H, W, 3] -> [1, 3, T, H, W] for the encoder."""
+        return frames.to(self._device).permute(3, 0, 1, 2).unsqueeze(0).to(self._dtype).contiguous()
+
+
+def mask_channels(masks: Tensor, latents: int) -> Tensor:
+    """Masks [T, H, W] -> [1, 64, latents, h, w]: channel 8 * dy + dx is the pixel (dy, dx) of every 8 x 8 cell.
+
+    Of the frames that share a latent frame the one nearest to their middle counts.
+    """
+    picked = [(2 * i + 1) * len(masks) // (2 * latents) for i in range(latents)]
+    cells = torch.nn.functional.pixel_unshuffle(masks[picked].unsqueeze(1), laws.SPACE_STRIDE)
+    return cells.transpose(0, 1).unsqueeze(0)

@@ -1,0 +1,96 @@
+"""The encoder streams of a VACE context, and the gray that they mostly see.
+
+A stream in which nothing but gray was seen needs no encoder: what gray becomes depends only on the position since the
+stream's start, and soon on nothing at all. `GrayLatents` makes these latents once per session; a stream leaves them
+for an encoder of its own with the first frame that is not gray.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+
+from scope_batch import laws
+from scope_batch.engine.vae_stream import EncoderStream, LatentStatistics
+
+
+class GrayLatents:
+    """Latents of a stream of gray frames (0 in -1..1) by position, the stream's first latent frame being position 0.
+
+    Made as they are asked for, until the encoder's memory no longer changes, bit for bit: from then on every latent is
+    the last one. A Wan encoder remembers less than `KEPT` latent frames.
+    """
+
+    KEPT = 32
+
+    def __init__(self, vae: AutoencoderKLWan, statistics: LatentStatistics, height: int, width: int) -> None:
+        """height, width in pixels."""
+        self._encoder = EncoderStream(vae, statistics)
+        self._vae, self._height, self._width = vae, height, width
+        self._latents: list[Tensor] = []
+        self._steady = False
+
+    def at(self, position: int, count: int) -> Tensor | None:
+        """[1, count, 16, h, w] from `position` on; None beyond `KEPT` in an encoder that never settles."""
+        while not self._steady and len(self._latents) < min(position + count, self.KEPT):
+            self._extend()
+        if not self._steady and len(self._latents) < position + count:
+            return None
+        last = len(self._latents) - 1
+        return torch.cat([self._latents[min(p, last)] for p in range(position, position + count)], dim=1)
+
+    def resume(self, encoder: EncoderStream, position: int) -> None:
+        """Bring a new `encoder` into the state that it would have after `position` latent frames of gray."""
+        if position == len(self._latents) or (self._steady and position > len(self._latents)):
+            encoder.continue_as(self._encoder)
+            return
+        for p in range(position):
+            encoder.encode(self.pixels(laws.frames_of_latents(1, first=p == 0)))
+
+    def pixels(self, frames: int) -> Tensor:
+        """[1, 3, frames, H, W] of gray."""
+        return torch.zeros(1, 3, frames, self._height, self._width, dtype=self._vae.dtype, device=self._vae.device)
+
+    def _extend(self) -> None:
+        before = self._encoder.features
+        self._latents.append(self._encoder.encode(self.pixels(laws.frames_of_latents(1, first=not self._latents))))
+        self._steady = same_features(before, self._encoder.features)
+
+
+class ControlStream:
+    """Pixels -> latents like `EncoderStream`, but gray costs next to nothing while nothing else was seen."""
+
+    def __init__(self, vae: AutoencoderKLWan, statistics: LatentStatistics, gray: GrayLatents) -> None:
+        self._encoder, self._gray = EncoderStream(vae, statistics), gray
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        self._encoder.reset()
+        self._position, self._only_gray = 0, True
+
+    def encode(self, pixels: Tensor | None, frames: int) -> Tensor:
+        """`frames` pixel frames [1, 3, frames, H, W] in -1..1, None = gray -> [1, F, 16, h, w] in the VAE's dtype.
+
+        4n - 3 frames at the start of a stream, else 4n.
+        """
+        count = laws.latents_of_frames(frames, first=self._position == 0)
+        latents = self._gray.at(self._position, count) if self._only_gray and pixels is None else None
+        if latents is None:
+            if self._only_gray:
+                self._gray.resume(self._encoder, self._position)
+                self._only_gray = False
+            latents = self._encoder.encode(self._gray.pixels(frames) if pixels is None else pixels)
+        self._position += count
+        return latents
+
+
+def same_features(one: list[Any], other: list[Any]) -> bool:
+    """Two encoder memories are equal bit for bit; a new stream's is equal to none."""
+    return all(
+        isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a, b)
+        for a, b in zip(reversed(one), reversed(other), strict=True)
+    )
