@@ -1,4 +1,4 @@
-"""Frames from a folder of images, in natural order of their names (2 before 10)."""
+"""Frames from a folder of images, in natural order of their names (2 before 10), or from one image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scope_batch.errors import JobError
-from scope_batch.media.source import MAX_FRAME_PIXELS, Frame, Source
+from scope_batch.media.source import MAX_FRAME_PIXELS, Frame, Source, opening
 from scope_batch.media.timing import Timing
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -46,6 +46,23 @@ class ImageFolderSource(Source):
         return frame
 
 
+class ImageSource(Source):
+    """One image: a clip of one frame."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self._path = path
+        self.width, self.height = image_size(path)
+        self.timing = Timing.even(1)
+
+    def frame(self, index: int) -> Frame:
+        assert index == 0
+        frame = read_image(self._path)
+        if frame.shape != (self.height, self.width, 3):
+            raise JobError(f"{self.name}: has changed: it was {self.width}x{self.height}")
+        return frame
+
+
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key under which runs of digits compare as numbers."""
     parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
@@ -56,7 +73,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """Width and height as seen (EXIF applied), from the header alone. Raises JobError if it is no single image."""
     with _opened(path) as image:
         if getattr(image, "n_frames", 1) > 1:
-            raise JobError(f"{path.name}: is animated; a folder takes still images")
+            raise JobError(f"{path.name}: is animated; only still images are allowed")
         width, height = image.size
         if width * height > MAX_FRAME_PIXELS:
             raise JobError(f"{path.name}: {width}x{height} pixels are too many")
@@ -83,6 +100,15 @@ def read_image(path: Path) -> Frame:
         if upright.has_transparency_data:
             return on_white(np.asarray(upright.convert("RGBA")))
         return np.asarray(upright.convert("RGB"))
+
+
+def read_still(path: Path) -> Frame:
+    """`read_image` of a file that stands for itself. Raises MissingInputError too, and JobError if it is animated."""
+    with opening(path) as is_folder:
+        if is_folder:
+            raise JobError(f"{path.name}: is a folder, not an image")
+        image_size(path)
+        return read_image(path)
 
 
 def on_white(rgba: NDArray[np.uint8]) -> Frame:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -43,37 +45,55 @@ class Source(Closing):
         return len(self.timing.ticks)
 
 
-def open_source(path: Path) -> Source:
-    """Open a video file, a `.npy` or `.bin` array, or a folder of images.
+def open_source(path: Path, also: tuple[str, ...] = ()) -> Source:
+    """Open a video file, a `.npy` or `.bin` array, an image, or a folder of images.
 
+    also  suffixes that the caller reads in another way, for the message about an unknown one.
     Raises MissingInputError if there is nothing, JobError for what is unknown, damaged or too large.
     """
-    from scope_batch.media.arrays import ArraySource, read_bin_header, read_npy_header
+    from scope_batch.media.array_headers import locate_bin, locate_npy
+    from scope_batch.media.arrays import ArraySource
     from scope_batch.media.clip import VIDEO_SUFFIXES
-    from scope_batch.media.images import ImageFolderSource
+    from scope_batch.media.images import IMAGE_SUFFIXES, ImageFolderSource, ImageSource
     from scope_batch.media.video import VideoSource
 
     suffix = path.suffix.lower()
     source: Source
-    try:
-        if stat.S_ISDIR(mode := path.stat().st_mode):
+    with opening(path) as is_folder:
+        if is_folder:
             source = ImageFolderSource(path)
-        elif not stat.S_ISREG(mode):
-            raise JobError(f"{path.name}: is neither a file nor a folder")
         elif suffix == ".npy":
-            source = ArraySource(path, read_npy_header)
+            source = ArraySource(path, locate_npy)
         elif suffix == ".bin":
-            source = ArraySource(path, read_bin_header)
+            source = ArraySource(path, locate_bin)
+        elif suffix in IMAGE_SUFFIXES:
+            source = ImageSource(path)
         elif suffix in VIDEO_SUFFIXES:
             source = VideoSource(path)
         else:
-            allowed = " ".join((*VIDEO_SUFFIXES, ".npy", ".bin"))
+            allowed = " ".join((*VIDEO_SUFFIXES, ".npy", ".bin", *also, *IMAGE_SUFFIXES))
             raise JobError(f"{path.name}: unknown kind of input; allowed are {allowed} and a folder of images")
+    try:
+        check_size(source.name, source.height, source.width)
+    except JobError:
+        source.close()
+        raise
+    return source
+
+
+@contextmanager
+def opening(path: Path) -> Iterator[bool]:
+    """Around the opening of `path`: says whether it is a folder, and tells system errors as ours."""
+    try:
+        if not (is_folder := stat.S_ISDIR(mode := path.stat().st_mode)) and not stat.S_ISREG(mode):
+            raise JobError(f"{path.name}: is neither a file nor a folder")
+        yield is_folder
     except FileNotFoundError as error:
         raise MissingInputError(f"{path}: no such file or folder") from error
     except OSError as error:
         raise JobError(f"{path.name}: cannot be read: {error.strerror or error}") from error
-    if source.width * source.height > MAX_FRAME_PIXELS:
-        source.close()
-        raise JobError(f"{path.name}: frames of {source.width}x{source.height} are too large")
-    return source
+
+
+def check_size(name: str, height: int, width: int) -> None:
+    if width * height > MAX_FRAME_PIXELS:
+        raise JobError(f"{name}: frames of {width}x{height} are too large")

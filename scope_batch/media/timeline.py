@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scope_batch.errors import JobError
+from scope_batch.material import Fit
 from scope_batch.media.closing import Closing
-from scope_batch.media.fit import Fit, fit_frame
+from scope_batch.media.fit import fit_frame
 from scope_batch.media.source import Source, open_source
 from scope_batch.media.timing import picked_frames
 

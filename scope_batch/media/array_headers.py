@@ -1,0 +1,70 @@
+"""Where the array lies in each kind of file: `.npy`, `.bin` of the upload protocol, a part of a data blob."""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+from numpy.lib import format as npy_format
+
+from scope_batch.errors import JobError
+from scope_batch.material import BlobPart
+from scope_batch.media.array_file import ArrayPlace, Locate
+
+BIN_HEADER = struct.Struct("<5I")
+"""Little-endian: the number of dimensions (4), then T, H, W, C."""
+
+PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl")
+_PICKLE_BEGINS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def pickle_refusal(name: str) -> JobError:
+    """What is said of a file that only unpickling could read."""
+    return JobError(
+        f"{name}: is a pickle, which can hold code and is not loaded; save the tensor as .safetensors (`frames` or "
+        "`masks`) or .npy"
+    )
+
+
+def locate_npy(file: BinaryIO, name: str) -> ArrayPlace:
+    """The array of a `.npy` file. Raises JobError if it is none, holds objects or is not in C order."""
+    try:
+        version = npy_format.read_magic(file)
+        if version == (1, 0):
+            shape, fortran, dtype = npy_format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, fortran, dtype = npy_format.read_array_header_2_0(file)
+        else:
+            raise JobError(f"{name}: .npy version {version[0]}.{version[1]} is not supported; 1.0 and 2.0 are")
+    except ValueError as error:
+        raise JobError(f"{name}: is not a readable .npy file: {str(error).splitlines()[0]}") from error
+    if dtype.hasobject:
+        raise JobError(f"{name}: holds Python objects, which are never loaded")
+    if fortran:
+        raise JobError(f"{name}: is in Fortran order; save np.ascontiguousarray(frames) instead")
+    big_endian = dtype.newbyteorder("<") != dtype
+    return ArrayPlace(file.tell(), shape, f"{dtype.name} (big-endian)" if big_endian else dtype.name)
+
+
+def locate_bin(file: BinaryIO, name: str) -> ArrayPlace:
+    """The array after the 20 bytes of its header."""
+    header = file.read(BIN_HEADER.size)
+    if header.startswith(_PICKLE_BEGINS):
+        raise pickle_refusal(name)
+    if len(header) < BIN_HEADER.size:
+        raise JobError(f"{name}: is cut short within its {BIN_HEADER.size}-byte header")
+    dimensions, *shape = BIN_HEADER.unpack(header)
+    if dimensions != 4:
+        raise JobError(f"{name}: its header says {dimensions} dimensions, not 4 (T, H, W, C)")
+    return ArrayPlace(BIN_HEADER.size, tuple(shape), "uint8")
+
+
+def locate_part(part: BlobPart, element: str) -> Locate:
+    """The part of a data blob that a job names."""
+
+    def locate(_: BinaryIO, name: str) -> ArrayPlace:
+        if part.offset < 0:
+            raise JobError(f"{name}: offset {part.offset} is negative")
+        return ArrayPlace(part.offset, tuple(part.shape), element, alone=False)
+
+    return locate

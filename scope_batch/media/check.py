@@ -1,0 +1,72 @@
+"""What only reading all of it can tell, told before any model is loaded."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scope_batch.chunk import Plan
+from scope_batch.errors import JobError
+from scope_batch.material import Placement
+from scope_batch.media.images import read_still
+from scope_batch.media.planes import Planes
+from scope_batch.media.reel import Reel
+
+TOLERANCE = 1e-3
+"""How far values may lie outside their range: what rounding and resampling leave."""
+
+_RANGES = {"frames": (-1.0, 1.0), "masks": (0.0, 1.0)}
+
+
+def check_material(plan: Plan) -> None:
+    """Read every float array that the plan shows, a frame at a time, and every still image.
+
+    Raises JobError: an array of another size than the render's, with NaN or Inf, frames outside -1..1 or masks outside
+    0..1 (naming the field, the chunk and the delivered frame), an image that cannot be read. MissingInputError.
+    """
+    for placement in filter(_may_be_floats, plan.placements):
+        with Reel(placement, plan.height, plan.width) as reel:
+            if reel.planes is not None:
+                _check_values(plan, placement, reel, reel.planes)
+    for path in dict.fromkeys(_stills(plan)):
+        read_still(path)
+
+
+def _may_be_floats(placement: Placement) -> bool:
+    material = placement.material
+    of_arrays = material.part is not None or material.path.suffix.lower() in (".npy", ".safetensors")
+    return material.kind != "video" and of_arrays
+
+
+def _check_values(plan: Plan, placement: Placement, reel: Reel, planes: Planes) -> None:
+    end = min(placement.end_frame, placement.first_frame + reel.frames, plan.num_frames)
+    starts = [chunk.first_frame for chunk in plan.chunks]
+    for frame in range(placement.first_frame, end):
+        fault = _fault(planes.planes(reel.pick(frame - placement.first_frame)), *_RANGES[placement.material.kind])
+        if fault is not None:
+            chunk = plan.chunks[bisect_right(starts, frame) - 1].index
+            what = f"{planes.name}: frame {frame - placement.first_frame}"
+            raise JobError(f"{placement.where}: {what} (delivered frame {frame}, chunk {chunk}) {fault}")
+
+
+def _fault(planes: NDArray[np.float32], low: float, high: float) -> str | None:
+    least, most = float(planes.min()), float(planes.max())  # both are NaN if any value is
+    if not (np.isfinite(least) and np.isfinite(most)):
+        return "holds NaN or infinite values"
+    if least < low - TOLERANCE or most > high + TOLERANCE:
+        worst = most if most > high + TOLERANCE else least
+        kind = "masks are" if low == 0 else "control frames are"
+        return f"has values that reach {worst:g}: {kind} in {low:g}..{high:g}"
+    return None
+
+
+def _stills(plan: Plan) -> Iterator[Path]:
+    for chunk in plan.chunks:
+        if chunk.vace is not None:
+            yield from (still.path for still in chunk.vace.stills)
+            if chunk.vace.reference is not None:
+                yield chunk.vace.reference

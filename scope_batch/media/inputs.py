@@ -1,0 +1,78 @@
+"""Chunk after chunk, what each is made from."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from scope_batch.chunk import Chunk, Plan
+from scope_batch.media.closing import Closing
+from scope_batch.media.control import Control
+from scope_batch.media.read_ahead import ReadAhead
+from scope_batch.media.reel import Reels
+from scope_batch.media.stills import Stills
+from scope_batch.media.track import Track
+from scope_batch.session import NO_INPUTS, ChunkInputs, Frames
+
+
+class Inputs(Closing):
+    """The inputs of a plan's chunks in order, each read while the chunk before it is made."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._chunks = deque(plan.chunks)
+        self._ahead = ReadAhead(InputReader(plan), filter(_has_inputs, plan.chunks))
+
+    def get(self) -> ChunkInputs:
+        """The next chunk's; arrays are the caller's own. IndexError after the last.
+
+        Raises JobError, with the file's name and the frame's number in it, if something cannot be read or decoded.
+        """
+        return self._ahead.get() if _has_inputs(self._chunks.popleft()) else NO_INPUTS
+
+    def close(self) -> None:
+        """May be called again, and at any time: a read that is under way is broken off."""
+        self._ahead.close()
+
+
+def open_inputs(plan: Plan) -> Inputs:
+    """Start reading: the first chunk's inputs at once, every other one ahead. A plan without any costs nothing."""
+    return Inputs(plan)
+
+
+class InputReader(Closing):
+    """Reads the inputs of any chunk of a plan; ascending chunks are fast."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._size = (plan.height, plan.width)
+        self._reels = Reels(plan)
+        self._stills = Stills(plan.height, plan.width)
+        self._video = Track(plan, "video", self._reels)
+        self._control = Control(plan, self._reels, self._stills)
+
+    def read(self, chunk: Chunk) -> ChunkInputs:
+        self._reels.close_before(chunk.first_frame - 1)
+        vace = chunk.vace
+        return ChunkInputs(
+            pixels=self._pixels(chunk) if chunk.mode == "video" else None,
+            control=self._control.of(chunk) if vace is not None and vace.has_frames else None,
+            reference=self._stills(vace.reference).copy() if vace is not None and vace.reference else None,
+        )
+
+    def interrupt(self) -> None:
+        """From another thread: make a `read` that is under way fail soon."""
+        self._reels.interrupt()
+
+    def close(self) -> None:
+        self._reels.close()
+
+    def _pixels(self, chunk: Chunk) -> Frames:
+        pixels = np.empty((chunk.frames, *self._size, 3), np.uint8)
+        for i in range(chunk.frames):
+            pixels[i] = self._video.nearest(chunk.first_frame + i)
+        return pixels
+
+
+def _has_inputs(chunk: Chunk) -> bool:
+    vace = chunk.vace
+    return chunk.mode == "video" or (vace is not None and (vace.has_frames or vace.reference is not None))

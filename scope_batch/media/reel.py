@@ -1,0 +1,146 @@
+"""Material at the size of the render, frame by frame, as what its kind means."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from scope_batch.chunk import Plan
+from scope_batch.errors import JobError
+from scope_batch.material import Fit, Material, Placement
+from scope_batch.media.closing import Closing
+from scope_batch.media.fit import fit_frame
+from scope_batch.media.material import open_material, picked
+from scope_batch.media.planes import Planes
+from scope_batch.media.source import Frame
+
+Pixels = NDArray[Any]
+"""One frame. video: uint8 [H, W, 3]. frames: float32 [H, W, 3] (or 1 channel, for all three) in -1..1. masks: float32
+[H, W] in 0..1. Read-only by agreement."""
+
+MASK_LEVEL = 127
+"""A pixel of a mask video whose mean is above this is 1: generate."""
+
+
+class Reel(Closing):
+    """A placement's material, opened. Ascending reading is fast, and so is the same frame again."""
+
+    def __init__(self, placement: Placement, height: int, width: int) -> None:
+        self._kind, self._fit = placement.material.kind, placement.fit
+        self._height, self._width = height, width
+        self._opened = open_material(placement.material)
+        try:
+            self._picks = picked(self._opened, placement.material)
+            self._check_size(placement.where)
+        except BaseException:
+            self._opened.close()
+            raise
+        self._held: tuple[int, Pixels] | None = None
+
+    @property
+    def frames(self) -> int:
+        return len(self._picks)
+
+    @property
+    def planes(self) -> Planes | None:
+        """The float array underneath, if it is one."""
+        return self._opened if isinstance(self._opened, Planes) else None
+
+    def pick(self, index: int) -> int:
+        """Number in the file of frame `index` of those that count."""
+        return self._picks[index]
+
+    def frame(self, index: int) -> Pixels:
+        """Frame `index` of those that count. Raises JobError if it cannot be read or decoded."""
+        pick = self._picks[index]
+        if self._held is None or self._held[0] != pick:
+            self._held = (pick, self._read(pick))
+        return self._held[1]
+
+    def interrupt(self) -> None:
+        self._opened.interrupt()
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def _read(self, index: int) -> Pixels:
+        if isinstance(self._opened, Planes):
+            planes = self._opened.planes(index)
+            return planes[0] if self._kind == "masks" else np.moveaxis(planes, 0, -1)
+        frame = self._opened.frame(index)
+        if self._kind == "masks":
+            return self._mask(frame)
+        fitted = fit_frame(frame, self._height, self._width, self._fit)
+        return fitted if self._kind == "video" else to_unit(fitted)
+
+    def _mask(self, frame: Frame) -> Pixels:
+        # Cut at the level before resizing: with nearest neighbours the order does not matter, and this is one channel.
+        generate = np.where(frame.sum(axis=-1, dtype=np.uint16) > 3 * MASK_LEVEL, np.uint8(1), np.uint8(0))
+        fitted = fit_frame(generate, self._height, self._width, self._fit, Image.Resampling.NEAREST)
+        return fitted.astype(np.float32)
+
+    def _check_size(self, where: str) -> None:
+        size = (self._opened.height, self._opened.width)
+        if isinstance(self._opened, Planes) and size != (self._height, self._width):
+            asked = f"the render {self._width}x{self._height}; arrays are not resized"
+            raise JobError(f"{where}: {self._opened.name} is {size[1]}x{size[0]} (width x height), {asked}")
+
+
+def to_unit(frame: Frame) -> NDArray[np.float32]:
+    """uint8 0..255 -> float32 -1..1."""
+    unit = frame.astype(np.float32)
+    unit /= np.float32(127.5)
+    unit -= np.float32(1)
+    return unit
+
+
+class Reels(Closing):
+    """The reels of a plan: each opened when it is first shown, shared by placements of the same material, and closed
+    once nothing later shows it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._height, self._width = plan.height, plan.width
+        self._open: dict[tuple[Material, Fit], Reel] = {}
+        self._needed_until: dict[tuple[Material, Fit], int] = {}
+        for placement in plan.placements:
+            key = _key(placement)
+            self._needed_until[key] = max(placement.end_frame, self._needed_until.get(key, 0))
+        self._lock = threading.Lock()
+        self._interrupted = False
+
+    def of(self, placement: Placement) -> Reel:
+        """Raises as `probe_material` does, and JobError for an array of another size than the render's."""
+        key = _key(placement)
+        if key not in self._open:
+            reel = Reel(placement, self._height, self._width)
+            with self._lock:
+                self._open[key] = reel
+                if self._interrupted:
+                    reel.interrupt()
+        return self._open[key]
+
+    def close_before(self, frame: int) -> None:
+        """Close what no delivered frame from `frame` on shows; should it be asked for all the same, it opens anew."""
+        for key in [key for key in self._open if self._needed_until[key] <= frame]:
+            with self._lock:
+                reel = self._open.pop(key)
+            reel.close()
+
+    def interrupt(self) -> None:
+        """From another thread: make a read that is under way fail soon, and every later one."""
+        with self._lock:
+            self._interrupted = True
+            for reel in self._open.values():
+                reel.interrupt()
+
+    def close(self) -> None:
+        for reel in self._open.values():
+            reel.close()
+
+
+def _key(placement: Placement) -> tuple[Material, Fit]:
+    return placement.material, placement.fit
