@@ -10,11 +10,11 @@ import torch
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers, convert_wan_vae_to_diffusers
 
 from scope_batch.errors import JobError
+from scope_batch.models.words import first_names
 
 T = TypeVar("T")
 """A tensor, or its shape: renaming does not look inside."""
 
-_SHOWN = 5
 
 _UMT5_GLOBAL = {
     "token_embedding.weight": "shared.weight",
@@ -99,7 +99,3 @@ def account(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size],
     return [
         f"{path.name}: {len(unexpected)} keys that the {what} does not have are left out: {first_names(unexpected)}"
     ]
-
-
-def first_names(names: Collection[str]) -> str:
-    return ", ".join(list(names)[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")

@@ -24,8 +24,8 @@ from scope_batch.models.checkpoint import State, read_checkpoint, read_shapes
 from scope_batch.models.folder import ModelFiles
 from scope_batch.models.keys import is_vace
 from scope_batch.models.lora import read_builtin_lora
-from scope_batch.models.lora_adapters import attach_builtin
-from scope_batch.models.lora_merge import merge
+from scope_batch.models.lora_adapters import BUILTIN_ADAPTER, attach
+from scope_batch.models.lora_merge import Merge, merged
 
 W = TypeVar("W", bound=WanTransformer3DModel | WanVACETransformer3DModel)
 BuiltinLora = Literal["merged", "adapter", "none"]
@@ -44,13 +44,15 @@ def load_transformer(
     dtype: torch.dtype,
     device: torch.device,
     builtin_lora: BuiltinLora = "merged",
+    merge: Merge = (),
     report: Report = silent,
 ) -> W:
     """The backbone with its own LoRA, in `dtype` but for the parts that diffusers keeps in float32.
 
     kind    `WanTransformer3DModel`, or a class made from it; with `files.vace` a `WanVACETransformer3DModel`.
     "merged": W + B A is computed in float32 and rounded once. "adapter": a PEFT side branch named `builtin`.
-    LongLive's LoRA has scaling 1.0 whatever its rank. Raises JobError for a file that does not fit.
+    merge   LoRAs of the job that become part of the weights in the same sum, after a merged LoRA of the pipeline.
+    Raises JobError for a file that does not fit.
     """
     report(Loading("transformer"))
     shapes = keys.to_diffusers_transformer(read_shapes(files.backbone))
@@ -65,22 +67,22 @@ def load_transformer(
         _account(
             vace_shapes, model, files.vace, "Wan VACE module", report, without={n for n in names if not is_vace(n)}
         )
-    pairs = read_builtin_lora(files, shapes) if builtin_lora != "none" else {}
+    builtin = read_builtin_lora(files, shapes) if builtin_lora != "none" else None
     vace = _read_vace(files.vace) if files.vace else {}
     state = keys.to_diffusers_transformer(read_checkpoint(files.backbone)) | vace
     _refuse_zero(state, "patch_embedding.weight", files.backbone)
 
-    merged = pairs if builtin_lora == "merged" else {}
+    if builtin and builtin_lora == "merged":
+        merge = ((builtin, 1.0), *merge)
     for key in list(model.state_dict()):
         target = torch.float32 if _kept_in_float32(model, key) else dtype
-        pair = merged.get(key.removesuffix(".weight"))
-        state[key] = merge(state[key], *pair, device).to(target) if pair else _place(state[key], target, device)
+        state[key] = _place(merged(key, state[key], merge, device), target, device)
     _assign(model, state)
     # Its tables are no part of the state dict, so they are still on meta.
     model.rope = WanRotaryPosEmbed(config["attention_head_dim"], config["patch_size"], model.config.rope_max_seq_len)
     model.rope.to(device)
-    if builtin_lora == "adapter":
-        attach_builtin(model, pairs, dtype, device)
+    if builtin and builtin_lora == "adapter":
+        attach(model, builtin, BUILTIN_ADAPTER)
     return cast(W, _ready(model))
 
 

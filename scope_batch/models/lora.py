@@ -1,63 +1,95 @@
-"""LoRA files -> pairs of matrices for the modules of the diffusers model, every key accounted for."""
+"""A LoRA in memory: pairs of matrices and differences, by module and parameter of diffusers' model."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from scope_batch.errors import JobError
-from scope_batch.models.checkpoint import read_checkpoint
+from scope_batch.models.checkpoint import State, read_checkpoint
 from scope_batch.models.folder import ModelFiles
-from scope_batch.models.keys import first_names, to_diffusers_transformer
-
-Pairs = dict[str, tuple[Tensor, Tensor]]
-"""Module of the diffusers model -> (A [rank, in], B [out, rank])."""
-
-_PEFT_PREFIX = "base_model.model."
+from scope_batch.models.lora_alpha import AlphaRule
+from scope_batch.models.lora_check import fitting
+from scope_batch.models.lora_layout import LoraLayout, PairKeys, lora_layout
 
 
-def read_builtin_lora(files: ModelFiles, shapes: Mapping[str, torch.Size]) -> Pairs:
-    """The pipeline's own LoRA, checked against the backbone's `shapes`; nothing where the pipeline has none."""
-    if files.builtin_lora is None:
-        return {}
-    pairs = lora_to_diffusers(read_checkpoint(files.builtin_lora), files.builtin_lora)
-    check_lora(pairs, shapes, files.builtin_lora, files.backbone)
-    return pairs
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """delta = scale * factor * B A. A [rank, in ...], B [out, rank ...], in the file's dtype on the CPU."""
+
+    a: Tensor
+    b: Tensor
+    factor: float
+
+    @property
+    def rank(self) -> int:
+        return self.a.shape[0]
+
+    def matrices(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """float32 A [rank, in * kernel], B [out, rank]: the same for layers and convolutions."""
+        wide = [half.to(device).float().flatten(1) for half in (self.a, self.b)]
+        return wide[0], wide[1]
 
 
-def lora_to_diffusers(state: Mapping[str, Tensor], path: Path) -> Pairs:
-    """A LoRA in PEFT's naming -> {module of `WanTransformer3DModel`: (A [rank, in], B [out, rank])}.
+@dataclass(frozen=True, slots=True, eq=False)
+class Lora:
+    """What a LoRA changes: `pairs` by module; `diffs` by parameter, float32 and in its shape, to be added scaled."""
 
-    Raises JobError for a key that is no half of a pair, and when every B is zero (nothing was trained, or loaded).
+    path: Path
+    pairs: Mapping[str, Pair]
+    diffs: Mapping[str, Tensor]
+
+
+def read_lora(layout: LoraLayout) -> Lora:
+    """The tensors of a file whose header was checked. Raises JobError for NaN or Inf, and when all it adds is zero."""
+    state = read_checkpoint(layout.path)
+    if any(key not in state for pair in layout.pairs.values() for key in (pair.a, pair.b)):
+        # What `read_checkpoint` takes off every key, the header still has.
+        state = {f"model.{key}": tensor for key, tensor in state.items()}
+    return _lora(layout, state)
+
+
+def read_builtin_lora(files: ModelFiles, shapes: Mapping[str, torch.Size]) -> Lora | None:
+    """The pipeline's own LoRA, checked against the backbone's `shapes`; None where the pipeline has none.
+
+    Its scaling is 1.0 whatever its rank.
     """
-    renamed = to_diffusers_transformer({key.removeprefix(_PEFT_PREFIX): tensor for key, tensor in state.items()})
-    halves = [key for key in renamed if key.endswith((".lora_A.weight", ".lora_B.weight"))]
-    modules = sorted({key.rsplit(".", 2)[0] for key in halves})
-    known = {f"{module}.lora_{half}.weight" for module in modules for half in "AB"}
-    if odd := sorted(known ^ set(renamed)):
-        raise JobError(f"{path}: not a LoRA with lora_A and lora_B for each module; unmatched: {first_names(odd)}")
-    pairs = {m: (renamed[f"{m}.lora_A.weight"], renamed[f"{m}.lora_B.weight"]) for m in modules}
-    if not any(b.is_meta or bool(b.float().any()) for _, b in pairs.values()):
-        raise JobError(f"{path}: every lora_B is zero, so it would change nothing")
-    return pairs
+    if files.builtin_lora is None:
+        return None
+    path = files.builtin_lora
+    state = read_checkpoint(path)
+    layout = lora_layout(path, {key: tuple(tensor.shape) for key, tensor in state.items()}, AlphaRule())
+    layout, warnings = fitting(layout, shapes, None, files.backbone.name)
+    if warnings:
+        raise JobError(*warnings)
+    lora = _lora(layout, state)
+    return replace(lora, pairs={module: replace(pair, factor=1.0) for module, pair in lora.pairs.items()})
 
 
-def check_lora(pairs: Pairs, shapes: Mapping[str, torch.Size], path: Path, backbone: Path) -> None:
-    """Every pair must land on a weight of the backbone (`shapes`, diffusers' keys) and fit it, else JobError."""
-    if not pairs:
-        raise JobError(f"{path}: holds no LoRA weights")
-    missing = [module for module in pairs if f"{module}.weight" not in shapes]
-    if missing:
-        raise JobError(
-            f"{path}: {len(missing)} of {len(pairs)} LoRA modules are not in {backbone.name}: {first_names(missing)}"
-        )
-    for module, (a, b) in pairs.items():
-        out, inp = shapes[f"{module}.weight"]
-        if a.shape[1:] != (inp,) or b.shape[:1] != (out,) or a.shape[0] != b.shape[1]:
-            raise JobError(
-                f"{path}: made for another model: {module} is [{out}, {inp}] in {backbone.name}, "
-                f"the LoRA has A {list(a.shape)} and B {list(b.shape)}"
-            )
+def _lora(layout: LoraLayout, state: State) -> Lora:
+    pairs = {module: _pair(layout, keys, state) for module, keys in layout.pairs.items()}
+    diffs = {parameter: state[key].float() for parameter, key in layout.diffs.items()}
+    for module, keys in layout.pairs.items():
+        if keys.bias is not None:
+            bias = pairs[module].factor * state[keys.bias].float()
+            diffs[f"{module}.bias"] = diffs.get(f"{module}.bias", torch.zeros_like(bias)) + bias
+    effects = [*diffs.values(), *(pair.b for pair in pairs.values())]
+    for tensor in [*effects, *(pair.a for pair in pairs.values())]:
+        if not tensor.float().isfinite().all():
+            raise JobError(f"{layout.path}: holds NaN or Inf")
+    if not any(bool(tensor.float().any()) for tensor in effects):
+        raise JobError(f"{layout.path}: every lora_B is zero, so it would change nothing")
+    return Lora(layout.path, pairs, {name: diff for name, diff in diffs.items() if diff.any()})
+
+
+def _pair(layout: LoraLayout, keys: PairKeys, state: State) -> Pair:
+    alpha = None if keys.alpha is None else float(state[keys.alpha].float())
+    if alpha is not None and not math.isfinite(alpha):
+        raise JobError(f"{layout.path}: {keys.alpha} is {alpha}")
+    a, b = state[keys.a], state[keys.b]
+    return Pair(a, b, layout.rule.factor(keys.name, a.shape[0], alpha))

@@ -1,23 +1,53 @@
-"""LoRAs as side branches (PEFT adapters) beside the weights."""
+"""LoRAs as side branches (PEFT adapters) beside the weights, for scales that change."""
 
 from __future__ import annotations
 
+import re
+import warnings
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from scope_batch.models.lora import Pairs
+from scope_batch.models.lora import Lora, Pair
 
 BUILTIN_ADAPTER = "builtin"
 """Name of the pipeline's own LoRA when it stays a side branch; it comes first in every list of adapters."""
 
 
-def attach_builtin(model: Any, pairs: Pairs, dtype: torch.dtype, device: torch.device) -> None:
-    """PEFT side branches with scaling 1; PEFT would take alpha from the most common rank."""
-    halves = {f"{m}.lora_{h}.weight": t.float() for m, ab in pairs.items() for h, t in zip("AB", ab, strict=True)}
-    model.load_lora_adapter(halves, prefix=None, adapter_name=BUILTIN_ADAPTER)
-    for module, (a, b) in pairs.items():
+def adapter_name(index: int, lora: Lora) -> str:
+    """Unique for each LoRA of a job: files in different folders may have the same name, and dots end a name in PEFT."""
+    return f"lora{index}_{re.sub(r'[^A-Za-z0-9_]', '_', lora.path.stem)}"
+
+
+@torch.no_grad()
+def attach(model: Any, lora: Lora, name: str) -> None:
+    """Add the pairs of `lora` as the adapter `name`, in each layer's own dtype and device, alone active, scale 1.
+
+    alpha / rank is part of B, so `set_adapters` takes scales as they are, whatever the ranks.
+    """
+    halves: dict[str, Tensor] = {}
+    for module, pair in lora.pairs.items():
+        a, b = _shaped(pair, model.get_submodule(module))
+        halves |= {f"{module}.lora_A.weight": a, f"{module}.lora_B.weight": b}
+    if not halves:
+        return
+    with warnings.catch_warnings():
+        # PEFT speaks of ranks and keys that are set right below.
+        warnings.simplefilter("ignore")
+        model.load_lora_adapter(halves, prefix=None, adapter_name=name)
+    for module, pair in lora.pairs.items():
         layer = model.get_submodule(module)
-        layer.scaling[BUILTIN_ADAPTER] = 1.0
-        for half, tensor in ((layer.lora_A, a), (layer.lora_B, b)):
-            half[BUILTIN_ADAPTER].weight.data = tensor.to(device).to(dtype)
+        layer.r[name] = layer.lora_alpha[name] = pair.rank
+        layer.scaling[name] = 1.0
+        for half, key in ((layer.lora_A, "lora_A"), (layer.lora_B, "lora_B")):
+            half[name].weight.data = halves[f"{module}.{key}.weight"].to(layer.weight.device).to(layer.weight.dtype)
+    model.requires_grad_(False)
+
+
+def _shaped(pair: Pair, layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """float32 A and B as layers of the kind of `layer` hold them, on the CPU."""
+    a, b = pair.matrices(torch.device("cpu"))
+    weight: Tensor = layer.weight  # type: ignore[assignment]  # a layer, or PEFT's around it
+    b = b * pair.factor
+    return a.reshape(-1, *weight.shape[1:]), b.reshape(*b.shape, *(1 for _ in weight.shape[2:]))

@@ -1,0 +1,106 @@
+"""Does a LoRA fit the model? Judged from shapes alone, before anything large is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from scope_batch.errors import JobError
+from scope_batch.events import Report, Warned, silent
+from scope_batch.models.lora_header import read_lora_layout
+from scope_batch.models.lora_layout import LoraLayout, Shape
+from scope_batch.models.lora_names import is_of_image_to_video, is_of_vace
+from scope_batch.models.words import first_names
+
+Shapes = Mapping[str, Shape]
+"""Parameter of diffusers' model -> shape."""
+
+_MODEL_OF_WIDTH = {1536: "Wan 1.3B", 3072: "Wan2.2 5B", 5120: "Wan 14B"}
+
+
+def check_loras(
+    paths: Sequence[Path], backbone: Shapes, vace: Shapes | None, model: str, report: Report = silent
+) -> tuple[LoraLayout, ...]:
+    """What each file does to the model, from the files' headers alone.
+
+    backbone, vace  the model's parameters; vace is None when that module is not loaded.
+    model           what the model is called in messages.
+    Raises MissingInputError or JobError, one line for each file that does not fit. Reports what is left out.
+    """
+    fits: list[LoraLayout] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            layout, warnings = fitting(read_lora_layout(path), backbone, vace, model)
+        except JobError as error:
+            problems += error.problems
+            continue
+        fits.append(layout)
+        for warning in warnings:
+            report(Warned(warning))
+    if problems:
+        raise JobError(*problems)
+    return tuple(fits)
+
+
+def fitting(layout: LoraLayout, backbone: Shapes, vace: Shapes | None, model: str) -> tuple[LoraLayout, list[str]]:
+    """The part of `layout` that the model has, and a line for each sort of thing that it has not.
+
+    Raises JobError when nothing is left, when more than half is unknown, and for a pair or difference of another size.
+    """
+    shapes = {**backbone, **(vace or {})}
+    targets = {module: f"{module}.weight" for module in layout.pairs} | {name: name for name in layout.diffs}
+    absent = [target for target, parameter in targets.items() if parameter not in shapes]
+    for_vace = [target for target in absent if is_of_vace(target) and vace is None]
+    for_images = [target for target in absent if is_of_image_to_video(target)]
+    others = [target for target in absent if target not in {*for_vace, *for_images}]
+    if others and 2 * len(others) > len(targets):
+        raise JobError(
+            f"{layout.path}: {len(others)} of {len(targets)} LoRA modules are not in {model}: {first_names(others)}"
+        )
+    reasons = [
+        (for_vace, "are for VACE, which the job does not use"),
+        (for_images, "are for image-to-video models"),
+        (others, f"are not in {model}"),
+        (layout.unknown, "are unknown"),
+    ]
+    if len(absent) == len(targets):
+        raise JobError(f"{layout.path}: nothing in it can be used: " + "; ".join(_said(*r) for r in reasons if r[0]))
+    left = set(absent)
+    fits = replace(
+        layout,
+        pairs={module: keys for module, keys in layout.pairs.items() if module not in left},
+        diffs={name: key for name, key in layout.diffs.items() if name not in left},
+    )
+    _check_sizes(fits, shapes, model)
+    return fits, [f"{layout.path.name}: left out of it: {_said(*reason)}" for reason in reasons if reason[0]]
+
+
+def _said(names: Sequence[str], reason: str) -> str:
+    return f"{len(names)} that {reason} ({first_names(names)})"
+
+
+def _check_sizes(layout: LoraLayout, shapes: Shapes, model: str) -> None:
+    for module, keys in layout.pairs.items():
+        out, *inp = shapes[f"{module}.weight"]
+        a, b = layout.shapes[keys.a], layout.shapes[keys.b]
+        if math.prod(a[1:]) != math.prod(inp) or b[0] != out or math.prod(b) != b[0] * b[1]:
+            raise JobError(
+                f"{layout.path}: made for another model: {module} is {[out, *inp]} in {model}, "
+                f"the LoRA has A {list(a)} and B {list(b)}{_of_width(module, a[-1] if len(a) == 2 else 0)}"
+            )
+        if keys.bias is not None and layout.shapes[keys.bias] != (out,):
+            raise JobError(f"{layout.path}: made for another model: {keys.bias} is {list(layout.shapes[keys.bias])}")
+    for parameter, key in layout.diffs.items():
+        if tuple(layout.shapes[key]) != tuple(shapes[parameter]):
+            raise JobError(
+                f"{layout.path}: made for another model: {parameter} is {list(shapes[parameter])} in {model}, "
+                f"the LoRA has {list(layout.shapes[key])}"
+            )
+
+
+def _of_width(module: str, width: int) -> str:
+    known = _MODEL_OF_WIDTH.get(width) if ".attn" in module else None
+    return f"; that is {known}" if known else ""
