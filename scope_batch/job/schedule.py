@@ -1,43 +1,58 @@
-"""A number that may change from chunk to chunk."""
+"""A number that may change on the way: per chunk, by keyframes, or by an expression."""
 
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
-from scope_batch.job.faults import AT_VALUE, Fault, raise_all, shown, wrong
+from scope_batch.job.faults import AT_KEY, AT_VALUE, Fault, raise_all, shown, wrong
+from scope_batch.job.keyframes import EXAMPLE, MAX_FRAME, Keyframe, read_frame, read_keyframes
 
 Number = TypeVar("Number", int, float)
 
-KEYFRAMES_UNAVAILABLE = (
-    "keyframe schedules are not available yet; write a number, or a list: one number per chunk, the last one repeats"
-)
-_DEFORUM = re.compile(r"\s*\d+\s*:\s*\(.*\)\s*(,\s*\d+\s*:\s*\(.*\)\s*)*,?\s*", re.DOTALL)
+NOISE_SCALE, CONTEXT_SCALE, LORA_SCALE, ATTENTION_BIAS = (0.0, 1.0), (0.0, 2.0), (-10.0, 10.0), (0.01, 1.0)
+"""The least and the most that a scheduled field may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule(Generic[Number]):
-    """One number per chunk, at least one; the last one holds for all later chunks."""
+    """Either `values`, one per chunk, the last one holding for all later chunks; or `keys`, at least one.
 
-    values: tuple[Number, ...]
+    text  the Deforum text that the keys were read from; None = they stood in a map.
+    """
+
+    values: tuple[Number, ...] = ()
+    keys: tuple[Keyframe, ...] = ()
+    text: str | None = None
 
     def at(self, chunk: int) -> Number:
-        """The number of a chunk, index from 0."""
+        """The number of a chunk, index from 0; only of a schedule by chunks."""
         return self.values[min(chunk, len(self.values) - 1)]
 
-    def written(self) -> Number | list[Number]:
-        """As in a job file: a number, or a list."""
+    @property
+    def constant(self) -> float | None:
+        """The number that holds for the whole job whatever its chunks are; None if there is no such."""
+        numbers = {*self.values, *(key.value for key in self.keys)}
+        (only, *more) = numbers
+        return only if not more and isinstance(only, (int, float)) else None
+
+    def written(self) -> Number | list[Number] | dict[str, Any] | str:
+        """As in a job file: a number, a list, a map of keyframes, or a text."""
+        if self.text is not None:
+            return self.text
+        if self.keys:
+            return {str(key.frame): key.value for key in self.keys}
         return self.values[0] if len(self.values) == 1 else list(self.values)
 
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """Annotation of a `Schedule` field: every number lies in low..high; `whole` takes integers only."""
+    """Annotation of a `Schedule` field: every number lies in low..high; `whole` takes integers, and no keyframes."""
 
     low: float
     high: float
@@ -53,15 +68,22 @@ class Scheduled:
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         number = {"type": "integer" if self.whole else "number", "minimum": self.low, "maximum": self.high}
-        return {"anyOf": [number, {"type": "array", "items": number, "minItems": 1}]}
+        choices: list[dict[str, Any]] = [number, {"type": "array", "items": number, "minItems": 1}]
+        if not self.whole:
+            frames = {"pattern": "^(0|[1-9][0-9]{0,7})$"}
+            keys = {"type": "object", "propertyNames": frames, "additionalProperties": number, "minProperties": 1}
+            choices += [keys, {"type": "string", "pattern": r":\s*\("}]
+        return {"anyOf": choices}
 
     def parse(self, value: Any) -> Schedule[Any]:
         if isinstance(value, Schedule):
             return value
         if isinstance(value, (list, tuple)):
             return self._of_list(value)
-        if self._is_keyframes(value):
-            raise wrong("only a number or a list of numbers" if self.whole else KEYFRAMES_UNAVAILABLE)
+        if isinstance(value, Mapping) and not self.whole:
+            return self._of_map(value)
+        if isinstance(value, str) and not self.whole:
+            return self._of_text(value)
         if message := self.fault(value):
             raise wrong(message)
         return Schedule((self._number(value),))
@@ -82,11 +104,37 @@ class Scheduled:
         raise_all(Fault((index,), message, AT_VALUE, value=value) for index, value, message in faults if message)
         return Schedule(tuple(self._number(value) for value in values))
 
+    def _of_map(self, written: Mapping[Any, Any]) -> Schedule[Any]:
+        if not written:
+            raise wrong("must hold at least one keyframe, such as {0: 0.5, 48: 1.0}")
+        numbers: dict[int, Any] = {}
+        faults: list[Fault] = []
+        for key, value in written.items():
+            frame = None if isinstance(key, bool) else read_frame(str(key))
+            if frame is None:
+                allowed = f"a keyframe's key is an output frame in 0..{MAX_FRAME}, not {shown(key)}"
+                faults.append(Fault((str(key),), allowed, AT_KEY))
+            elif frame in numbers:
+                faults.append(Fault((str(key),), f"the keyframe {frame} is given twice", AT_KEY))
+            elif (message := self.fault(value)) is not None:
+                faults.append(Fault((str(key),), message.replace(" or a list of such", ""), AT_VALUE, value=value))
+            else:
+                numbers[frame] = self._number(value)
+        raise_all(faults)
+        return Schedule(keys=tuple(Keyframe(frame, numbers[frame]) for frame in sorted(numbers)))
+
+    def _of_text(self, text: str) -> Schedule[Any]:
+        if ":" not in text:
+            kinds = "a number, a list of such, a map of keyframes {0: 0.5, 48: 1.0}, or a text of keyframes"
+            raise wrong(f"must be {kinds} {EXAMPLE}, not {shown(text)}")
+        try:
+            keys = read_keyframes(text)
+        except ValueError as error:
+            raise wrong(str(error)) from None
+        for key in keys:
+            if isinstance(key.value, (int, float)) and (message := self.fault(key.value)):
+                raise wrong(message)
+        return Schedule(keys=keys, text=text)
+
     def _number(self, value: Any) -> int | float:
         return int(value) if self.whole else float(value)
-
-    @staticmethod
-    def _is_keyframes(value: Any) -> bool:
-        if isinstance(value, dict):
-            return bool(value) and all(str(key).isdigit() for key in value)
-        return isinstance(value, str) and _DEFORUM.fullmatch(value) is not None

@@ -31,7 +31,7 @@ from scope_batch.job.outputs import Encoder, Outputs
 from scope_batch.job.prompts import STRICT, Prompts, WeightedPrompt
 from scope_batch.job.public import public_dict
 from scope_batch.job.scalars import Audio, InputPath, InputRate, Models, NumFrames, Rate, Seconds, parse_input_path
-from scope_batch.job.schedule import Schedule, Scheduled
+from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, LORA_SCALE, NOISE_SCALE, Schedule, Scheduled
 from scope_batch.job.source import NO_SOURCE, Source
 from scope_batch.pipelines import PIPELINES
 
@@ -227,14 +227,14 @@ class Job(_Checked):
     seed: Annotated[Schedule[int], Scheduled(0, MAX_SEED, whole=True)] = Field(
         default=Schedule((42,)), description="Base seed, or one per chunk. Related renders: step it by 1000 or more."
     )
-    noise_scale: Annotated[Schedule[float], Scheduled(0, 1)] | None = Field(
-        default=None, description="Video mode: 0 keeps the input, 1 ignores it. A number, or one per chunk."
+    noise_scale: Annotated[Schedule[float], Scheduled(*NOISE_SCALE)] | None = Field(
+        default=None, description="Video mode: 0 keeps the input, 1 ignores it. May be a schedule."
     )
     noise_controller: bool | None = Field(
         default=None, description="Video mode: adapt noise_scale to the motion in the input."
     )
     manage_cache: bool = Field(default=True, description="Let changes cut by themselves; without it they recache.")
-    kv_cache_attention_bias: Annotated[Schedule[float], Scheduled(0.01, 1)] | None = Field(
+    kv_cache_attention_bias: Annotated[Schedule[float], Scheduled(*ATTENTION_BIAS)] | None = Field(
         default=None, description="Weight of cached frames in attention, 1 = plain attention."
     )
     prompt_interpolation_method: BlendMethod = Field(
@@ -271,8 +271,8 @@ class Job(_Checked):
         default=(),
         description="Reference image of every chunk that nothing else steers; or a list of {chunk, images}.",
     )
-    vace_context_scale: Annotated[Schedule[float], Scheduled(0, 2)] = Field(
-        default=Schedule((1.0,)), description="Strength of VACE. A number, or one per chunk."
+    vace_context_scale: Annotated[Schedule[float], Scheduled(*CONTEXT_SCALE)] = Field(
+        default=Schedule((1.0,)), description="Strength of VACE. May be a schedule."
     )
     vace_use_input_video: bool = Field(
         default=False, description="The input video steers through VACE, not through the latents."
@@ -286,7 +286,7 @@ class Job(_Checked):
     last_frames: ListOf[ChunkImage] = Field(default=(), description="First revision: last images by chunk.")
     data_blob_path: InputPath | None = Field(default=None, description="Binary data that shapes and offsets refer to.")
 
-    lora_scales: dict[str, Annotated[Schedule[float], Scheduled(-10, 10)]] = Field(
+    lora_scales: dict[str, Annotated[Schedule[float], Scheduled(*LORA_SCALE)]] = Field(
         default={}, description="LoRA file: scale, or one scale per chunk."
     )
     on_lora_change: Literal["keep", "recache", "cut"] = Field(

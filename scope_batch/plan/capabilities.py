@@ -83,7 +83,7 @@ def _sets(entry: ChunkSpec, field: str) -> bool:
 
 def _is_default(value: Any, default: Any) -> bool:
     if isinstance(value, Schedule):
-        return all(number == default for number in value.values)
+        return bool(value.constant == default)
     return bool(value == default)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch import laws
@@ -70,9 +71,12 @@ def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks:
     check_cuts(chunks, job.cuts, remarks)
     check_opening_noise(chunks, remarks)
     _check_positions(chunks, settings, remarks)
-    for field, schedule in (("seed", job.seed), ("noise_scale", job.noise_scale)):
+    schedules = [("seed", job.seed), ("noise_scale", job.noise_scale), ("vace_context_scale", job.vace_context_scale)]
+    for field, schedule in schedules:
         if schedule is not None:
             _check_schedule(field, schedule, len(chunks), remarks)
+    for path, schedule in job.lora_scales.items():
+        _check_schedule(f"lora_scales of {Path(path).name}", schedule, len(chunks), remarks)
 
 
 def _check_positions(chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:

@@ -11,11 +11,13 @@ from scope_batch.plan.remarks import Remarks, name_chunks
 START = "start"
 RESET = "reset_cache"
 NEW_STEPS = "denoising_steps change"
+LORA_CHANGE = "LoRA change"
 
 CutPolicy = Literal["allow", "warn", "forbid"]
 
 WAYS_OUT = {
     NEW_STEPS: "manage_cache: false lets the sequence go on",
+    LORA_CHANGE: "on_lora_change: keep or recache lets the sequence go on",
     NEW_VIDEO_PROMPT: "a transition or manage_cache: false lets the sequence go on",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scope_batch.chunk import BlendMethod, Prompt
@@ -26,6 +26,8 @@ class Orders:
     seed: int | None = None
     noise_scale: float | None = None
     noise_controller: bool | None = None
+    vace_context_scale: float | None = None
+    lora_scales: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def wants_transition(self) -> bool:
@@ -49,4 +51,6 @@ def read_orders(values: Mapping[str, Any], where: str, remarks: Remarks) -> Orde
         seed=values.get("seed"),
         noise_scale=values.get("noise_scale"),
         noise_controller=values.get("noise_controller"),
+        vace_context_scale=values.get("vace_context_scale"),
+        lora_scales=values.get("lora_scales", {}),
     )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from scope_batch.chunk import NEW_VIDEO_PROMPT, Chunk, ClipFacts, Conditioning, Landing, Plan, Transition
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import capabilities, checks
-from scope_batch.plan.cuts import NEW_STEPS, RESET, START
+from scope_batch.plan.cuts import LORA_CHANGE, NEW_STEPS, RESET, START
+from scope_batch.plan.dials import Dials, read_dials
 from scope_batch.plan.entries import Agenda, merge, read_entries
 from scope_batch.plan.orders import Orders, read_orders
 from scope_batch.plan.prompting import Prompting
@@ -31,9 +32,10 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None) -> Plan:
     entries = read_entries(job, settings.fps, settings.num_frames, remarks)
     remarks.refuse()
     prompting = Prompting(settings.blend_method, settings.prompts, remarks)
-    walk = Walk(settings, Agenda(entries), remarks, prompting)
+    walk = Walk(settings, Agenda(entries), remarks, prompting, read_dials(job, settings, remarks))
     walk.run()
-    checks.check_chunks(job, walk.chunks, settings, remarks)
+    chunks, loras = walk.dials.fill(walk.chunks)
+    checks.check_chunks(job, chunks, settings, remarks)
     remarks.refuse()
     return Plan(
         pipeline_id=spec.id,
@@ -41,7 +43,8 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None) -> Plan:
         fps=settings.fps,
         height=settings.height,
         width=settings.width,
-        chunks=tuple(walk.chunks),
+        chunks=tuple(chunks),
+        loras=loras,
         landings=tuple(walk.landings),
         notes=tuple(remarks.notes),
         warnings=tuple(remarks.warnings),
@@ -56,6 +59,7 @@ class Walk:
     agenda: Agenda
     remarks: Remarks
     prompting: Prompting
+    dials: Dials
     chunks: list[Chunk] = field(default_factory=list)
     landings: list[Landing] = field(default_factory=list)
 
@@ -71,10 +75,12 @@ class Walk:
 
     def _chunk(self, index: int, first_frame: int, start_latent: int) -> Chunk:
         settings, spec, mode = self.settings, self.settings.spec, self.settings.mode
-        orders = self._orders(index, first_frame)
+        reach = spec.chunk_frames(mode, first=index == 0)
+        orders = self._orders(index, first_frame, reach)
+        loras_move = self.dials.land(index, first_frame, reach, index, orders)
         steps = orders.denoising_steps or settings.denoising_steps
         new_prompt = self.prompting.ask(index, orders)
-        cut_reason = self._cut_reason(orders, steps, new_prompt)
+        cut_reason = self._cut_reason(orders, steps, new_prompt, loras_move)
         cut = cut_reason is not None
         frames = spec.chunk_frames(mode, first=cut)
         conditioning, text_changed = self.prompting.settle(
@@ -95,20 +101,18 @@ class Walk:
             text_changed=text_changed,
             seed=settings.seeds.at(index) if orders.seed is None else orders.seed,
             denoising_steps=steps,
-            noise_scale=self._noise_scale(index, orders),
+            noise_scale=None,
             noise_controller=self._noise_controller(orders),
         )
 
-    def _orders(self, index: int, first_frame: int) -> Orders:
-        settings = self.settings
-        reach = settings.spec.chunk_frames(settings.mode, first=index == 0)
+    def _orders(self, index: int, first_frame: int, reach: int) -> Orders:
         entries = self.agenda.take(index, first_frame, reach)
         for entry in entries:
             self.landings.append(Landing(entry.asked, index, first_frame, tuple(entry.values)))
         where = " + ".join(entry.label for entry in entries)
         return read_orders(merge(entries, index, self.remarks), where, self.remarks)
 
-    def _cut_reason(self, orders: Orders, steps: tuple[int, ...], new_prompt: bool) -> str | None:
+    def _cut_reason(self, orders: Orders, steps: tuple[int, ...], new_prompt: bool, loras_move: bool) -> str | None:
         if not self.chunks:
             return START
         if orders.reset_cache:
@@ -118,12 +122,9 @@ class Walk:
         reasons = [NEW_STEPS] if steps != self.chunks[-1].denoising_steps else []
         if new_prompt and self.settings.mode == "video":
             reasons.append(NEW_VIDEO_PROMPT)
+        if loras_move and self.settings.on_lora_change == "cut":
+            reasons.append(LORA_CHANGE)
         return " and ".join(reasons) or None
-
-    def _noise_scale(self, index: int, orders: Orders) -> float | None:
-        if self.settings.mode == "text":
-            return None
-        return self.settings.noise_scales.at(index) if orders.noise_scale is None else orders.noise_scale
 
     def _noise_controller(self, orders: Orders) -> bool:
         wanted = self.settings.noise_controller if orders.noise_controller is None else orders.noise_controller

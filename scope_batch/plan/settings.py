@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from scope_batch.chunk import BlendMethod, ClipFacts, Prompt
 from scope_batch.job.schedule import Schedule
@@ -36,6 +36,7 @@ class Settings:
     noise_controller: bool
     denoising_steps: tuple[int, ...]
     manage_cache: bool
+    on_lora_change: Literal["keep", "recache", "cut"]
 
 
 def mode_of(job: Job) -> Mode:
@@ -61,6 +62,7 @@ def resolve(job: Job, spec: PipelineSpec, clip: ClipFacts | None) -> Settings:
         noise_controller=mode == "video" and _noise_controller(job),
         denoising_steps=spec.steps(mode) if job.denoising_steps is None else job.denoising_steps,
         manage_cache=job.manage_cache,
+        on_lora_change=job.on_lora_change,
     )
 
 

@@ -20,7 +20,7 @@ def test_every_field_is_described() -> None:
 def test_what_the_loader_takes_is_allowed() -> None:
     properties = job_json_schema()["properties"]
     assert types(properties["height"]) == {"integer", "#/$defs/Variable", "null"}
-    assert types(properties["noise_scale"]) == {"number", "array", "#/$defs/Variable", "null"}
+    assert types(properties["noise_scale"]) == {"number", "array", "object", "string", "#/$defs/Variable", "null"}
     assert types(properties["output"]) == {"string", "#/$defs/Output", "array", "null"}
     assert types(properties["prompt"]) == {"string", "array"}
 

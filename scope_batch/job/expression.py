@@ -1,0 +1,172 @@
+"""Arithmetic inside a job, `1.0 - 0.5*sin(t)`: parsed and checked when the job is read, evaluated when it is planned.
+
+`ast` reads it, the closed tables below say what may stand in it, simpleeval evaluates it. All numbers are floats, so
+nothing grows beyond 1e308; length and depth are bounded before anything is built.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from simpleeval import InvalidExpression, SimpleEval
+
+MAX_LENGTH = 4000
+MAX_DEPTH = 120
+CONSTANTS = {"pi": math.pi, "e": math.e}
+
+
+def _round(number: float, digits: float = 0) -> float:
+    return round(number, int(digits))
+
+
+_ANY = 100
+FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
+    **{name: (getattr(math, name), 1, 1) for name in (
+        "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "sqrt", "exp", "log10", "floor", "ceil",
+    )},
+    **{f"arc{name}": (getattr(math, f"a{name}"), 1, 1) for name in ("sin", "cos", "tan")},
+    "atan2": (math.atan2, 2, 2), "arctan2": (math.atan2, 2, 2), "pow": (math.pow, 2, 2),
+    "log": (math.log, 1, 2), "abs": (math.fabs, 1, 1), "round": (_round, 1, 2),
+    "min": (min, 2, _ANY), "max": (max, 2, _ANY),
+}  # fmt: skip
+"""Name -> function, fewest and most values it takes. `where(condition, a, b)` becomes `a if condition else b`."""
+_OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: math.pow,
+    ast.BitAnd: operator.and_, ast.BitOr: operator.or_,
+    ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_,
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+    ast.Eq: operator.eq, ast.NotEq: operator.ne,
+}  # fmt: skip
+_PLAIN = (ast.expr_context, ast.boolop, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp)
+_BRACKETS = re.compile(r"[()\[\]{}]")
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A checked expression; two of the same text are equal."""
+
+    text: str
+    _tree: ast.expr = field(compare=False, repr=False)
+
+    @property
+    def number(self) -> float | None:
+        """The number that the text is, with or without a sign; None if it is more than that."""
+        tree, sign = self._tree, 1.0
+        if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, (ast.USub, ast.UAdd)):
+            sign = -1.0 if isinstance(tree.op, ast.USub) else 1.0
+            tree = tree.operand
+        return sign * tree.value if isinstance(tree, ast.Constant) and isinstance(tree.value, float) else None
+
+    def value(self, variables: Mapping[str, float]) -> float:
+        """A finite number; `variables` holds every name that the text may use. Raises ValueError with what is wrong."""
+        functions = {name: function for name, (function, _, _) in FUNCTIONS.items()}
+        evaluator = SimpleEval(_OPERATORS, functions, {**CONSTANTS, **variables})
+        try:
+            value = float(evaluator.eval(self.text, self._tree))
+        except ZeroDivisionError:
+            raise ValueError("divides by zero") from None
+        except OverflowError:
+            raise ValueError("is too large a number") from None
+        except (ValueError, TypeError, InvalidExpression):
+            raise ValueError("has no value (a root or logarithm of a negative number, perhaps)") from None
+        if not math.isfinite(value):
+            raise ValueError("is no finite number")
+        return value
+
+
+def read_expression(text: str, variables: tuple[str, ...]) -> Expression:
+    """The expression in `text`, in which only `variables` may stand besides constants and functions.
+
+    Raises ValueError with what is wrong and what is allowed.
+    """
+    text = " ".join(text.split())
+    _check_size(text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError(f"{short(text)} is no expression, such as 1.0 - 0.5*sin(t)") from None
+    _check_depth(tree, text)
+    return Expression(text, _Checked(variables).visit(tree))
+
+
+def short(text: str, longest: int = 40) -> str:
+    """A text inside a message."""
+    return repr(text if len(text) <= longest else f"{text[: longest - 3]}...")
+
+
+def _check_size(text: str) -> None:
+    if not text:
+        raise ValueError("an expression is empty")
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"an expression of {len(text)} characters; at most {MAX_LENGTH} are allowed")
+    depth = 0
+    for bracket in _BRACKETS.findall(text):
+        depth += 1 if bracket in "([{" else -1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"an expression is nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_depth(tree: ast.expr, text: str) -> None:
+    level: list[ast.AST] = [tree]
+    for _ in range(MAX_DEPTH + 1):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    raise ValueError(f"{short(text)} is nested, or strung together, deeper than {MAX_DEPTH} levels")
+
+
+class _Checked(ast.NodeTransformer):
+    """Refuses all that is not listed; numbers become floats, `where` a conditional that evaluates one branch only."""
+
+    def __init__(self, variables: tuple[str, ...]) -> None:
+        self._names = {*variables, *CONSTANTS}
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        if not isinstance(node, _PLAIN) and type(node) not in _OPERATORS:
+            raise ValueError(f"{_kind(node)} is not allowed in an expression")
+        return super().generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        if type(node.value) not in (int, float):
+            raise ValueError(f"{short(repr(node.value))} is not allowed in an expression, numbers are")
+        try:
+            return ast.copy_location(ast.Constant(float(node.value)), node)  # type: ignore[arg-type]  # checked above
+        except OverflowError:
+            raise ValueError("a number is too large") from None
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        if node.id not in self._names:
+            names = ", ".join(sorted(self._names))
+            what = "is a function, it takes values in parentheses" if node.id in FUNCTIONS else "is unknown"
+            raise ValueError(f"{short(node.id)} {what}; the names are {names}")
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        fewest, most = (3, 3) if name == "where" else FUNCTIONS.get(name, (None, 0, 0))[1:]
+        if not most:
+            allowed = ", ".join(sorted((*FUNCTIONS, "where")))
+            raise ValueError(f"{short(name or ast.unparse(node.func))} is no function; allowed: {allowed}")
+        if node.keywords or not fewest <= len(node.args) <= most:
+            takes = f"{fewest}" if fewest == most else f"{fewest} or {'more' if most == _ANY else most}"
+            raise ValueError(f"{name} takes {takes} value{'s' if takes != '1' else ''}, not {len(node.args)}")
+        values = [self.visit(value) for value in node.args]
+        if name == "where":
+            return ast.IfExp(*values)
+        return ast.Call(node.func, values, [])
+
+
+def _kind(node: ast.AST) -> str:
+    return {"Attribute": "a dot", "Subscript": "an index", "JoinedStr": "a text", "Lambda": "lambda"}.get(
+        type(node).__name__, type(node).__name__
+    )

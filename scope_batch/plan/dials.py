@@ -1,0 +1,68 @@
+"""Every scheduled number of a job, landed together chunk by chunk, and put into the chunks when the grid is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from scope_batch.chunk import Chunk, LoraUse
+from scope_batch.job.schedule import CONTEXT_SCALE, NOISE_SCALE
+from scope_batch.plan.curves import Clock, Curve
+from scope_batch.plan.loras import Loras, read_loras
+from scope_batch.plan.orders import Orders
+from scope_batch.plan.remarks import Remarks, place
+from scope_batch.plan.settings import Settings
+
+if TYPE_CHECKING:
+    from scope_batch.job import Job
+
+
+@dataclass(slots=True)
+class Dials:
+    """`land` for every chunk in order, then `fill` once."""
+
+    noise: Curve
+    vace: Curve
+    loras: Loras
+    orders: list[Orders] = field(default_factory=list)
+
+    def land(self, index: int, first_frame: int, reach: int, slot: int, orders: Orders) -> bool:
+        """Whether a LoRA's scale moves with this chunk. `reach`: its frames if it is not cut; `slot`: where lists are
+        read; `orders`: what replaces the scheduled numbers in this chunk."""
+        self.orders.append(orders)
+        for curve in (self.noise, self.vace):
+            curve.land(index, first_frame, reach, slot)
+        return self.loras.land(index, first_frame, reach, slot, orders.lora_scales)
+
+    def fill(self, chunks: Sequence[Chunk]) -> tuple[list[Chunk], tuple[LoraUse, ...]]:
+        """Chunks with every scheduled number in its place."""
+        numbers = zip(self.orders, self.noise.values(), self.vace.values(), strict=True)
+        filled = self.loras.fill(
+            [
+                _with_numbers(
+                    chunk,
+                    noise_scale=noise if orders.noise_scale is None else orders.noise_scale,
+                    vace_scale=vace if orders.vace_context_scale is None else orders.vace_context_scale,
+                )
+                for chunk, (orders, noise, vace) in zip(chunks, numbers, strict=True)
+            ]
+        )
+        return filled, self.loras.uses(filled)
+
+
+def read_dials(job: Job, settings: Settings, remarks: Remarks) -> Dials:
+    clock = Clock(settings.num_frames, settings.fps, settings.seeds.at(0))
+    return Dials(
+        noise=Curve(place(job, "noise_scale"), settings.noise_scales, *NOISE_SCALE, clock, remarks),
+        vace=Curve(place(job, "vace_context_scale"), job.vace_context_scale, *CONTEXT_SCALE, clock, remarks),
+        loras=read_loras(job, clock, remarks),
+    )
+
+
+def _with_numbers(chunk: Chunk, *, noise_scale: float, vace_scale: float) -> Chunk:
+    return replace(
+        chunk,
+        noise_scale=noise_scale if chunk.mode == "video" else None,
+        vace=None if chunk.vace is None else replace(chunk.vace, scale=vace_scale),
+    )

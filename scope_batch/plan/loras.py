@@ -1,0 +1,130 @@
+"""The LoRAs of a job: which there are, with what scale in each chunk, and in what form each is applied."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scope_batch.chunk import Chunk, LoraUse
+from scope_batch.job.schedule import LORA_SCALE, Schedule
+from scope_batch.plan.curves import Clock, Curve
+from scope_batch.plan.cuts import LORA_CHANGE
+from scope_batch.plan.remarks import Remarks, place
+
+if TYPE_CHECKING:
+    from scope_batch.job import Job
+
+
+@dataclass(slots=True)
+class Track:
+    """One LoRA's scale from chunk to chunk.
+
+    A scale that a chunk asks for holds from there on; for a LoRA with a schedule it replaces that chunk's value only.
+    `asked`: per chunk what replaces the curve's value, None = nothing. `now`: the value if it is known yet.
+    """
+
+    path: Path
+    curve: Curve
+    asked: list[float | None] = field(default_factory=list)
+    now: float | None = None
+
+    def land(self, index: int, first_frame: int, reach: int, slot: int, order: float | None) -> bool:
+        """Whether the scale moves with this chunk."""
+        self.curve.land(index, first_frame, reach, slot)
+        before, asked_before = self.now, self.asked[-1] if self.asked else None
+        lasting = self.curve.schedule.constant is not None
+        asked = asked_before if order is None and lasting else order
+        self.asked.append(asked)
+        self.now = self.curve.known if asked is None else asked
+        if index == 0:
+            return False
+        if asked is None and asked_before is None:
+            return self.curve.moves
+        return self.now is None or self.now != before
+
+    def values(self) -> tuple[float, ...]:
+        return tuple(
+            value if asked is None else asked for asked, value in zip(self.asked, self.curve.values(), strict=True)
+        )
+
+
+@dataclass(slots=True)
+class Loras:
+    """`track_of`: by every spelling of a path that the job uses; one file has one track."""
+
+    job: Job
+    remarks: Remarks
+    track_of: dict[str, Track]
+
+    @property
+    def tracks(self) -> list[Track]:
+        return list({id(track): track for track in self.track_of.values()}.values())
+
+    def land(self, index: int, first_frame: int, reach: int, slot: int, orders: Mapping[str, float]) -> bool:
+        """Whether the scale of any LoRA moves with this chunk. `orders`: what the chunk's entries ask for."""
+        asked = {id(self.track_of[path]): scale for path, scale in orders.items()}
+        moves = [track.land(index, first_frame, reach, slot, asked.get(id(track))) for track in self.tracks]
+        return any(moves)
+
+    def fill(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """The chunks with their scales, in the order of `uses`, and what changes of them cause."""
+        by_track = [track.values() for track in self.tracks]
+        scales = list(zip(*by_track, strict=True)) or [()] * len(chunks)
+        filled = []
+        for chunk, now in zip(chunks, scales, strict=True):
+            changed = chunk.index > 0 and now != scales[chunk.index - 1]
+            recached = changed and not chunk.cut and self.job.on_lora_change == "recache"
+            reasons = [reason for reason in (chunk.recache_reason, LORA_CHANGE if recached else None) if reason]
+            filled.append(
+                replace(chunk, lora_scales=now, lora_changed=changed, recache_reason=" and ".join(reasons) or None)
+            )
+        return filled
+
+    def uses(self, chunks: Sequence[Chunk]) -> tuple[LoraUse, ...]:
+        """`chunks`: filled."""
+        return tuple(self._use(track, position, chunks) for position, track in enumerate(self.tracks))
+
+    def _use(self, track: Track, position: int, chunks: Sequence[Chunk]) -> LoraUse:
+        scales = [chunk.lora_scales[position] for chunk in chunks]
+        change = next((chunk for chunk in chunks if scales[chunk.index] != scales[0]), None)
+        if change is not None and self.job.lora_merge == "always":
+            self.remarks.problems.append(
+                f"{track.curve.where}: lora_merge: always needs one scale for the whole job, and this one changes at "
+                f"chunk {change.index} (frame {change.first_frame}); allowed: auto, never"
+            )
+        if not any(scales):
+            self.remarks.notes.append(f"{track.curve.where}: the scale is 0 in every chunk: the LoRA has no effect")
+        return LoraUse(track.path, merged=change is None and self.job.lora_merge != "never")
+
+
+def read_loras(job: Job, clock: Clock, remarks: Remarks) -> Loras:
+    """In the order of the job's `lora_scales`, then as `chunk_specs` name them first (their scale is 0 before)."""
+    track_of: dict[str, Track] = {}
+    by_file: dict[str, Track] = {}
+    for path, schedule, where in _named(job):
+        file = os.path.realpath(path)
+        if file not in by_file:
+            by_file[file] = Track(Path(path), Curve(where, schedule, *LORA_SCALE, clock, remarks))
+        track_of.setdefault(path, by_file[file])
+    if job.on_lora_change == "cut" and not job.manage_cache and by_file:
+        remarks.problems.append(
+            f"{place(job, 'on_lora_change')}: cut contradicts manage_cache: false; allowed beside it: keep, recache"
+        )
+    return Loras(job, remarks, track_of)
+
+
+def _named(job: Job) -> Iterator[tuple[str, Schedule[float], str]]:
+    for path, schedule in job.lora_scales.items():
+        yield path, schedule, place(job, "lora_scales", path)
+    for index, entry in enumerate(job.chunk_specs):
+        for path in entry.lora_scales or ():
+            yield path, Schedule((0.0,)), place(job, "chunk_specs", index, "lora_scales", path)
+
+
+def lora_names(loras: Sequence[LoraUse]) -> tuple[str, ...]:
+    """File names for people; where two are alike, whole paths."""
+    names = [lora.path.name for lora in loras]
+    return tuple(str(lora.path) if names.count(name) > 1 else name for lora, name in zip(loras, names, strict=True))
