@@ -14,6 +14,7 @@ from scope_batch.chunk import Plan
 from scope_batch.engine.causal import CausalWan
 from scope_batch.engine.causal_vace import CausalVaceWan
 from scope_batch.engine.device import device_faults, exact_arithmetic, peak_bytes, resolve_device, resolve_dtype
+from scope_batch.engine.lora import LoraScales
 from scope_batch.engine.noise import NoiseSource
 from scope_batch.engine.session import CausalSession
 from scope_batch.engine.text import PromptEncoder, texts_of
@@ -21,6 +22,7 @@ from scope_batch.events import Report
 from scope_batch.models.folder import find_models
 from scope_batch.models.layout import VaeType
 from scope_batch.models.load import BuiltinLora, load_transformer, load_vae
+from scope_batch.models.lora import read_loras
 from scope_batch.pipelines import PipelineSpec
 from scope_batch.session import EngineRequest
 
@@ -31,6 +33,7 @@ class CausalEngine:
 
     spec: PipelineSpec
     transformer: CausalWan | CausalVaceWan
+    loras: LoraScales
     vae: AutoencoderKLWan
     prompts: PromptEncoder
     device: torch.device
@@ -43,7 +46,9 @@ class CausalEngine:
             self.prompts.prepare(texts_of(chunk.conditioning for chunk in plan.chunks), report)
         with NoiseSource(plan, self.device, self.noise_device) as noise, torch.no_grad():
             with device_faults(0):
-                session = CausalSession(self.spec, plan, self.transformer, self.vae, self.prompts, noise, report)
+                session = CausalSession(
+                    self.spec, plan, self.transformer, self.loras, self.vae, self.prompts, noise, report
+                )
             try:
                 yield session
             finally:
@@ -69,17 +74,22 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
         vace=request.vace,
     )
     kind: type[CausalWan | CausalVaceWan] = CausalVaceWan if request.vace else CausalWan
+    loras = read_loras([lora.path for lora in request.loras], files, report)
+    scales = [lora.scale for lora in request.loras]
     with device_faults(None):
+        transformer = load_transformer(
+            files,
+            kind=kind,
+            dtype=dtype,
+            device=device,
+            builtin_lora=builtin_lora,
+            merge=[(lora, scale) for lora, scale in zip(loras, scales, strict=True) if scale is not None],
+            report=report,
+        )
         return CausalEngine(
             spec=request.spec,
-            transformer=load_transformer(
-                files,
-                kind=kind,
-                dtype=dtype,
-                device=device,
-                builtin_lora=builtin_lora,
-                report=report,
-            ),
+            transformer=transformer,
+            loras=LoraScales(transformer, {i: lora for i, lora in enumerate(loras) if scales[i] is None}),
             vae=load_vae(files, dtype=vae_dtype, device=device, report=report),
             prompts=PromptEncoder(files, device),
             device=device,

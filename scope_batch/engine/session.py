@@ -21,6 +21,7 @@ from scope_batch.engine.device import device_faults
 from scope_batch.engine.frames import DeviceFrames
 from scope_batch.engine.history import LatentHistory
 from scope_batch.engine.kv_cache import KVCache, Pass, RollingWindow, TextCache
+from scope_batch.engine.lora import LoraScales
 from scope_batch.engine.noise import ChunkNoise, NoiseSource
 from scope_batch.engine.rope import Rotary, RotaryTable
 from scope_batch.engine.sampler import SigmaTable, clean_, renoise_
@@ -42,12 +43,13 @@ class CausalSession:
         spec: PipelineSpec,
         plan: Plan,
         transformer: CausalWan | CausalVaceWan,
+        loras: LoraScales,
         vae: AutoencoderKLWan,
         lookup: Lookup,
         noise: NoiseSource,
         report: Report,
     ) -> None:
-        self._transformer, self._noise, self._report = transformer, noise, report
+        self._transformer, self._loras, self._noise, self._report = transformer, loras, noise, report
         self._device = transformer.device
         config = transformer.config
         tokens = laws.tokens_per_latent(plan.height, plan.width)
@@ -98,6 +100,10 @@ class CausalSession:
         if chunk.text_changed:
             self._prompt = self._embed(chunk.conditioning)[None].to(self._device, non_blocking=True)
             self._text.clear()
+        if self._loras.set(chunk.lora_scales):
+            # All that was computed with the old weights, but for the frames' own keys and values: they are history.
+            self._text.clear()
+            self._time.clear()
         control = self._control(chunk, inputs) if chunk.vace else None
         noise = self._noise.take(chunk)
         steps = list(chunk.denoising_steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from scope_batch.errors import JobError
-from scope_batch.models.checkpoint import State, read_checkpoint
+from scope_batch.events import Report, silent
+from scope_batch.models import keys
+from scope_batch.models.checkpoint import State, read_checkpoint, read_shapes
 from scope_batch.models.folder import ModelFiles
 from scope_batch.models.lora_alpha import AlphaRule
-from scope_batch.models.lora_check import fitting
+from scope_batch.models.lora_check import check_loras, fitting
 from scope_batch.models.lora_layout import LoraLayout, PairKeys, lora_layout
 
 
@@ -45,6 +47,18 @@ class Lora:
     diffs: Mapping[str, Tensor]
 
 
+def read_loras(paths: Sequence[Path], files: ModelFiles, report: Report = silent) -> list[Lora]:
+    """The job's LoRAs, each of them checked before the first is read.
+
+    Raises MissingInputError or JobError, one line for each file that cannot be used. Reports what is left out.
+    """
+    if not paths:
+        return []
+    backbone = keys.to_diffusers_transformer(read_shapes(files.backbone))
+    vace = None if files.vace is None else keys.to_diffusers_vace(read_shapes(files.vace))
+    return [read_lora(layout) for layout in check_loras(paths, backbone, vace, files.backbone.name, report)]
+
+
 def read_lora(layout: LoraLayout) -> Lora:
     """The tensors of a file whose header was checked. Raises JobError for NaN or Inf, and when all it adds is zero."""
     state = read_checkpoint(layout.path)
@@ -72,11 +86,11 @@ def read_builtin_lora(files: ModelFiles, shapes: Mapping[str, torch.Size]) -> Lo
 
 
 def _lora(layout: LoraLayout, state: State) -> Lora:
-    pairs = {module: _pair(layout, keys, state) for module, keys in layout.pairs.items()}
+    pairs = {module: _pair(layout, named, state) for module, named in layout.pairs.items()}
     diffs = {parameter: state[key].float() for parameter, key in layout.diffs.items()}
-    for module, keys in layout.pairs.items():
-        if keys.bias is not None:
-            bias = pairs[module].factor * state[keys.bias].float()
+    for module, named in layout.pairs.items():
+        if named.bias is not None:
+            bias = pairs[module].factor * state[named.bias].float()
             diffs[f"{module}.bias"] = diffs.get(f"{module}.bias", torch.zeros_like(bias)) + bias
     effects = [*diffs.values(), *(pair.b for pair in pairs.values())]
     for tensor in [*effects, *(pair.a for pair in pairs.values())]:
@@ -87,9 +101,9 @@ def _lora(layout: LoraLayout, state: State) -> Lora:
     return Lora(layout.path, pairs, {name: diff for name, diff in diffs.items() if diff.any()})
 
 
-def _pair(layout: LoraLayout, keys: PairKeys, state: State) -> Pair:
-    alpha = None if keys.alpha is None else float(state[keys.alpha].float())
+def _pair(layout: LoraLayout, named: PairKeys, state: State) -> Pair:
+    alpha = None if named.alpha is None else float(state[named.alpha].float())
     if alpha is not None and not math.isfinite(alpha):
-        raise JobError(f"{layout.path}: {keys.alpha} is {alpha}")
-    a, b = state[keys.a], state[keys.b]
-    return Pair(a, b, layout.rule.factor(keys.name, a.shape[0], alpha))
+        raise JobError(f"{layout.path}: {named.alpha} is {alpha}")
+    a, b = state[named.a], state[named.b]
+    return Pair(a, b, layout.rule.factor(named.name, a.shape[0], alpha))
