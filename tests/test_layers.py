@@ -19,8 +19,9 @@ FORBIDDEN = {
     "material": {"*"},
     "chunk": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "pipelines": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
-    "job": {"plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
-    "plan": {"media", "sinks", "engine", "models", "render", "cli", "progress"},
+    "job": {"plan", "importing", "media", "sinks", "engine", "models", "render", "cli", "progress"},
+    "plan": {"importing", "media", "sinks", "engine", "models", "render", "cli", "progress"},
+    "importing": {"media", "sinks", "engine", "models", "render", "cli", "progress"},
     "media": {"job", "plan", "sinks", "engine", "models", "render", "cli", "progress"},
     "sinks": {"job", "plan", "engine", "models", "render", "cli", "progress"},
     "models": {"job", "plan", "media", "sinks", "engine", "render", "cli", "progress"},
@@ -72,11 +73,24 @@ def test_torch_lives_in_the_engine_and_the_model_files(path: Path) -> None:
         assert not {name.split(".")[0] for name in imports_of(path)} & {"torch", "diffusers", "transformers", "peft"}
 
 
+EXPORT = '{"version": "2.1", "prompts": [{"startTime": 0, "endTime": 2, "prompts": [{"text": "a cat"}]}]}'
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["schema"], ["init"], ["plan", "job.yaml"], ["render", "--dry-run", "job.yaml"]]
+    "arguments",
+    [
+        ["--help"],
+        ["schema"],
+        ["init"],
+        ["import", "export.json"],
+        ["plan", "job.yaml"],
+        ["render", "--dry-run", "job.yaml"],
+    ],
+    ids=" ".join,
 )
 def test_verbs_that_load_nothing_import_no_torch(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text("prompt: a cat\nnum_frames: 30\n")
+    (tmp_path / "export.json").write_text(EXPORT)
     code = "import sys; from scope_batch.__main__ import main; code = main(sys.argv[1:]); assert code == 0, code; "
     code += "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
     done = subprocess.run(

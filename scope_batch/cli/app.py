@@ -10,6 +10,7 @@ from scope_batch import __version__
 from scope_batch.cli import options as o
 from scope_batch.cli.documents import print_info, print_plan, print_plans, print_schema, write_template
 from scope_batch.cli.environment import prepare_libraries
+from scope_batch.cli.importer import import_file
 from scope_batch.cli.showing import open_showing
 from scope_batch.errors import EXIT_USAGE, UsageError
 
@@ -105,6 +106,17 @@ def plan(job: o.JobArgument, overrides: o.Overrides = None, as_json: o.AsJson = 
 def init(clip: o.ClipArgument = None, output: o.TemplateOutput = None, overwrite: o.ReplaceTemplate = False) -> None:
     """Write a commented job to start from."""
     write_template(clip, output, overwrite=overwrite)
+
+
+@app.command("import")
+def import_(
+    file: o.ExportArgument,
+    fps: o.ExportRate = "16",
+    output: o.TemplateOutput = None,
+    overwrite: o.ReplaceTemplate = False,
+) -> None:
+    """Turn a timeline or workflow exported from Scope into a job."""
+    import_file(file, output, fps=fps, overwrite=overwrite)
 
 
 @app.command()

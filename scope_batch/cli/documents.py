@@ -80,14 +80,16 @@ def print_schema() -> None:
 
 
 def write_template(clip: Path | None, output: Path | None, *, overwrite: bool) -> None:
-    """A commented job, fitted to `clip` if there is one, on standard output or in `output`.
-
-    Raises OutputExistsError if the file exists and may not be replaced.
-    """
+    """A commented job, fitted to `clip` if there is one, on standard output or in `output`."""
     from scope_batch.job.template import job_template
 
     stem = output.stem if output else "job"
     text = job_template(_clip(clip, output.parent if output else Path()) if clip else None, stem=stem)
+    write_text(text, output, overwrite=overwrite)
+
+
+def write_text(text: str, output: Path | None, *, overwrite: bool) -> None:
+    """To standard output, or to a file. Raises OutputExistsError if that exists and may not be replaced."""
     if output is None:
         print_text(text)
         return

@@ -46,6 +46,12 @@ RenderedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A rendered f
 ClipArgument = Annotated[
     Path | None, typer.Argument(metavar="CLIP", help="Video whose size, rate and length the job takes over.")
 ]
+ExportArgument = Annotated[
+    str, typer.Argument(metavar="FILE", help="Timeline (.json) or .scope-workflow.json; - for standard input.")
+]
+ExportRate = Annotated[
+    str, typer.Option("--fps", metavar="RATE", help="Frames per second that the timeline's seconds are turned into.")
+]
 
 Outputs = Annotated[
     list[str] | None,

@@ -1,0 +1,101 @@
+"""A job as YAML for people: fields in a good order, remarks behind them, what is off as comments."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import yaml
+
+from scope_batch.importing.fields import Line
+from scope_batch.importing.told import one_line
+
+REMARK_COLUMN = 31
+WORDS = frozenset(("pipeline_id", "noise_device", "transition_method", "lora_merge", "vae_type", "quantization"))
+"""Fields whose values need no quotes."""
+_READ_AS_VARIABLE = re.compile(r"\$(?=[${])")
+
+
+def job_text(head: Iterable[str], lines: Iterable[Line], entries: Sequence[Mapping[str, Any]]) -> str:
+    """`head`: comments; `entries`: `chunk_specs`, each with a `remark` of its own."""
+    made = [f"# {one_line(text)}".rstrip() for text in head]
+    for line in lines:
+        made += _field(line)
+    if entries:
+        made.append("chunk_specs:")
+    for entry in entries:
+        made += _entry(entry)
+    return "\n".join(made) + "\n"
+
+
+def _field(line: Line) -> Iterator[str]:
+    if isinstance(line.value, Mapping):
+        yield f"{line.field}:"
+        yield from (f"  {quoted(key)}: {flow(value)}" for key, value in line.value.items())
+    elif _is_prompts(line.value):
+        yield from _prompts(line.field, line.value, "")
+    else:
+        off = "# " if line.off else ""
+        yield _remarked(f"{off}{line.field}: {_value(line.field, line.value)}", line.remark)
+
+
+def _entry(entry: Mapping[str, Any]) -> Iterator[str]:
+    lead = "  - "
+    for name, value in entry.items():
+        if name == "remark":
+            continue
+        if _is_prompts(value):
+            yield from _prompts(name, value, lead)
+        else:
+            yield _remarked(f"{lead}{name}: {_value(name, value)}", entry["remark"] if lead == "  - " else "")
+        lead = "    "
+
+
+def _prompts(name: str, prompts: Sequence[Mapping[str, Any]], lead: str) -> Iterator[str]:
+    yield f"{lead}{name}:"
+    yield from (f"{' ' * len(lead)}  - {flow(prompt)}" for prompt in prompts)
+
+
+def _is_prompts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+
+
+def _remarked(text: str, remark: str) -> str:
+    return f"{text.ljust(REMARK_COLUMN)}# {remark}" if remark else text
+
+
+def _value(name: str, value: Any) -> str:
+    return str(value) if name in WORDS else flow(value)
+
+
+def flow(value: Any) -> str:
+    """A value on one line."""
+    if isinstance(value, str):
+        return quoted(_READ_AS_VARIABLE.sub("$$", value))
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    return json.dumps(value)
+
+
+def quoted(text: str) -> str:
+    """A text in double quotes, whatever is in it. What is printable stays as it is, an emoji too."""
+    if text.isprintable():
+        return json.dumps(text, ensure_ascii=False)
+    return str(yaml.dump(text, default_style='"', allow_unicode=True, width=math.inf)).rstrip("\n")
+
+
+def rate(fps: Fraction) -> Any:
+    """Frames per second as a job writes them: 16, 29.97, "30000/1001"."""
+    if fps.denominator == 1:
+        return fps.numerator
+    return float(fps) if Fraction(str(float(fps))) == fps else str(fps)
+
+
+def number(value: float) -> int | float:
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
