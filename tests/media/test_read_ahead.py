@@ -1,0 +1,102 @@
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from scope_batch.errors import JobError
+from scope_batch.media.inputs import InputReader, Inputs
+from scope_batch.media.read_ahead import ReadAhead
+from tests.media.plans import chunk_of, place, plan_of
+
+
+class Slow:
+    """Reads n as 10 n; `broken` cannot be read; reading `stuck` lasts until it is interrupted."""
+
+    def __init__(self, broken: int = -1, stuck: int = -1) -> None:
+        self.broken, self.stuck = broken, stuck
+        self.asked: list[int] = []
+        self.closed = False
+        self.interrupted = threading.Event()
+
+    def read(self, asked: int) -> int:
+        self.asked.append(asked)
+        if asked == self.stuck:
+            assert self.interrupted.wait(10)
+        if asked == self.broken or self.interrupted.is_set():
+            raise JobError(f"slow: {asked}")
+        return 10 * asked
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def test_everything_comes_in_order_and_only_one_is_read_ahead():
+    reader = Slow()
+    with ReadAhead(reader, range(3)) as ahead:
+        assert ahead.get() == 0
+        wait_for(lambda: len(reader.asked) == 2)
+        time.sleep(0.02)
+        assert reader.asked == [0, 1]
+        assert [ahead.get(), ahead.get()] == [10, 20]
+        with pytest.raises(IndexError):
+            ahead.get()
+    assert reader.closed
+
+
+def test_an_error_surfaces_where_its_reading_is_asked_for():
+    with ReadAhead(Slow(broken=1), range(2)) as ahead:
+        assert ahead.get() == 0
+        with pytest.raises(JobError, match="slow: 1"):
+            ahead.get()
+
+
+def test_close_breaks_off_a_read_and_ends_the_thread():
+    reader = Slow(stuck=1)
+    before = threading.active_count()
+    ahead = ReadAhead(reader, range(2))
+    ahead.get()
+    wait_for(lambda: 1 in reader.asked)
+    began = time.monotonic()
+    ahead.close()
+    ahead.close()
+    assert time.monotonic() - began < 5 and reader.closed and threading.active_count() == before
+
+
+def test_nothing_asked_is_no_thread():
+    before = threading.active_count()
+    with ReadAhead(Slow(), ()):
+        assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("kind", ["video", "frames", "masks"])
+def test_close_in_the_middle_of_a_clip_ends_the_decoder(drawn_clip, monkeypatch, kind):
+    from scope_batch.media import video
+
+    children = []
+    make = video.Child
+    monkeypatch.setattr(video, "Child", lambda *a, **k: children.append(make(*a, **k)) or children[-1])
+    path = drawn_clip("long.mp4", source="testsrc=s=320x240:r=25:d=2")
+    chunk = chunk_of(3, None, mode="video") if kind == "video" else chunk_of(3)
+    plan = plan_of(*[chunk] * 9, placements=(place(path, kind),))
+    with pytest.raises(KeyboardInterrupt), Inputs(plan) as inputs:
+        inputs.get()
+        raise KeyboardInterrupt
+    assert len(children) == 1 and children[0].poll() is not None
+
+
+def test_an_interrupt_before_the_file_is_opened_is_not_lost(drawn_clip):
+    plan = plan_of(chunk_of(12), placements=(place(drawn_clip("c.mp4")),))
+    with InputReader(plan) as reader:
+        reader.interrupt()
+        with pytest.raises(JobError, match=r"c.mp4: frame 0 of 20"):
+            reader.read(plan.chunks[0])
