@@ -33,7 +33,7 @@ def model_factory() -> ModuleType:
 @pytest.fixture(scope="session")
 def parity_models(tmp_path_factory: pytest.TempPathFactory, model_factory: ModuleType) -> Path:
     """Models "default" of the parity cases (seed 0, float32), the parts that LongLive needs. Read-only."""
-    parts = ["config", "tokenizer", "longlive", "text_encoder", "lightvae", "vace"]
+    parts = ["config", "tokenizer", "longlive", "text_encoder", "lightvae", "vace", "loras"]
     root: Path = model_factory.make(tmp_path_factory.mktemp("models"), parts=parts)
     return root
 

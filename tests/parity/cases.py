@@ -54,10 +54,12 @@ def plan_of(case: Case) -> Plan:
     chunks: list[Chunk] = []
     state = _PromptState()
     first_frame = 0
+    scales = {lora["file"]: lora["scale"] for lora in case.facts.get("loras", [])}
     for index, (call, want) in enumerate(zip(case.facts["calls"], case.expected, strict=True)):
         mode = "video" if "video" in call else "text"
         cut = want["start_frame"] == 0
         changed = state.advance(call)
+        scales_before, scales = scales, scales | call.get("lora_scales", {})
         first = spec.chunk_latents(mode, first=cut)
         chunks.append(
             Chunk(
@@ -77,6 +79,8 @@ def plan_of(case: Case) -> Plan:
                 noise_scale=call.get("noise_scale", 0.7) if mode == "video" else None,
                 noise_controller=mode == "video" and call.get("noise_controller", True),
                 vace=vace_of(call, fresh=cut),
+                lora_scales=tuple(scales.values()),
+                lora_changed=index > 0 and scales != scales_before,
             )
         )
         first_frame += chunks[-1].frames
