@@ -11,7 +11,7 @@ from scope_batch.job.document import Node, ScalarNode, read_document
 from scope_batch.job.faults import Loc
 from scope_batch.job.public import TEXT_FIELDS, field_of
 from scope_batch.job.source import Mark, Origin, show
-from scope_batch.job.values import Values
+from scope_batch.job.values import Values, placed_key
 
 _PART = re.compile(r"""(?:"(?P<double>[^"]+)"|'(?P<single>[^']+)'|(?P<bare>[^."'\s][^.]*))(?:\.(?=.)|$)""")
 _YAML_STARTS = ("[", "{", '"', "'")
@@ -89,7 +89,7 @@ def _container(values: Values, loc: Loc, origin: Origin) -> tuple[Any, Loc]:
 
 def _index(container: Any, part: str, place: Loc, origin: Origin) -> str | int:
     if isinstance(container, dict):
-        return part
+        return placed_key(part, origin, place)
     if not isinstance(container, list):
         raise JobError(f"{origin.name}: {show(place)} is a single value, it has no {part}")
     if not part.isdecimal() or int(part) > len(container):

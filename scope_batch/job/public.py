@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -28,19 +29,33 @@ def field_of(loc: Loc) -> str:
     return next((part for part in reversed(loc) if isinstance(part, str)), "")
 
 
-def public_dict(values: Any, source: Source, loc: Loc = ()) -> Any:
-    """`values` (plain JSON) with base names in place of paths and `${VAR}` as the job has it."""
+def public_dict(values: Any, source: Source) -> Any:
+    """A job's `values` (plain JSON) with base names in place of paths and `${VAR}` as the job has it."""
+    return _public(values, source, (), lora_names(values))
+
+
+def lora_names(values: dict[str, Any]) -> dict[str, str]:
+    """Path -> base name of every LoRA of a job, numbered where two files share one."""
+    maps = [values, *values.get("chunk_specs", ())]
+    names: dict[str, str] = {}
+    for path in (PurePath(key) for entry in maps for key in entry.get("lora_scales") or ()):
+        name, number = path, 1
+        while name.name in names.values() and str(path) not in names:
+            number += 1
+            name = path.with_stem(f"{path.stem}-{number}")
+        names.setdefault(str(path), name.name)
+    return names
+
+
+def _public(values: Any, source: Source, loc: Loc, loras: Mapping[str, str]) -> Any:
     if isinstance(values, dict):
-        return {_name(key, loc): public_dict(value, source, (*loc, key)) for key, value in values.items()}
+        names = loras if loc[-1:] == ("lora_scales",) else {}
+        return {names.get(key, key): _public(value, source, (*loc, key), loras) for key, value in values.items()}
     if isinstance(values, list):
-        return [public_dict(value, source, (*loc, index)) for index, value in enumerate(values)]
+        return [_public(value, source, (*loc, index), loras) for index, value in enumerate(values)]
     _, mark = source.known(loc)
     text = values if mark is None or mark.written is None else mark.written
     name = field_of(loc)
     if isinstance(text, str) and name in PATH_FIELDS | OUTPUT_FIELDS and text not in WORDS.get(name, ()):
         return PurePath(_VARIABLE.sub(r"\1}", text)).name or text
     return text
-
-
-def _name(key: str, loc: Loc) -> str:
-    return PurePath(key).name if field_of(loc) == "lora_scales" else key

@@ -27,6 +27,7 @@ from scope_batch.chunk import BlendMethod
 from scope_batch.job import rules, unavailable
 from scope_batch.job.faults import Fault, raise_all, shown, wrong
 from scope_batch.job.first_revision import fold_first_revision
+from scope_batch.job.lora_paths import LoraScales
 from scope_batch.job.outputs import Encoder, Outputs
 from scope_batch.job.prompts import STRICT, Prompts, WeightedPrompt
 from scope_batch.job.public import public_dict
@@ -144,7 +145,9 @@ class ChunkSpec(_Placed):
         default=None, description="Let changes cut or recache by themselves in this chunk."
     )
 
-    lora_scales: dict[str, LoraScale] | None = Field(default=None, description="LoRA file: scale, from here on.")
+    lora_scales: LoraScales[LoraScale] | None = Field(
+        default=None, description="LoRA file: scale, from here on; with a schedule, in this chunk."
+    )
     first_frame_image: InputPath | None = Field(default=None, description="Image that this chunk starts with.")
     last_frame_image: InputPath | None = Field(default=None, description="Image that this chunk ends with.")
     vace_ref_images: ListOf[InputPath] = Field(default=(), description="Reference image of this chunk; it takes one.")
@@ -286,8 +289,8 @@ class Job(_Checked):
     last_frames: ListOf[ChunkImage] = Field(default=(), description="First revision: last images by chunk.")
     data_blob_path: InputPath | None = Field(default=None, description="Binary data that shapes and offsets refer to.")
 
-    lora_scales: dict[str, Annotated[Schedule[float], Scheduled(*LORA_SCALE)]] = Field(
-        default={}, description="LoRA file: scale, or one scale per chunk."
+    lora_scales: LoraScales[Annotated[Schedule[float], Scheduled(*LORA_SCALE)]] = Field(
+        default={}, description="LoRA file (.safetensors): scale, which may be a schedule."
     )
     on_lora_change: Literal["keep", "recache", "cut"] = Field(
         default="keep", description="The KV cache when a scale changes."

@@ -22,7 +22,6 @@ class Missing:
 
 
 MISSING = (
-    Missing(("lora_scales", "on_lora_change", "lora_merge"), "LoRA files are not available yet"),
     Missing(("pre_processor_id", "post_processor_id", "pre_processor_output"), "processors are not available yet"),
     Missing(("vae_type",), "this VAE is not available yet (wan and lightvae are)", values=("tae", "lighttae")),
     Missing(("quantization",), "quantization is not available yet"),

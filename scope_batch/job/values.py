@@ -10,6 +10,7 @@ from scope_batch.job.document import ListNode, MapNode, Node, ScalarNode
 from scope_batch.job.faults import Loc
 from scope_batch.job.public import PATH_FIELDS, TEXT_FIELDS, WORDS, field_of
 from scope_batch.job.scalar_words import plain_scalar
+from scope_batch.job.scalars import expand_home
 from scope_batch.job.source import Mark, Origin, show
 from scope_batch.job.variables import has_variable, replace_variables
 
@@ -34,14 +35,25 @@ class Values:
         mark = Mark(origin, key or node.position, node.position)
         self.marks[loc] = mark
         if isinstance(node, MapNode):
-            return {
-                name: self.add(value, origin, (*loc, name), position, environ)
-                for name, (position, value) in node.entries.items()
-            }
+            return self._map(node, origin, loc, environ)
         if isinstance(node, ListNode):
             return [self.add(item, origin, (*loc, index), None, environ) for index, item in enumerate(node.items)]
         assert isinstance(node, ScalarNode)
         return self._placed(self._scalar(node, mark, loc, environ), origin, loc)
+
+    def _map(self, node: MapNode, origin: Origin, loc: Loc, environ: Mapping[str, str] | None) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for written, (position, value) in node.entries.items():
+            name = placed_key(written, origin, loc)
+            if name in values:
+                mark, first = Mark(origin, position, value.position), self.marks[(*loc, name)].key[0]
+                message = f"the file stands here twice, first in line {first}"
+                self.problems.append((mark, f"{mark.at_key()}: {show((*loc, written))}: {message}"))
+                # A problem counts as long as its mark stands in the text.
+                self.marks[(*loc, written)] = mark
+                continue
+            values[name] = self.add(value, origin, (*loc, name), position, environ)
+        return values
 
     def move(self, moved: Mapping[Loc, Loc]) -> None:
         """What stands at an old place counts as standing at the new one; the innermost old place decides."""
@@ -74,6 +86,17 @@ class Values:
         if not value.strip() or value.startswith("~") or "\0" in value:
             return value
         return str(origin.folder / value)
+
+
+def placed_key(key: str, origin: Origin, loc: Loc) -> str:
+    """A key of the map at `loc`: that of `lora_scales` is an input's path, relative to its text's folder."""
+    if loc[-1:] != ("lora_scales",):
+        return key
+    try:
+        path = expand_home(key)
+    except ValueError:  # the schema says what is wrong
+        return key
+    return str(origin.folder / path) if key.strip() and "\0" not in key else key
 
 
 def _as_number(text: str) -> Any:

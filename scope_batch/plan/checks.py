@@ -76,7 +76,7 @@ def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks:
         if schedule is not None:
             _check_schedule(field, schedule, len(chunks), remarks)
     for path, schedule in job.lora_scales.items():
-        _check_schedule(f"lora_scales of {Path(path).name}", schedule, len(chunks), remarks)
+        _check_schedule(f"LoRA {Path(path).name}", schedule, len(chunks), remarks)
 
 
 def _check_positions(chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:

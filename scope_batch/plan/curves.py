@@ -37,9 +37,8 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A keyframe whose frame is a number. `asked` may be `num_frames`, the end: it lands where the last frame does."""
+    """A keyframe whose frame is a number."""
 
-    asked: int
     frame: int
     value: float | Expression
 
@@ -67,10 +66,10 @@ class Curve:
 
     def __post_init__(self) -> None:
         read = [key for written in self.schedule.keys if (key := self._read(written)) is not None]
-        self._keys = deque(sorted(read, key=lambda key: key.asked))
+        self._keys = deque(sorted(read, key=lambda key: key.frame))
         for before, key in zip(list(self._keys), list(self._keys)[1:], strict=False):
-            if before.asked == key.asked:
-                self._fault(f"two keyframes at frame {key.asked}; one is allowed")
+            if before.frame == key.frame:
+                self._fault(f"two keyframes at frame {key.frame}; one is allowed")
 
     def land(self, index: int, first_frame: int, reach: int, slot: int) -> None:
         """`reach`: the chunk's frames if it is not cut; `slot`: the index that lists are read at."""
@@ -119,25 +118,21 @@ class Curve:
                 self._fault(f"the keyframe {text} {error}")
                 return None
             shown = f"{text} = {frame}"
-        if not 0 <= frame <= self.clock.num_frames:
-            self._fault(
-                f"the keyframe {shown} lies outside the job; it has frames 0 to {self.clock.last_frame} "
-                f"({self.clock.num_frames}, its end, counts as the last one)"
-            )
+        if not 0 <= frame < self.clock.num_frames:
+            self._fault(f"the keyframe {shown} lies outside the job, which has frames 0 to {self.clock.last_frame}")
             return None
-        return Key(frame, min(frame, self.clock.last_frame), written.value)
+        return Key(frame, written.value)
 
     def _arrive(self, keys: list[Key], index: int, first_frame: int) -> float:
         """Lands `keys` on a chunk; the value of the chunk before it. The way up to here led to the first of them."""
         arrival, value = (self._at(key.value, index, first_frame) for key in (keys[0], keys[-1]))
         if len(keys) > 1:
-            named = " and ".join(str(key.asked) for key in keys[-2:])
+            named = " and ".join(str(key.frame) for key in keys[-2:])
             self.remarks.notes.append(
-                f"{self.where}: the keys {named} both land on chunk {index}: the later, {keys[-1].asked}, wins"
+                f"{self.where}: the keys {named} both land on chunk {index}: the later, {keys[-1].frame}, wins"
             )
-        self._inside += [
-            f"{key.asked} -> chunk {index} (frame {first_frame})" for key in keys[-1:] if key.asked != first_frame
-        ]
+        if keys[-1].frame != first_frame:
+            self._inside.append(f"{keys[-1].frame} -> chunk {index} (frame {first_frame})")
         self._fill(arrival, index)
         before = self._values[-1] if self._values else None
         self._values.append(value)
@@ -177,7 +172,7 @@ class Curve:
             self._fault(f"{value.text} {error} {where}")
             return self.low
         if not self.low <= number <= self.high:
-            self._fault(f"{value.text} is {number:.6g} {where}; allowed: {self.low:g} to {self.high:g}")
+            self._fault(f"{value.text} is {number:.6g} {where}; allowed: {self.low:g}..{self.high:g}")
             return self.low
         return number
 

@@ -56,7 +56,7 @@ def read_dials(job: Job, settings: Settings, remarks: Remarks) -> Dials:
     return Dials(
         noise=Curve(place(job, "noise_scale"), settings.noise_scales, *NOISE_SCALE, clock, remarks),
         vace=Curve(place(job, "vace_context_scale"), job.vace_context_scale, *CONTEXT_SCALE, clock, remarks),
-        loras=read_loras(job, clock, remarks),
+        loras=read_loras(job, settings.spec, clock, remarks),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from scope_batch.chunk import Chunk, LoraUse
 from scope_batch.job.schedule import LORA_SCALE, Schedule
+from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.curves import Clock, Curve
 from scope_batch.plan.cuts import LORA_CHANGE
 from scope_batch.plan.remarks import Remarks, place
@@ -100,7 +101,11 @@ class Loras:
         return LoraUse(track.path, merged=change is None and self.job.lora_merge != "never")
 
 
-def read_loras(job: Job, clock: Clock, remarks: Remarks) -> Loras:
+def has_loras(job: Job) -> bool:
+    return bool(job.lora_scales) or any(entry.lora_scales for entry in job.chunk_specs)
+
+
+def read_loras(job: Job, spec: PipelineSpec, clock: Clock, remarks: Remarks) -> Loras:
     """In the order of the job's `lora_scales`, then as `chunk_specs` name them first (their scale is 0 before)."""
     track_of: dict[str, Track] = {}
     by_file: dict[str, Track] = {}
@@ -109,19 +114,31 @@ def read_loras(job: Job, clock: Clock, remarks: Remarks) -> Loras:
         if file not in by_file:
             by_file[file] = Track(Path(path), Curve(where, schedule, *LORA_SCALE, clock, remarks))
         track_of.setdefault(path, by_file[file])
-    if job.on_lora_change == "cut" and not job.manage_cache and by_file:
-        remarks.problems.append(
-            f"{place(job, 'on_lora_change')}: cut contradicts manage_cache: false; allowed beside it: keep, recache"
-        )
+    if by_file:
+        _check_change(job, spec, remarks)
     return Loras(job, remarks, track_of)
+
+
+def _check_change(job: Job, spec: PipelineSpec, remarks: Remarks) -> None:
+    where = place(job, "on_lora_change")
+    if job.on_lora_change == "cut" and not job.manage_cache:
+        remarks.problems.append(f"{where}: cut contradicts manage_cache: false; allowed beside it: keep, recache")
+    if job.on_lora_change == "recache" and spec.on_prompt_change != "recache":
+        remarks.problems.append(f"{where}: {spec.id} never recaches; allowed: keep, cut")
 
 
 def _named(job: Job) -> Iterator[tuple[str, Schedule[float], str]]:
     for path, schedule in job.lora_scales.items():
-        yield path, schedule, place(job, "lora_scales", path)
+        yield path, schedule, _place(job, "lora_scales", path)
     for index, entry in enumerate(job.chunk_specs):
         for path in entry.lora_scales or ():
-            yield path, Schedule((0.0,)), place(job, "chunk_specs", index, "lora_scales", path)
+            yield path, Schedule((0.0,)), _place(job, "chunk_specs", index, "lora_scales", path)
+
+
+def _place(job: Job, *loc: str | int) -> str:
+    """ "job.yaml:4:3: LoRA dissolve.safetensors"."""
+    name = f"LoRA {Path(str(loc[-1])).name}"
+    return f"{job.where(*loc)}: {name}" if job.source.name else name
 
 
 def lora_names(loras: Sequence[LoraUse]) -> tuple[str, ...]:

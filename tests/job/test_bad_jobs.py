@@ -89,8 +89,6 @@ SECOND_LINE = [
 ]  # fmt: skip
 
 NOT_BUILT = [
-    ("lora_scales: {a.safetensors: 1}", "1: lora_scales: LoRA files are not available yet"),
-    ("on_lora_change: cut", "1: on_lora_change: LoRA files are not available yet"),
     ("vae_type: tae", "1: vae_type: this VAE is not available yet (wan and lightvae are)"),
     ("quantization: fp8_e4m3fn", "1: quantization: quantization is not available yet"),
     ("memory_bank: true", "1: memory_bank: the memory bank is not available yet"),
