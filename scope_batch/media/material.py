@@ -1,20 +1,26 @@
-"""Material opened, whatever file it lies in, and its facts for the planner."""
+"""What is known of material before any model is loaded: its facts for the planner, and faults in its values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from scope_batch.chunk import Plan
 from scope_batch.errors import JobError
-from scope_batch.material import Material, MaterialFacts
-from scope_batch.media.array_headers import PICKLE_SUFFIXES, locate_npy, locate_part, pickle_refusal
-from scope_batch.media.arrays import ArraySource
+from scope_batch.material import Material, MaterialFacts, Placement
+from scope_batch.media.images import read_still
+from scope_batch.media.open_material import open_material, picked
 from scope_batch.media.planes import Planes
-from scope_batch.media.safetensors_header import locate_tensor
-from scope_batch.media.source import Source, check_size, open_source, opening
-from scope_batch.media.timing import picked_frames
+from scope_batch.media.reel import Reel
 
-SAFETENSORS = ".safetensors"
+TOLERANCE = 1e-3
+"""How far values may lie outside their range: what rounding and resampling leave."""
+
+_RANGES = {"frames": (-1.0, 1.0), "masks": (0.0, 1.0)}
 
 
 def probe_material(material: Material) -> MaterialFacts:
@@ -28,56 +34,51 @@ def probe_material(material: Material) -> MaterialFacts:
         return MaterialFacts(frames, opened.height, opened.width, exact=isinstance(opened, Planes))
 
 
-def open_material(material: Material) -> Source | Planes:
-    """uint8 sources for what looks like a video, `Planes` for float arrays. Raises as `probe_material` does."""
-    opened = _open(material)
-    try:
-        check_size(opened.name, opened.height, opened.width)
-    except JobError:
-        opened.close()
-        raise
-    return opened
+def check_material(plan: Plan) -> None:
+    """Read every float array that the plan shows, a frame at a time, and every still image.
+
+    Raises JobError: an array of another size than the render's, with NaN or Inf, frames outside -1..1 or masks outside
+    0..1 (naming the field, the chunk and the delivered frame), an image that cannot be read. MissingInputError.
+    """
+    for placement in filter(_may_be_floats, plan.placements):
+        with Reel(placement, plan.height, plan.width) as reel:
+            if reel.planes is not None:
+                _check_values(plan, placement, reel, reel.planes)
+    for path in dict.fromkeys(_stills(plan)):
+        read_still(path)
 
 
-def picked(opened: Source | Planes, material: Material) -> Sequence[int]:
-    """Which of its frames count, in order. Control frames count one by one, however long each is shown."""
-    by_time = (material.input_fps, material.start_s, material.end_s)
-    if material.kind != "video" and by_time == (None, None, None):
-        return range(opened.frames)
-    return picked_frames(
-        opened.timing,
-        name=opened.name,
-        input_fps=material.input_fps,
-        start_s=material.start_s,
-        end_s=material.end_s,
-    )
+def _may_be_floats(placement: Placement) -> bool:
+    material = placement.material
+    of_arrays = material.part is not None or material.path.suffix.lower() in (".npy", ".safetensors")
+    return material.kind != "video" and of_arrays
 
 
-def _open(material: Material) -> Source | Planes:
-    path, part = material.path, material.part
-    if part is not None:
-        with opening(path) as is_folder:
-            if is_folder:
-                raise JobError(f"{path.name}: is a folder, not a data blob")
-            if material.kind == "video":
-                return ArraySource(path, locate_part(part, "uint8"))
-            return Planes(path, locate_part(part, "float32"), material.kind)
-    if material.kind == "video":
-        return open_source(path)
-    return _open_control(material, material.kind)
+def _check_values(plan: Plan, placement: Placement, reel: Reel, planes: Planes) -> None:
+    end = min(placement.end_frame, placement.first_frame + reel.frames, plan.num_frames)
+    starts = [chunk.first_frame for chunk in plan.chunks]
+    for frame in range(placement.first_frame, end):
+        fault = _fault(planes.planes(reel.pick(frame - placement.first_frame)), *_RANGES[placement.material.kind])
+        if fault is not None:
+            chunk = plan.chunks[bisect_right(starts, frame) - 1].index
+            what = f"{planes.name}: frame {frame - placement.first_frame}"
+            raise JobError(f"{placement.where}: {what} (delivered frame {frame}, chunk {chunk}) {fault}")
 
 
-def _open_control(material: Material, kind: Literal["frames", "masks"]) -> Source | Planes:
-    path = material.path
-    suffix = path.suffix.lower()
-    with opening(path) as is_folder:
-        if not is_folder and suffix == SAFETENSORS:
-            return Planes(path, locate_tensor(kind), kind)
-        if not is_folder and suffix in PICKLE_SUFFIXES:
-            raise pickle_refusal(path.name)
-        if not is_folder and suffix == ".npy":
-            with path.open("rb") as file:
-                element = locate_npy(file, path.name).element
-            if element != "uint8":
-                return Planes(path, locate_npy, kind)
-    return open_source(path, also=(SAFETENSORS,))
+def _fault(planes: NDArray[np.float32], low: float, high: float) -> str | None:
+    least, most = float(planes.min()), float(planes.max())  # both are NaN if any value is
+    if not (np.isfinite(least) and np.isfinite(most)):
+        return "holds NaN or infinite values"
+    if least < low - TOLERANCE or most > high + TOLERANCE:
+        worst = most if most > high + TOLERANCE else least
+        kind = "masks are" if low == 0 else "control frames are"
+        return f"has values that reach {worst:g}: {kind} in {low:g}..{high:g}"
+    return None
+
+
+def _stills(plan: Plan) -> Iterator[Path]:
+    for chunk in plan.chunks:
+        if chunk.vace is not None:
+            yield from (still.path for still in chunk.vace.stills)
+            if chunk.vace.reference is not None:
+                yield chunk.vace.reference

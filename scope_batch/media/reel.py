@@ -14,7 +14,7 @@ from scope_batch.errors import JobError
 from scope_batch.material import Fit, Material, Placement
 from scope_batch.media.closing import Closing
 from scope_batch.media.fit import fit_frame
-from scope_batch.media.material import open_material, picked
+from scope_batch.media.open_material import open_material, picked
 from scope_batch.media.planes import Planes
 from scope_batch.media.source import Frame
 
@@ -113,7 +113,7 @@ class Reels(Closing):
         self._interrupted = False
 
     def of(self, placement: Placement) -> Reel:
-        """Raises as `probe_material` does, and JobError for an array of another size than the render's."""
+        """Raises as `open_material` does, and JobError for an array of another size than the render's."""
         key = _key(placement)
         if key not in self._open:
             reel = Reel(placement, self._height, self._width)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from scope_batch.media.fit import fit_frame
 from tests.media.conftest import random_frames
@@ -41,3 +42,13 @@ def test_shrinking_averages_instead_of_aliasing(fit):
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_any_size_becomes_the_asked_one(size, fit):
     assert fit_frame(np.full((*size, 3), 90, np.uint8), 16, 32, fit).shape == (16, 32, 3)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_mask_is_cut_as_its_frame_is_and_keeps_its_values(fit):
+    mask = np.zeros((60, 90), np.uint8)
+    mask[20:50, 30:70] = 255
+    frame = np.repeat(mask[..., None], 3, axis=2)
+    fitted = fit_frame(mask, 32, 32, fit, Image.Resampling.NEAREST)
+    assert fitted.shape == (32, 32) and set(np.unique(fitted)) == {0, 255}
+    assert np.mean((fit_frame(frame, 32, 32, fit)[..., 0] > 127) == (fitted > 127)) > 0.97

@@ -90,3 +90,13 @@ def test_a_decompression_bomb_is_refused_from_its_header(tmp_path, monkeypatch, 
     path = folder(tmp_path / "stills", np.zeros((1, 400, 400, 3), np.uint8))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     assert "f0.png: has too many pixels" in refusal(path)
+
+
+def test_one_image_is_a_clip_of_one_frame(tmp_path):
+    Image.fromarray(frame := random_frames(1)[0]).save(tmp_path / "a.png")
+    with open_source(tmp_path / "a.png") as source:
+        assert (source.frames, source.height, source.width) == (1, 48, 64)
+        np.testing.assert_array_equal(source.frame(0), frame)
+        Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+        with pytest.raises(JobError, match=r"a.png: has changed: it was 64x48"):
+            source.frame(0)

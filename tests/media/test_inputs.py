@@ -1,3 +1,4 @@
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +11,8 @@ from PIL import Image
 from scope_batch.chunk import Plan, Still, Vace
 from scope_batch.errors import JobError
 from scope_batch.media import video
-from scope_batch.media.inputs import open_inputs
+from scope_batch.media.inputs import InputReader, open_inputs
+from scope_batch.media.planes import Planes
 from scope_batch.session import NO_INPUTS, ChunkInputs, ControlFrames
 from tests.media.conftest import random_frames, write_lossless
 from tests.media.plans import SIZE, VACE, as_frames, chunk_of, floats, place, plan_of, saved
@@ -248,3 +250,33 @@ def test_reading_fails_with_the_file_and_the_frame(tmp_path):
         with pytest.raises(JobError, match=r"a.npy: frame \d+ of 24 is missing"):
             for _ in range(2):  # the next chunk may have been read before
                 inputs.get()
+
+
+def test_no_more_of_a_file_is_read_than_a_chunk_shows(tmp_path, monkeypatch):
+    plan = plan_of(*[chunk_of(10)] * 4, placements=(place(saved(tmp_path / "a.npy", floats(100)), first=5),))
+    asked: list[int] = []
+    pread = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, into, at: asked.append(len(into[0])) or pread(fd, into, at))
+    frame_bytes = 3 * SIZE * SIZE * 4
+    with InputReader(plan) as reader:
+        for shown in (5, 10, 10):
+            asked.clear()
+            reader.read(plan.chunks[0] if shown == 5 else plan.chunks[2])
+            assert sum(asked) == shown * frame_bytes
+
+
+def test_a_file_is_opened_once_when_it_is_first_shown_and_closed_after_its_last_frame(tmp_path, monkeypatch):
+    opened, closed = [], []
+    open_file, close = Planes.__init__, Planes.close
+    monkeypatch.setattr(Planes, "__init__", lambda *a: opened.append(a[1].name) or open_file(*a))
+    monkeypatch.setattr(Planes, "close", lambda planes: closed.append(planes.name) or close(planes))
+    a, b = saved(tmp_path / "a.npy", floats(10)), saved(tmp_path / "b.npy", floats(10))
+    placements = (place(a, first=0, end=10), place(a, first=10, end=20), place(b, first=30, end=40))
+    plan = plan_of(*[chunk_of(10)] * 4, placements=placements)
+    with InputReader(plan) as reader:
+        for chunk, (has_opened, has_closed) in zip(
+            plan.chunks, [("a", ""), ("a", ""), ("a", ""), ("ab", "a")], strict=True
+        ):
+            reader.read(chunk)
+            assert ["".join(names).replace(".npy", "") for names in (opened, closed)] == [has_opened, has_closed]
+        np.testing.assert_array_equal(reader.read(plan.chunks[0]).control.frames, as_frames(floats(10)))

@@ -1,208 +1,92 @@
-import json
 import os
-import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import save_file
 
+from scope_batch.chunk import Plan, Still, Vace
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.material import BlobPart, Kind, Material, MaterialFacts
-from scope_batch.media.inputs import open_inputs
-from scope_batch.media.material import probe_material
-from tests.media.conftest import random_frames, write_lossless
-from tests.media.plans import SIZE, chunk_of, floats, place, plan_of, saved
+from scope_batch.material import BlobPart
+from scope_batch.media.material import check_material
+from tests.media.conftest import random_frames
+from tests.media.plans import chunk_of, floats, place, plan_of, saved
 
 
-def facts_of(path: Path, kind: Kind = "frames", part: BlobPart | None = None) -> MaterialFacts:
-    return probe_material(Material(kind, path, part))
-
-
-def refusal(path: Path, kind: Kind = "frames", part: BlobPart | None = None) -> str:
+def refusal(plan: Plan) -> str:
     with pytest.raises(JobError) as caught:
-        facts_of(path, kind, part)
-    assert "\n" not in str(caught.value) and str(caught.value).startswith(path.name)
+        check_material(plan)
+    assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def blob(path: Path, *arrays: np.ndarray) -> tuple[Path, list[BlobPart]]:
-    """The arrays one after another, the first at byte 5."""
-    parts, data = [], b"-----"
-    for array in arrays:
-        parts.append(BlobPart(len(data), array.shape))
-        data += array.tobytes()
-    path.write_bytes(data)
-    return path, parts
+def two_chunks(*placements, vace: Vace | None = None) -> Plan:
+    chunks = (chunk_of(9, vace), chunk_of(12, vace)) if vace else (chunk_of(9), chunk_of(12))
+    return plan_of(*chunks, placements=placements)
 
 
-def tensors(path: Path, **arrays: np.ndarray) -> Path:
-    save_file(arrays, path)
-    return path
-
-
-def header(path: Path, table: object, data: bytes = b"", length: int | None = None) -> Path:
-    text = table if isinstance(table, bytes) else json.dumps(table).encode()
-    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
-    return path
-
-
-def test_arrays_are_exact_and_everything_else_is_a_video(tmp_path):
-    a, video = floats(7), random_frames(5)
-    assert facts_of(saved(tmp_path / "a.npy", a)) == MaterialFacts(7, SIZE, SIZE, exact=True)
-    assert facts_of(tensors(tmp_path / "a.safetensors", frames=a)) == MaterialFacts(7, SIZE, SIZE, exact=True)
-    assert facts_of(saved(tmp_path / "v.npy", video)) == MaterialFacts(5, 48, 64, exact=False)
-    assert facts_of(write_lossless(tmp_path / "v.mkv", video), "masks") == MaterialFacts(5, 48, 64, exact=False)
-    Image.fromarray(video[0]).save(tmp_path / "v.png")
-    assert facts_of(tmp_path / "v.png") == MaterialFacts(1, 48, 64, exact=False)
-    path, (part, clip) = blob(tmp_path / "b.bin", a, video)
-    assert facts_of(path, part=part) == MaterialFacts(7, SIZE, SIZE, exact=True)
-    assert facts_of(path, "video", clip) == MaterialFacts(5, 48, 64, exact=False)
-
-
-def test_the_same_values_in_any_file_are_the_same_inputs_bit_for_bit(tmp_path):
-    a, m, v = floats(12), floats(12, 1), random_frames(12, SIZE, SIZE)
-    path, parts = blob(tmp_path / "b.blob", a, m, v)
-    both = tensors(tmp_path / "t.safetensors", frames=a, other=np.zeros(3), masks=m)
-    npys = [saved(tmp_path / f"{name}.npy", array) for name, array in (("a", a), ("m", m), ("v", v))]
-    kinds: tuple[Kind, ...] = ("frames", "masks", "video")
-    ways = (
-        [place(npy, kind) for npy, kind in zip(npys, kinds, strict=True)],
-        [place(path, kind, part=part) for kind, part in zip(kinds, parts, strict=True)],
-        [place(both, "frames"), place(both, "masks"), place(npys[2], "video")],
-    )
-    made = []
-    for placements in ways:
-        with open_inputs(plan_of(chunk_of(12, mode="video"), placements=tuple(placements))) as inputs:
-            made.append(inputs.get())
-    for other in made:
-        np.testing.assert_array_equal(other.control.frames, np.moveaxis(a[0], 0, -1))
-        np.testing.assert_array_equal(other.control.masks, m[0, 0])
-        np.testing.assert_array_equal(other.pixels, v)
-
-
-def test_half_precision_is_read_exactly(tmp_path):
-    torch = pytest.importorskip("torch")
-    from safetensors.torch import save_file as save_tensors
-
-    a = floats(12)
-    half = torch.from_numpy(a).bfloat16()
-    save_tensors({"frames": half}, tmp_path / "b.safetensors")
-    ways = [(tmp_path / "b.safetensors", half.float().numpy()),
-            (saved(tmp_path / "h.npy", a.astype(np.float16)), a.astype(np.float16)),
-            (tensors(tmp_path / "h.safetensors", frames=a.astype(np.float16)), a.astype(np.float16))]  # fmt: skip
-    for path, expected in ways:
-        with open_inputs(plan_of(chunk_of(12), placements=(place(path),))) as inputs:
-            np.testing.assert_array_equal(inputs.get().control.frames, np.moveaxis(expected[0], 0, -1))
-
-
-BAD_ARRAYS = [
-    ("frames", np.zeros((1, 4, 2, 8, 8), np.float32), "have 3 channels or 1, these have 4"),
-    ("frames", np.zeros((3, 2, 8, 8), np.float32), "shape [3, 2, 8, 8] is not allowed; control frames are float32"),
-    ("frames", np.zeros((2, 3, 2, 8, 8), np.float32), "shape [2, 3, 2, 8, 8] is not allowed"),
-    ("frames", np.zeros((1, 3, 0, 8, 8), np.float32), "shape [1, 3, 0, 8, 8] is not allowed"),
-    ("frames", np.zeros((1, 3, 2, 8, 8)), "dtype float64 is not allowed; control frames are float32 or float16"),
-    ("frames", np.zeros((1, 3, 2, 8, 8), ">f4"), "dtype float32 (big-endian) is not allowed"),
-    ("frames", np.zeros((2, 8, 8, 4), np.uint8), "shape [2, 8, 8, 4] is not [T, H, W, 3]"),
-    ("masks", np.zeros((1, 3, 2, 8, 8), np.float32), "a mask has 1 channel, this one has 3: shape [1, 3, 2, 8, 8]"),
-    ("masks", np.zeros((1, 1, 2, 8, 8), np.int64), "dtype int64 is not allowed; masks are float32 or float16 [1, 1,"),
-    ("masks", np.zeros((1, 1, 2, 8, 8), bool), "dtype bool is not allowed"),
-    ("masks", np.asfortranarray(np.zeros((1, 1, 2, 8, 8), np.float32)), "is in Fortran order"),
-    ("masks", np.array([print], dtype=object), "holds Python objects, which are never loaded"),
-    ("video", np.zeros((1, 3, 2, 8, 8), np.float32), "dtype float32 is not uint8"),
-]
-
-
-@pytest.mark.parametrize(("kind", "array", "says"), BAD_ARRAYS)
-def test_an_array_of_another_kind_is_refused(tmp_path, kind, array, says):
-    assert says in refusal(saved(tmp_path / "a.npy", array), kind)
+def test_good_values_pass_even_when_rounding_left_them_a_little_outside(tmp_path):
+    a, m = floats(21) * 1.0005, floats(21, 1)
+    m[0, 0, 3, 0, 0] = -1e-6
+    check_material(two_chunks(place(saved(tmp_path / "a.npy", a)), place(saved(tmp_path / "m.npy", m), "masks")))
 
 
 @pytest.mark.parametrize(
-    ("offset", "shape", "says"),
-    [(-4, (1, 3, 1, 8, 8), "offset -4 is negative"),
-     (0, (1, 3, -2, 8, 8), "shape [1, 3, -2, 8, 8] is not allowed"),
-     (4, (1, 3, 1, 8, 8), "has 771 bytes, too few: 768 bytes from byte 4 on for shape [1, 3, 1, 8, 8]"),
-     (10**30, (1, 3, 1, 8, 8), "too few"),
-     (0, (1, 3, 2**60, 1, 1), "too few"),
-     (0, (1, 3, 1, 2**40, 2**40), "too few"),
-     (0, (3, 1, 8, 8), "shape [3, 1, 8, 8] is not allowed")],
+    ("kind", "value", "says"),
+    [("frames", np.nan, "holds NaN or infinite values"), ("frames", -np.inf, "holds NaN or infinite values"),
+     ("frames", 255, "has values that reach 255: control frames are in -1..1"),
+     ("frames", -1.01, "has values that reach -1.01: control frames are in -1..1"),
+     ("masks", -1, "has values that reach -1: masks are in 0..1"),
+     ("masks", 1.1, "has values that reach 1.1: masks are in 0..1"), ("masks", np.nan, "holds NaN")],
 )  # fmt: skip
-def test_a_part_that_does_not_lie_in_its_blob_is_refused(tmp_path, offset, shape, says):
-    (tmp_path / "data").write_bytes(bytes(771))
-    assert facts_of(tmp_path / "data", part=BlobPart(3, (1, 3, 1, 8, 8))).frames == 1
-    assert says in refusal(tmp_path / "data", part=BlobPart(offset, shape))
+def test_a_bad_value_is_told_with_field_chunk_and_frame(tmp_path, kind, value, says):
+    array = floats(10, 3 if kind == "frames" else 1)
+    array[0, -1, 7, 3, 3] = value
+    plan = two_chunks(place(saved(tmp_path / "a.npy", array), kind, first=4, fill="loop"))
+    where = f"job.yaml:3: vace_{kind}: a.npy: frame 7 (delivered frame 11, chunk 1)"
+    assert refusal(plan).startswith(f"{where} ") and says in refusal(plan)
 
 
-def entry(begin: int, end: int, shape: list[int], dtype: str = "F32") -> dict:
-    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+def test_values_that_no_delivered_frame_shows_are_not_read(tmp_path):
+    a = floats(30)
+    a[0, :, 21:] = np.nan
+    check_material(two_chunks(place(saved(tmp_path / "a.npy", a))))
+    a[0, :, 20] = np.nan
+    saved(tmp_path / "a.npy", a)
+    assert "frame 20 (delivered frame 20, chunk 1)" in refusal(two_chunks(place(tmp_path / "a.npy")))
 
 
-GOOD = entry(0, 768, [1, 3, 1, 8, 8])
+def test_an_array_of_another_size_than_the_render_is_refused(tmp_path):
+    a = np.zeros((1, 3, 21, 24, 16), np.float32)
+    said = refusal(two_chunks(place(saved(tmp_path / "a.npy", a))))
+    assert said == "job.yaml:3: vace_frames: a.npy is 16x24 (width x height), the render 16x16; arrays are not resized"
 
 
-@pytest.mark.parametrize(
-    ("table", "data_bytes", "says"),
-    [({"masks": GOOD, "__metadata__": {"a": "b"}}, 768, "holds no tensor `frames`; it holds masks"),
-     ({"frames": GOOD}, 767, "is cut short: it holds 767 of the 768 bytes"),
-     ({"frames": GOOD}, 769, "1 bytes follow the tensors"),
-     ({"frames": GOOD, "x": entry(760, 800, [10])}, 800, "its tensors overlap or leave gaps"),
-     ({"frames": entry(8, 776, [1, 3, 1, 8, 8])}, 776, "its tensors overlap or leave gaps"),
-     ({"frames": entry(768, 0, [1, 3, 1, 8, 8])}, 768, "its tensors overlap or leave gaps"),
-     ({"frames": entry(0, 768, [1, 3, 1, 8, 9])}, 768, "does not fill its 768 bytes"),
-     ({"frames": entry(0, 768, [1, 3, -1, 8, 8])}, 768, "nothing sensible of `frames`"),
-     ({"frames": entry(0, 768, [1, 3, 1, 8, 8], "I32")}, 768, "dtype I32 is not allowed"),
-     ({"frames": GOOD, "x": [1]}, 768, "nothing sensible of `x`"),
-     ([1], 0, "its header is no table"),
-     (b'{"frames": 1, "frames": 2}', 0, "its header cannot be read"),
-     (b"[" * 100_000, 0, "its header cannot be read"),
-     (b"\xff\xfe{}", 0, "its header cannot be read"),
-     ({}, 0, "it holds nothing")],
-)  # fmt: skip
-def test_a_safetensors_file_that_is_damaged_or_foreign_is_refused(tmp_path, table, data_bytes, says):
-    assert says in refusal(header(tmp_path / "a.safetensors", table, bytes(data_bytes)))
+def test_videos_are_not_read_and_blobs_are(tmp_path):
+    path = saved(tmp_path / "v.npy", random_frames(21))
+    check_material(two_chunks(place(path, "video"), place(path, "frames")))
+    (tmp_path / "blob").write_bytes(np.full((1, 1, 21, 16, 16), 2, np.float32).tobytes())
+    plan = two_chunks(place(tmp_path / "blob", "masks", part=BlobPart(0, (1, 1, 21, 16, 16))))
+    assert "blob: frame 0 (delivered frame 0, chunk 0) has values that reach 2" in refusal(plan)
 
 
-@pytest.mark.parametrize("data", [b"", b"1234567", struct.pack("<Q", 2**63) + b"{}", struct.pack("<Q", 99) + b"{}"])
-def test_a_header_length_that_cannot_be_is_refused_unread(tmp_path, data):
-    (tmp_path / "a.safetensors").write_bytes(data)
-    assert "is not a safetensors file, or is cut short within its header" in refusal(tmp_path / "a.safetensors")
+@pytest.mark.parametrize("vace", [Vace(1.0, stills=(Still(Path("x.png"), 0, 4),)), Vace(1.0, reference=Path("x.png"))])
+def test_every_still_is_looked_at(tmp_path, vace):
+    path = tmp_path / "x.png"
+    moved = replace(vace, reference=path) if vace.reference else replace(vace, stills=(Still(path, 0, 4),))
+    with pytest.raises(MissingInputError, match=r"x\.png"):
+        check_material(two_chunks(vace=moved))
+    Image.fromarray(random_frames(1)[0]).save(path)
+    check_material(two_chunks(vace=moved))
+    os.truncate(path, path.stat().st_size // 2)
+    assert "x.png: is damaged or cut short" in refusal(two_chunks(vace=moved))
 
 
-@pytest.mark.parametrize("name", ["a.pt", "a.PTH", "a.ckpt"])
-def test_pickles_are_refused_with_what_to_do(tmp_path, name):
-    (tmp_path / name).write_bytes(b"PK\3\4")
-    assert "is a pickle" in refusal(tmp_path / name) and ".safetensors" in refusal(tmp_path / name)
-
-
-@pytest.mark.parametrize("data", [b"PK\3\4" + bytes(40), b"\x80\x02}q\0." + bytes(40)])
-def test_a_bin_that_is_a_pickle_is_told_as_one(tmp_path, data):
-    (tmp_path / "a.bin").write_bytes(data)
-    assert "is a pickle" in refusal(tmp_path / "a.bin")
-
-
-def test_what_is_not_there_and_what_is_no_material_is_told(tmp_path):
-    for name in ("none.npy", "none.safetensors", "none.mp4", "none.pt"):
-        with pytest.raises(MissingInputError, match=name):
-            facts_of(tmp_path / name)
-    (tmp_path / "a.txt").touch()
-    assert ".npy .bin .safetensors .png" in refusal(tmp_path / "a.txt")
-    (tmp_path / "folder.safetensors").mkdir()
-    assert "the folder holds no images" in refusal(tmp_path / "folder.safetensors")
-    assert "is a folder, not a data blob" in refusal(tmp_path, part=BlobPart(0, (1, 3, 1, 8, 8)))
-    os.mkfifo(tmp_path / "pipe.npy")
-    assert "is neither a file nor a folder" in refusal(tmp_path / "pipe.npy")
-
-
-def test_frames_of_a_size_that_nobody_means_are_refused_unread(tmp_path):
-    path = tmp_path / "huge"
-    path.touch()
-    os.truncate(path, 3 * 9000 * 9000 * 4)
-    assert "frames of 9000x9000 are too large" in refusal(path, part=BlobPart(0, (1, 3, 1, 9000, 9000)))
-
-
-def test_an_animated_image_is_no_still(tmp_path):
-    pages = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
-    pages[0].save(tmp_path / "a.webp", save_all=True, append_images=pages[1:])
-    assert "is animated" in refusal(tmp_path / "a.webp")
+def test_no_more_than_a_frame_is_held(tmp_path, monkeypatch):
+    path = saved(tmp_path / "a.npy", floats(21))
+    asked: list[int] = []
+    pread = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, into, at: asked.append(len(into[0])) or pread(fd, into, at))
+    check_material(two_chunks(place(path)))
+    assert sum(asked) == 21 * 3 * 16 * 16 * 4 and max(asked) == 16 * 16 * 4

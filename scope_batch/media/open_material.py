@@ -1,0 +1,76 @@
+"""Material opened, whatever file it lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from scope_batch.errors import JobError
+from scope_batch.material import Material
+from scope_batch.media.array_headers import PICKLE_SUFFIXES, locate_npy, locate_part, pickle_refusal
+from scope_batch.media.arrays import ArraySource
+from scope_batch.media.planes import Planes
+from scope_batch.media.safetensors_header import locate_tensor
+from scope_batch.media.source import Source, check_size, open_source, opening
+from scope_batch.media.timing import picked_frames
+
+SAFETENSORS = ".safetensors"
+
+
+def open_material(material: Material) -> Source | Planes:
+    """A uint8 source for what looks like a video, `Planes` for a float array.
+
+    Raises MissingInputError, or JobError (beginning with the file's name) if it is of an unknown kind, damaged, of
+    another dtype or shape than its kind allows, or a part that does not lie inside its blob.
+    """
+    opened = _open(material)
+    try:
+        check_size(opened.name, opened.height, opened.width)
+    except JobError:
+        opened.close()
+        raise
+    return opened
+
+
+def picked(opened: Source | Planes, material: Material) -> Sequence[int]:
+    """Which of its frames count, in order. Control frames count one by one, however long each is shown."""
+    by_time = (material.input_fps, material.start_s, material.end_s)
+    if material.kind != "video" and by_time == (None, None, None):
+        return range(opened.frames)
+    return picked_frames(
+        opened.timing,
+        name=opened.name,
+        input_fps=material.input_fps,
+        start_s=material.start_s,
+        end_s=material.end_s,
+    )
+
+
+def _open(material: Material) -> Source | Planes:
+    path, part = material.path, material.part
+    if part is not None:
+        with opening(path) as is_folder:
+            if is_folder:
+                raise JobError(f"{path.name}: is a folder, not a data blob")
+            if material.kind == "video":
+                return ArraySource(path, locate_part(part, "uint8"))
+            return Planes(path, locate_part(part, "float32"), material.kind)
+    if material.kind == "video":
+        return open_source(path)
+    return _open_control(material, material.kind)
+
+
+def _open_control(material: Material, kind: Literal["frames", "masks"]) -> Source | Planes:
+    path = material.path
+    suffix = path.suffix.lower()
+    with opening(path) as is_folder:
+        if not is_folder and suffix == SAFETENSORS:
+            return Planes(path, locate_tensor(kind), kind)
+        if not is_folder and suffix in PICKLE_SUFFIXES:
+            raise pickle_refusal(path.name)
+        if not is_folder and suffix == ".npy":
+            with path.open("rb") as file:
+                element = locate_npy(file, path.name).element
+            if element != "uint8":
+                return Planes(path, locate_npy, kind)
+    return open_source(path, also=(SAFETENSORS,))
