@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+
 from scope_batch.chunk import ClipFacts, Plan
+from scope_batch.errors import JobError
 from scope_batch.job import Job, check_inputs
+from scope_batch.material import Material, MaterialFacts
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_job
+from scope_batch.plan.material import all_offers
 
 
 def prepare(job: Job) -> Plan:
-    """Check that the job's inputs exist, probe its clip, and plan every chunk. Torch-free.
+    """Check that the job's inputs exist, probe its clip and its material, and plan every chunk. Torch-free.
 
-    Raises MissingInputError, or JobError for a job or a clip that cannot be rendered.
+    Raises MissingInputError, or JobError for a job, a clip or material that cannot be rendered.
     """
     check_inputs(job)
-    return plan_job(job, PIPELINES[job.pipeline_id], _clip(job))
+    return plan_job(job, PIPELINES[job.pipeline_id], _clip(job), _facts(job))
 
 
 def _clip(job: Job) -> ClipFacts | None:
@@ -24,3 +29,21 @@ def _clip(job: Job) -> ClipFacts | None:
 
     rate = None if job.input_fps == "native" else job.input_fps
     return probe_clip(job.input_path, rate, job.input_start, job.input_end)
+
+
+def _facts(job: Job) -> dict[Material, MaterialFacts]:
+    """Every damaged file is a problem of its own, told with the field that names it first."""
+    facts: dict[Material, MaterialFacts] = {}
+    problems: dict[Material, list[str]] = {}
+    for offer in all_offers(job):
+        if offer.material in facts or offer.material in problems:
+            continue
+        from scope_batch.media.material import probe_material  # numpy, as above
+
+        try:
+            facts[offer.material] = probe_material(offer.material)
+        except JobError as error:
+            problems[offer.material] = [f"{offer.where}: {line}" for line in error.problems]
+    if problems:
+        raise JobError(*itertools.chain.from_iterable(problems.values()))
+    return facts

@@ -15,4 +15,5 @@ LONGLIVE = PipelineSpec(
     steps_text=(1000, 750, 500, 250),
     steps_video=(1000, 750),
     engine="scope_batch.engine.longlive:load",
+    vace=True,
 )

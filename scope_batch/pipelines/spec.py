@@ -19,6 +19,7 @@ class PipelineSpec:
     on_prompt_change  text mode: rebuild the KV cache under the new prompt, or renew the text keys and values only.
     engine          "module:function" that loads it (imported only when a render starts).
     needs_models    False: nothing to load.
+    vace            frames, masks and images can steer it through VACE.
     """
 
     id: str
@@ -34,6 +35,7 @@ class PipelineSpec:
     steps_video: tuple[int, ...]
     engine: str
     needs_models: bool = True
+    vace: bool = False
 
     def steps(self, mode: Mode) -> tuple[int, ...]:
         return self.steps_video if mode == "video" else self.steps_text

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scope_batch.job.schedule import Schedule
-from scope_batch.laws import Mode
 from scope_batch.pipelines.spec import PipelineSpec
+from scope_batch.plan.material import CONTROL, all_offers
 from scope_batch.plan.remarks import Remarks, place
+from scope_batch.plan.settings import mode_of
 
 if TYPE_CHECKING:
     from scope_batch.job import ChunkSpec, Job
@@ -20,8 +21,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    mode: Mode
+    """What a job has. clip: an input video; video: a chunk that is made from one; control: control frames or masks of
+    the whole job; steered: anything that steers through VACE; fitted: pictures that may have another size."""
+
     spec: PipelineSpec
+    clip: bool
+    video: bool
+    control: bool
+    steered: bool
+    fitted: bool
+
+    @property
+    def no_video(self) -> str:
+        return "the input video steers through VACE (vace_use_input_video)" if self.clip else NO_INPUT
+
+
+def context_of(job: Job, spec: PipelineSpec) -> Context:
+    offers = list(all_offers(job))
+    kinds = {offer.material.kind for offer in offers}
+    clip, control = job.input_path is not None, job.vace_frames is not None or job.vace_masks is not None
+    images = any(getattr(holder, field) for holder in (job, *job.chunk_specs) for field in IMAGE_FIELDS)
+    return Context(
+        spec=spec,
+        clip=clip,
+        video=mode_of(job) == "video" or "video" in kinds,
+        control=control,
+        steered=bool(kinds & {*CONTROL}) or images or job.vace_use_input_video,
+        fitted=clip or any(offer.material.part is None for offer in offers),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +61,8 @@ class Capability:
     reason: str
 
 
-def _with_input(context: Context) -> bool:
-    return context.mode == "video"
+def _with_vace(context: Context) -> bool:
+    return context.spec.vace
 
 
 def _nowhere(_: Context) -> bool:
@@ -43,29 +70,42 @@ def _nowhere(_: Context) -> bool:
 
 
 NO_INPUT = "there is no input video (input_path)"
+NO_VACE = "{pipeline} has no VACE"
+IMAGE_FIELDS = ("first_frame_image", "last_frame_image", "vace_ref_images")
 
 CAPABILITIES = (
-    Capability("noise_scale", 0.7, _with_input, NO_INPUT),
-    Capability("noise_controller", False, _with_input, NO_INPUT),
-    Capability("input_length", "loop", _with_input, NO_INPUT),
-    Capability("input_fps", "native", _with_input, NO_INPUT),
-    Capability("input_start", 0.0, _with_input, NO_INPUT),
-    Capability("input_end", None, _with_input, NO_INPUT),
-    Capability("fit", "crop", _with_input, NO_INPUT),
+    Capability("noise_scale", 0.7, lambda job: job.video, "{no_video}"),
+    Capability("noise_controller", False, lambda job: job.video, "{no_video}"),
+    Capability("input_length", "loop", lambda job: job.clip, NO_INPUT),
+    Capability("input_fps", "native", lambda job: job.clip, NO_INPUT),
+    Capability("input_start", 0.0, lambda job: job.clip, NO_INPUT),
+    Capability("input_end", None, lambda job: job.clip, NO_INPUT),
+    Capability("fit", "crop", lambda job: job.fitted, "there is no video to fit"),
+    Capability("vace_frames", None, _with_vace, NO_VACE),
+    Capability("vace_masks", None, _with_vace, NO_VACE),
+    Capability("vace_frames_offset", None, _with_vace, NO_VACE),
+    Capability("vace_masks_offset", None, _with_vace, NO_VACE),
+    Capability("first_frame_image", None, _with_vace, NO_VACE),
+    Capability("last_frame_image", None, _with_vace, NO_VACE),
+    Capability("vace_ref_images", (), _with_vace, NO_VACE),
+    Capability("vace_use_input_video", False, _with_vace, NO_VACE),
+    Capability("vace_context_scale", 1.0, lambda job: job.steered, "nothing steers through VACE"),
+    Capability("vace_length", "error", lambda job: job.control, "there are no vace_frames or vace_masks of the job"),
     Capability("kv_cache_attention_bias", 1.0, _nowhere, "{pipeline} has no such bias"),
 )
 
 
-def check(job: Job, context: Context, remarks: Remarks) -> None:
+def check(job: Job, spec: PipelineSpec, remarks: Remarks) -> None:
+    context = context_of(job, spec)
     for capability in CAPABILITIES:
         if capability.honoured(context):
             continue
-        reason = capability.reason.format(pipeline=context.spec.id)
+        reason = capability.reason.format(pipeline=spec.id, no_video=context.no_video)
         for where, value in _written(job, capability.field):
             if _is_default(value, capability.default):
                 remarks.notes.append(f"{where} has no effect: {reason}")
             else:
-                allowed = "" if capability.default is None else f" (allowed: {_spelled(capability.default)})"
+                allowed = "" if capability.default in (None, ()) else f" (allowed: {_spelled(capability.default)})"
                 remarks.problems.append(f"{where}: cannot be honoured, {reason}{allowed}")
 
 

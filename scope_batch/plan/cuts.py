@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 from scope_batch.chunk import NEW_VIDEO_PROMPT, Chunk
+from scope_batch.laws import Mode
 from scope_batch.plan.remarks import Remarks, name_chunks
 
 START = "start"
 RESET = "reset_cache"
 NEW_STEPS = "denoising_steps change"
+NEW_CONTROL_PROMPT = "prompt change with VACE frames"
+NEW_MODE: dict[Mode, str] = {"text": "change to text mode", "video": "change to video mode"}
 LORA_CHANGE = "LoRA change"
 
 CutPolicy = Literal["allow", "warn", "forbid"]
@@ -19,6 +22,7 @@ WAYS_OUT = {
     NEW_STEPS: "manage_cache: false lets the sequence go on",
     LORA_CHANGE: "on_lora_change: keep or recache lets the sequence go on",
     NEW_VIDEO_PROMPT: "a transition or manage_cache: false lets the sequence go on",
+    NEW_CONTROL_PROMPT: "a transition or manage_cache: false lets the sequence go on",
 }
 
 

@@ -5,18 +5,27 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from scope_batch.plan.grid import Grid
+from scope_batch.plan.material import KINDS, PART_FIELDS, Offer, entry_offers
 from scope_batch.plan.remarks import Remarks, place
 
 if TYPE_CHECKING:
     from scope_batch.job import ChunkSpec, Job
 
 PLACES = ("chunk", "frame", "time")
+ELSEWHERE = frozenset((*PLACES, *KINDS, *PART_FIELDS, "vace_temporally_locked"))
+"""Fields of an entry that are read as its place or its material."""
 PROMPT_FIELDS = ("text", "prompts", "transition_target_prompts")
 """Three spellings of one thing: the prompts to go to."""
+WHOLE_SLOT = frozenset(
+    ("seed", "noise_scale", "noise_controller", "denoising_steps", "kv_cache_attention_bias", "manage_cache",
+     "vace_context_scale", "lora_scales")
+)  # fmt: skip
+"""Fields that act in every chunk of a slot; prompts, images and cuts act in its first one."""
 PROTOCOL_TRANSITION_STEPS = 4
 """Steps of a `transition_target_prompts` that names none: the protocol's default."""
 TIME_SLACK = 1e-6
@@ -29,7 +38,9 @@ class Entry:
 
     order   position in the file; place: where that is, for messages.
     asked   the user's wording of where it should act.
-    values  what the entry sets, under the job's field names, in the model's order.
+    values  what the entry sets, under the job's field names, in the model's order; material apart:
+    offers  by its field.
+    again   it acted in an earlier chunk of its slot already.
     """
 
     order: int
@@ -38,10 +49,21 @@ class Entry:
     chunk: int | None
     frame: int | None
     values: Mapping[str, Any]
+    offers: Mapping[str, Offer] = field(default_factory=dict)
+    again: bool = False
 
     @property
     def label(self) -> str:
         return f"{self.place} ({self.asked})"
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return (*self.values, *self.offers)
+
+    def in_later_chunk(self) -> Entry:
+        values = {name: value for name, value in self.values.items() if name in WHOLE_SLOT}
+        offers = {name: offer for name, offer in self.offers.items() if name == "input_video"}
+        return replace(self, values=values, offers=offers, again=True)
 
 
 def frame_at(seconds: float, fps: Fraction) -> int:
@@ -50,7 +72,10 @@ def frame_at(seconds: float, fps: Fraction) -> int:
 
 
 def read_entries(job: Job, fps: Fraction, num_frames: int, remarks: Remarks) -> list[Entry]:
-    entries = [_read(order, place(job, "chunk_specs", order), spec, fps) for order, spec in enumerate(job.chunk_specs)]
+    entries = [
+        replace(_read(order, place(job, "chunk_specs", order), spec, fps), offers=entry_offers(job, order))
+        for order, spec in enumerate(job.chunk_specs)
+    ]
     for entry in entries:
         if entry.frame is not None and entry.frame >= num_frames:
             remarks.problems.append(
@@ -60,7 +85,7 @@ def read_entries(job: Job, fps: Fraction, num_frames: int, remarks: Remarks) -> 
 
 
 def _read(order: int, where: str, spec: ChunkSpec, fps: Fraction) -> Entry:
-    written = [name for name in type(spec).model_fields if name in spec.model_fields_set and name not in PLACES]
+    written = [name for name in type(spec).model_fields if name in spec.model_fields_set and name not in ELSEWHERE]
     values = {name: value for name in written if (value := getattr(spec, name)) is not None}
     if "transition_target_prompts" in values:
         values.setdefault("transition_num_steps", PROTOCOL_TRANSITION_STEPS)
@@ -75,8 +100,10 @@ def _read(order: int, where: str, spec: ChunkSpec, fps: Fraction) -> Entry:
 class Agenda:
     """Entries waiting for their chunk. Chunks ask from left to right, each once."""
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[Entry], grid: Grid) -> None:
         entries = list(entries)
+        self._grid = grid
+        self._here: tuple[int, list[Entry]] = -1, []
         self._by_chunk: dict[int, list[Entry]] = {}
         for entry in entries:
             if entry.chunk is not None:
@@ -89,18 +116,24 @@ class Agenda:
 
         An entry by chunk stands at the chunk's first frame; of two at one frame the file's order decides.
         """
-        taken = [(first_frame, entry.order, entry) for entry in self._by_chunk.pop(chunk, [])]
+        taken = [(first_frame, entry.order, entry) for entry in self._at(self._grid.position(chunk, first_frame))]
         while self._by_frame and self._by_frame[0][0] < first_frame + reach:
             frame, order, entry = self._by_frame.popleft()
             taken.append((max(frame, first_frame), order, entry))
         return [entry for _, _, entry in sorted(taken, key=lambda item: item[:2])]
 
+    def _at(self, position: int) -> list[Entry]:
+        """The entries by `chunk`; what acts in all chunks of a slot is there again in its later ones."""
+        if position == self._here[0]:
+            return [entry.in_later_chunk() for entry in self._here[1]]
+        self._here = position, self._by_chunk.pop(position, [])
+        return self._here[1]
+
     def report_left(self, chunks: int, remarks: Remarks) -> None:
         """Entries that never landed are problems. `chunks`: how many the job turned out to have."""
-        has = f"this job has chunks 0 to {chunks - 1}" if chunks > 1 else "this job has only chunk 0"
         for index in sorted(self._by_chunk):
             for entry in self._by_chunk[index]:
-                remarks.problems.append(f"{entry.label}: there is no such chunk; {has}")
+                remarks.problems.append(f"{entry.label}: {self._grid.missing(index, chunks)}")
         for frame, _, entry in self._by_frame:
             # The thirteenth frame of a video cut lies beyond its reach, and belongs to the next chunk if there is one.
             remarks.problems.append(f"{entry.label}: no chunk starts after frame {frame}; allowed: 0 to {frame - 1}")
@@ -111,12 +144,12 @@ def merge(entries: list[Entry], chunk: int, remarks: Remarks) -> dict[str, Any]:
     values: dict[str, Any] = {}
     origin: dict[str, Entry] = {}
     for entry in entries:
-        for name, value in entry.values.items():
-            field = "prompts" if name in PROMPT_FIELDS else name
-            if field in origin:
+        for name, value in (*entry.values.items(), *entry.offers.items()):
+            key = "prompts" if name in PROMPT_FIELDS else name
+            if key in origin:
                 remarks.warnings.append(
-                    f"{entry.label} and {origin[field].label} both land on chunk {chunk} and set {name}: "
+                    f"{entry.label} and {origin[key].label} both land on chunk {chunk} and set {name}: "
                     f"the later place, {entry.asked}, wins"
                 )
-            values[field], origin[field] = value, entry
+            values[key], origin[key] = value, entry
     return values

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from scope_batch.chunk import BlendMethod, Prompt
 from scope_batch.plan.blends import normalised
+from scope_batch.plan.material import KINDS, Offer
 from scope_batch.plan.remarks import Remarks
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """None = not asked for. `transition_steps` counts chunks; 0 and 1 mean at once."""
+    """None = not asked for. `transition_steps` counts chunks; 0 and 1 mean at once. `offers`: material, by field."""
 
     where: str
     prompts: tuple[Prompt, ...] | None = None
@@ -28,6 +30,10 @@ class Orders:
     noise_controller: bool | None = None
     vace_context_scale: float | None = None
     lora_scales: Mapping[str, float] = field(default_factory=dict)
+    offers: Mapping[str, Offer] = field(default_factory=dict)
+    first_image: Path | None = None
+    last_image: Path | None = None
+    reference: Path | None = None
 
     @property
     def wants_transition(self) -> bool:
@@ -53,4 +59,8 @@ def read_orders(values: Mapping[str, Any], where: str, remarks: Remarks) -> Orde
         noise_controller=values.get("noise_controller"),
         vace_context_scale=values.get("vace_context_scale"),
         lora_scales=values.get("lora_scales", {}),
+        offers={name: values[name] for name in KINDS if name in values},
+        first_image=values.get("first_frame_image"),
+        last_image=values.get("last_frame_image"),
+        reference=next(iter(values.get("vace_ref_images", ())), None),
     )

@@ -6,35 +6,48 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scope_batch.chunk import NEW_VIDEO_PROMPT, Chunk, ClipFacts, Conditioning, Landing, Plan, Transition
+from scope_batch.laws import Mode
+from scope_batch.material import Material, MaterialFacts
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import capabilities, checks
-from scope_batch.plan.cuts import LORA_CHANGE, NEW_STEPS, RESET, START
+from scope_batch.plan.cuts import LORA_CHANGE, NEW_CONTROL_PROMPT, NEW_MODE, NEW_STEPS, RESET, START
 from scope_batch.plan.dials import Dials, read_dials
 from scope_batch.plan.entries import Agenda, merge, read_entries
+from scope_batch.plan.material import Facts
 from scope_batch.plan.orders import Orders, read_orders
+from scope_batch.plan.placing import Placing
 from scope_batch.plan.prompting import Prompting
 from scope_batch.plan.remarks import Remarks
-from scope_batch.plan.settings import Settings, mode_of, resolve
+from scope_batch.plan.settings import DEFAULT_NOISE_SCALE, Settings, resolve
+from scope_batch.plan.vace import steer
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
 
 
-def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None) -> Plan:
-    """Plan every chunk. Pure: reads no file. `clip` is required when the job has an input video.
+NO_FACTS: dict[Material, MaterialFacts] = {}
+
+
+def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts = NO_FACTS) -> Plan:
+    """Plan every chunk. Pure: reads no file. `clip` is required when the job has an input video, `facts` of whatever
+    else `plan.material.all_offers` finds in it.
 
     Raises JobError (every problem on its own line) for a job that cannot be rendered as it is written.
     """
     remarks = Remarks()
-    capabilities.check(job, capabilities.Context(mode_of(job), spec), remarks)
+    capabilities.check(job, spec, remarks)
     settings = resolve(job, spec, clip)
     checks.check_clip(job, settings, clip, remarks)
     entries = read_entries(job, settings.fps, settings.num_frames, remarks)
+    placing = Placing(job, settings, entries, facts, remarks)
     remarks.refuse()
     prompting = Prompting(settings.blend_method, settings.prompts, remarks)
-    walk = Walk(settings, Agenda(entries), remarks, prompting, read_dials(job, settings, remarks))
+    dials = read_dials(job, settings, remarks)
+    walk = Walk(settings, Agenda(entries, settings.grid), remarks, prompting, dials, placing)
     walk.run()
-    chunks, loras = walk.dials.fill(walk.chunks)
+    placements = placing.finish()
+    steered = steer(job, walk.chunks, walk.orders, placements, remarks)
+    chunks, loras = dials.fill(steered)
     checks.check_chunks(job, chunks, settings, remarks)
     remarks.refuse()
     return Plan(
@@ -44,11 +57,24 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None) -> Plan:
         height=settings.height,
         width=settings.width,
         chunks=tuple(chunks),
+        placements=placements,
         loras=loras,
         landings=tuple(walk.landings),
         notes=tuple(remarks.notes),
         warnings=tuple(remarks.warnings),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What may cut a chunk off from the one before. prompt: a plain change; control: VACE frames in its un-cut reach;
+    loras: a scale moves."""
+
+    mode: Mode
+    steps: tuple[int, ...]
+    prompt: bool
+    control: bool
+    loras: bool
 
 
 @dataclass(slots=True)
@@ -60,7 +86,9 @@ class Walk:
     remarks: Remarks
     prompting: Prompting
     dials: Dials
+    placing: Placing
     chunks: list[Chunk] = field(default_factory=list)
+    orders: list[Orders] = field(default_factory=list)
     landings: list[Landing] = field(default_factory=list)
 
     def run(self) -> None:
@@ -74,15 +102,23 @@ class Walk:
         self.agenda.report_left(len(self.chunks), self.remarks)
 
     def _chunk(self, index: int, first_frame: int, start_latent: int) -> Chunk:
-        settings, spec, mode = self.settings, self.settings.spec, self.settings.mode
-        reach = spec.chunk_frames(mode, first=index == 0)
+        settings, spec = self.settings, self.settings.spec
+        slot = settings.grid.position(index, first_frame)
+        reach = spec.chunk_frames(self.placing.opening, first=index == 0)
         orders = self._orders(index, first_frame, reach)
-        loras_move = self.dials.land(index, first_frame, reach, index, orders)
-        steps = orders.denoising_steps or settings.denoising_steps
-        new_prompt = self.prompting.ask(index, orders)
-        cut_reason = self._cut_reason(orders, steps, new_prompt, loras_move)
+        mode = self.placing.mode(orders)
+        steps = orders.denoising_steps or settings.denoising_steps[mode]
+        changes = Changes(
+            mode=mode,
+            steps=steps,
+            prompt=self.prompting.ask(index, orders),
+            control=self.placing.controlled(orders, first_frame, reach),
+            loras=self.dials.land(index, first_frame, reach, slot, orders),
+        )
+        cut_reason = self._cut_reason(orders, changes)
         cut = cut_reason is not None
         frames = spec.chunk_frames(mode, first=cut)
+        self.placing.place_chunk(orders, index, first_frame, frames)
         conditioning, text_changed = self.prompting.settle(
             index, orders, cut=cut, last=first_frame + frames >= settings.num_frames
         )
@@ -99,36 +135,46 @@ class Walk:
             recache_reason=recache_reason(conditioning) if recached else None,
             conditioning=conditioning,
             text_changed=text_changed,
-            seed=settings.seeds.at(index) if orders.seed is None else orders.seed,
+            seed=settings.seeds.at(slot) if orders.seed is None else orders.seed,
             denoising_steps=steps,
             noise_scale=None,
-            noise_controller=self._noise_controller(orders),
+            noise_controller=self._noise_controller(index, mode, orders),
         )
 
     def _orders(self, index: int, first_frame: int, reach: int) -> Orders:
         entries = self.agenda.take(index, first_frame, reach)
         for entry in entries:
-            self.landings.append(Landing(entry.asked, index, first_frame, tuple(entry.values)))
+            if not entry.again:
+                self.landings.append(Landing(entry.asked, index, first_frame, entry.fields))
         where = " + ".join(entry.label for entry in entries)
-        return read_orders(merge(entries, index, self.remarks), where, self.remarks)
+        self.orders.append(read_orders(merge(entries, index, self.remarks), where, self.remarks))
+        return self.orders[-1]
 
-    def _cut_reason(self, orders: Orders, steps: tuple[int, ...], new_prompt: bool, loras_move: bool) -> str | None:
+    def _cut_reason(self, orders: Orders, changes: Changes) -> str | None:
         if not self.chunks:
             return START
         if orders.reset_cache:
             return RESET
+        if changes.mode != self.chunks[-1].mode:
+            return NEW_MODE[changes.mode]
         if not (self.settings.manage_cache if orders.manage_cache is None else orders.manage_cache):
             return None
-        reasons = [NEW_STEPS] if steps != self.chunks[-1].denoising_steps else []
-        if new_prompt and self.settings.mode == "video":
+        reasons = [NEW_STEPS] if changes.steps != self.chunks[-1].denoising_steps else []
+        if changes.prompt and changes.mode == "video":
             reasons.append(NEW_VIDEO_PROMPT)
-        if loras_move and self.settings.on_lora_change == "cut":
+        elif changes.prompt and changes.control:
+            reasons.append(NEW_CONTROL_PROMPT)
+        if changes.loras and self.settings.on_lora_change == "cut":
             reasons.append(LORA_CHANGE)
         return " and ".join(reasons) or None
 
-    def _noise_controller(self, orders: Orders) -> bool:
+    def _noise_controller(self, index: int, mode: Mode, orders: Orders) -> bool:
+        if mode == "text" and (orders.noise_scale not in (None, DEFAULT_NOISE_SCALE) or orders.noise_controller):
+            self.remarks.problems.append(
+                f"{orders.where}: noise_scale and noise_controller cannot be honoured, chunk {index} has no input video"
+            )
         wanted = self.settings.noise_controller if orders.noise_controller is None else orders.noise_controller
-        return wanted and self.settings.mode == "video"
+        return wanted and mode == "video"
 
 
 def recache_reason(conditioning: Conditioning) -> str:

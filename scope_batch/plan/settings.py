@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from scope_batch.chunk import BlendMethod, ClipFacts, Prompt
 from scope_batch.job.schedule import Schedule
-from scope_batch.laws import Mode
+from scope_batch.laws import PROTOCOL_SLOT_FRAMES, Mode
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.blends import normalised
+from scope_batch.plan.grid import Grid
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
 
 DEFAULT_FPS = Fraction(16)
 DEFAULT_NOISE_SCALE = 0.7
+MODES: tuple[Mode, ...] = ("text", "video")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds for the whole render. Sizes in pixels, steps are timesteps in 0..1000."""
+    """What holds for the whole render. Sizes in pixels, steps are timesteps in 0..1000.
+
+    mode  of every chunk that brings no input video of its own.
+    """
 
     spec: PipelineSpec
     mode: Mode
+    grid: Grid
     num_frames: int
     fps: Fraction
     height: int
@@ -34,24 +41,26 @@ class Settings:
     seeds: Schedule[int]
     noise_scales: Schedule[float]
     noise_controller: bool
-    denoising_steps: tuple[int, ...]
+    denoising_steps: Mapping[Mode, tuple[int, ...]]
     manage_cache: bool
     on_lora_change: Literal["keep", "recache", "cut"]
 
 
 def mode_of(job: Job) -> Mode:
-    return "video" if job.input_path is not None else "text"
+    return "video" if job.input_path is not None and not job.vace_use_input_video else "text"
 
 
 def resolve(job: Job, spec: PipelineSpec, clip: ClipFacts | None) -> Settings:
     """Raises ValueError if a job with an input comes without the facts of its clip."""
     mode = mode_of(job)
-    if mode == "video" and clip is None:
+    if job.input_path is not None and clip is None:
         raise ValueError("a job with an input video is planned with the facts of its clip")
+    num_frames = _num_frames(job, clip)
     return Settings(
         spec=spec,
         mode=mode,
-        num_frames=_num_frames(job, clip),
+        grid=Grid(job.chunk_grid == PROTOCOL_SLOT_FRAMES, num_frames),
+        num_frames=num_frames,
         fps=_fps(job, clip),
         height=spec.height if job.height is None else job.height,
         width=spec.width if job.width is None else job.width,
@@ -59,8 +68,8 @@ def resolve(job: Job, spec: PipelineSpec, clip: ClipFacts | None) -> Settings:
         blend_method=job.prompt_interpolation_method,
         seeds=job.seed,
         noise_scales=job.noise_scale or Schedule((DEFAULT_NOISE_SCALE,)),
-        noise_controller=mode == "video" and _noise_controller(job),
-        denoising_steps=spec.steps(mode) if job.denoising_steps is None else job.denoising_steps,
+        noise_controller=_noise_controller(job),
+        denoising_steps={each: job.denoising_steps or spec.steps(each) for each in MODES},
         manage_cache=job.manage_cache,
         on_lora_change=job.on_lora_change,
     )

@@ -1,0 +1,113 @@
+"""The material that a job names: control frames, masks, and input video of single chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from scope_batch.material import BlobPart, Kind, Material, MaterialFacts
+from scope_batch.plan.remarks import Remarks, place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scope_batch.job import ChunkSpec, Job
+
+Facts = Mapping[Material, MaterialFacts]
+KINDS: dict[str, Kind] = {"input_video": "video", "vace_frames": "frames", "vace_masks": "masks"}
+"""Fields of an entry that name material."""
+CONTROL: tuple[Kind, ...] = ("frames", "masks")
+"""Kinds that steer through VACE."""
+PART_FIELDS = frozenset(f"{field}_{part}" for field in KINDS for part in ("offset", "shape"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offer:
+    """Material that a field names. `where`: that field, for messages; locked: it lies on the timeline of the job."""
+
+    material: Material
+    where: str
+    locked: bool = True
+
+    @property
+    def label(self) -> str:
+        """ "job.yaml:3:5: vace_frames: depth.npy"."""
+        return f"{self.where}: {self.material.path.name}"
+
+
+def input_material(job: Job) -> Material | None:
+    """The input video; with `vace_use_input_video` it steers through VACE."""
+    if job.input_path is None:
+        return None
+    rate = None if job.input_fps == "native" else Fraction(job.input_fps)
+    kind: Kind = "frames" if job.vace_use_input_video else "video"
+    return Material(kind, job.input_path, None, rate, job.input_start, job.input_end)
+
+
+def job_offers(job: Job) -> Iterator[Offer]:
+    """Control and masks of the whole job."""
+    for field, path in (("vace_frames", job.vace_frames), ("vace_masks", job.vace_masks)):
+        if path is not None:
+            yield Offer(Material(KINDS[field], path), place(job, field))
+
+
+def entry_offers(job: Job, order: int) -> dict[str, Offer]:
+    """What entry `order` of `chunk_specs` brings along, by field."""
+    spec = job.chunk_specs[order]
+    found = ((field, _named(job.data_blob_path, spec, field, kind)) for field, kind in KINDS.items())
+    return {
+        field: Offer(material, _where(job, order, field, material), spec.vace_temporally_locked)
+        for field, material in found
+        if material is not None
+    }
+
+
+def all_offers(job: Job) -> Iterator[Offer]:
+    """Everything whose facts the planner needs, besides the input video."""
+    yield from job_offers(job)
+    for order in range(len(job.chunk_specs)):
+        yield from entry_offers(job, order).values()
+
+
+def check_offers(job: Job, height: int, width: int, facts: Facts, remarks: Remarks) -> None:
+    """Arrays are as large as the frames; an entry that brings frames and masks brings as many."""
+    for offer in all_offers(job):
+        fact = facts[offer.material]
+        if fact.exact and (fact.height, fact.width) != (height, width):
+            remarks.problems.append(
+                f"{offer.label} is {fact.width}x{fact.height}, the job {width}x{height}; arrays are never resized"
+            )
+    for order in range(len(job.chunk_specs)):
+        offers = entry_offers(job, order)
+        if "vace_frames" in offers and "vace_masks" in offers:
+            _check_lengths(offers["vace_frames"], offers["vace_masks"], facts, remarks)
+
+
+def _check_lengths(frames: Offer, masks: Offer, facts: Facts, remarks: Remarks) -> None:
+    counts = facts[masks.material].frames, facts[frames.material].frames
+    if counts[0] != counts[1]:
+        remarks.problems.append(f"{masks.label} has {counts[0]} masks for {counts[1]} frames of vace_frames")
+
+
+def _named(blob: Path | None, spec: ChunkSpec, field: str, kind: Kind) -> Material | None:
+    path: Path | None = getattr(spec, field)
+    if path is not None:
+        return Material(kind, path)
+    offset: int | None = getattr(spec, f"{field}_offset")
+    shape: tuple[int, ...] | None = getattr(spec, f"{field}_shape")
+    if offset is None or shape is None:
+        return None
+    assert blob is not None, "the job model lets no offset through without its blob"
+    return Material(kind, blob, BlobPart(offset, shape))
+
+
+def _where(job: Job, order: int, field: str, material: Material) -> str:
+    return place(job, "chunk_specs", order, field if material.part is None else f"{field}_offset")
+
+
+def described(material: Material) -> dict[str, Any]:
+    """For people: the file, and which part of it."""
+    part = {} if material.part is None else {"offset": material.part.offset, "shape": list(material.part.shape)}
+    return {"kind": material.kind, "path": str(material.path), **part}

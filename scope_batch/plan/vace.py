@@ -1,0 +1,126 @@
+"""What steers each chunk through VACE, when all chunks and all material have their places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scope_batch import laws
+from scope_batch.chunk import Chunk, Still, Vace
+from scope_batch.material import Placement
+from scope_batch.plan.coverage import Coverage
+from scope_batch.plan.material import CONTROL
+from scope_batch.plan.orders import Orders
+from scope_batch.plan.remarks import Remarks, name_chunks, place
+
+if TYPE_CHECKING:
+    from scope_batch.job import Job
+
+ENOUGH_FRAMES = 8
+"""Delivered frames that show a last image well: its own latent group and one that leads to it."""
+
+
+def steer(
+    job: Job, chunks: Sequence[Chunk], orders: Sequence[Orders], placements: Sequence[Placement], remarks: Remarks
+) -> list[Chunk]:
+    """The chunks with their `vace`; its scale is still 1. `orders`: one per chunk."""
+    control = Coverage((lies.first_frame, lies.end_frame) for lies in placements if lies.material.kind in CONTROL)
+    found = [
+        Vace(
+            scale=1.0,
+            timeline=control.covers(chunk.first_frame, chunk.last_frame + 1),
+            stills=_stills(job, chunk, order, last=chunk is chunks[-1], remarks=remarks),
+            reference=order.reference,
+        )
+        for chunk, order in zip(chunks, orders, strict=True)
+    ]
+    found = _with_job_reference(job, found, remarks)
+    _note_late_control(found, remarks)
+    _check_scales(orders, found, remarks)
+    return _with_streams(chunks, found)
+
+
+def _stills(job: Job, chunk: Chunk, orders: Orders, *, last: bool, remarks: Remarks) -> tuple[Still, ...]:
+    """The first image on the first four frames, the last one from the latent group of the last delivered frame on."""
+    opening = _image(job, "first_frame_image", orders.first_image, chunk, its_place=chunk.index == 0, remarks=remarks)
+    closing = _image(job, "last_frame_image", orders.last_image, chunk, its_place=last, remarks=remarks)
+    stills: list[Still] = []
+    if opening is not None:
+        stills.append(Still(opening, 0, min(laws.VACE_STILL_FRAMES, chunk.frames)))
+    if closing is not None:
+        start = laws.latent_group_start(chunk.keep - 1, first=chunk.cut)
+        stills.append(Still(closing, start, chunk.frames))
+        _warn_short(chunk, remarks)
+    return tuple(stills)
+
+
+def _image(job: Job, field: str, own: Path | None, chunk: Chunk, *, its_place: bool, remarks: Remarks) -> Path | None:
+    """The chunk's own image, else the job's where its place is."""
+    whole: Path | None = getattr(job, field)
+    if not its_place or whole is None:
+        return own
+    if own is not None:
+        remarks.warnings.append(
+            f"{place(job, field)}: is not used, the entry of chunk {chunk.index} has its own {field}"
+        )
+    return own or whole
+
+
+def _warn_short(chunk: Chunk, remarks: Remarks) -> None:
+    if chunk.keep >= min(ENOUGH_FRAMES, chunk.frames):
+        return
+    whole = [length for length in (chunk.first_frame, chunk.first_frame + chunk.frames) if length]
+    remarks.warnings.append(
+        f"last_frame_image: chunk {chunk.index} delivers only {chunk.keep} of its {chunk.frames} frames, "
+        f"few to lead up to the image; num_frames: {' or '.join(map(str, whole))} fills its last chunk"
+    )
+
+
+def _with_job_reference(job: Job, found: list[Vace], remarks: Remarks) -> list[Vace]:
+    """The job's reference image: in every chunk that nothing else steers, or in chunk 0 if something steers all."""
+    if not job.vace_ref_images:
+        return found
+    (image,) = job.vace_ref_images
+    where = place(job, "vace_ref_images")
+    free = {index for index, vace in enumerate(found) if not _steers(vace)}
+    if not free and found[0].reference is not None:
+        remarks.warnings.append(f"{where}: is not used, every chunk has other VACE input and chunk 0 its own reference")
+        return found
+    if len(free) < len(found):
+        which = f"acts in {name_chunks(sorted(free))}, which nothing else steers" if free else "acts in chunk 0 only"
+        remarks.notes.append(f"{where}: {which}{'' if free else ', every chunk has other VACE input'}")
+    else:
+        remarks.notes.append(f"{where}: acts in every chunk")
+    return [replace(vace, reference=image) if index in (free or {0}) else vace for index, vace in enumerate(found)]
+
+
+def _note_late_control(found: Sequence[Vace], remarks: Remarks) -> None:
+    late = [index for index, vace in enumerate(found) if vace.reference is not None and vace.has_frames]
+    if late:
+        remarks.notes.append(
+            f"a reference image takes the first place of the context: in {name_chunks(late)} control follows one "
+            "latent frame late"
+        )
+
+
+def _check_scales(orders: Sequence[Orders], found: Sequence[Vace], remarks: Remarks) -> None:
+    """An entry's scale needs something to scale. (The job's is checked with its other fields.)"""
+    for index, (order, vace) in enumerate(zip(orders, found, strict=True)):
+        if order.vace_context_scale is not None and not _steers(vace):
+            remarks.warnings.append(f"{order.where}: vace_context_scale has no effect, nothing steers chunk {index}")
+
+
+def _with_streams(chunks: Sequence[Chunk], found: Sequence[Vace]) -> list[Chunk]:
+    """The encoder streams start anew at a cut, and after a chunk that fed them nothing."""
+    steered: list[Chunk] = []
+    fed = False
+    for chunk, vace in zip(chunks, found, strict=True):
+        steered.append(replace(chunk, vace=replace(vace, fresh=chunk.cut or not fed)) if _steers(vace) else chunk)
+        fed = vace.has_frames
+    return steered
+
+
+def _steers(vace: Vace) -> bool:
+    return vace.has_frames or vace.reference is not None

@@ -1,0 +1,63 @@
+"""Jobs with material that is not there: facts are made up by name, "depth 96.mp4" has 96 frames."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from scope_batch.chunk import Chunk, Plan, Vace
+from scope_batch.job import Job, load_text
+from scope_batch.material import MaterialFacts
+from scope_batch.pipelines import PIPELINES
+from scope_batch.pipelines.spec import PipelineSpec
+from scope_batch.plan import plan_job
+from scope_batch.plan.material import Facts, all_offers
+from tests.plan.helpers import CLIP, LONGLIVE
+
+SIZE = {"height": 64, "width": 64}
+
+
+def facts_of(job: Job) -> Facts:
+    return {offer.material: fact_of(offer.material.path, offer.material.part) for offer in all_offers(job)}
+
+
+def fact_of(path: Path, part: Any) -> MaterialFacts:
+    """Arrays are 64x64 unless their name has a size, "small 32x32 12.npy"; videos are 99x77."""
+    if part is not None:
+        video = len(part.shape) == 4
+        frames, height, width = part.shape[:3] if video else part.shape[2:]
+        return MaterialFacts(frames, height, width, True)
+    size = re.search(r"(\d+)x(\d+)", path.name)
+    height, width = (int(size[2]), int(size[1])) if size else (64, 64)
+    frames = int(re.findall(r"\d+", path.stem)[-1])
+    return MaterialFacts(frames, height, width, True) if path.suffix == ".npy" else MaterialFacts(frames, 77, 99, False)
+
+
+def plan_of(job: Job, spec: PipelineSpec | None = None) -> Plan:
+    clip = None if job.input_path is None else CLIP
+    return plan_job(job, spec or PIPELINES[job.pipeline_id], clip, facts_of(job))
+
+
+def steered(*entries: dict[str, Any], spec: PipelineSpec = LONGLIVE, **fields: Any) -> Plan:
+    """A 64x64 text job of 96 frames."""
+    return plan_of(Job(**{"prompt": "A", "num_frames": 96, **SIZE, "chunk_specs": list(entries), **fields}), spec)
+
+
+def written(text: str) -> Plan:
+    """The same from a text, whose first two lines are the prompt and the size."""
+    return plan_of(load_text(f"prompt: a\n{{height: 64}}\n{text}", name="j"))
+
+
+def vace(chunk: Chunk) -> Vace:
+    assert chunk.vace is not None
+    return chunk.vace
+
+
+def controlled(plan: Plan) -> list[int]:
+    """Chunks that control frames or masks steer."""
+    return [chunk.index for chunk in plan.chunks if chunk.vace is not None and chunk.vace.timeline]
+
+
+def spans(plan: Plan) -> list[tuple[str, int, int]]:
+    return [(lies.material.path.stem, lies.first_frame, lies.end_frame) for lies in plan.placements]

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from scope_batch.errors import JobError
+from tests.plan.helpers import SDV2, marks
+from tests.plan.steering import controlled, steered, vace
+
+SDV2_PLAIN = replace(SDV2, vace=False)
+PAUSE = {"chunk": 1, "vace_frames": "/c 12.npy"}, {"chunk": 3, "vace_frames": "/c 24.npy"}
+
+
+@pytest.mark.parametrize(("frames", "first", "last_delivered"), [(64, 4, 6), (96, 0, 2), (100, 4, 6), (9, 5, 8)])
+def test_the_last_image_covers_the_last_delivered_frame(frames: int, first: int, last_delivered: int) -> None:
+    chunk = steered(num_frames=frames, last_frame_image="/e.png").chunks[-1]
+    (still,) = vace(chunk).stills
+    assert (still.first, still.end, chunk.keep - 1) == (first, chunk.frames, last_delivered)
+    assert still.first <= last_delivered < still.end
+
+
+def test_the_first_image_covers_four_frames_and_no_other_chunk_is_steered() -> None:
+    made = steered(first_frame_image="/a.png")
+    (still,) = vace(made.chunks[0]).stills
+    assert (str(still.path), still.first, still.end) == ("/a.png", 0, 4)
+    assert all(chunk.vace is None for chunk in made.chunks[1:])
+
+
+def test_both_images_of_one_chunk_lie_over_each_other_in_order() -> None:
+    chunk = steered({"chunk": 2, "last_frame_image": "/b.png", "first_frame_image": "/a.png"}).chunks[2]
+    assert [(str(s.path), s.first, s.end) for s in vace(chunk).stills] == [("/a.png", 0, 4), ("/b.png", 8, 12)]
+
+
+def test_after_a_cut_the_last_group_counts_from_a_single_frame() -> None:
+    chunk = steered({"chunk": 2, "last_frame_image": "/b.png", "reset_cache": True}).chunks[2]
+    assert [(s.first, s.end) for s in vace(chunk).stills] == [(5, 9)]
+
+
+@pytest.mark.parametrize(("frames", "lengths"), [(96, "93 or 105"), (64, "57 or 69"), (5, "9")])
+def test_few_frames_before_a_last_image_are_warned_about(frames: int, lengths: str) -> None:
+    (warning,) = steered(num_frames=frames, last_frame_image="/e.png").warnings
+    assert f"num_frames: {lengths} fills its last chunk" in warning
+
+
+@pytest.mark.parametrize("frames", [93, 101, 105])
+def test_enough_frames_before_a_last_image_are_not(frames: int) -> None:
+    assert steered(num_frames=frames, last_frame_image="/e.png").warnings == ()
+
+
+def test_chunks_that_are_always_short_are_not_warned_about() -> None:
+    assert steered({"chunk": 2, "last_frame_image": "/e.png"}, spec=SDV2, num_frames=21).warnings == ()
+
+
+def test_an_image_of_the_entry_goes_before_the_job_s() -> None:
+    made = steered({"chunk": 0, "first_frame_image": "/own.png"}, first_frame_image="/a.png")
+    assert str(vace(made.chunks[0]).stills[0].path) == "/own.png"
+    assert "first_frame_image: is not used" in made.warnings[0]
+
+
+def test_streams_start_anew_after_a_pause() -> None:
+    made = steered(*PAUSE)
+    assert controlled(made) == [1, 3, 4]
+    assert [vace(made.chunks[k]).fresh for k in (1, 3, 4)] == [True, True, False]
+    assert [made.chunks[k].lead for k in (1, 3, 4)] == [1, 1, 0]
+
+
+def test_streams_start_anew_at_a_cut() -> None:
+    made = steered({"chunk": 2, "reset_cache": True}, vace_frames="/c 96.npy")
+    assert [vace(chunk).fresh for chunk in made.chunks[:4]] == [True, False, True, False]
+    assert made.chunks[2].lead == 0
+
+
+def test_a_reference_alone_feeds_no_stream() -> None:
+    made = steered({"chunk": 2, "vace_ref_images": ["/r.png"]}, {"chunk": 3, "vace_frames": "/c 12.npy"})
+    assert not vace(made.chunks[2]).has_frames
+    assert vace(made.chunks[3]).fresh
+
+
+def test_nothing_lingers() -> None:
+    made = steered({"chunk": 2, "vace_ref_images": ["/r.png"], "first_frame_image": "/a.png"})
+    assert [chunk.index for chunk in made.chunks if chunk.vace] == [2]
+
+
+def test_the_job_s_reference_acts_where_nothing_else_does() -> None:
+    made = steered({"chunk": 2, "first_frame_image": "/a.png"}, vace_ref_images=["/r.png"])
+    assert [chunk.index for chunk in made.chunks if vace(chunk).reference is None] == [2]
+    assert "acts in chunks 0, 1, 3, 4, 5, 6 and 2 more" in made.notes[0]
+
+
+def test_or_in_chunk_0_where_something_acts_everywhere() -> None:
+    made = steered(vace_frames="/c 96.npy", vace_ref_images=["/r.png"])
+    assert [chunk.index for chunk in made.chunks if vace(chunk).reference] == [0]
+    assert "acts in chunk 0 only" in made.notes[0]
+    assert "in chunk 0 control follows one latent frame late" in made.notes[1]
+
+
+@pytest.mark.parametrize("material", [{"vace_frames": "/c 96.npy"}, {"vace_masks": "/m 96.npy"}])
+def test_a_new_prompt_with_vace_frames_is_a_cut(material: dict[str, Any]) -> None:
+    made = steered({"chunk": 2, "text": "B"}, **material)
+    assert made.chunks[2].cut_reason == "prompt change with VACE frames"
+    assert made.chunks[2].forgets_motion
+    assert "a transition or manage_cache: false lets the sequence go on" in made.warnings[0]
+
+
+def test_a_transition_manage_cache_or_a_still_is_none() -> None:
+    control = {"vace_frames": "/c 96.npy"}
+    assert marks(steered({"chunk": 2, "text": "B", "transition_num_steps": 2}, **control))[2] == "recache"
+    assert marks(steered({"chunk": 2, "text": "B"}, **control, manage_cache=False))[2] == "recache"
+    assert marks(steered({"chunk": 2, "text": "B", "first_frame_image": "/a.png"}))[2] == "recache"
+
+
+def test_the_uncut_reach_decides_over_the_cut() -> None:
+    late = {"chunk": 3, "vace_frames": "/c 12.npy"}  # from frame 33 on
+    assert marks(steered(late, {"chunk": 2, "text": "B"}))[2] == "recache"  # reaches to frame 32
+    assert marks(steered({**late, "text": "B"}))[3] == "cut"
+
+
+def test_the_scale_is_the_entry_s_else_the_schedule_s() -> None:
+    made = steered({"chunk": 1, "vace_context_scale": 0.5}, vace_frames="/c 96.npy", vace_context_scale=[2.0])
+    assert [vace(chunk).scale for chunk in made.chunks[:3]] == [2.0, 0.5, 2.0]
+
+
+def test_a_scale_without_anything_to_scale_is_told() -> None:
+    (warning,) = steered({"chunk": 2, "vace_context_scale": 0.5}, first_frame_image="/a.png").warnings
+    assert "nothing steers chunk 2" in warning
+
+
+def test_a_pipeline_without_vace_refuses_each_field() -> None:
+    with pytest.raises(JobError) as caught:
+        steered({"chunk": 1, "vace_ref_images": ["/r.png"]}, spec=SDV2_PLAIN, vace_frames="/c 96.npy")
+    assert [problem.endswith("one-by-one has no VACE") for problem in caught.value.problems] == [True, True]
