@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from scope_batch.errors import JobError
 from scope_batch.models.lora_alpha import alpha_rule
 from scope_batch.models.lora_layout import LoraLayout, lora_layout
 from scope_batch.models.safetensors_header import SafetensorsHeader, read_safetensors_header
+from scope_batch.models.words import first_names
 
 _ARCHITECTURES = (
     (r"double_(?:stream_)?blocks|single_(?:stream_)?blocks|single_transformer_blocks", "Flux or HunyuanVideo"),
@@ -28,7 +30,13 @@ def check_lora_header(path: Path) -> None:
 def read_lora_layout(path: Path) -> LoraLayout:
     """As `check_lora_header`, and what the file holds."""
     header = read_safetensors_header(path)
-    return lora_layout(path, header.shapes, alpha_rule(path, header.metadata), _architecture(header))
+    if path.suffix != ".safetensors":
+        raise JobError(f"{path}: a LoRA file's name must end in .safetensors")
+    layout = lora_layout(path, header.shapes, alpha_rule(path, header.metadata), _architecture(header))
+    integers = [key for key in layout.weights if "F" not in header.dtypes[key]]
+    if integers:
+        raise JobError(f"{path}: {first_names(integers)}: {header.dtypes[integers[0]]}, but weights are floats")
+    return layout
 
 
 def _architecture(header: SafetensorsHeader) -> str:

@@ -6,6 +6,7 @@ do is done as a whole or not at all, so kinds that cannot be applied (DoRA, LoHa
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -68,6 +69,12 @@ class LoraLayout:
     unknown: tuple[str, ...]
     rule: AlphaRule
 
+    @property
+    def weights(self) -> list[str]:
+        """Keys of all tensors that are added to the model."""
+        pairs = [key for pair in self.pairs.values() for key in (pair.a, pair.b, pair.bias) if key is not None]
+        return [*pairs, *self.diffs.values()]
+
 
 def lora_layout(path: Path, shapes: Mapping[str, Shape], rule: AlphaRule, architecture: str = "") -> LoraLayout:
     """The layout of a file with these keys; `architecture` is told when none of them is Wan's. Raises JobError."""
@@ -81,8 +88,8 @@ def lora_layout(path: Path, shapes: Mapping[str, Shape], rule: AlphaRule, archit
     for module, (name, parts) in found.items():
         if "a" in parts or "b" in parts:
             pairs[module] = _pair(path, name, parts, shapes)
-        elif parts.keys() <= {"alpha", "bias"}:
-            alone += parts.values()
+        else:
+            alone += [parts[part] for part in ("alpha", "bias") if part in parts]
         if "diff" in parts:
             diffs[module if module.endswith("scale_shift_table") else f"{module}.weight"] = parts["diff"]
         if "diff_b" in parts:
@@ -130,4 +137,6 @@ def _pair(path: Path, name: str, parts: Mapping[str, str], shapes: Mapping[str, 
     a, b = shapes[parts["a"]], shapes[parts["b"]]
     if len(a) < 2 or len(b) < 2 or a[0] != b[1] or a[0] == 0:
         raise JobError(f"{path}: {name}: A {list(a)} and B {list(b)} do not fit each other")
+    if "alpha" in parts and math.prod(shapes[parts["alpha"]]) != 1:
+        raise JobError(f"{path}: {parts['alpha']} is {list(shapes[parts['alpha']])}, not one number")
     return PairKeys(name, parts["a"], parts["b"], parts.get("alpha"), parts.get("bias"))

@@ -34,10 +34,11 @@ _OTHER_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsHeader:
-    """Shapes by key, as the file names them, and its free-form notes."""
+    """Shapes and dtypes ("F32", "BF16" ...) by key, as the file names them, and its free-form notes."""
 
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, str]
     metadata: Mapping[str, str]
 
 
@@ -55,6 +56,7 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
         header = json.loads(raw)
         metadata = header.pop("__metadata__", None) or {}
         shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
+        dtypes = {key: str(entry["dtype"]) for key, entry in header.items()}
         end = max((_end(entry) for entry in header.values()), default=0)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise JobError(f"{path}: not a readable safetensors file: its header is damaged") from error
@@ -62,7 +64,7 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
         raise JobError(
             f"{path}: truncated or damaged: {size:,} bytes, its header speaks of {8 + len(raw) + end:,} bytes"
         )
-    return SafetensorsHeader(path, shapes, {str(key): str(value) for key, value in metadata.items()})
+    return SafetensorsHeader(path, shapes, dtypes, {str(key): str(value) for key, value in metadata.items()})
 
 
 def _read_header(file: BinaryIO, size: int, path: Path) -> bytes:
