@@ -7,6 +7,7 @@ from typing import Any
 
 from scope_batch.chunk import BlendMethod, Chunk, Landing, Plan, Prompt, Transition
 from scope_batch.plan.forecast import forecast
+from scope_batch.plan.loras import lora_names
 from scope_batch.plan.shares import shares_of
 
 
@@ -15,9 +16,11 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
 
     Per chunk, `prompts` are the texts in force with their shares (those of a transition mixed by its `t`),
     `denoising_steps` the list before video mode replaces its first step, `noise_seed` what the noise is drawn from.
+    A LoRA's name is its file's; `merged`: one scale for the whole job, part of the weights; else a side branch.
     """
     modes = {chunk.mode for chunk in plan.chunks}
     sizes = forecast(plan)
+    loras = lora_names(plan.loras)
     return {
         "pipeline_id": plan.pipeline_id,
         "num_frames": plan.num_frames,
@@ -26,7 +29,10 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "height": plan.height,
         "width": plan.width,
         "mode": modes.pop() if len(modes) == 1 else "mixed",
-        "chunks": [_chunk(chunk, shares) for chunk, shares in zip(plan.chunks, shares_of(plan.chunks), strict=True)],
+        "loras": [{"name": name, "merged": use.merged} for name, use in zip(loras, plan.loras, strict=True)],
+        "chunks": [
+            _chunk(chunk, shares, loras) for chunk, shares in zip(plan.chunks, shares_of(plan.chunks), strict=True)
+        ],
         "landings": [_landing(landing) for landing in plan.landings],
         "forecast": {"npy_bytes": sizes.raw, "mp4_bytes": sizes.mp4},
         "notes": list(plan.notes),
@@ -34,7 +40,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _chunk(chunk: Chunk, shares: Iterable[Prompt]) -> dict[str, Any]:
+def _chunk(chunk: Chunk, shares: Iterable[Prompt], loras: Iterable[str]) -> dict[str, Any]:
     return {
         "index": chunk.index,
         "first_frame": chunk.first_frame,
@@ -56,7 +62,8 @@ def _chunk(chunk: Chunk, shares: Iterable[Prompt]) -> dict[str, Any]:
         "denoising_steps": list(chunk.denoising_steps),
         "noise_scale": chunk.noise_scale,
         "noise_controller": chunk.noise_controller,
-        "lora_scales": {},
+        "lora_scales": dict(zip(loras, chunk.lora_scales, strict=True)),
+        "lora_changed": chunk.lora_changed,
     }
 
 

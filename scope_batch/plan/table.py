@@ -16,10 +16,14 @@ from rich.text import Text
 from scope_batch.chunk import Chunk, Plan, Prompt, Transition
 from scope_batch.plan import values
 from scope_batch.plan.forecast import forecast
+from scope_batch.plan.moving import Curves, lora_scales
 from scope_batch.plan.shares import shares_of
 
 FOLDED_FROM = 60
 """Plans with more chunks than this show a run of like chunks as one row."""
+
+WIDE_LORAS = 3
+"""More changing scales than this wrap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ def render_plan(plan: Plan) -> RenderableType:
     """Fits 80 columns; a wider terminal shows more of the prompts."""
     rows = list(_rows(plan))
     parts: list[RenderableType] = [_headline(plan), _table(plan, rows)]
+    if curves := Curves(plan):
+        parts.append(curves)
     if plan.landings:
         parts.append(_landings(plan))
     parts.append(_sizes(plan))
@@ -63,7 +69,8 @@ def _headline(plan: Plan) -> Text:
         f"{' and '.join(sorted({chunk.mode for chunk in plan.chunks}))} mode",
     ]
     settings = [f"{name} {text}" for name, show in SETTINGS if (text := _constant(plan.chunks, show))]
-    lines = [" · ".join(line) for line in (facts, settings) if line]
+    loras = [f"lora {lora.name} {lora.scales[0]:.2f} ({lora.form})" for lora in lora_scales(plan) if lora.constant]
+    lines = [" · ".join(line) for line in (facts, settings, loras) if line]
     return Text.assemble((plan.pipeline_id, "bold"), "  ", "\n".join(lines))
 
 
@@ -96,6 +103,7 @@ def _continues(before: Chunk, chunk: Chunk) -> bool:
     """Whether a chunk is no more than its predecessor leads one to expect."""
     quiet = not (chunk.cut or chunk.text_changed or before.cut or before.text_changed)
     alike = chunk.seed == before.seed and chunk.keep == before.keep
+    alike = alike and chunk.noise_scale == before.noise_scale and not chunk.lora_changed
     return quiet and alike and all(show(before) == show(chunk) for _, show in SETTINGS)
 
 
@@ -121,6 +129,13 @@ def _columns(plan: Plan) -> Iterator[Column]:
     for name, show in SETTINGS:
         if not _constant(plan.chunks, show) and any(show(chunk) for chunk in plan.chunks):
             yield Column(name, lambda row, show=show: show(row.chunk))  # type: ignore[misc]  # a lambda in a loop
+    moving = [lora.scales for lora in lora_scales(plan) if not lora.constant]
+    if moving:
+        yield Column(
+            "lora",
+            lambda row: " ".join(f"{scales[row.chunk.index]:.2f}" for scales in moving),
+            ratio=None if len(moving) <= WIDE_LORAS else 2,
+        )
 
 
 def _span(first: int, last: int) -> str:
