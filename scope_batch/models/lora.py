@@ -92,12 +92,12 @@ def _lora(layout: LoraLayout, state: State) -> Lora:
         if named.bias is not None:
             bias = pairs[module].factor * state[named.bias].float()
             diffs[f"{module}.bias"] = diffs.get(f"{module}.bias", torch.zeros_like(bias)) + bias
-    effects = [*diffs.values(), *(pair.b for pair in pairs.values())]
-    for tensor in [*effects, *(pair.a for pair in pairs.values())]:
+    for tensor in (*diffs.values(), *(half for pair in pairs.values() for half in (pair.a, pair.b))):
         if not tensor.float().isfinite().all():
             raise JobError(f"{layout.path}: holds NaN or Inf")
+    effects = (*diffs.values(), *(pair.b for pair in pairs.values() if pair.factor))
     if not any(bool(tensor.float().any()) for tensor in effects):
-        raise JobError(f"{layout.path}: every lora_B is zero, so it would change nothing")
+        raise JobError(f"{layout.path}: every lora_B or alpha is zero, so it would change nothing")
     return Lora(layout.path, pairs, {name: diff for name, diff in diffs.items() if diff.any()})
 
 

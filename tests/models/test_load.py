@@ -138,7 +138,7 @@ REFUSALS = [
     (BACKBONE, lambda s: s.update({"model.head.head.bias": torch.zeros(3)}), r"proj_out.bias is \[3\], not \[64\]"),
     (BACKBONE, lambda s: s["model.patch_embedding.weight"].zero_(), "patch_embedding.weight is all zeros"),
     (BACKBONE, lambda s: s.update({f"model.x{i}": torch.zeros(1) for i in range(200)}), "200 of 323 keys are unknown"),
-    (LORA, lambda s: [t.zero_() for k, t in s.items() if "lora_B" in k], "every lora_B is zero"),
+    (LORA, lambda s: [t.zero_() for k, t in s.items() if "lora_B" in k], "every lora_B or alpha is zero"),
     (LORA, lambda s: s.update({k: t[:, :-1].clone() for k, t in s.items() if "lora_A" in k}), "made for another model"),
     (LORA, rename, "not a LoRA for Wan: 80 of 80 keys are unknown: net.base_model"),
     (
