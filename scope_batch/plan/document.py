@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from scope_batch.chunk import BlendMethod, Chunk, Landing, Plan, Prompt, Transition
+from scope_batch.chunk import BlendMethod, Chunk, Landing, Plan, Prompt, Transition, Vace
+from scope_batch.material import Placement
 from scope_batch.plan.forecast import forecast
 from scope_batch.plan.loras import lora_names
 from scope_batch.plan.shares import shares_of
+from scope_batch.plan.sources import sources_of
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
@@ -16,6 +18,8 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
 
     Per chunk, `prompts` are the texts in force with their shares (those of a transition mixed by its `t`),
     `denoising_steps` the list before video mode replaces its first step, `noise_seed` what the noise is drawn from.
+    `vace`: what steers the chunk, null where nothing does; `fresh`: its encoder streams start anew.
+    Placements cover delivered frames first_frame .. end_frame - 1; of a kind the later one shows.
     A LoRA's name is its file's; `merged`: one scale for the whole job, part of the weights; else a side branch.
     """
     modes = {chunk.mode for chunk in plan.chunks}
@@ -31,8 +35,10 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "mode": modes.pop() if len(modes) == 1 else "mixed",
         "loras": [{"name": name, "merged": use.merged} for name, use in zip(loras, plan.loras, strict=True)],
         "chunks": [
-            _chunk(chunk, shares, loras) for chunk, shares in zip(plan.chunks, shares_of(plan.chunks), strict=True)
+            _chunk(chunk, shares, loras, sources)
+            for chunk, shares, sources in zip(plan.chunks, shares_of(plan.chunks), sources_of(plan), strict=True)
         ],
+        "placements": [_placement(placement) for placement in plan.placements],
         "landings": [_landing(landing) for landing in plan.landings],
         "forecast": {"npy_bytes": sizes.raw, "mp4_bytes": sizes.mp4},
         "notes": list(plan.notes),
@@ -40,7 +46,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _chunk(chunk: Chunk, shares: Iterable[Prompt], loras: Iterable[str]) -> dict[str, Any]:
+def _chunk(chunk: Chunk, shares: Iterable[Prompt], loras: Iterable[str], sources: Iterable[str]) -> dict[str, Any]:
     return {
         "index": chunk.index,
         "first_frame": chunk.first_frame,
@@ -62,6 +68,7 @@ def _chunk(chunk: Chunk, shares: Iterable[Prompt], loras: Iterable[str]) -> dict
         "denoising_steps": list(chunk.denoising_steps),
         "noise_scale": chunk.noise_scale,
         "noise_controller": chunk.noise_controller,
+        "vace": _vace(chunk.vace, sources),
         "lora_scales": dict(zip(loras, chunk.lora_scales, strict=True)),
         "lora_changed": chunk.lora_changed,
     }
@@ -82,6 +89,23 @@ def _transition(chunk: Chunk) -> dict[str, Any] | None:
         return None
     target = _prompts(way.target.prompts)
     return {"step": way.step, "steps": way.steps, "t": round(way.t, 6), "method": way.method, "target": target}
+
+
+def _vace(vace: Vace | None, sources: Iterable[str]) -> dict[str, Any] | None:
+    return None if vace is None else {"sources": list(sources), "scale": vace.scale, "fresh": vace.fresh}
+
+
+def _placement(placement: Placement) -> dict[str, Any]:
+    material, part = placement.material, placement.material.part
+    return {
+        "where": placement.where,
+        "kind": material.kind,
+        "path": str(material.path),
+        **({} if part is None else {"offset": part.offset, "shape": list(part.shape)}),
+        "first_frame": placement.first_frame,
+        "end_frame": placement.end_frame,
+        "fill": placement.fill,
+    }
 
 
 def _landing(landing: Landing) -> dict[str, Any]:

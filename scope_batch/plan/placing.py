@@ -18,8 +18,9 @@ from scope_batch.plan.settings import Settings
 if TYPE_CHECKING:
     from scope_batch.job import Job
 
-FILLS: dict[str, Fill] = {"error": "hold", "hold": "hold", "loop": "loop", "end": "none"}
-"""By `input_length` or `vace_length`: what goes on after the last frame. Where `error` finds enough, nothing does."""
+INPUT_FILLS: dict[str, Fill] = {"error": "hold", "hold": "hold", "loop": "loop"}
+CONTROL_FILLS: dict[str, Fill] = {"error": "none", "hold": "hold", "loop": "loop", "end": "none"}
+"""By `input_length` and `vace_length`: what goes on after the last frame."""
 
 
 class Placing:
@@ -84,7 +85,7 @@ class Placing:
         material = input_material(job)
         if material is not None:
             whole = (0, self._settings.num_frames)
-            self._of_job.append(self._place(material, whole, FILLS[job.input_length], place(job, "input_path")))
+            self._of_job.append(self._place(material, whole, INPUT_FILLS[job.input_length], place(job, "input_path")))
         for offer in job_offers(job):
             self._place_control(job, offer)
 
@@ -97,7 +98,9 @@ class Placing:
         if has > needed:
             self._remarks.notes.append(f"{offer.label} has {has} frames, the first {needed} are used")
         end = has if job.vace_length == "end" else needed
-        self._of_job.append(self._place(offer.material, (0, min(end, needed)), FILLS[job.vace_length], offer.where))
+        self._of_job.append(
+            self._place(offer.material, (0, min(end, needed)), CONTROL_FILLS[job.vace_length], offer.where)
+        )
 
     def _place_fixed(self, entries: Iterable[Entry]) -> None:
         entries = sorted(entries, key=lambda entry: (entry.chunk or 0, entry.order))

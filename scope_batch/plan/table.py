@@ -14,13 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from scope_batch.chunk import Chunk, Plan, Prompt, Transition
+from scope_batch.material import Placement
 from scope_batch.plan import values
 from scope_batch.plan.forecast import forecast
 from scope_batch.plan.moving import Curves, lora_scales
 from scope_batch.plan.shares import shares_of
+from scope_batch.plan.sources import sources_of
 
 FOLDED_FROM = 60
 """Plans with more chunks than this show a run of like chunks as one row."""
+
+SHOWN_PLACEMENTS = 24
 
 WIDE_LORAS = 3
 """More changing scales than this wrap."""
@@ -28,11 +32,12 @@ WIDE_LORAS = 3
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One chunk, or the run of like chunks from `chunk` to `last`."""
+    """One chunk, or the run of like chunks from `chunk` to `last`. `sources`: what steers them through VACE."""
 
     chunk: Chunk
     last: Chunk
     shares: tuple[Prompt, ...]
+    sources: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ def render_plan(plan: Plan) -> RenderableType:
         parts.append(curves)
     if plan.landings:
         parts.append(_landings(plan))
+    if any(placement.material.kind != "video" for placement in plan.placements) or len(plan.placements) > 1:
+        parts.append(_placements(plan.placements))
     parts.append(_sizes(plan))
     parts += [_remark("note", "cyan", note) for note in plan.notes]
     parts += [_remark("warning", "yellow", warning) for warning in plan.warnings]
@@ -85,18 +92,22 @@ def _constant(chunks: Sequence[Chunk], show: Callable[[Chunk], str]) -> str:
 
 def _rows(plan: Plan) -> Iterator[Row]:
     shares = shares_of(plan.chunks)
+    sources = ["+".join(words) for words in sources_of(plan)]
     landed = {landing.chunk for landing in plan.landings}
     fold = len(plan.chunks) > FOLDED_FROM
 
     def breaks(chunk: Chunk) -> bool:
         before = plan.chunks[chunk.index - 1]
-        return not fold or bool({chunk.index, before.index} & landed) or not _continues(before, chunk)
+        steered_alike = sources[chunk.index] == sources[before.index] and chunk.vace == before.vace
+        landed_on = bool({chunk.index, before.index} & landed)
+        return not fold or landed_on or not steered_alike or not _continues(before, chunk)
 
     runs = 0
     run_of = [runs := runs + breaks(chunk) for chunk in plan.chunks]
     for _, group in groupby(plan.chunks, key=lambda chunk: run_of[chunk.index]):
         members = list(group)
-        yield Row(members[0], members[-1], shares[members[0].index])
+        first = members[0].index
+        yield Row(members[0], members[-1], shares[first], sources[first])
 
 
 def _continues(before: Chunk, chunk: Chunk) -> bool:
@@ -109,7 +120,7 @@ def _continues(before: Chunk, chunk: Chunk) -> bool:
 
 def _table(plan: Plan, rows: Sequence[Row]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    columns = list(_columns(plan))
+    columns = list(_columns(plan, rows))
     for column in columns:
         table.add_column(column.title, justify=column.justify, ratio=column.ratio, no_wrap=column.ratio is None)
     for row in rows:
@@ -117,7 +128,7 @@ def _table(plan: Plan, rows: Sequence[Row]) -> Table:
     return table
 
 
-def _columns(plan: Plan) -> Iterator[Column]:
+def _columns(plan: Plan, rows: Sequence[Row]) -> Iterator[Column]:
     yield Column("chunk", lambda row: _span(row.chunk.index, row.last.index), "right")
     yield Column("frames", lambda row: _span(row.chunk.first_frame, row.last.last_frame), "right")
     yield Column("keep", _keep, "right")
@@ -125,6 +136,8 @@ def _columns(plan: Plan) -> Iterator[Column]:
     if any(values.event(chunk) for chunk in plan.chunks[1:]):
         yield Column("event", lambda row: values.event(row.chunk), ratio=2)
     yield Column("prompt", _prompt, ratio=3)
+    if any(row.sources for row in rows):
+        yield Column("vace", _vace, ratio=2)
     yield Column("seed", lambda row: str(row.chunk.noise_seed), "right")
     for name, show in SETTINGS:
         if not _constant(plan.chunks, show) and any(show(chunk) for chunk in plan.chunks):
@@ -146,6 +159,12 @@ def _keep(row: Row) -> str:
     """Delivered frames per chunk, of how many made where they differ."""
     made = "" if row.chunk.keep == row.chunk.frames else f"/{row.chunk.frames}"
     return f"{row.chunk.keep}{made}"
+
+
+def _vace(row: Row) -> str:
+    """ "control+mask 0.50": what steers, and how strongly where that is not in full."""
+    vace = row.chunk.vace
+    return row.sources if vace is None or vace.scale == 1 else f"{row.sources} {vace.scale:.2f}"
 
 
 def _prompt(row: Row) -> str:
@@ -182,6 +201,19 @@ def _landings(plan: Plan) -> Table:
     for landing in plan.landings:
         where = f"chunk {landing.chunk}, from frame {landing.first_frame}"
         table.add_row(Text(landing.asked), Text(f"-> {where}"), Text(", ".join(landing.fields), style="dim"))
+    return table
+
+
+def _placements(placements: Sequence[Placement]) -> Table:
+    """Which material lies where."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for placement in placements[:SHOWN_PLACEMENTS]:
+        fills = {"hold": ", held if short", "loop": ", looped if short", "none": ""}
+        field = placement.where.rpartition(": ")[2]
+        span = f"-> frames {_span(placement.first_frame, placement.end_frame - 1)}{fills[placement.fill]}"
+        table.add_row(Text(field), Text(placement.material.path.name), Text(span))
+    if len(placements) > SHOWN_PLACEMENTS:
+        table.add_row(Text(f"and {len(placements) - SHOWN_PLACEMENTS} more"))
     return table
 
 

@@ -9,15 +9,16 @@ from tests.plan.helpers import plan, video_plan
 KEYS = {
     "index", "first_frame", "frames", "keep", "latents", "start_latent", "mode", "cut", "cut_reason", "recache",
     "recache_reason", "prompts", "blend_method", "transition", "text_changed", "seed", "noise_seed",
-    "denoising_steps", "noise_scale", "noise_controller", "lora_scales", "lora_changed",
+    "denoising_steps", "noise_scale", "noise_controller", "vace", "lora_scales",
+    "lora_changed",
 }  # fmt: skip
 
 
 def test_the_keys_that_scripts_rely_on() -> None:
     document = plan_to_dict(plan({"frame": 30, "seed": 3}))
     assert set(document) == {
-        "pipeline_id", "num_frames", "fps", "fps_exact", "height", "width", "mode", "loras", "chunks", "landings",
-        "forecast", "notes", "warnings",
+        "pipeline_id", "num_frames", "fps", "fps_exact", "height", "width", "mode", "loras", "chunks", "placements",
+        "landings", "forecast", "notes", "warnings",
     }  # fmt: skip
     assert all(set(chunk) == KEYS for chunk in document["chunks"])
     assert document["landings"] == [{"asked": "frame 30", "chunk": 2, "first_frame": 21, "fields": ["seed"]}]

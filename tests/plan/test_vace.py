@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from scope_batch.errors import JobError
+from scope_batch.plan import plan_to_dict
 from tests.plan.helpers import SDV2, marks
 from tests.plan.steering import controlled, steered, vace
+from tests.plan.test_table import row, shown
 
 SDV2_PLAIN = replace(SDV2, vace=False)
 PAUSE = {"chunk": 1, "vace_frames": "/c 12.npy"}, {"chunk": 3, "vace_frames": "/c 24.npy"}
@@ -131,3 +133,24 @@ def test_a_pipeline_without_vace_refuses_each_field() -> None:
     with pytest.raises(JobError) as caught:
         steered({"chunk": 1, "vace_ref_images": ["/r.png"]}, spec=SDV2_PLAIN, vace_frames="/c 96.npy")
     assert [problem.endswith("one-by-one has no VACE") for problem in caught.value.problems] == [True, True]
+
+
+def test_json_tells_what_steers_a_chunk() -> None:
+    document = plan_to_dict(steered({"chunk": 1, "last_frame_image": "/e.png"}, vace_masks="/m 96.npy"))
+    assert document["chunks"][0]["vace"] == {"sources": ["mask"], "scale": 1.0, "fresh": True}
+    assert document["chunks"][1]["vace"]["sources"] == ["mask", "last image"]
+    assert document["placements"] == [
+        {"where": "vace_masks", "kind": "masks", "path": "/m 96.npy", "first_frame": 0, "end_frame": 96, "fill": "none"}
+    ]
+
+
+def test_the_table_tells_it_too() -> None:
+    made = steered({"chunk": 1, "vace_ref_images": ["/r.png"], "vace_context_scale": 0.5}, vace_frames="/c 96.npy")
+    text = shown(made, width=120)
+    assert "control+reference 0.50" in text
+    assert "vace_frames  c 96.npy  -> frames 0-95" in text
+
+
+def test_a_long_plan_folds_chunks_that_are_steered_alike() -> None:
+    text = shown(steered(vace_frames="/c 300.npy", vace_length="end", num_frames=3000), width=120)
+    assert "1-25" in text and "26-249" in text and row(text, 250)

@@ -1,0 +1,111 @@
+"""`chunk_grid: 12`, as the HTTP protocol counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scope_batch.chunk import Plan
+from scope_batch.errors import JobError
+from tests.plan.helpers import SDV2, texts
+from tests.plan.steering import controlled, spans, steered
+
+
+def slots(*entries: dict[str, Any], **fields: Any) -> Plan:
+    return steered(*entries, chunk_grid=12, **fields)
+
+
+def seeds(count: int) -> list[dict[str, Any]]:
+    return [{"chunk": slot, "seed": slot} for slot in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("frames", "taken"), [(48, [0, 1, 2, 3, 3]), (96, [0, 1, 2, 3, 4, 5, 6, 7, 7]), (12, [0, 0]), (9, [0])]
+)
+def test_chunks_take_the_slot_that_they_begin_in(frames: int, taken: list[int]) -> None:
+    made = slots(*seeds(max(taken) + 1), num_frames=frames)
+    assert [chunk.seed for chunk in made.chunks] == taken
+    assert [landing.chunk for landing in made.landings] == [taken.index(slot) for slot in sorted(set(taken))]
+
+
+def test_lists_are_read_at_the_slot() -> None:
+    assert [chunk.seed for chunk in slots(seed=[5, 6, 7, 8], num_frames=48).chunks] == [5, 6, 7, 8, 8]
+
+
+def test_with_cuts_two_chunks_share_a_slot_and_only_the_first_is_cut_or_told_the_prompt() -> None:
+    made = slots({"chunk": 1, "reset_cache": True}, {"chunk": 2, "reset_cache": True, "text": "B", "seed": 9})
+    assert [chunk.first_frame for chunk in made.chunks[:5]] == [0, 9, 18, 27, 39]
+    assert [chunk.cut for chunk in made.chunks[:4]] == [True, True, True, False]
+    assert texts(made)[:4] == ["A", "A", "B", "B"]
+    assert [chunk.seed for chunk in made.chunks[:5]] == [42, 42, 9, 9, 42]
+    assert len(made.landings) == 2
+
+
+def test_images_act_once_in_a_slot() -> None:
+    made = slots({"chunk": 1, "first_frame_image": "/a.png"}, spec=SDV2, num_frames=37)
+    assert [chunk.first_frame for chunk in made.chunks if chunk.vace] == [9]
+
+
+def test_short_chunks_share_values_and_schedules_of_a_slot() -> None:
+    made = slots(*seeds(2), spec=SDV2, num_frames=20)
+    assert [(c.first_frame, c.seed) for c in made.chunks] == [(0, 0), (5, 0), (9, 1), (13, 1), (17, 1)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"chunk": 8}, r"\(chunk 8\): there is no such slot; this job has slots 0 to 7"),
+        ({"frame": 96}, "frame 96 lies beyond the end"),
+    ],
+)
+def test_a_slot_beyond_the_end_is_refused(entry: dict[str, Any], said: str) -> None:
+    with pytest.raises(JobError, match=said):
+        slots({**entry, "seed": 1})
+
+
+def test_a_slot_that_cuts_leave_without_a_chunk_is_refused() -> None:
+    frames = [{"frame": 13 * k, "reset_cache": True} for k in range(1, 8)]
+    with pytest.raises(JobError, match="no chunk begins near slot 6"):
+        slots({"chunk": 6, "seed": 1}, *frames, input_path="/clip.mp4")
+
+
+def test_arrays_of_slots_lie_at_multiples_of_twelve() -> None:
+    made = slots({"chunk": 1, "vace_frames": "/a 12.npy"}, {"chunk": 3, "vace_frames": "/b 12.npy"})
+    assert spans(made) == [("a 12", 12, 24), ("b 12", 36, 48)]
+    assert controlled(made) == [1, 2, 3, 4]  # frames 9 to 20, 21 to 32, 33 to 44, 45 to 56
+
+
+def test_arrays_that_follow_the_chunks_are_used_as_given() -> None:
+    made = slots({"chunk": 0, "vace_frames": "/a 9.npy"}, {"chunk": 1, "vace_frames": "/b 12.npy"})
+    assert spans(made) == [("a 9", 0, 9), ("b 12", 9, 21)]
+
+
+def test_an_array_as_long_as_the_job_is_its_timeline_in_any_slot() -> None:
+    assert spans(slots({"chunk": 2, "vace_frames": "/a 96.npy"})) == [("a 96", 0, 96)]
+
+
+def test_arrays_longer_than_a_slot_lie_over_each_other() -> None:
+    made = slots({"chunk": 0, "vace_frames": "/a 13.npy"}, {"chunk": 1, "vace_frames": "/b 12.npy"})
+    assert "lie over each other in frames 12 to 12: the later place shows" in made.warnings[0]
+
+
+def test_unlocked_arrays_belong_to_the_first_chunk_of_their_slot() -> None:
+    made = slots({"chunk": 2, "vace_frames": "/a 12.npy", "vace_temporally_locked": False})
+    assert spans(made) == [("a 12", 21, 33)]
+
+
+def test_input_video_of_slots_makes_video_of_their_chunks() -> None:
+    made = slots(*({"chunk": k, "input_video": f"/v{k} 12.mp4"} for k in (0, 1, 2)), num_frames=46)
+    assert spans(made) == [("v0 12", 0, 12), ("v1 12", 12, 24), ("v2 12", 24, 36)]
+    assert [(c.first_frame, c.mode) for c in made.chunks] == [(0, "video"), (13, "video"), (25, "video"), (37, "text")]
+
+
+def test_input_video_that_follows_the_chunks_is_used_as_given() -> None:
+    made = slots(*({"chunk": k, "input_video": f"/v{k} {n}.mp4"} for k, n in ((0, 13), (1, 12))), num_frames=40)
+    assert spans(made) == [("v0 13", 0, 13), ("v1 12", 13, 25)]
+
+
+def test_input_video_longer_than_its_slot_is_refused() -> None:
+    with pytest.raises(JobError, match=r"input_video: v 20\.mp4 has 20 frames, a slot 12"):
+        slots({"chunk": 1, "input_video": "/v 20.mp4"})
