@@ -3,20 +3,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scope_batch.chunk import Plan
+from scope_batch.chunk import Chunk, LoraUse, Plan, Still, Vace
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import ChunkInputs, EngineRequest
+from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest
 from scope_batch.slate import load
-from scope_batch.slate.layout import make_layout
-from scope_batch.slate.theme import CUT, INK, font
-from scope_batch.slate.words import wrap
+from scope_batch.slate.layout import Box, make_layout
+from scope_batch.slate.panes import pane_names
+from scope_batch.slate.theme import CHANGE, CUT, INK, PANEL, font
+from scope_batch.slate.tracks import tracks_of
+from scope_batch.slate.words import decimals, wrap
 from tests.plan.helpers import CLIP, plan, video_plan
 
 SLATE = PIPELINES["slate"]
@@ -24,14 +27,62 @@ Picture = NDArray[np.uint8]
 
 
 def drawn(plan: Plan) -> Iterator[Picture]:
-    """Every chunk's frames [T, H, W, 3], from an input whose frame i is gray of level i."""
+    """Every chunk's frames [T, H, W, 3], from an input and control frames of which frame i is gray of level i.
+
+    Masks are 1 from frame 10 on, references are of level 200.
+    """
     with load(EngineRequest(PIPELINES["slate"]), silent).session(plan, silent) as session:
         for chunk in plan.chunks:
-            pixels = None
-            if chunk.mode == "video":
-                levels = np.arange(chunk.first_frame, chunk.first_frame + chunk.frames, dtype=np.uint8)
-                pixels = np.broadcast_to(levels[:, None, None, None], (chunk.frames, 32, 48, 3)).copy()
-            yield session.generate(chunk, ChunkInputs(pixels)).frames()
+            yield session.generate(chunk, inputs_of(chunk)).frames()
+
+
+def inputs_of(chunk: Chunk) -> ChunkInputs:
+    pixels = gray(levels(chunk, 0)) if chunk.mode == "video" else None
+    if chunk.vace is None:
+        return ChunkInputs(pixels)
+    control = None
+    if chunk.vace.has_frames:
+        numbers = levels(chunk, chunk.lead)
+        masks = np.broadcast_to((numbers >= 10)[:, None, None], (len(numbers), 32, 48))
+        control = ControlFrames(as_float(gray(numbers)), masks.astype(np.float32), False, False)
+    reference = as_float(gray(np.array([200])))[0] if chunk.vace.reference else None
+    return ChunkInputs(pixels, control, reference)
+
+
+def levels(chunk: Chunk, lead: int) -> NDArray[np.int64]:
+    return np.arange(chunk.first_frame - lead, chunk.first_frame + chunk.frames)
+
+
+def gray(numbers: NDArray[np.int64]) -> Picture:
+    return np.broadcast_to(numbers.astype(np.uint8)[:, None, None, None], (len(numbers), 32, 48, 3)).copy()
+
+
+def as_float(pixels: Picture) -> NDArray[np.float32]:
+    return pixels.astype(np.float32) / 127.5 - 1
+
+
+def steered(made: Plan, *sources: Vace | None, scales: tuple[tuple[float, ...], ...] = ()) -> Plan:
+    """The plan with a source and LoRA scales for each of its chunks, the last ones repeated."""
+
+    def at(values: tuple[Any, ...], index: int, none: Any) -> Any:
+        return values[min(index, len(values) - 1)] if values else none
+
+    chunks = [
+        replace(chunk, vace=at(sources, chunk.index, None), lora_scales=at(scales, chunk.index, ()))
+        for chunk in made.chunks
+    ]
+    loras = tuple(LoraUse(Path(f"/{name}.safetensors"), merged=False) for name in "ab"[: len(at(scales, 0, ()))])
+    return replace(made, chunks=tuple(chunks), loras=loras)
+
+
+def boxes(made: Plan) -> dict[str, Box]:
+    return dict(make_layout(made.height, made.width, pane_names(made), len(tracks_of(made))).panes)
+
+
+def middle_of(frames: Picture, box: Box) -> list[int]:
+    """The level of a pane's middle in every frame."""
+    left, top, right, bottom = box
+    return [int(level) for level in frames[:, (top + bottom) // 2, (left + right) // 2, 0]]
 
 
 def slate_plan(*entries: dict[str, Any], **fields: Any) -> Plan:
@@ -63,10 +114,83 @@ def test_the_same_plan_is_drawn_the_same() -> None:
 
 def test_the_thumbnail_is_the_input_s_own_frame() -> None:
     made = video_plan(spec=SLATE, num_frames=30, height=96, width=160, clip=replace(CLIP, frames=30))
-    left, top, right, bottom = make_layout(96, 160).thumbnail
+    left, top, right, bottom = make_layout(96, 160, ["input"]).panes["input"]
     frames = np.concatenate(list(drawn(made)))
     shown = frames[:, (top + bottom) // 2, (left + right) // 2, 0]
     assert shown.tolist() == list(range(len(frames)))
+
+
+def test_control_and_mask_are_the_frame_s_own() -> None:
+    control = Vace(scale=1, timeline=True)
+    made = steered(slate_plan(), control, None, control)
+    assert made.chunks[2].lead == 1
+    frames = np.concatenate(list(drawn(made)))
+    shown, masks = (middle_of(frames, boxes(made)[name]) for name in ("control", "mask"))
+    assert shown[:9] == list(range(9)) and shown[21:33] == list(range(21, 33))
+    assert masks[:9] == [0] * 9 and masks[21:33] == [255] * 12
+    assert boxes(made).keys() == {"control", "mask"}
+
+
+def test_stills_and_references_stand_for_their_whole_chunk() -> None:
+    first, last = Still(Path("/f.png"), 0, 4), Still(Path("/l.png"), 8, 12)
+    made = steered(
+        slate_plan(),
+        Vace(scale=1, stills=(first,)),
+        Vace(scale=1, reference=Path("/r.png")),
+        Vace(scale=1, stills=(last,)),
+    )
+    frames = np.concatenate(list(drawn(made)))
+    shown = {name: middle_of(frames, box) for name, box in boxes(made).items()}
+    assert shown["first image"][:9] == [0] * 9 and shown["last image"][21:] == [29] * 12
+    assert shown["reference"][9:21] == [200] * 12 and 200 not in shown["reference"][:9]
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (240, 416), (480, 832), (832, 480), (64, 2048), (2048, 64)])
+def test_everything_at_once_is_drawn_apart(height: int, width: int) -> None:
+    full = Vace(1.0, True, (Still(Path("/f.png"), 0, 4), Still(Path("/l.png"), 8, 9)), Path("/r.png"))
+    made = video_plan(spec=SLATE, num_frames=30, height=height, width=width, clip=replace(CLIP, frames=30))
+    made = steered(made, full, replace(full, scale=0.5), scales=((0, 1), (1, -1), (0.5, 0)))
+    layout = make_layout(height, width, pane_names(made), len(tracks_of(made)))
+    assert len(layout.panes) == 6 and len(layout.lanes) == 3
+    assert [len(frames) for frames in drawn(made)] == [13, 12, 12]
+    for one, other in pairwise(layout.panes.values()):
+        assert one[2] <= other[0] or one[3] <= other[1]
+    if min(height, width) >= 240:
+        assert max(box[3] for box in layout.panes.values()) < layout.values[1] < layout.values[3] < layout.lanes[0][1]
+        assert layout.prompts[3] < layout.lanes[0][1] and layout.lanes[-1][3] < layout.strip[1]
+
+
+def test_only_what_changes_is_a_curve() -> None:
+    control = Vace(scale=1, timeline=True)
+    made = steered(slate_plan(), control, scales=((0.5, -1), (0.5, 2)))
+    (track,) = tracks_of(made)
+    assert (track.name, track.values, track.low, track.high) == ("b", (-1, 2, 2), -1, 2)
+    made = steered(slate_plan(), control, None, replace(control, scale=0.25))
+    assert [(track.name, track.values) for track in tracks_of(made)] == [("vace scale", (1, None, 0.25))]
+    assert tracks_of(video_plan(noise_scale=[0.5, 0.4]))[0].values[:2] == (0.5, 0.4)
+    assert tracks_of(video_plan(noise_controller=True, noise_scale=[0.5, 0.4])) == []
+
+
+def test_a_curve_is_as_high_as_its_value() -> None:
+    made = steered(slate_plan(height=480, width=832), scales=((0.0,), (0.5,), (1.0,)))
+    left, top, right, bottom = make_layout(480, 832, (), 1).lanes[0]
+    lane = next(drawn(made))[0][top:bottom, left:right]
+    columns = [left + round((chunk.first_frame + 2) / 30 * (right - left)) - left for chunk in made.chunks]
+    heights = [int(np.flatnonzero((lane[:, x] == CHANGE).all(-1)).mean()) for x in columns]
+    assert heights[0] > bottom - top - 4 and heights[2] < 3 and abs(heights[1] * 2 - heights[0] - heights[2]) <= 2
+    assert (lane[0, columns[0]] == PANEL).all()
+
+
+def test_the_playhead_crosses_the_curves() -> None:
+    made = steered(slate_plan(height=480, width=832), scales=((0.0,), (1.0,)))
+    left, top, right, bottom = make_layout(480, 832, (), 1).lanes[0]
+    frames = np.concatenate(list(drawn(made)))[:30]
+    heads = [np.flatnonzero((frame[top:bottom, left:right] == INK).all((0, 2))).tolist() for frame in frames]
+    assert all(len(head) == 1 for head in heads) and heads == sorted(heads)
+
+
+def test_numbers_have_no_negative_zero() -> None:
+    assert [decimals(value) for value in (-0.0, -0.001, 0.305, -1)] == ["0.00", "0.00", "0.30", "-1.00"]
 
 
 def test_a_cut_is_marked_on_its_chunk_and_on_the_strip() -> None:

@@ -8,7 +8,10 @@ from PIL import Image, ImageDraw
 
 from scope_batch.chunk import Chunk, Plan, Prompt, Transition
 from scope_batch.plan import values
+from scope_batch.session import ChunkInputs
+from scope_batch.slate.curves import Curves
 from scope_batch.slate.layout import Layout
+from scope_batch.slate.panes import Panes
 from scope_batch.slate.theme import (
     BACKGROUND,
     CHANGE,
@@ -22,7 +25,8 @@ from scope_batch.slate.theme import (
     font,
 )
 from scope_batch.slate.timeline import Timeline
-from scope_batch.slate.words import wrap
+from scope_batch.slate.tracks import lora_names
+from scope_batch.slate.words import decimals, wrap
 
 PROMPTS_SHOWN = 4
 
@@ -40,16 +44,19 @@ def _pill(width: int, height: int) -> Image.Image:
 
 
 class Card:
-    def __init__(self, plan: Plan, layout: Layout, timeline: Timeline) -> None:
-        self._plan, self._layout, self._timeline = plan, layout, timeline
+    def __init__(self, plan: Plan, layout: Layout, timeline: Timeline, curves: Curves, panes: Panes) -> None:
+        self._plan, self._layout, self._timeline, self._curves, self._panes = plan, layout, timeline, curves, panes
         self._base = Image.new("RGB", (layout.width, layout.height), BACKGROUND)
-        timeline.draw(ImageDraw.Draw(self._base))
+        for part in (timeline, curves, panes):
+            part.draw(ImageDraw.Draw(self._base))
 
-    def draw(self, chunk: Chunk, shares: Sequence[Prompt]) -> Image.Image:
-        """The card of a chunk; numbers of single frames, thumbnail and playhead are not on it."""
+    def draw(self, chunk: Chunk, shares: Sequence[Prompt], inputs: ChunkInputs) -> Image.Image:
+        """The card of a chunk; numbers of single frames, moving pictures and playhead are not on it."""
         image = self._base.copy()
         draw = ImageDraw.Draw(image)
         self._timeline.draw_current(draw, chunk.index)
+        self._curves.draw_current(draw, chunk.index)
+        self._panes.draw_chunk(image, chunk, inputs)
         self._label(draw, chunk)
         self._chunk_line(draw, chunk)
         self._prompts(draw, chunk, shares)
@@ -88,9 +95,10 @@ class Card:
         way = chunk.conditioning
         if isinstance(way, Transition):
             top = self._transition(draw, way, top)
-        shown = sorted(shares, key=lambda prompt: -prompt.weight)[:PROMPTS_SHOWN]
-        face = font((22 if len(shown) == 1 else 18) * self._layout.unit)
+        face = font((22 if len(shares) == 1 else 18) * self._layout.unit)
         pitch = max(round(face.getbbox("Ag")[3] * 1.25), 1)
+        fitting = max((bottom - top) // (pitch + self._px(10)), 1)
+        shown = sorted(shares, key=lambda prompt: -prompt.weight)[: min(PROMPTS_SHOWN, fitting)]
         for order, prompt in enumerate(shown):
             room = (bottom - top) // (len(shown) - order)
             lines = wrap(prompt.text, face, max(right - left - self._px(76), 1), max(room // pitch, 1))
@@ -127,34 +135,39 @@ class Card:
 
     def _values(self, draw: ImageDraw.ImageDraw, chunk: Chunk) -> None:
         left, top, right, bottom = self._layout.values
-        if chunk.mode == "video":
-            top = self._layout.thumbnail[3] + self._px(18)
         before = self._plan.chunks[chunk.index - 1] if chunk.index else chunk
-        rows = zip(_facts(chunk), _facts(before), strict=True)
-        name_face, face = font(14 * self._layout.unit), font(19 * self._layout.unit)
-        for (name, value), (_, old) in rows:
-            if not value or top + self._px(24) > bottom:
-                continue
-            middle = top + self._px(12)
-            draw.text((left, middle), name, fill=DIM, font=name_face, anchor="lm")
-            color = CHANGE if value != old and name not in EXPECTED_TO_CHANGE else INK
+        rows = [
+            (name, value, value != old and name not in EXPECTED_TO_CHANGE)
+            for (name, value), (_, old) in zip(self._facts(chunk), self._facts(before), strict=True)
+            if value and name not in self._curves.names
+        ]
+        pitch = min(self._px(34), max((bottom - top) // len(rows), self._px(19)))
+        name_face, face = font(14 * self._layout.unit), font(min(19 * self._layout.unit, pitch * 0.75))
+        for name, value, changed in rows:
+            if top + self._px(18) > bottom:
+                break
+            middle = top + (pitch - self._px(5)) / 2
             (shown,) = wrap(value, face, max(right - left - self._px(70), 1), 1)
-            draw.text((right, middle), shown, fill=color, font=face, anchor="rm")
-            draw.line((left, top + self._px(29), right, top + self._px(29)), fill=PANEL, width=max(self._px(1), 1))
-            top += self._px(34)
+            (label,) = wrap(name, name_face, max(right - left - face.getlength(shown) - self._px(12), 1), 1)
+            draw.text((left, middle), label, fill=DIM, font=name_face, anchor="lm")
+            draw.text((right, middle), shown, fill=CHANGE if changed else INK, font=face, anchor="rm")
+            y = top + pitch - self._px(4)
+            draw.line((left, y, right, y), fill=PANEL, width=max(self._px(1), 1))
+            top += pitch
+
+    def _facts(self, chunk: Chunk) -> list[tuple[str, str]]:
+        """Named values, empty where the chunk has none."""
+        first, last = chunk.start_latent, chunk.start_latent + chunk.latents - 1
+        return [
+            ("mode", chunk.mode),
+            ("seed", str(chunk.seed)),
+            ("noise seed", str(chunk.noise_seed)),
+            ("noise", values.noise_scale(chunk).replace("controller", "auto")),
+            ("steps", values.steps(chunk)),
+            *((name, decimals(scale)) for name, scale in zip(lora_names(self._plan), chunk.lora_scales, strict=True)),
+            ("vace scale", "" if chunk.vace is None else decimals(chunk.vace.scale)),
+            ("latents", f"{first}-{last}"),
+        ]
 
 
 EXPECTED_TO_CHANGE = frozenset({"noise seed", "latents"})
-
-
-def _facts(chunk: Chunk) -> list[tuple[str, str]]:
-    """Named values, empty where the mode has none."""
-    first, last = chunk.start_latent, chunk.start_latent + chunk.latents - 1
-    return [
-        ("mode", chunk.mode),
-        ("seed", str(chunk.seed)),
-        ("noise seed", str(chunk.noise_seed)),
-        ("noise", values.noise_scale(chunk).replace("controller", "auto")),
-        ("steps", values.steps(chunk)),
-        ("latents", f"{first}-{last}"),
-    ]

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from scope_batch.chunk import Chunk, Plan
 from scope_batch.plan import values
 from scope_batch.plan.shares import shares_of
 from scope_batch.session import NO_INPUTS, ChunkInputs
 from scope_batch.slate.card import Card
+from scope_batch.slate.curves import Curves
 from scope_batch.slate.layout import Layout, make_layout
+from scope_batch.slate.panes import Panes, pane_names
 from scope_batch.slate.sprites import Picture, Sprites, fitting_sprites
 from scope_batch.slate.theme import DIM, FAINT, INK, PANEL
 from scope_batch.slate.timeline import Timeline
+from scope_batch.slate.tracks import tracks_of
 
 if TYPE_CHECKING:
     from scope_batch.events import Report
@@ -55,23 +57,23 @@ class SlateSession:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._layout: Layout = make_layout(plan.height, plan.width)
+        tracks = tracks_of(plan)
+        self._layout = make_layout(plan.height, plan.width, pane_names(plan), len(tracks))
         self._shares = shares_of(plan.chunks)
         self._timeline = Timeline(plan, self._shares, self._layout)
-        self._card = Card(plan, self._layout, self._timeline)
+        self._panes = Panes(self._layout)
+        self._card = Card(plan, self._layout, self._timeline, Curves(tracks, self._layout, self._timeline), self._panes)
         self._number = _number_sprites(plan, self._layout)
         self._clock = Sprites(24 * self._layout.unit, DIM)
 
     def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> Drawn:
-        """All frames of the chunk, uint8 [T, H, W, 3]; the input's become thumbnails."""
-        pixels = inputs.pixels
-        card = np.asarray(self._card.draw(chunk, self._shares[chunk.index]))
+        """All frames of the chunk, uint8 [T, H, W, 3]; what it is made from becomes thumbnails."""
+        card = np.asarray(self._card.draw(chunk, self._shares[chunk.index], inputs))
         frames = np.empty((chunk.frames, *card.shape), dtype=np.uint8)
         for index in range(chunk.frames):
             frames[index] = card
             self._frame(frames[index], chunk, index)
-            if pixels is not None:
-                self._thumbnail(frames[index], pixels[index])
+            self._panes.put(frames[index], chunk, inputs, index)
         return Drawn(frames)
 
     def _frame(self, picture: Picture, chunk: Chunk, index: int) -> None:
@@ -92,14 +94,6 @@ class SlateSession:
         for index in range(chunk.frames):
             color = INK if index == current else PANEL if index >= chunk.keep else DIM if index < current else FAINT
             picture[top:bottom, edges[index] : edges[index + 1] - gap] = color
-
-    def _thumbnail(self, picture: Picture, pixels: Picture) -> None:
-        left, top, right, bottom = self._layout.thumbnail
-        small = Image.fromarray(pixels).resize(
-            (right - left, bottom - top), Image.Resampling.BILINEAR, reducing_gap=1.0
-        )
-        target = picture[top:bottom, left:right]
-        target[:] = np.asarray(small)[: target.shape[0], : target.shape[1]]
 
 
 def _digits(plan: Plan) -> int:

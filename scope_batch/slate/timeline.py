@@ -18,7 +18,7 @@ SEAM_FROM = 4
 
 
 class Timeline:
-    """Knows where a frame lies on the strip and which colour a prompt has."""
+    """Knows where a frame lies on the strip and which colour a prompt has. `spans`: each chunk's left and right."""
 
     def __init__(self, plan: Plan, shares: Sequence[Sequence[Prompt]], layout: Layout) -> None:
         self._plan, self._layout = plan, layout
@@ -27,6 +27,7 @@ class Timeline:
         for prompts in shares:
             for prompt in prompts:
                 self.color_of.setdefault(prompt.text, prompt_color(len(self.color_of)))
+        self.spans = [(self.x(c.first_frame), self.x(c.first_frame + c.keep)) for c in plan.chunks]
         self._colors = [mixed([(self.color_of[p.text], p.weight) for p in prompts]) for prompts in shares]
 
     def x(self, frame: float) -> int:
@@ -53,10 +54,11 @@ class Timeline:
         reach = round(6 * self._layout.unit)
         left = max(x - thick // 2, 0)
         picture[max(self._top - reach, 0) : self._bottom + reach, left : left + thick] = INK
+        for _, top, _, bottom in self._layout.lanes:
+            picture[top:bottom, x] = INK
 
     def _block(self, draw: ImageDraw.ImageDraw, index: int, brightness: float) -> None:
-        chunk = self._plan.chunks[index]
-        left, right = self.x(chunk.first_frame), self.x(chunk.first_frame + chunk.keep)
+        left, right = self.spans[index]
         seam = 1 if right - left >= SEAM_FROM else 0
         red, green, blue = (round(c * brightness) for c in self._colors[index])
         draw.rectangle(self._box(left, max(right - seam, left + 1)), fill=(red, green, blue))

@@ -1,8 +1,13 @@
-"""Text that has to fit a box."""
+"""Numbers as text, and text that has to fit a box."""
 
 from __future__ import annotations
 
 from scope_batch.slate.theme import Font
+
+
+def decimals(value: float) -> str:
+    """ "0.30"; never "-0.00"."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def wrap(text: str, face: Font, width: float, lines: int) -> list[str]:
