@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scope_batch.job.schedule import Schedule
 from scope_batch.pipelines.spec import PipelineSpec
+from scope_batch.plan.loras import has_loras
 from scope_batch.plan.material import CONTROL, all_offers
 from scope_batch.plan.remarks import Remarks, place
 from scope_batch.plan.settings import mode_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a job has. clip: an input video; video: a chunk that is made from one; control: control frames or masks of
-    the whole job; steered: anything that steers through VACE; fitted: pictures that may have another size."""
+    the whole job; steered: anything that steers through VACE; fitted: pictures of maybe another size; loras: LoRAs."""
 
     spec: PipelineSpec
     clip: bool
@@ -30,6 +31,7 @@ class Context:
     control: bool
     steered: bool
     fitted: bool
+    loras: bool
 
     @property
     def no_video(self) -> str:
@@ -48,6 +50,7 @@ def context_of(job: Job, spec: PipelineSpec) -> Context:
         control=control,
         steered=bool(kinds & {*CONTROL}) or images or job.vace_use_input_video,
         fitted=clip or any(offer.material.part is None for offer in offers),
+        loras=has_loras(job),
     )
 
 
@@ -70,6 +73,7 @@ def _nowhere(_: Context) -> bool:
 
 
 NO_INPUT = "there is no input video (input_path)"
+NO_LORA = "the job uses no LoRA (lora_scales)"
 NO_VACE = "{pipeline} has no VACE"
 IMAGE_FIELDS = ("first_frame_image", "last_frame_image", "vace_ref_images")
 
@@ -91,6 +95,8 @@ CAPABILITIES = (
     Capability("vace_use_input_video", False, _with_vace, NO_VACE),
     Capability("vace_context_scale", 1.0, lambda job: job.steered, "nothing steers through VACE"),
     Capability("vace_length", "error", lambda job: job.control, "there are no vace_frames or vace_masks of the job"),
+    Capability("on_lora_change", "keep", lambda job: job.loras, NO_LORA),
+    Capability("lora_merge", "auto", lambda job: job.loras, NO_LORA),
     Capability("kv_cache_attention_bias", 1.0, _nowhere, "{pipeline} has no such bias"),
 )
 

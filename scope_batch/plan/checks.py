@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from scope_batch import laws
 from scope_batch.chunk import Chunk, ClipFacts
-from scope_batch.job.schedule import Schedule
 from scope_batch.plan.cuts import check_cuts, check_opening_noise
 from scope_batch.plan.remarks import Remarks, counted, place
 from scope_batch.plan.settings import Settings
@@ -71,12 +70,7 @@ def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks:
     check_cuts(chunks, job.cuts, remarks)
     check_opening_noise(chunks, remarks)
     _check_positions(chunks, settings, remarks)
-    schedules = [("seed", job.seed), ("noise_scale", job.noise_scale), ("vace_context_scale", job.vace_context_scale)]
-    for field, schedule in schedules:
-        if schedule is not None:
-            _check_schedule(field, schedule, len(chunks), remarks)
-    for path, schedule in job.lora_scales.items():
-        _check_schedule(f"LoRA {Path(path).name}", schedule, len(chunks), remarks)
+    _check_lists(job, chunks, settings, remarks)
 
 
 def _check_positions(chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:
@@ -89,9 +83,14 @@ def _check_positions(chunks: Sequence[Chunk], settings: Settings, remarks: Remar
         )
 
 
-def _check_schedule(field: str, schedule: Schedule[int] | Schedule[float], chunks: int, remarks: Remarks) -> None:
-    surplus = len(schedule.values) - chunks
-    if surplus > 0:
-        remarks.warnings.append(
-            f"{field}: {len(schedule.values)} values for {counted(chunks, 'chunk')}; the last {surplus} are never used"
-        )
+def _check_lists(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:
+    schedules = [("seed", job.seed), ("noise_scale", job.noise_scale), ("vace_context_scale", job.vace_context_scale)]
+    schedules += [(f"LoRA {Path(path).name}", schedule) for path, schedule in job.lora_scales.items()]
+    used = settings.grid.position(chunks[-1].index, chunks[-1].first_frame) + 1
+    noun = "slot" if settings.grid.by_slots else "chunk"
+    for name, schedule in schedules:
+        numbers = 0 if schedule is None else len(schedule.values)
+        if numbers > used:
+            remarks.warnings.append(
+                f"{name}: {numbers} values for {counted(used, noun)}; the last {numbers - used} are never used"
+            )

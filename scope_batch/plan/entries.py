@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scope_batch.plan.grid import Grid
@@ -142,14 +143,25 @@ class Agenda:
 def merge(entries: list[Entry], chunk: int, remarks: Remarks) -> dict[str, Any]:
     """What entries that share a chunk say together; where two set one field the later wins, with a warning."""
     values: dict[str, Any] = {}
-    origin: dict[str, Entry] = {}
+    origin: dict[tuple[str, str], Entry] = {}
     for entry in entries:
-        for name, value in (*entry.values.items(), *entry.offers.items()):
-            key = "prompts" if name in PROMPT_FIELDS else name
+        for name, key, value in _said(entry):
             if key in origin:
                 remarks.warnings.append(
                     f"{entry.label} and {origin[key].label} both land on chunk {chunk} and set {name}: "
                     f"the later place, {entry.asked}, wins"
                 )
-            values[key], origin[key] = value, entry
+            origin[key] = entry
+            field, path = key
+            values[field] = {**values.get(field, {}), path: value} if path else value
     return values
+
+
+def _said(entry: Entry) -> Iterator[tuple[str, tuple[str, str], Any]]:
+    """(name for people, field and path, value) of all that an entry sets; scales count by their LoRA's path."""
+    for name, value in (*entry.values.items(), *entry.offers.items()):
+        if name == "lora_scales":
+            for path, scale in value.items():
+                yield f"the scale of {Path(path).name}", (name, path), scale
+        else:
+            yield name, ("prompts" if name in PROMPT_FIELDS else name, ""), value
