@@ -117,8 +117,8 @@ def _tell_missing(loras: Sequence[Lora], lines: Sequence[Line], folder: Path, to
     """Paths are those of the exporting machine; a workflow holds names alone."""
     carried = {path for line in lines if line.field == "lora_scales" for path in line.value}
     for lora in loras:
-        if lora.path in carried and not (folder / lora.path).is_file():
-            told.assumed(f"{lora.place} {lora.path}", "no such file here, the job needs its path")
+        if lora.path in carried and not (folder / Path(lora.path).expanduser()).is_file():
+            told.missing(lora.place, lora.path)
 
 
 def _check(text: str, name: str, folder: Path) -> None:

@@ -136,12 +136,14 @@ class Fields:
         scales, modes = dict[str, float](), set[str]()
         strategy = self._take("lora_merge")
         for lora in self._export.loras:
-            if why := self._refusal("lora_scales", {lora.path: lora.scale}):
+            wanted = scales | {lora.path: scales.get(lora.path, 0.0) + lora.scale}
+            if why := self._refusal("lora_scales", wanted):
+                why = why.removeprefix(f"lora_scales.{lora.path}: ")
                 self._told.left_out(f"{lora.place} {lora.path}", lora.scale, why)
                 continue
             if lora.path in scales:
                 self._told.assumed(lora.place, f"{lora.path} is listed twice, its scales are added")
-            scales[lora.path] = scales.get(lora.path, 0.0) + lora.scale
+            scales = wanted
             modes.add(self._merging(lora, strategy))
         if scales:
             yield Line("lora_scales", scales)

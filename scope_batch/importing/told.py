@@ -35,6 +35,9 @@ class Told:
     def assumed(self, place: str, what: str) -> None:
         self.lines.append(f"assumed: {one_line(place)}: {one_line(what)}")
 
+    def missing(self, place: str, path: str) -> None:
+        self.lines.append(f"missing: {one_line(place)}: no such file: {one_line(path)}; write where it lies")
+
     def unknown_keys(self, maps: Iterable[Mapping[str, Any]], known: frozenset[str], place: str) -> None:
         """One line per key that nobody reads, however many maps of one kind have it; null means nothing."""
         maps = list(maps)
