@@ -21,7 +21,7 @@ class LoraScales:
         self._adapters = {index: adapter_name(index, lora) for index, lora in branches.items() if lora.pairs}
         for index, name in self._adapters.items():
             attach(transformer, branches[index], name)
-        self._now: tuple[float, ...] | None = None
+        self._now: tuple[float, ...] | None = None if branches else ()
 
     def set(self, scales: Sequence[float]) -> bool:
         """Give every side branch its scale, one for each LoRA of the job; whether that changed anything."""

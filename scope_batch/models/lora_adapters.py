@@ -42,7 +42,7 @@ def attach(model: Any, lora: Lora, name: str) -> None:
         layer.scaling[name] = 1.0
         for half, key in ((layer.lora_A, "lora_A"), (layer.lora_B, "lora_B")):
             half[name].weight.data = halves[f"{module}.{key}.weight"].to(layer.weight.device).to(layer.weight.dtype)
-    model.requires_grad_(False)
+    model.eval().requires_grad_(False)
 
 
 def _shaped(pair: Pair, layer: nn.Module) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import WanTransformer3DModel
+from torch import Tensor
+
+from scope_batch.engine.lora import LoraScales
+from scope_batch.models import load
+from scope_batch.models.load import BuiltinLora
+from scope_batch.models.lora import Lora, read_loras
+from scope_batch.models.lora_adapters import BUILTIN_ADAPTER, adapter_name
+
+from .helpers import CPU, longlive
+from .lora_files import FFN, WIDTH, pair, random, write
+
+load_transformer = partial(load.load_transformer, kind=WanTransformer3DModel, dtype=torch.float32, device=CPU)
+
+
+def everything() -> dict[str, Tensor]:
+    """Pairs of many ranks and alphas, inside and outside blocks, a convolution, differences of every sort."""
+    q, ffn = "diffusion_model.blocks.1.self_attn.q", "diffusion_model.blocks.2.ffn.0"
+    return {
+        **pair(q, rank=2),
+        f"{q}.alpha": torch.tensor(1.0),
+        f"{q}.diff_b": random(WIDTH),
+        **pair(ffn, out=FFN, rank=16),
+        f"{ffn}.alpha": torch.tensor(4.0),
+        **pair("diffusion_model.blocks.3.cross_attn.v", rank=4),
+        **pair("diffusion_model.text_embedding.0", inp=4096, rank=3),
+        **pair("diffusion_model.time_embedding.2", rank=3),
+        **pair("diffusion_model.time_projection.1", out=6 * WIDTH, rank=5),
+        **pair("diffusion_model.head.head", out=64),
+        "diffusion_model.patch_embedding.lora_A.weight": random(4, 16, 1, 2, 2),
+        "diffusion_model.patch_embedding.lora_B.weight": random(WIDTH, 4, 1, 1, 1),
+        "diffusion_model.patch_embedding.diff_b": random(WIDTH),
+        "diffusion_model.blocks.0.norm3.diff": random(WIDTH),
+        "diffusion_model.blocks.0.modulation.diff": random(1, 6, WIDTH),
+        "diffusion_model.blocks.2.self_attn.o.diff_b": random(WIDTH),
+        "diffusion_model.blocks.2.self_attn.k.diff": random(WIDTH, WIDTH),
+    }
+
+
+@torch.no_grad()
+def forward(model: Any) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, 16, 2, 8, 8, generator=generator)
+    text = torch.randn(1, 5, 4096, generator=generator)
+    out: Tensor = model(latents, torch.tensor([500.0]), text, return_dict=False)[0]
+    return out
+
+
+def error(got: Tensor, want: Tensor) -> float:
+    return float((got - want).norm() / want.norm())
+
+
+@pytest.fixture
+def loras(parity_models: Path, tmp_path: Path) -> list[Lora]:
+    """One with everything, and one of the parity cases under the same name in another folder."""
+    path = write(tmp_path / "style.safetensors", everything())
+    return read_loras([path, parity_models / "lora/style.safetensors"], longlive(parity_models))
+
+
+def branched(
+    models: Path, loras: list[Lora], builtin: BuiltinLora = "merged", dtype: torch.dtype = torch.float32
+) -> tuple[Any, LoraScales]:
+    model = load_transformer(longlive(models), builtin_lora=builtin, dtype=dtype)
+    return model, LoraScales(model, dict(enumerate(loras)))
+
+
+@pytest.mark.parametrize("builtin", ["merged", "adapter", "none"])
+@pytest.mark.parametrize("scales", [(0.8, -0.5), (0.0, 1.5)])
+def test_branches_and_merged_weights_agree(
+    parity_models: Path, loras: list[Lora], builtin: BuiltinLora, scales: tuple[float, float]
+) -> None:
+    model, branches = branched(parity_models, loras, builtin)
+    branches.set(scales)
+    merge = list(zip(loras, scales, strict=True))
+    assert error(
+        forward(model), forward(load_transformer(longlive(parity_models), builtin_lora=builtin, merge=merge))
+    ) < (1e-4)
+
+
+@pytest.mark.parametrize("builtin", ["merged", "adapter"])
+def test_scales_0_give_the_bits_of_no_lora(parity_models: Path, loras: list[Lora], builtin: BuiltinLora) -> None:
+    plain = forward(load_transformer(longlive(parity_models), builtin_lora=builtin))
+    model, branches = branched(parity_models, loras, builtin)
+    branches.set((0.7, 0.3))
+    moved = forward(model)
+    branches.set((0.0, 0.0))
+    assert torch.equal(forward(model), plain)
+    branches.set((0.7, 0.3))
+    assert torch.equal(forward(model), moved) and error(moved, plain) > 1e-2
+
+
+def test_branches_have_the_dtype_of_their_layer(parity_models: Path, loras: list[Lora]) -> None:
+    model, branches = branched(parity_models, loras, dtype=torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            base = model.get_parameter(f"{name.split('.lora_')[0]}.base_layer.weight")
+            assert (parameter.dtype, parameter.device, parameter.requires_grad) == (base.dtype, base.device, False)
+    branches.set((1.0, 1.0))
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert forward(model.float()).isfinite().all()
+
+
+def test_nothing_is_left_on_meta_or_in_training(parity_models: Path, loras: list[Lora]) -> None:
+    model, _ = branched(parity_models, loras, "adapter")
+    assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    assert not any(module.training for module in model.modules())
+
+
+def test_attaching_says_nothing(parity_models: Path, loras: list[Lora], caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        branched(parity_models, loras, "adapter")[1].set((0.5, 0.5))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("stem", ["style", "style.v1.2", "my style - final", "ünï", "builtin", "-"])
+def test_adapter_names_are_unique_and_plain(stem: str) -> None:
+    names = {adapter_name(i, Lora(Path(f"/{i}/{stem}.safetensors"), {}, {})) for i in range(3)}
+    assert len(names) == 3 and all(name.isidentifier() for name in names) and BUILTIN_ADAPTER not in names
