@@ -21,7 +21,7 @@ class GrayLatents:
     """Latents of a stream of gray frames (0 in -1..1) by position, the stream's first latent frame being position 0.
 
     Made as they are asked for, until the encoder's memory no longer changes, bit for bit: from then on every latent is
-    the last one. A Wan encoder remembers less than `KEPT` latent frames.
+    the last one. Wan's encoder settles after 29 latent frames, so `KEPT` are enough.
     """
 
     KEPT = 32
@@ -89,8 +89,9 @@ class ControlStream:
 
 
 def same_features(one: list[Any], other: list[Any]) -> bool:
-    """Two encoder memories are equal bit for bit; a new stream's is equal to none."""
+    """Two encoder memories are equal bit for bit."""
+    # From the end, which is the last to settle: most comparisons end at their first tensor.
     return all(
-        isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a, b)
+        a is b or (isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a, b))
         for a, b in zip(reversed(one), reversed(other), strict=True)
     )
