@@ -29,9 +29,9 @@ def check_lora_header(path: Path) -> None:
 
 def read_lora_layout(path: Path) -> LoraLayout:
     """As `check_lora_header`, and what the file holds."""
+    if path.is_file() and path.suffix != ".safetensors":
+        raise JobError(f"{path}: a LoRA is read from a .safetensors file, nothing else")
     header = read_safetensors_header(path)
-    if path.suffix != ".safetensors":
-        raise JobError(f"{path}: a LoRA file's name must end in .safetensors")
     layout = lora_layout(path, header.shapes, alpha_rule(path, header.metadata), _architecture(header))
     integers = [key for key in layout.weights if "F" not in header.dtypes[key]]
     if integers:

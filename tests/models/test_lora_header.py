@@ -69,8 +69,10 @@ def test_damaged_and_foreign_bytes(tmp_path: Path, content: bytes, message: str)
 
 
 def test_pickle(tmp_path: Path) -> None:
-    torch.save(pair(MODULE), tmp_path / "a.pt")
-    assert "it looks like a pickle" in refusal(tmp_path / "a.pt")
+    for name in ("a.pt", "a.safetensors"):
+        torch.save(pair(MODULE), tmp_path / name)
+    assert "is read from a .safetensors file, nothing else" in refusal(tmp_path / "a.pt")
+    assert "not a safetensors file: it looks like a pickle" in refusal(tmp_path / "a.safetensors")
 
 
 def test_truncated_file(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_truncated_file(tmp_path: Path) -> None:
 
 
 def test_other_suffix(tmp_path: Path) -> None:
-    assert "must end in .safetensors" in refusal(write(tmp_path / "a.sft", pair(MODULE)))
+    assert "is read from a .safetensors file" in refusal(write(tmp_path / "a.sft", pair(MODULE)))
 
 
 @pytest.mark.parametrize(
