@@ -16,7 +16,7 @@ def value(text: str) -> float:
 
 
 def fault(text: str) -> str:
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=r".") as caught:
         value(text)
     return str(caught.value)
 

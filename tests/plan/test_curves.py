@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from scope_batch.errors import JobError
+from scope_batch.job.schedule import Scheduled
+from scope_batch.plan.curves import Clock, Curve
+from scope_batch.plan.entries import Agenda, Entry
+from scope_batch.plan.grid import Grid
+from scope_batch.plan.remarks import Remarks
+from tests.plan.helpers import plan, video_plan
+
+TEXT = (0, 9, 21, 33, 45)
+"""First frames of a text job without cuts."""
+
+
+def curve(written: Any, *, num_frames: int = 57, low: float = -10, high: float = 10) -> Curve:
+    schedule = Scheduled(low, high).parse(written)
+    return Curve("field", schedule, low, high, Clock(num_frames, Fraction(16), 42), Remarks())
+
+
+def landed(made: Curve, starts: Iterable[int] = TEXT) -> list[bool]:
+    """Whether each chunk moves."""
+    moves = []
+    for index, first_frame in enumerate(starts):
+        made.land(index, first_frame, 12 if index else 9, index)
+        moves.append(made.moves)
+    return moves
+
+
+def values(written: Any, starts: Iterable[int] = TEXT, **options: Any) -> list[float]:
+    made = curve(written, **options)
+    landed(made, starts)
+    result = made.values()
+    assert made.remarks.problems == []
+    return [round(value, 9) for value in result]
+
+
+def problem(written: Any, **options: Any) -> str:
+    made = curve(written, **options)
+    landed(made)
+    made.values()
+    (line,) = made.remarks.problems
+    return line
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (0.5, [0.5] * 5),
+        ([1, 2], [1, 2, 2, 2, 2]),
+        ({0: 0, 48: 1}, [0, 0.25, 0.5, 0.75, 1]),
+        ({21: 1, 33: 3}, [1, 1, 1, 3, 3]),
+        ({0: 0, 20: 1, 21: 5, 32: 6}, [0, 1, 6, 6, 6]),
+        ({0: 0, 44: 0, 45: 1}, [0, 0, 0, 0, 1]),
+        ({0: 0, 46: 0, 47: 1}, [0, 0, 0, 0, 1]),
+        ({8: 1}, [1] * 5),
+        ("0:(0), 48:(1)", [0, 0.25, 0.5, 0.75, 1]),
+        ("0:(min(t, 9))", [0, 9, 9, 9, 9]),
+        ("0:(chunk), 33:(7), 45:(chunk + 1)", [0, 1, 2, 7, 5]),
+        ("max_f - 11:(4), 0:(0)", [0, 1, 2, 3, 4]),
+        ("0:(0), max_f/2:(t/10)", [0, 1.05, 2.1, 3.3, 4.5]),
+        ("0:(sec*16), 9:(s/42), 45:(1)", [0, 1, 1, 1, 1]),
+        ("9:(chunk), 33:(0)", [1, 1, 2, 0, 0]),
+    ],
+)
+def test_the_value_of_every_chunk(written: Any, expected: list[float]) -> None:
+    assert values(written) == expected
+
+
+def test_it_lands_on_the_chunks_there_are_not_on_those_that_were_expected() -> None:
+    assert values({0: 0, 48: 1}, (0, 9, 18, 27, 36, 45)) == [0, 0.2, 0.4, 0.6, 0.8, 1]
+
+
+def test_lists_are_read_at_the_slot() -> None:
+    made = curve([1, 2, 3])
+    for index, slot in enumerate((0, 0, 2)):
+        made.land(index, 12 * index, 12, slot)
+    assert made.values() == (1, 1, 3)
+
+
+def test_steps_on_the_way_stay_between_their_ends() -> None:
+    assert all(0.1 <= value <= 0.3 for value in values({0: 0.1, 599: 0.3}, range(0, 600, 12), num_frames=600))
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (0.5, [0, 0, 0, 0, 0]),
+        ([1, 2, 2, 3], [0, 1, 0, 1, 0]),
+        ({0: 0, 33: 1}, [0, 1, 1, 1, 0]),
+        ({9: 1, 21: 1, 33: 2}, [0, 0, 0, 1, 0]),
+        ({0: 0, 46: 0, 47: 1}, [0, 0, 0, 0, 1]),
+        ("0:(floor(chunk/2)), 45:(1)", [0, 0, 1, 0, 0]),
+        ("0:(0), 33:(1-t+33)", [0, 1, 1, 1, 1]),
+    ],
+)
+def test_whether_it_moves_is_known_at_once_and_true(written: Any, expected: list[int]) -> None:
+    made = curve(written, low=-99)
+    assert landed(made) == [bool(move) for move in expected]
+    result = made.values()
+    assert [a != b for a, b in zip(result, result[1:], strict=False)] == [bool(move) for move in expected[1:]]
+
+
+def test_what_is_on_its_way_is_not_known_yet() -> None:
+    made = curve({0: 0, 21: 1})
+    known = []
+    for index, first_frame in enumerate(TEXT):
+        made.land(index, first_frame, 12 if index else 9, index)
+        known.append(made.known)
+    assert known == [0, None, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({0: 0, 57: 1}, "field: the keyframe 57 lies outside the job, which has frames 0 to 56"),
+        ("0:(1), max_f + 1:(2)", "field: the keyframe max_f + 1 = 57 lies outside the job, which has frames 0 to 56"),
+        ("0:(1), 0 - 1:(2)", "field: the keyframe 0 - 1 = -1 lies outside the job, which has frames 0 to 56"),
+        ("0:(1), 1/(s - 42):(2)", "field: the keyframe 1/(s - 42) divides by zero"),
+        ("28:(1), max_f/2:(2)", "field: two keyframes at frame 28; one is allowed"),
+        ("0:(t)", "field: t is 21 at frame 21 (chunk 2); allowed: -10..10"),
+        ("0:(1/t)", "field: 1/t divides by zero at frame 0 (chunk 0)"),
+        ("0:(sqrt(20 - t))", "field: sqrt(20 - t) has no value (a root or logarithm of a negative number, perhaps) "
+         "at frame 21 (chunk 2)"),
+    ],
+)  # fmt: skip
+def test_the_first_thing_that_is_wrong_is_said_with_field_frame_and_chunk(written: Any, said: str) -> None:
+    assert problem(written) == said
+
+
+def test_a_key_that_no_chunk_took_is_a_problem() -> None:
+    made = curve({0: 0, 12: 1}, num_frames=13)
+    made.land(0, 0, 12, 0)
+    made.values()
+    assert made.remarks.problems == ["field: no chunk starts after frame 12; allowed: 0 to 11"]
+
+
+def test_keys_inside_a_chunk_and_keys_that_share_one_are_noted() -> None:
+    made = curve({0: 0, 22: 1, 30: 2, 48: 3})
+    landed(made)
+    made.values()
+    assert made.remarks.notes == [
+        "field: the keys 22 and 30 both land on chunk 2: the later, 30, wins",
+        "field: keys inside a chunk act from its first frame: 30 -> chunk 2 (frame 21), 48 -> chunk 4 (frame 45)",
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_keys_land_where_entries_land_on_any_grid(seed: int) -> None:
+    rng = random.Random(seed)
+    starts, num_frames = [0], 200
+    while (following := starts[-1] + rng.choice((9, 12))) < num_frames:
+        starts.append(following)
+    frames = sorted(rng.sample(range(starts[-1]), 12))
+    made = curve({frame: index - 6 for index, frame in enumerate(frames)}, num_frames=num_frames)
+    agenda = Agenda([Entry(i, "", "", None, frame, {}) for i, frame in enumerate(frames)], Grid(False, num_frames))
+    arrived, taken = {}, {}
+    for index, first_frame in enumerate(starts):
+        reach = 12 if index else 9
+        if entries := agenda.take(index, first_frame, reach):
+            arrived[index], taken[index] = entries[0].order - 6, entries[-1].order - 6
+        made.land(index, first_frame, reach, index)
+    result = made.values()
+    assert {index: result[index] for index in taken} == taken
+    assert set(result[: min(taken)]) <= {arrived[min(taken)]}
+    assert set(result[max(taken) :]) == {taken[max(taken)]}
+
+
+def test_the_noise_of_a_video_follows_its_keyframes() -> None:
+    made = video_plan(noise_scale={0: 0.8, 49: 0.4}, num_frames=61)
+    assert [c.noise_scale for c in made.chunks] == pytest.approx([0.8, 0.7, 0.6, 0.5, 0.4])
+    assert not any(c.noise_controller for c in made.chunks)
+    assert plan(seed=[1, 2], num_frames=33).chunks[2].seed == 2
+
+
+def test_a_chunk_s_own_number_replaces_the_scheduled_one() -> None:
+    made = video_plan({"chunk": 1, "noise_scale": 0.1}, noise_scale="0:(0.8), 49:(0.4)", num_frames=61)
+    assert [c.noise_scale for c in made.chunks] == pytest.approx([0.8, 0.1, 0.6, 0.5, 0.4])
+
+
+def test_a_schedule_in_a_job_without_video_is_refused_unless_it_says_the_default() -> None:
+    assert plan(noise_scale="0:(0.7)").notes == ("noise_scale has no effect: there is no input video (input_path)",)
+    with pytest.raises(JobError, match="noise_scale: cannot be honoured"):
+        plan(noise_scale={0: 0.7, 48: 0.6})
+
+
+def test_a_keyframe_beyond_the_end_names_the_frames_there_are() -> None:
+    with pytest.raises(JobError, match=r"^noise_scale: the keyframe 96 lies outside .* frames 0 to 95$"):
+        video_plan(noise_scale={0: 0.7, 96: 0.6})
