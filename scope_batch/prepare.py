@@ -7,6 +7,7 @@ import itertools
 from scope_batch.chunk import ClipFacts, Plan
 from scope_batch.errors import JobError
 from scope_batch.job import Job, check_inputs
+from scope_batch.job.inputs import named_inputs
 from scope_batch.material import Material, MaterialFacts
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_job
@@ -19,6 +20,7 @@ def prepare(job: Job) -> Plan:
     Raises MissingInputError, or JobError for a job, a clip or material that cannot be rendered.
     """
     check_inputs(job)
+    _check_loras(job)
     return plan_job(job, PIPELINES[job.pipeline_id], _clip(job), _facts(job))
 
 
@@ -29,6 +31,22 @@ def _clip(job: Job) -> ClipFacts | None:
 
     rate = None if job.input_fps == "native" else job.input_fps
     return probe_clip(job.input_path, rate, job.input_start, job.input_end)
+
+
+def _check_loras(job: Job) -> None:
+    """What can be told of a LoRA from its header alone, so that a plan refuses a foreign file too."""
+    problems: list[str] = []
+    for loc, path in named_inputs(job):
+        if loc[-2:-1] != ("lora_scales",):
+            continue
+        from scope_batch.models.lora_header import check_lora_header
+
+        try:
+            check_lora_header(path)
+        except JobError as error:
+            problems += [f"{job.where(*loc)}: lora_scales: {line}" for line in error.problems]
+    if problems:
+        raise JobError(*problems)
 
 
 def _facts(job: Job) -> dict[Material, MaterialFacts]:

@@ -6,8 +6,6 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -19,15 +17,15 @@ from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Re
 from scope_batch.job import Job
 from scope_batch.job.inputs import named_inputs
 from scope_batch.media.audio import audio_args
-from scope_batch.media.prefetch import Prefetch
-from scope_batch.media.timeline import open_timeline
+from scope_batch.media.inputs import Inputs, open_inputs
+from scope_batch.media.material import check_material
 from scope_batch.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.origin import job_sha256, origin_of
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import values
 from scope_batch.plan.shares import Shares
 from scope_batch.prepare import prepare
-from scope_batch.session import NO_INPUTS, ChunkInputs, Engine, Session
+from scope_batch.session import Engine, Session
 from scope_batch.sinks.forecast import check_space
 from scope_batch.sinks.metadata import metadata_text
 from scope_batch.sinks.open import SinkSettings, check_outputs, open_sinks
@@ -78,10 +76,11 @@ def render_job(
             "--overwrite renders anew"
         )
     check_outputs(outputs, plan, settings)
+    check_material(plan)
     if not options.force:
         check_space(outputs, plan, options.latents)
     engine = (engines or Engines()).get(request_of(job, plan, options), report)
-    return run.render(job, plan, engine, outputs, settings, stop)
+    return run.render(plan, engine, outputs, settings, stop)
 
 
 @dataclass(slots=True)
@@ -95,17 +94,17 @@ class _Run:
     engine: Engine | None = None
 
     def render(
-        self, job: Job, plan: Plan, engine: Engine, outputs: tuple[Output, ...], settings: SinkSettings, stop: Stop
+        self, plan: Plan, engine: Engine, outputs: tuple[Output, ...], settings: SinkSettings, stop: Stop
     ) -> Finished:
         self.engine = engine
         try:
             with (
                 engine.session(plan, self.report) as session,
-                _open_input(job, plan) as pixels,
+                open_inputs(plan) as inputs,
                 open_sinks(outputs, plan, settings) as self.writer,
             ):
                 self._start(plan, outputs)
-                self._chunks(plan, session, pixels, stop)
+                self._chunks(plan, session, inputs, stop)
         except BaseException as error:
             stopped = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
             self.finish("interrupted" if stopped else "failed", plan, self._left(), str(error))
@@ -119,7 +118,7 @@ class _Run:
         size = (plan.height, plan.width)
         self.report(Started(plan.pipeline_id, len(plan.chunks), plan.num_frames, float(plan.fps), *size, names, load_s))
 
-    def _chunks(self, plan: Plan, session: Session, pixels: Prefetch | None, stop: Stop) -> None:
+    def _chunks(self, plan: Plan, session: Session, inputs: Inputs, stop: Stop) -> None:
         assert self.writer is not None
         shares = Shares()
         for chunk in plan.chunks:
@@ -127,7 +126,7 @@ class _Run:
             begun_s = time.monotonic()
             prompt = values.prompt(shares(chunk.conditioning))
             self.report(ChunkStarted(chunk.index, prompt))
-            made = session.generate(chunk, ChunkInputs(pixels.get()) if pixels is not None else NO_INPUTS)
+            made = session.generate(chunk, inputs.get())
             self.writer.submit(made, chunk.keep)
             self.report(self._chunk_done(plan, chunk.index, begun_s, prompt))
 
@@ -191,27 +190,6 @@ def peak_host_bytes() -> int:
         return int(high_water[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-@contextmanager
-def _open_input(job: Job, plan: Plan) -> Iterator[Prefetch | None]:
-    """The job's input, each chunk's window read ahead; None in text mode."""
-    if job.input_path is None:
-        yield None
-        return
-    timeline = open_timeline(
-        job.input_path,
-        num_frames=plan.num_frames,
-        height=plan.height,
-        width=plan.width,
-        fit=job.fit,
-        input_length=job.input_length,
-        input_fps=None if job.input_fps == "native" else job.input_fps,
-        start_s=job.input_start,
-        end_s=job.input_end,
-    )
-    with Prefetch(timeline, ((chunk.first_frame, chunk.frames) for chunk in plan.chunks)) as pixels:
-        yield pixels
 
 
 def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings:
