@@ -10,7 +10,8 @@ from PIL import Image
 
 from scope_batch.chunk import Plan, Still, Vace
 from scope_batch.errors import JobError
-from scope_batch.media import video
+from scope_batch.media import images, video
+from scope_batch.media.images import read_image
 from scope_batch.media.inputs import InputReader, open_inputs
 from scope_batch.media.planes import Planes
 from scope_batch.session import NO_INPUTS, ChunkInputs, ControlFrames
@@ -139,7 +140,7 @@ def test_stills_are_whole_without_a_mask_and_the_later_lies_on_top(tmp_path):
 
 def test_a_still_shows_only_where_the_mask_generates(tmp_path):
     a, masks = floats(12), np.zeros((1, 1, 12, SIZE, SIZE), np.float32)
-    masks[..., 8:] = 0.7
+    masks[..., 4:8], masks[..., 8:] = 0.5, 0.7
     placements = (place(saved(tmp_path / "a.npy", a)), place(saved(tmp_path / "m.npy", masks), "masks"))
     white = an_image(tmp_path / "white.png", 255)
     control = the_control(*placements, vace=replace(VACE, stills=(Still(white, 0, 4), Still(white, 2, 4))))
@@ -204,13 +205,14 @@ def test_control_and_mask_videos_are_scaled_to_their_ranges(tmp_path):
     np.testing.assert_array_equal(control.masks, frames.mean(axis=-1) > 127)
 
 
-def test_a_mask_image_lasts_and_is_resized_without_soft_edges(tmp_path):
-    mask = np.zeros((SIZE * 3, SIZE * 3), np.uint8)
-    mask[:, 20:] = 128
+def test_a_mask_image_lasts_is_decoded_once_and_takes_the_nearest_pixels(tmp_path, monkeypatch):
+    mask = random_frames(1, SIZE * 3, SIZE * 3)[0, ..., 0]
     Image.fromarray(mask).save(tmp_path / "mask.png")
+    decoded = []
+    monkeypatch.setattr(images, "read_image", lambda path: decoded.append(path) or read_image(path))
     control = the_control(place(tmp_path / "mask.png", "masks", fill="hold"))
-    assert np.unique(control.masks).tolist() == [0, 1] and not control.masks[:, :, :6].any()
-    assert (control.masks[:, :, 7:] == 1).all()
+    np.testing.assert_array_equal(control.masks, np.broadcast_to(mask[1::3, 1::3] > 127, control.masks.shape))
+    assert len(decoded) == 1
 
 
 def videos_of(plan: Plan) -> Iterator[np.ndarray]:
@@ -221,10 +223,10 @@ def videos_of(plan: Plan) -> Iterator[np.ndarray]:
 
 def test_video_holds_the_nearest_covered_frame(tmp_path):
     a, b = random_frames(4, SIZE, SIZE), random_frames(5, SIZE, SIZE)
-    placements = (place(saved(tmp_path / "a.npy", a), "video", 2), place(saved(tmp_path / "b.npy", b), "video", 10, 14))
+    placements = (place(saved(tmp_path / "a.npy", a), "video", 2), place(saved(tmp_path / "b.npy", b), "video", 11, 15))
     plan = plan_of(chunk_of(13, None, mode="video"), chunk_of(12, None, mode="video"), placements=placements,
                    num_frames=20)  # fmt: skip
-    shown = [a[0], a[0], *a, a[3], a[3], b[0], b[0], *b[:4], *[b[3]] * 11]
+    shown = [a[0], a[0], *a, a[3], a[3], a[3], b[0], b[0], *b[:4], *[b[3]] * 10]
     np.testing.assert_array_equal(np.concatenate(list(videos_of(plan))), shown)
 
 
