@@ -62,7 +62,7 @@ def read_loras(paths: Sequence[Path], files: ModelFiles, report: Report = silent
 def read_lora(layout: LoraLayout) -> Lora:
     """The tensors of a file whose header was checked. Raises JobError for NaN or Inf, and when all it adds is zero."""
     state = read_checkpoint(layout.path)
-    if any(key not in state for pair in layout.pairs.values() for key in (pair.a, pair.b)):
+    if not state.keys() >= set(layout.weights):
         # What `read_checkpoint` takes off every key, the header still has.
         state = {f"model.{key}": tensor for key, tensor in state.items()}
     return _lora(layout, state)
@@ -78,9 +78,9 @@ def read_builtin_lora(files: ModelFiles, shapes: Mapping[str, torch.Size]) -> Lo
     path = files.builtin_lora
     state = read_checkpoint(path)
     layout = lora_layout(path, {key: tuple(tensor.shape) for key, tensor in state.items()}, AlphaRule())
-    layout, warnings = fitting(layout, shapes, None, files.backbone.name)
-    if warnings:
-        raise JobError(*warnings)
+    layout, left_out = fitting(layout, shapes, None, files.backbone.name)
+    if left_out:
+        raise JobError(f"{path}: the pipeline's own LoRA must fit as a whole, but has {'; '.join(left_out)}")
     lora = _lora(layout, state)
     return replace(lora, pairs={module: replace(pair, factor=1.0) for module, pair in lora.pairs.items()})
 

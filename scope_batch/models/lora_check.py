@@ -33,41 +33,26 @@ def check_loras(
     problems: list[str] = []
     for path in paths:
         try:
-            layout, warnings = fitting(read_lora_layout(path), backbone, vace, model)
+            layout, left_out = fitting(read_lora_layout(path), backbone, vace, model)
         except JobError as error:
             problems += error.problems
             continue
         fits.append(layout)
-        for warning in warnings:
-            report(Warned(warning))
+        for what in left_out:
+            report(Warned(f"{path.name}: left out of it: {what}"))
     if problems:
         raise JobError(*problems)
     return tuple(fits)
 
 
 def fitting(layout: LoraLayout, backbone: Shapes, vace: Shapes | None, model: str) -> tuple[LoraLayout, list[str]]:
-    """The part of `layout` that the model has, and a line for each sort of thing that it has not.
+    """The part of `layout` that the model has, and words for each sort of thing that it has not.
 
     Raises JobError when nothing is left, when more than half is unknown, and for a pair or difference of another size.
     """
     shapes = {**backbone, **(vace or {})}
     targets = {module: f"{module}.weight" for module in layout.pairs} | {name: name for name in layout.diffs}
     absent = [target for target, parameter in targets.items() if parameter not in shapes]
-    for_vace = [target for target in absent if is_of_vace(target) and vace is None]
-    for_images = [target for target in absent if is_of_image_to_video(target)]
-    others = [target for target in absent if target not in {*for_vace, *for_images}]
-    if others and 2 * len(others) > len(targets):
-        raise JobError(
-            f"{layout.path}: {len(others)} of {len(targets)} LoRA modules are not in {model}: {first_names(others)}"
-        )
-    reasons = [
-        (for_vace, "are for VACE, which the job does not use"),
-        (for_images, "are for image-to-video models"),
-        (others, f"are not in {model}"),
-        (layout.unknown, "are unknown"),
-    ]
-    if len(absent) == len(targets):
-        raise JobError(f"{layout.path}: nothing in it can be used: " + "; ".join(_said(*r) for r in reasons if r[0]))
     left = set(absent)
     fits = replace(
         layout,
@@ -75,11 +60,23 @@ def fitting(layout: LoraLayout, backbone: Shapes, vace: Shapes | None, model: st
         diffs={name: key for name, key in layout.diffs.items() if name not in left},
     )
     _check_sizes(fits, shapes, model)
-    return fits, [f"{layout.path.name}: left out of it: {_said(*reason)}" for reason in reasons if reason[0]]
-
-
-def _said(names: Sequence[str], reason: str) -> str:
-    return f"{len(names)} that {reason} ({first_names(names)})"
+    for_vace = [target for target in absent if is_of_vace(target) and vace is None]
+    for_images = [target for target in absent if is_of_image_to_video(target)]
+    others = [target for target in absent if target not in {*for_vace, *for_images}]
+    if others and 2 * len(others) > len(targets):
+        raise JobError(
+            f"{layout.path}: {len(others)} of {len(targets)} LoRA modules are not in {model}: {first_names(others)}"
+        )
+    reasons = {
+        "are for VACE, which the job does not use": for_vace,
+        "are for image-to-video models": for_images,
+        f"are not in {model}": others,
+        "are unknown": layout.unknown,
+    }
+    said = [f"{len(names)} that {reason} ({first_names(names)})" for reason, names in reasons.items() if names]
+    if len(absent) == len(targets):
+        raise JobError(f"{layout.path}: nothing in it can be used: {'; '.join(said)}")
+    return fits, said
 
 
 def _check_sizes(layout: LoraLayout, shapes: Shapes, model: str) -> None:

@@ -143,6 +143,7 @@ def test_what_diffusers_converter_makes_of_a_file(parity_models: Path, name: str
 def test_prefix_that_every_key_has(file: Path) -> None:
     tensors = pair("model.diffusion_model.blocks.0.ffn.0", out=FFN)
     assert set(read(write(file, tensors)).pairs) == {"blocks.0.ffn.net.0.proj"}
+    assert set(read(write(file, {"model.head.head.diff_b": random(64)})).diffs) == {"proj_out.bias"}
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,11 @@ def test_builtin_lora_has_scaling_1_whatever_it_says(parity_models: Path, tmp_pa
     shapes = to_diffusers_transformer(read_shapes(files.backbone))
     lora = read_builtin_lora(files, shapes)
     assert lora is not None and {made.factor for made in lora.pairs.values()} == {1.0}
+
+
+def test_builtin_lora_must_fit_as_a_whole(parity_models: Path, tmp_path: Path) -> None:
+    files = changed(
+        parity_models, tmp_path / "models", LORA, lambda state: state.update(pair("blocks.9.ffn.0", out=FFN))
+    )
+    with pytest.raises(JobError, match=r"lora.pt: the pipeline's own LoRA must fit as a whole, but has 1 that are not"):
+        read_builtin_lora(files, to_diffusers_transformer(read_shapes(files.backbone)))

@@ -68,6 +68,7 @@ def test_everything_fits(models: tuple[Shapes, Shapes], file: Path) -> None:
             "blocks.0.attn1.to_q.bias is [256] in base.pt, the LoRA has [5120]",
         ),
         (pair(Q) | {f"{Q}.lora_B.bias": torch.ones(7)}, "self_attn.q.lora_B.bias is [7]"),
+        (pair(Q, out=5120, inp=5120) | pair("blocks.30.ffn.0") | pair("blocks.31.ffn.0"), "that is Wan 14B"),
         (pair("patch_embedding", inp=36), "patch_embedding is [256, 16, 1, 2, 2] in base.pt, the LoRA has A [4, 36]"),
     ],
 )
