@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 from scope_batch.chunk import ClipFacts, Plan
 from scope_batch.errors import JobError
 from scope_batch.job import Job, check_inputs
@@ -50,7 +48,7 @@ def _check_loras(job: Job) -> None:
 
 
 def _facts(job: Job) -> dict[Material, MaterialFacts]:
-    """Every damaged file is a problem of its own, told with the field that names it first."""
+    """Every damaged file is a problem of its own, told with the first field that names it."""
     facts: dict[Material, MaterialFacts] = {}
     problems: dict[Material, list[str]] = {}
     for offer in all_offers(job):
@@ -63,5 +61,5 @@ def _facts(job: Job) -> dict[Material, MaterialFacts]:
         except JobError as error:
             problems[offer.material] = [f"{offer.where}: {line}" for line in error.problems]
     if problems:
-        raise JobError(*itertools.chain.from_iterable(problems.values()))
+        raise JobError(*(line for lines in problems.values() for line in lines))
     return facts

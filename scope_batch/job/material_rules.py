@@ -84,15 +84,18 @@ def _part_length(written: Mapping[str, Any], field: str) -> int | None:
 
 def job_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
     entries = [(index, _fields(entry)) for index, entry in enumerate(_list(written.get("chunk_specs")))]
-    offsets = [
-        ("chunk_specs", index, f"{field}_offset")
+    parts = [
+        ("chunk_specs", index, name)
         for index, entry in entries
         for field in LAYOUTS
-        if entry.get(f"{field}_offset") is not None
+        for name in (f"{field}_offset", f"{field}_shape")
+        if entry.get(name) is not None
     ]
     if "data_blob_path" not in written:
-        yield from (Fault(loc, "there is no data_blob_path that it could point into") for loc in offsets)
-    elif not offsets:
+        for loc in parts:
+            if loc[-1].endswith("_offset"):
+                yield Fault(loc, "there is no data_blob_path that it could point into")
+    elif not parts:
         yield Fault(("data_blob_path",), "no entry of chunk_specs uses it (vace_frames_offset and the like)")
     if written.get("vace_use_input_video") is True:
         if "input_path" not in written:

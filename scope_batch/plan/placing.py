@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from scope_batch import laws
+from scope_batch.chunk import Chunk
 from scope_batch.laws import Mode
 from scope_batch.material import Fill, Fit, Material, Placement
 from scope_batch.plan.coverage import Coverage
@@ -64,16 +65,18 @@ class Placing:
             else:
                 self._place_inside(field, offer, index, first_frame, frames)
 
-    def finish(self) -> tuple[Placement, ...]:
-        """All placements: those of the whole job, over them those of entries by where they begin. Says what was held
-        and what lies over what."""
-        for field, chunks in self._held.items():
+    def finish(self, chunks: Sequence[Chunk]) -> tuple[Placement, ...]:
+        """All placements: those of the whole job, over them those of entries by where they begin. Says what was held,
+        what lies over what, and which chunk waits for video in vain."""
+        for field, held in self._held.items():
             self._remarks.notes.append(
-                f"{field} of {name_chunks(chunks)} is shorter than its chunk: its last frame is held"
+                f"{field} of {name_chunks(held)} is shorter than its chunk: its last frame is held"
             )
         for kind in KINDS.values():
             self._warn_overlaps([found for found in self._of_entries if found.material.kind == kind])
-        return (*self._of_job, *sorted(self._of_entries, key=lambda placement: placement.first_frame))
+        placements = (*self._of_job, *sorted(self._of_entries, key=lambda placement: placement.first_frame))
+        self._check_video(chunks, placements)
+        return placements
 
     def _is_new(self, offer: Offer) -> bool:
         return offer not in self._fixed and offer not in self._placed
@@ -155,6 +158,17 @@ class Placing:
         if material.kind in CONTROL:
             self._control.add(*span)
         return placement
+
+    def _check_video(self, chunks: Sequence[Chunk], placements: Sequence[Placement]) -> None:
+        """A slot's video may be so short that it ends before the slot's chunk begins."""
+        video = Coverage((lies.first_frame, lies.end_frame) for lies in placements if lies.material.kind == "video")
+        bare = [
+            chunk.index
+            for chunk in chunks
+            if chunk.mode == "video" and not video.covers(chunk.first_frame, chunk.last_frame + 1)
+        ]
+        if bare:
+            self._remarks.problems.append(f"input_video: none of its frames lies in {name_chunks(bare)}")
 
     def _warn_overlaps(self, placements: Sequence[Placement]) -> None:
         """One warning per kind: where two entries lie over each other, unless they are the same array."""

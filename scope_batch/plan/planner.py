@@ -45,7 +45,7 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts 
     dials = read_dials(job, settings, remarks)
     walk = Walk(settings, Agenda(entries, settings.grid), remarks, prompting, dials, placing)
     walk.run()
-    placements = placing.finish()
+    placements = placing.finish(walk.chunks)
     steered = steer(job, walk.chunks, walk.orders, placements, remarks)
     chunks, loras = dials.fill(steered)
     checks.check_chunks(job, chunks, settings, remarks)

@@ -27,19 +27,22 @@ def steer(
 ) -> list[Chunk]:
     """The chunks with their `vace`; its scale is still 1. `orders`: one per chunk."""
     control = Coverage((lies.first_frame, lies.end_frame) for lies in placements if lies.material.kind in CONTROL)
-    found = [
-        Vace(
+    found: list[Vace] = []
+    fed = False
+    for chunk, order in zip(chunks, orders, strict=True):
+        vace = Vace(
             scale=1.0,
             timeline=control.covers(chunk.first_frame, chunk.last_frame + 1),
             stills=_stills(job, chunk, order, last=chunk is chunks[-1], remarks=remarks),
             reference=order.reference,
+            fresh=chunk.cut or not fed,
         )
-        for chunk, order in zip(chunks, orders, strict=True)
-    ]
+        found.append(vace)
+        fed = vace.has_frames
     found = _with_job_reference(job, found, remarks)
     _note_late_control(found, remarks)
     _check_scales(orders, found, remarks)
-    return _with_streams(chunks, found)
+    return [replace(chunk, vace=vace) if _steers(vace) else chunk for chunk, vace in zip(chunks, found, strict=True)]
 
 
 def _stills(job: Job, chunk: Chunk, orders: Orders, *, last: bool, remarks: Remarks) -> tuple[Still, ...]:
@@ -110,16 +113,6 @@ def _check_scales(orders: Sequence[Orders], found: Sequence[Vace], remarks: Rema
     for index, (order, vace) in enumerate(zip(orders, found, strict=True)):
         if order.vace_context_scale is not None and not _steers(vace):
             remarks.warnings.append(f"{order.where}: vace_context_scale has no effect, nothing steers chunk {index}")
-
-
-def _with_streams(chunks: Sequence[Chunk], found: Sequence[Vace]) -> list[Chunk]:
-    """The encoder streams start anew at a cut, and after a chunk that fed them nothing."""
-    steered: list[Chunk] = []
-    fed = False
-    for chunk, vace in zip(chunks, found, strict=True):
-        steered.append(replace(chunk, vace=replace(vace, fresh=chunk.cut or not fed)) if _steers(vace) else chunk)
-        fed = vace.has_frames
-    return steered
 
 
 def _steers(vace: Vace) -> bool:

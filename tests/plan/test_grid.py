@@ -109,3 +109,9 @@ def test_input_video_that_follows_the_chunks_is_used_as_given() -> None:
 def test_input_video_longer_than_its_slot_is_refused() -> None:
     with pytest.raises(JobError, match=r"input_video: v 20\.mp4 has 20 frames, a slot 12"):
         slots({"chunk": 1, "input_video": "/v 20.mp4"})
+
+
+def test_input_video_that_ends_before_its_chunk_begins_is_refused() -> None:
+    video = {"chunk": 0, "input_video": "/v 12.mp4"}, {"chunk": 1, "input_video": "/v 1.mp4"}
+    with pytest.raises(JobError, match="input_video: none of its frames lies in chunk 1"):
+        slots(*video)  # frame 12, and chunk 1 begins at 13
