@@ -1,1 +1,1 @@
-"""Reading what comes in: clips, arrays and image folders as windows of uint8 frames; and the ffmpeg child process."""
+"""Reading what comes in: clips, arrays, images and masks, laid over each other as what a chunk is made from; and ffmpeg."""
