@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 MAX_COLUMNS = 60
+HALF = 0.5 + 1e-9
+"""Rounds halves up, also those that a rounding error keeps just below."""
 
 
 def sparkline(values: Sequence[float], columns: int = MAX_COLUMNS) -> str:
@@ -15,7 +17,7 @@ def sparkline(values: Sequence[float], columns: int = MAX_COLUMNS) -> str:
     """
     low, high = min(values), max(values)
     steps = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
-    return "".join(BLOCKS[round((value - low) * steps)] for value in _sampled(values, columns))
+    return "".join(BLOCKS[int((value - low) * steps + HALF)] for value in _sampled(values, columns))
 
 
 def _sampled(values: Sequence[float], columns: int) -> Iterator[float]:

@@ -72,3 +72,34 @@ def test_the_smallest_and_the_fullest_plan_fit_eighty_columns() -> None:
             {"chunk": 1, "text": words}, {"chunk": 2, "denoising_steps": [900, 800, 700]}, noise_scale=[0.5, 0.6]
         )
     )
+
+
+LORA = "/l/dissolve.safetensors"
+
+
+def test_what_changes_has_a_row_of_blocks_and_a_column() -> None:
+    text = shown(video_plan(noise_scale={0: 0.8, 49: 0.4}, lora_scales={LORA: {0: 0, 49: 1}}, num_frames=61))
+    assert "noise          0.80 █▆▅▃▁ 0.40" in text
+    assert "lora dissolve  0.00 ▁▃▅▆█ 1.00" in text
+    assert row(text, 1)[-1] == "0.25"
+
+
+def test_a_lora_that_does_not_change_is_in_the_headline() -> None:
+    text = shown(plan(lora_scales={LORA: 0.8, "/l/x.safetensors": 1}))
+    assert text.splitlines()[2] == "lora dissolve 0.80 (merged) · lora x 1.00 (merged)"
+    assert "▁" not in text
+
+
+def test_a_long_plan_shows_every_chunk_that_changes_and_samples_its_blocks() -> None:
+    text = shown(plan({"chunk": 70, "lora_scales": {LORA: 1}}, num_frames=1200), width=80)
+    rows = [line.split()[0] for line in text.splitlines() if line.split()[-1:] in (["0.00"], ["1.00"])]
+    assert "0-69" not in rows and "70" in rows
+    line = next(line for line in text.splitlines() if line.startswith("lora dissolve"))
+    assert line.count("▁") + line.count("█") <= 60 and line.endswith("█ 1.00")
+    ramp = shown(plan(lora_scales={LORA: {0: 0, 1199: 1}}, num_frames=1200))
+    assert all(row(ramp, chunk) for chunk in range(100))
+
+
+def test_many_loras_and_long_names_fit_the_terminal() -> None:
+    names = {f"/l/{'x' * 50}{i}.safetensors": [0, i] for i in range(1, 9)}
+    assert shown(plan(lora_scales=names)).count("…") >= 8
