@@ -62,6 +62,7 @@ fps: {clip.fps}
 def _tail(stem: str) -> str:
     output = json.dumps(f"{stem}.mp4", ensure_ascii=False)
     return f"""\
+# vace_frames: depth.mp4       # control video; also vace_masks, first_frame_image, last_frame_image, vace_ref_images
 # chunk_specs:                 # what changes on the way; a place is a chunk, a frame or a time
 #   - time: 3.0
 #     text: a cat jumping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scope_batch.material import BlobPart, Kind, Material, MaterialFacts
 from scope_batch.plan.remarks import Remarks, place
@@ -105,9 +105,3 @@ def _named(blob: Path | None, spec: ChunkSpec, field: str, kind: Kind) -> Materi
 
 def _where(job: Job, order: int, field: str, material: Material) -> str:
     return place(job, "chunk_specs", order, field if material.part is None else f"{field}_offset")
-
-
-def described(material: Material) -> dict[str, Any]:
-    """For people: the file, and which part of it."""
-    part = {} if material.part is None else {"offset": material.part.offset, "shape": list(material.part.shape)}
-    return {"kind": material.kind, "path": str(material.path), **part}

@@ -120,7 +120,7 @@ class Placing:
         """Whether the entries of slots give their arrays chunk by chunk: that of slot 0 is as long as chunk 0."""
         opening = self._settings.spec.chunk_frames(self.opening, first=True)
         first = next((entry.offers[field] for entry in entries if entry.chunk == 0 and field in entry.offers), None)
-        return first is not None and self._frames(first) == opening
+        return first is not None and first.locked and self._frames(first) == opening
 
     def _known_first(self, entry: Entry, offer: Offer, *, in_step: bool) -> int | None:
         """The frame at which an offer begins whatever the chunks turn out to be; None: at its chunk's first frame."""

@@ -18,6 +18,7 @@ from scope_batch.plan.remarks import Remarks, name_chunks, place
 if TYPE_CHECKING:
     from scope_batch.job import Job
 
+DEFAULT_SCALE = 1.0
 ENOUGH_FRAMES = 8
 """Delivered frames that show a last image well: its own latent group and one that leads to it."""
 
@@ -31,7 +32,7 @@ def steer(
     fed = False
     for chunk, order in zip(chunks, orders, strict=True):
         vace = Vace(
-            scale=1.0,
+            scale=DEFAULT_SCALE,
             timeline=control.covers(chunk.first_frame, chunk.last_frame + 1),
             stills=_stills(job, chunk, order, last=chunk is chunks[-1], remarks=remarks),
             reference=order.reference,
@@ -110,9 +111,16 @@ def _note_late_control(found: Sequence[Vace], remarks: Remarks) -> None:
 
 def _check_scales(orders: Sequence[Orders], found: Sequence[Vace], remarks: Remarks) -> None:
     """An entry's scale needs something to scale. (The job's is checked with its other fields.)"""
-    for index, (order, vace) in enumerate(zip(orders, found, strict=True)):
-        if order.vace_context_scale is not None and not _steers(vace):
-            remarks.warnings.append(f"{order.where}: vace_context_scale has no effect, nothing steers chunk {index}")
+    idle = [
+        (index, order)
+        for index, (order, vace) in enumerate(zip(orders, found, strict=True))
+        if order.vace_context_scale is not None and not _steers(vace)
+    ]
+    written = [(index, order) for index, order in idle if order.vace_context_scale != DEFAULT_SCALE]
+    if idle:
+        (_, first), indices = (written or idle)[0], [index for index, _ in written or idle]
+        said = f"{first.where}: vace_context_scale has no effect, nothing steers {name_chunks(indices)}"
+        (remarks.warnings if written else remarks.notes).append(said)
 
 
 def _steers(vace: Vace) -> bool:

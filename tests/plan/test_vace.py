@@ -154,3 +154,19 @@ def test_the_table_tells_it_too() -> None:
 def test_a_long_plan_folds_chunks_that_are_steered_alike() -> None:
     text = shown(steered(vace_frames="/c 300.npy", vace_length="end", num_frames=3000), width=120)
     assert "1-25" in text and "26-249" in text and row(text, 250)
+
+
+def test_a_full_plan_fits_eighty_columns() -> None:
+    shown(
+        steered(
+            {"chunk": 1, "vace_masks": "/m 12.npy", "text": "a dog " * 30, "vace_ref_images": ["/r.png"]},
+            {"chunk": 3, "input_video": "/v 13.mp4"},
+            vace_frames="/c 96.npy",
+            last_frame_image="/e.png",
+        )
+    )
+
+
+def test_scales_of_many_idle_chunks_are_one_remark() -> None:
+    made = steered(*({"chunk": k, "vace_context_scale": 1.0} for k in (2, 3)), first_frame_image="/a.png")
+    assert made.warnings == () and "nothing steers chunks 2, 3" in made.notes[0]
