@@ -33,13 +33,11 @@ def attach(model: Any, lora: Lora, name: str) -> None:
     if not halves:
         return
     with warnings.catch_warnings():
-        # PEFT speaks of ranks and keys that are set right below.
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
         model.load_lora_adapter(halves, prefix=None, adapter_name=name)
     for module, pair in lora.pairs.items():
         layer = model.get_submodule(module)
-        layer.r[name] = layer.lora_alpha[name] = pair.rank
-        layer.scaling[name] = 1.0
+        assert layer.lora_alpha[name] == layer.r[name] == pair.rank, f"{module}: scales would not be taken as they are"
         for half, key in ((layer.lora_A, "lora_A"), (layer.lora_B, "lora_B")):
             half[name].weight.data = halves[f"{module}.{key}.weight"].to(layer.weight.device).to(layer.weight.dtype)
     model.eval().requires_grad_(False)
