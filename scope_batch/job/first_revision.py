@@ -55,7 +55,7 @@ class _Folding:
     def __init__(self, entries: list[Any]) -> None:
         self.entries = entries
         self.moved: Moved = {}
-        self._of_chunk = {entry["chunk"]: index for index, entry in reversed([*placed_entries(entries)])}
+        self._of_chunk = {entry["chunk"]: index for index, entry in placed_entries(entries)}
 
     def add(self, old: Loc, item: Mapping[str, Any], sparse: Sparse) -> None:
         place = self._of_chunk.get(item.get("chunk"))

@@ -115,3 +115,23 @@ def test_input_video_that_ends_before_its_chunk_begins_is_refused() -> None:
     video = {"chunk": 0, "input_video": "/v 12.mp4"}, {"chunk": 1, "input_video": "/v 1.mp4"}
     with pytest.raises(JobError, match="input_video: none of its frames lies in chunk 1"):
         slots(*video)  # frame 12, and chunk 1 begins at 13
+
+
+def test_a_clip_as_given_makes_video_of_one_chunk_of_its_slot() -> None:
+    made = slots({"chunk": 0, "input_video": "/v 5.mp4"}, spec=SDV2, num_frames=10)
+    assert [(chunk.first_frame, chunk.mode) for chunk in made.chunks] == [(0, "video"), (5, "text")]
+
+
+def test_an_unlocked_array_says_nothing_of_the_others() -> None:
+    unlocked = {"chunk": 0, "vace_frames": "/a 9.npy", "vace_temporally_locked": False}
+    assert spans(slots(unlocked, {"chunk": 1, "vace_frames": "/b 12.npy"})) == [("a 9", 0, 9), ("b 12", 12, 24)]
+
+
+def test_lists_are_read_at_the_slot_by_short_chunks() -> None:
+    assert [c.seed for c in slots(seed=[5, 6, 7], spec=SDV2, num_frames=20).chunks] == [5, 5, 6, 6, 6]
+
+
+def test_a_slot_begun_counts() -> None:
+    assert slots({"chunk": 4, "seed": 1}, num_frames=52).landings[0].first_frame == 45
+    with pytest.raises(JobError, match="slots 0 to 4"):
+        slots({"chunk": 5, "seed": 1}, num_frames=52)

@@ -148,3 +148,12 @@ def test_ten_thousand_chunks_of_material_are_planned_at_once() -> None:
     made = steered(*entries, num_frames=120_000)
     assert time.process_time() - began < 3
     assert len(controlled(made)) == len(made.chunks)
+
+
+def test_the_same_array_in_two_entries_is_no_overlap() -> None:
+    assert steered(*({"chunk": k, "vace_frames": "/c 96.npy"} for k in (1, 2))).warnings == ()
+
+
+def test_sizes_are_width_by_height() -> None:
+    assert steered({"chunk": 1, "vace_frames": "/s 96x64 12.npy"}, width=96).placements
+    assert "is 64x96, the job 96x64" in refusal({"chunk": 1, "vace_frames": "/s 64x96 12.npy"}, width=96)
