@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from scope_batch.job.faults import Fault
-from scope_batch.job.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,4 @@ def _is_refused(model: type[BaseModel], name: str, value: Any) -> bool:
     missing = BY_FIELD[name]
     if missing.values is not None:
         return value in missing.values
-    default = model.model_fields[name].default
-    if isinstance(default, Schedule):
-        return value not in (default, default.written())
-    return value != default and value not in ([], {})
+    return value != model.model_fields[name].default and value not in ([], {})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 
 from scope_batch.job.expression import Expression
 from scope_batch.job.keyframes import Keyframe
@@ -67,7 +68,7 @@ class Curve:
     def __post_init__(self) -> None:
         read = [key for written in self.schedule.keys if (key := self._read(written)) is not None]
         self._keys = deque(sorted(read, key=lambda key: key.frame))
-        for before, key in zip(list(self._keys), list(self._keys)[1:], strict=False):
+        for before, key in pairwise(self._keys):
             if before.frame == key.frame:
                 self._fault(f"two keyframes at frame {key.frame}; one is allowed")
 

@@ -25,19 +25,23 @@ class Track:
 
     A scale that a chunk asks for holds from there on; for a LoRA with a schedule it replaces that chunk's value only.
     `asked`: per chunk what replaces the curve's value, None = nothing. `now`: the value if it is known yet.
+    `lasting`: what a chunk asks for holds from there on.
     """
 
     path: Path
     curve: Curve
     asked: list[float | None] = field(default_factory=list)
     now: float | None = None
+    lasting: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lasting = self.curve.schedule.constant is not None
 
     def land(self, index: int, first_frame: int, reach: int, slot: int, order: float | None) -> bool:
         """Whether the scale moves with this chunk."""
         self.curve.land(index, first_frame, reach, slot)
         before, asked_before = self.now, self.asked[-1] if self.asked else None
-        lasting = self.curve.schedule.constant is not None
-        asked = asked_before if order is None and lasting else order
+        asked = asked_before if order is None and self.lasting else order
         self.asked.append(asked)
         self.now = self.curve.known if asked is None else asked
         if index == 0:
@@ -86,6 +90,8 @@ class Loras:
 
     def uses(self, chunks: Sequence[Chunk]) -> tuple[LoraUse, ...]:
         """`chunks`: filled."""
+        if self.job.on_lora_change != "keep" and self.track_of and not any(chunk.lora_changed for chunk in chunks):
+            self.remarks.notes.append(f"{place(self.job, 'on_lora_change')} has no effect: no scale changes")
         return tuple(self._use(track, position, chunks) for position, track in enumerate(self.tracks))
 
     def _use(self, track: Track, position: int, chunks: Sequence[Chunk]) -> LoraUse:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from scope_batch.plan.entries import Agenda, Entry
 from scope_batch.plan.grid import Grid
 from scope_batch.plan.remarks import Remarks
 from tests.plan.helpers import plan, video_plan
+from tests.plan.steering import steered
 
 TEXT = (0, 9, 21, 33, 45)
 """First frames of a text job without cuts."""
@@ -104,7 +106,7 @@ def test_whether_it_moves_is_known_at_once_and_true(written: Any, expected: list
     made = curve(written, low=-99)
     assert landed(made) == [bool(move) for move in expected]
     result = made.values()
-    assert [a != b for a, b in zip(result, result[1:], strict=False)] == [bool(move) for move in expected[1:]]
+    assert [a != b for a, b in pairwise(result)] == [bool(move) for move in expected[1:]]
 
 
 def test_what_is_on_its_way_is_not_known_yet() -> None:
@@ -177,6 +179,12 @@ def test_the_noise_of_a_video_follows_its_keyframes() -> None:
     assert [c.noise_scale for c in made.chunks] == pytest.approx([0.8, 0.7, 0.6, 0.5, 0.4])
     assert not any(c.noise_controller for c in made.chunks)
     assert plan(seed=[1, 2], num_frames=33).chunks[2].seed == 2
+
+
+def test_the_strength_of_vace_follows_its_schedule_but_for_chunks_with_their_own() -> None:
+    schedule = {0: 0, 48: 1}
+    made = steered({"chunk": 1, "vace_context_scale": 2}, vace_frames="/c 96.npy", vace_context_scale=schedule)
+    assert [c.vace.scale for c in made.chunks[:6] if c.vace] == [0, 2, 0.5, 0.75, 1, 1]
 
 
 def test_a_chunk_s_own_number_replaces_the_scheduled_one() -> None:

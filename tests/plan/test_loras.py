@@ -121,6 +121,21 @@ def test_settings_of_loras_need_one() -> None:
     )
 
 
+def test_what_to_do_at_a_change_is_in_vain_without_one() -> None:
+    assert plan(lora_scales={A: 1}, on_lora_change="cut").notes == ("on_lora_change has no effect: no scale changes",)
+
+
+def test_lists_are_read_by_slot_on_the_protocol_s_grid() -> None:
+    made = plan(lora_scales={A: [0, 1, 2, 3, 4]}, chunk_grid=12, num_frames=48)
+    assert scales(made) == [(0,), (1,), (2,), (3,), (3,)]
+    assert made.warnings == ("LoRA a.safetensors: 5 values for 4 slots; the last 1 are never used",)
+
+
+def test_a_scale_of_a_slot_acts_in_all_its_chunks() -> None:
+    made = plan({"chunk": 3, "lora_scales": {A: 9}}, lora_scales={A: [0, 1]}, chunk_grid=12, num_frames=48)
+    assert scales(made) == [(0,), (1,), (1,), (9,), (9,)]
+
+
 def test_settings_that_contradict_each_other_are_refused() -> None:
     assert problem(lora_scales={A: 1}, on_lora_change="cut", manage_cache=False) == (
         "on_lora_change: cut contradicts manage_cache: false; allowed beside it: keep, recache"
