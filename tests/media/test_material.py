@@ -90,3 +90,9 @@ def test_no_more_than_a_frame_is_held(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "preadv", lambda fd, into, at: asked.append(len(into[0])) or pread(fd, into, at))
     check_material(two_chunks(place(path)))
     assert sum(asked) == 21 * 3 * 16 * 16 * 4 and max(asked) == 16 * 16 * 4
+
+
+def test_an_animated_still_is_refused(tmp_path):
+    pages = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    pages[0].save(tmp_path / "x.webp", save_all=True, append_images=pages[1:])
+    assert "x.webp: is animated" in refusal(two_chunks(vace=Vace(1.0, reference=tmp_path / "x.webp")))
