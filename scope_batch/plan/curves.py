@@ -148,12 +148,10 @@ class Curve:
         start, steps = self._landed_on, index - self._landed_on
         departure = self._values[start]
         assert departure is not None
-        low, high = sorted((departure, arrival))
         for chunk in range(start + 1, index):
             if self._values[chunk] is None:
                 share = chunk - start
-                between = (departure * (steps - share) + arrival * share) / steps
-                self._values[chunk] = min(max(between, low), high)
+                self._values[chunk] = (departure * (steps - share) + arrival * share) / steps
 
     def _on_the_way(self, index: int, first_frame: int) -> float | None:
         if self._in_force is None:

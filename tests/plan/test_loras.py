@@ -62,6 +62,8 @@ def test_a_ramp_over_eight_chunks_cuts_and_recaches_nothing() -> None:
 def test_a_recache_is_told_with_its_reason() -> None:
     made = plan({"chunk": 2, "text": "B"}, lora_scales={A: [0, 0, 1, 2]}, on_lora_change="recache", num_frames=57)
     assert [c.recache_reason for c in made.chunks] == [None, None, "prompt change and LoRA change", "LoRA change", None]
+    made = plan({"chunk": 1, "reset_cache": True}, lora_scales={A: [0, 1]}, on_lora_change="recache")
+    assert made.chunks[1].lora_changed and made.chunks[1].recache_reason is None
     made = video_plan(lora_scales={A: [0, 1]}, on_lora_change="recache")
     assert [c.recache_reason for c in made.chunks[:3]] == [None, "LoRA change", None]
 
