@@ -57,6 +57,8 @@ def _stills(job: Job, chunk: Chunk, orders: Orders, *, last: bool, remarks: Rema
         start = laws.latent_group_start(chunk.keep - 1, first=chunk.cut)
         stills.append(Still(closing, start, chunk.frames))
         _warn_short(chunk, remarks)
+        if opening is not None and start < stills[0].end:
+            remarks.warnings.append(f"last_frame_image lies over the first image of chunk {chunk.index}")
     return tuple(stills)
 
 

@@ -170,3 +170,9 @@ def test_a_full_plan_fits_eighty_columns() -> None:
 def test_scales_of_many_idle_chunks_are_one_remark() -> None:
     made = steered(*({"chunk": k, "vace_context_scale": 1.0} for k in (2, 3)), first_frame_image="/a.png")
     assert made.warnings == () and "nothing steers chunks 2, 3" in made.notes[0]
+
+
+def test_a_last_image_that_hides_the_first_is_told() -> None:
+    images = {"first_frame_image": "/a.png", "last_frame_image": "/e.png"}
+    assert "last_frame_image lies over the first image of chunk 0" in steered(**images, num_frames=4).warnings
+    assert steered(**images, num_frames=9).warnings == ()
