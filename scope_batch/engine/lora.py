@@ -16,8 +16,7 @@ class LoraScales:
     def __init__(self, transformer: Any, branches: Mapping[int, Lora]) -> None:
         """Attach `branches`, by their place in `Chunk.lora_scales`; the other places there are merged LoRAs'."""
         self._transformer, self._places = transformer, tuple(branches)
-        loras = tuple(branches.values())
-        self._moved = MovedParameters(transformer, loras)  # while the parameters still have their own names
+        self._moved = MovedParameters(transformer, tuple(branches.values()))
         self._adapters = {index: adapter_name(index, lora) for index, lora in branches.items() if lora.pairs}
         for index, name in self._adapters.items():
             attach(transformer, branches[index], name)

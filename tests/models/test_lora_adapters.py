@@ -126,3 +126,12 @@ def test_attaching_says_nothing(parity_models: Path, loras: list[Lora], caplog: 
 def test_adapter_names_are_unique_and_plain(stem: str) -> None:
     names = {adapter_name(i, Lora(Path(f"/{i}/{stem}.safetensors"), {}, {})) for i in range(3)}
     assert len(names) == 3 and all(name.isidentifier() for name in names) and BUILTIN_ADAPTER not in names
+
+
+def test_a_files_name_may_look_like_a_part_of_peft(parity_models: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "lora_A.weight base_layer.lora_B (1).safetensors", everything())
+    files = longlive(parity_models)
+    odd = read_loras([path], files)
+    model, branches = branched(parity_models, odd, "adapter")
+    branches.set((0.5,))
+    assert error(forward(model), forward(load_transformer(files, merge=[(odd[0], 0.5)]))) < 1e-4
