@@ -1,6 +1,7 @@
 """The job file: what a render is asked for, read and checked before anything heavy is imported."""
 
+from scope_batch.job.chunk_spec import ChunkSpec
 from scope_batch.job.load import check_inputs, load_job, load_text, parse_job
-from scope_batch.job.schema import ChunkSpec, Job
+from scope_batch.job.schema import Job
 
 __all__ = ["ChunkSpec", "Job", "check_inputs", "load_job", "load_text", "parse_job"]

@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from scope_batch.job.chunk_spec import ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec
 from scope_batch.job.faults import Loc, shown
 from scope_batch.job.outputs import Encoder, Output
 from scope_batch.job.prompts import WeightedPrompt
-from scope_batch.job.schema import ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec, Job
+from scope_batch.job.schema import Job
 from scope_batch.job.source import Mark, Source, show
 
 MODELS: dict[str, type[BaseModel]] = {

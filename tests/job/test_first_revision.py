@@ -6,7 +6,7 @@ import pytest
 
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.job import Job, check_inputs, load_text, parse_job
-from scope_batch.job.schema import ChunkImage
+from scope_batch.job.chunk_spec import ChunkImage
 
 
 def job(text: str) -> Job:

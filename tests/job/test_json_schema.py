@@ -1,7 +1,8 @@
 import json
 
+from scope_batch.job.chunk_spec import ChunkSpec
 from scope_batch.job.json_schema import job_json_schema
-from scope_batch.job.schema import ChunkSpec, Job
+from scope_batch.job.schema import Job
 
 
 def types(field: dict[str, object]) -> set[object]:

@@ -4,7 +4,7 @@ import pytest
 
 from scope_batch.errors import JobError
 from scope_batch.job import Job, load_text, parse_job
-from scope_batch.job.schema import ChunkSpec
+from scope_batch.job.chunk_spec import ChunkSpec
 
 FRAMES = "vace_frames_offset: 0, vace_frames_shape: [1, 3, 12, 64, 64]"
 MASKS = "vace_masks_offset: 9, vace_masks_shape: [1, 1, 12, 64, 64]"
