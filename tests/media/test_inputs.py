@@ -63,6 +63,33 @@ def test_chunks_are_windows_of_one_timeline(tmp_path, lengths, fill):
         np.testing.assert_array_equal(np.concatenate([getattr(c, made) for c in controls]), expected[held])
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_pauses_cuts_and_leads_are_windows_of_the_same_timeline(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    placements = [place(saved(tmp_path / "a.npy", floats(80)))]
+    for i in range(4):
+        first, frames, kind = int(rng.integers(50)), int(rng.integers(1, 9)), ("frames", "masks")[i % 2]
+        path = saved(tmp_path / f"{i}.npy", floats(frames, 3 if kind == "frames" else 1, seed=i))
+        placements.append(
+            place(path, kind, first, first + int(rng.integers(1, 20)), rng.choice(["none", "hold", "loop"]))
+        )
+    chunks, fed = [], False
+    for _ in range(6):
+        cut, paused = rng.random() < 0.3, rng.random() < 0.3
+        vace = None if paused else replace(VACE, fresh=cut or not fed)
+        chunks.append(chunk_of(int(rng.integers(4, 13)), vace, cut=bool(cut)))
+        fed = not paused
+    chunks[0] = replace(chunks[0], cut_reason="the start")
+    plan = plan_of(*chunks, placements=tuple(placements))
+    whole = the_control(*placements, frames=plan.num_frames)
+    for chunk, inputs in zip(plan.chunks, inputs_of(plan), strict=True):
+        assert (inputs.control is None) == (chunk.vace is None)
+        if inputs.control is not None:
+            rows = slice(chunk.first_frame - chunk.lead, chunk.first_frame + chunk.frames)
+            np.testing.assert_array_equal(inputs.control.frames, whole.frames[rows])
+            np.testing.assert_array_equal(inputs.control.masks, whole.masks[rows])
+
+
 def test_what_nothing_covers_is_gray_and_generated_and_the_later_placement_shows(tmp_path):
     a, b = floats(6), floats(4, seed=1)
     control = the_control(place(saved(tmp_path / "a.npy", a), first=2), place(saved(tmp_path / "b.npy", b), first=6))
