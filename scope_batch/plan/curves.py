@@ -38,7 +38,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A keyframe whose frame is a number."""
+    """A keyframe whose frame is a number; `num_frames` itself, the end of the job, counts as its last frame."""
 
     frame: int
     value: float | Expression
@@ -75,7 +75,7 @@ class Curve:
     def land(self, index: int, first_frame: int, reach: int, slot: int) -> None:
         """`reach`: the chunk's frames if it is not cut; `slot`: the index that lists are read at."""
         arrived: list[Key] = []
-        while self._keys and self._keys[0].frame < first_frame + reach:
+        while self._keys and min(self._keys[0].frame, self.clock.last_frame) < first_frame + reach:
             arrived.append(self._keys.popleft())
         before = self._values[-1] if self._values else None
         if self.schedule.values:
@@ -119,8 +119,9 @@ class Curve:
                 self._fault(f"the keyframe {text} {error}")
                 return None
             shown = f"{text} = {frame}"
-        if not 0 <= frame < self.clock.num_frames:
-            self._fault(f"the keyframe {shown} lies outside the job, which has frames 0 to {self.clock.last_frame}")
+        if not 0 <= frame <= self.clock.num_frames:
+            end = f"{self.clock.num_frames} stands for the end"
+            self._fault(f"the keyframe {shown} lies outside the job; allowed: 0 to {self.clock.last_frame}, {end}")
             return None
         return Key(frame, written.value)
 

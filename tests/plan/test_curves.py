@@ -76,6 +76,13 @@ def test_the_value_of_every_chunk(written: Any, expected: list[float]) -> None:
     assert values(written) == expected
 
 
+@pytest.mark.parametrize("num_frames", [45, 48, 57])
+def test_a_key_at_the_end_is_reached_in_the_last_chunk(num_frames: int) -> None:
+    starts = [start for start in TEXT if start < num_frames]
+    made = values({0: 0, num_frames: 1}, starts, num_frames=num_frames)
+    assert made == pytest.approx([i / (len(starts) - 1) for i in range(len(starts))])
+
+
 def test_it_lands_on_the_chunks_there_are_not_on_those_that_were_expected() -> None:
     assert values({0: 0, 48: 1}, (0, 9, 18, 27, 36, 45)) == [0, 0.2, 0.4, 0.6, 0.8, 1]
 
@@ -118,9 +125,10 @@ def test_what_is_on_its_way_is_not_known_yet() -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ({0: 0, 57: 1}, "field: the keyframe 57 lies outside the job, which has frames 0 to 56"),
-        ("0:(1), max_f + 1:(2)", "field: the keyframe max_f + 1 = 57 lies outside the job, which has frames 0 to 56"),
-        ("0:(1), 0 - 1:(2)", "field: the keyframe 0 - 1 = -1 lies outside the job, which has frames 0 to 56"),
+        ({0: 0, 58: 1}, "field: the keyframe 58 lies outside the job; allowed: 0 to 56, 57 stands for the end"),
+        ("0:(1), max_f + 2:(2)", "field: the keyframe max_f + 2 = 58 lies outside the job; "
+         "allowed: 0 to 56, 57 stands for the end"),
+        ("0:(1), 0 - 1:(2)", "field: the keyframe 0 - 1 = -1 lies outside the job; allowed: 0 to 56, 57 stands for the end"),
         ("0:(1), 1/(s - 42):(2)", "field: the keyframe 1/(s - 42) divides by zero"),
         ("28:(1), max_f/2:(2)", "field: two keyframes at frame 28; one is allowed"),
         ("0:(t)", "field: t is 21 at frame 21 (chunk 2); allowed: -10..10"),
@@ -196,5 +204,7 @@ def test_a_schedule_in_a_job_without_video_is_refused_unless_it_says_the_default
 
 
 def test_a_keyframe_beyond_the_end_names_the_frames_there_are() -> None:
-    with pytest.raises(JobError, match=r"^noise_scale: the keyframe 96 lies outside .* frames 0 to 95$"):
-        video_plan(noise_scale={0: 0.7, 96: 0.6})
+    with pytest.raises(
+        JobError, match=r"^noise_scale: the keyframe 97 lies outside .* 0 to 95, 96 stands for the end$"
+    ):
+        video_plan(noise_scale={0: 0.7, 97: 0.6})

@@ -129,7 +129,7 @@ CASES: list[tuple[str, str, str]] = [
     ("LoRA as a pickle", "lora_scales: {files/frames.pt: 1}", r"\.safetensors"),
     ("LoRA scale", "lora_scales: {files/good.safetensors: 11}", r"-10\.\.10, not 11"),
     ("merge of a ramp", "lora_scales: {files/good.safetensors: [0, 1]}\nlora_merge: always", "lora_merge"),
-    ("keyframe beyond the end", "lora_scales: {files/good.safetensors: {0: 0, 33: 1}}", "33.*0 to 32"),
+    ("keyframe beyond the end", "lora_scales: {files/good.safetensors: {0: 0, 34: 1}}", "34.*0 to 32"),
     ("keyframe out of range", "lora_scales: {files/good.safetensors: {0: 0, 12: 11}}", r"-10\.\.10"),
     (
         "unknown name in an expression",
