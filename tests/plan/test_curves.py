@@ -128,7 +128,8 @@ def test_what_is_on_its_way_is_not_known_yet() -> None:
         ({0: 0, 58: 1}, "field: the keyframe 58 lies outside the job; allowed: 0 to 56, 57 stands for the end"),
         ("0:(1), max_f + 2:(2)", "field: the keyframe max_f + 2 = 58 lies outside the job; "
          "allowed: 0 to 56, 57 stands for the end"),
-        ("0:(1), 0 - 1:(2)", "field: the keyframe 0 - 1 = -1 lies outside the job; allowed: 0 to 56, 57 stands for the end"),
+        ("0:(1), 0 - 1:(2)", "field: the keyframe 0 - 1 = -1 lies outside the job; "
+         "allowed: 0 to 56, 57 stands for the end"),
         ("0:(1), 1/(s - 42):(2)", "field: the keyframe 1/(s - 42) divides by zero"),
         ("28:(1), max_f/2:(2)", "field: two keyframes at frame 28; one is allowed"),
         ("0:(t)", "field: t is 21 at frame 21 (chunk 2); allowed: -10..10"),
