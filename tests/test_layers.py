@@ -17,6 +17,7 @@ FORBIDDEN = {
     "errors": {"*"},
     "events": {"*"},
     "material": {"*"},
+    "safetensors_header": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "chunk": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "pipelines": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "job": {"plan", "importing", "media", "sinks", "engine", "models", "render", "cli", "progress"},

@@ -10,8 +10,8 @@ from scope_batch.material import Material
 from scope_batch.media.array_headers import PICKLE_SUFFIXES, locate_npy, locate_part, pickle_refusal
 from scope_batch.media.arrays import ArraySource
 from scope_batch.media.planes import Planes
-from scope_batch.media.safetensors_header import locate_tensor
 from scope_batch.media.source import Source, check_size, open_source, opening
+from scope_batch.media.tensor_place import locate_tensor
 from scope_batch.media.timing import picked_frames
 
 SAFETENSORS = ".safetensors"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from scope_batch.errors import JobError
+from scope_batch.errors import JobError, MissingInputError
 from scope_batch.models.lora_alpha import alpha_rule
 from scope_batch.models.lora_layout import LoraLayout, lora_layout
-from scope_batch.models.safetensors_header import SafetensorsHeader, read_safetensors_header
 from scope_batch.models.words import first_names
+from scope_batch.safetensors_header import SafetensorsHeader, read_safetensors_header
 
 _ARCHITECTURES = (
     (r"double_(?:stream_)?blocks|single_(?:stream_)?blocks|single_transformer_blocks", "Flux or HunyuanVideo"),
@@ -31,12 +31,23 @@ def read_lora_layout(path: Path) -> LoraLayout:
     """As `check_lora_header`, and what the file holds."""
     if path.is_file() and path.suffix != ".safetensors":
         raise JobError(f"{path}: a LoRA is read from a .safetensors file, nothing else")
-    header = read_safetensors_header(path)
-    layout = lora_layout(path, header.shapes, alpha_rule(path, header.metadata), _architecture(header))
-    integers = [key for key in layout.weights if "F" not in header.dtypes[key]]
+    header = _header(path)
+    shapes = {key: entry.shape for key, entry in header.tensors.items()}
+    layout = lora_layout(path, shapes, alpha_rule(path, header.metadata), _architecture(header))
+    integers = [key for key in layout.weights if "F" not in header.tensors[key].dtype]
     if integers:
-        raise JobError(f"{path}: {first_names(integers)}: {header.dtypes[integers[0]]}, but weights are floats")
+        raise JobError(f"{path}: {first_names(integers)}: {header.tensors[integers[0]].dtype}, but weights are floats")
     return layout
+
+
+def _header(path: Path) -> SafetensorsHeader:
+    try:
+        with path.open("rb") as file:
+            return read_safetensors_header(file, str(path))
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise JobError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _architecture(header: SafetensorsHeader) -> str:
@@ -44,7 +55,7 @@ def _architecture(header: SafetensorsHeader) -> str:
     told = header.metadata.get("modelspec.architecture") or header.metadata.get("ss_base_model_version")
     if told:
         return f" (by its own word for {told[:60]})"
-    keys = "\n".join(header.shapes)
+    keys = "\n".join(header.tensors)
     return next(
         (f" (it looks like one for {what})" for pattern, what in _ARCHITECTURES if re.search(pattern, keys)), ""
     )

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -145,19 +146,20 @@ GOOD = entry(0, 768, [1, 3, 1, 8, 8])
 @pytest.mark.parametrize(
     ("table", "data_bytes", "says"),
     [({"masks": GOOD, "__metadata__": {"a": "b"}}, 768, "holds no tensor `frames`; it holds masks"),
-     ({"frames": GOOD}, 767, "is cut short: it holds 767 of the 768 bytes"),
-     ({"frames": GOOD}, 769, "1 bytes follow the tensors"),
+     ({"frames": GOOD}, 767, "truncated or damaged: "),
+     ({"frames": GOOD}, 769, "truncated or damaged: "),
      ({"frames": GOOD, "x": entry(760, 800, [10])}, 800, "its tensors overlap or leave gaps"),
      ({"frames": entry(8, 776, [1, 3, 1, 8, 8])}, 776, "its tensors overlap or leave gaps"),
-     ({"frames": entry(768, 0, [1, 3, 1, 8, 8])}, 768, "its tensors overlap or leave gaps"),
-     ({"frames": entry(0, 768, [1, 3, 1, 8, 9])}, 768, "does not fill its 768 bytes"),
-     ({"frames": entry(0, 768, [1, 3, -1, 8, 8])}, 768, "nothing sensible of `frames`"),
+     ({"frames": entry(768, 0, [1, 3, 1, 8, 8])}, 768, "its header is damaged"),
+     ({"frames": entry(0, 768, [1, 3, 1, 8, 9])}, 768, "its header is damaged"),
+     ({"frames": entry(0, 768, [1, 3, -1, 8, 8])}, 768, "its header is damaged"),
      ({"frames": entry(0, 768, [1, 3, 1, 8, 8], "I32")}, 768, "dtype I32 is not allowed"),
-     ({"frames": GOOD, "x": [1]}, 768, "nothing sensible of `x`"),
-     ([1], 0, "its header is no table"),
-     (b'{"frames": 1, "frames": 2}', 0, "its header cannot be read"),
-     (b"[" * 100_000, 0, "its header cannot be read"),
-     (b"\xff\xfe{}", 0, "its header cannot be read"),
+     ({"frames": GOOD, "x": [1]}, 768, "its header is damaged"),
+     ([1], 0, "not a safetensors file"),
+     (b'{"frames": 1, "frames": 2}', 0, "its header is damaged"),
+     (b"[" * 100_000, 0, "not a safetensors file"),
+     (b'{"a":' * 100_000, 0, "its header is damaged"),
+     (b"\xff\xfe{}", 0, "not a safetensors file"),
      ({}, 0, "it holds nothing")],
 )  # fmt: skip
 def test_a_safetensors_file_that_is_damaged_or_foreign_is_refused(tmp_path, table, data_bytes, says):
@@ -167,7 +169,7 @@ def test_a_safetensors_file_that_is_damaged_or_foreign_is_refused(tmp_path, tabl
 @pytest.mark.parametrize("data", [b"", b"1234567", struct.pack("<Q", 2**63) + b"{}", struct.pack("<Q", 99) + b"{}"])
 def test_a_header_length_that_cannot_be_is_refused_unread(tmp_path, data):
     (tmp_path / "a.safetensors").write_bytes(data)
-    assert "is not a safetensors file, or is cut short within its header" in refusal(tmp_path / "a.safetensors")
+    assert re.search("not a safetensors file|ends inside its header", refusal(tmp_path / "a.safetensors"))
 
 
 @pytest.mark.parametrize("name", ["a.pt", "a.PTH", "a.ckpt"])
