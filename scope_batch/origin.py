@@ -12,6 +12,7 @@ from scope_batch.job.inputs import named_inputs
 from scope_batch.job.public import public_dict
 from scope_batch.job.source import NO_SOURCE, show
 from scope_batch.models.cache import file_sha256
+from scope_batch.models.lora_alpha import settings_beside
 
 
 def job_sha256(job: Job) -> str:
@@ -36,13 +37,19 @@ def origin_of(job: Job) -> dict[str, str]:
 
 
 def _name(loc: Loc) -> str:
-    return show(tuple(Path(str(part)).name if loc[-2:-1] == ("lora_scales",) and part == loc[-1] else part for part in loc))
+    return show(
+        tuple(Path(str(part)).name if loc[-2:-1] == ("lora_scales",) and part == loc[-1] else part for part in loc)
+    )
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file its sha256; of a folder the sha256 over the names and digests of its files, sorted."""
-    if path.is_file():
+    """Of a file its sha256; of a folder the sha256 over the names and digests of its files, sorted.
+
+    A LoRA that PEFT saved counts as the folder of its two files.
+    """
+    beside = settings_beside(path)
+    if path.is_file() and beside is None:
         return file_sha256(path)
-    files = sorted(file for file in path.iterdir() if file.is_file())
-    lines = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+    files = [path, beside] if beside is not None else (file for file in path.iterdir() if file.is_file())
+    lines = "".join(f"{file_sha256(file)}  {file.name}\n" for file in sorted(files))
     return hashlib.sha256(lines.encode()).hexdigest()

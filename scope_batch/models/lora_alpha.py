@@ -41,6 +41,12 @@ class AlphaRule:
         return next(found, self.alpha)
 
 
+def settings_beside(path: Path) -> Path | None:
+    """PEFT's `adapter_config.json`, without which its `adapter_model.safetensors` is only half of a LoRA."""
+    beside = path.with_name("adapter_config.json")
+    return beside if path.stem == "adapter_model" and beside.is_file() else None
+
+
 def alpha_rule(path: Path, metadata: Mapping[str, str]) -> AlphaRule:
     """What diffusers writes into the file's metadata, or PEFT into `adapter_config.json` beside `adapter_model`.
 
@@ -50,8 +56,7 @@ def alpha_rule(path: Path, metadata: Mapping[str, str]) -> AlphaRule:
         if _METADATA_KEY in metadata:
             settings = json.loads(metadata[_METADATA_KEY])
             return _rule({str(key).removeprefix(_METADATA_PREFIX): value for key, value in settings.items()})
-        beside = path.with_name("adapter_config.json")
-        if path.stem == "adapter_model" and beside.is_file():
+        if (beside := settings_beside(path)) is not None:
             return _rule(json.loads(beside.read_bytes()))
     except (ValueError, TypeError, AttributeError, OSError, re.error, RecursionError) as error:
         raise JobError(f"{path}: what it says of its alpha cannot be read ({error})") from error

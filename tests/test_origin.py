@@ -1,0 +1,52 @@
+"""What a render was made from, told by content."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from scope_batch.job import Job, load_text
+from scope_batch.origin import job_sha256, origin_of, sha256_of
+
+
+def job_in(folder: Path, **fields: object) -> Job:
+    return load_text(json.dumps({"prompt": "a", **fields}), name="job.yaml", folder=folder)
+
+
+def test_every_input_is_told_by_its_place(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.npy", "c.png", "d.safetensors", "e.png"):
+        (tmp_path / name).write_text(name)
+    job = job_in(
+        tmp_path,
+        input_path="a.mp4",
+        lora_scales={"d.safetensors": 1.0},
+        vace_ref_images=["e.png"],
+        chunk_specs=[{"chunk": 1, "vace_frames": "b.npy", "first_frame_image": "c.png"}],
+    )
+    assert {place: sha256_of(tmp_path / name) for place, name in PLACES.items()} == origin_of(job)
+
+
+PLACES = {
+    "input_path": "a.mp4",
+    "vace_ref_images[0]": "e.png",
+    "lora_scales.d.safetensors": "d.safetensors",
+    "chunk_specs[0].vace_frames": "b.npy",
+    "chunk_specs[0].first_frame_image": "c.png",
+}
+
+
+def test_where_inputs_lie_is_no_part_of_what_a_job_asks_for(tmp_path: Path) -> None:
+    (tmp_path / "moved").mkdir()
+    fields = {"vace_frames": "b.npy", "lora_scales": {"d.safetensors": [0, 1]}}
+    here, there = (job_sha256(job_in(folder, **fields)) for folder in (tmp_path, tmp_path / "moved"))
+    assert here == there != job_sha256(job_in(tmp_path, **fields | {"vace_frames": "other.npy"}))
+
+
+def test_what_peft_saved_counts_with_its_settings(tmp_path: Path) -> None:
+    lora, settings = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"
+    lora.write_text("weights")
+    alone = sha256_of(lora)
+    settings.write_text('{"lora_alpha": 8}')
+    eight = sha256_of(lora)
+    settings.write_text('{"lora_alpha": 4}')
+    assert len({alone, eight, sha256_of(lora)}) == 3
