@@ -42,6 +42,17 @@ def make_in(cache: str) -> str:
         return str(tiny_models_folder())
 
 
+def test_the_vace_module_is_made_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for name in "ab":
+        monkeypatch.setenv("SCOPE_BATCH_CACHE", str(tmp_path / name))
+        without = digest(tiny_models_folder())
+        folder = tiny_models_folder(vace=True)
+        made.append({path: what for path, what in digest(folder).items() if path not in without})
+        assert without.items() < digest(folder).items()
+    assert made[0] == made[1] and list(made[0]) == [str(layout.VACE.local)]
+
+
 @pytest.mark.parametrize(("name", "base_dim"), [("wan_vae", 96), ("light_vae", 24)])
 def test_vae_keys_and_shapes_are_those_of_the_published_files(name: str, base_dim: int) -> None:
     published = json.loads(SHAPES.read_text())[name]
