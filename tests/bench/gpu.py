@@ -1,6 +1,6 @@
 """LongLive on a CUDA device: parity in float32, bfloat16 beside it, and full-size speed with random weights.
 
-    PYTHONPATH=. python tests/bench/gpu.py WORK [parity] [repeat] [full] [memory]
+    PYTHONPATH=. python tests/bench/gpu.py WORK [parity] [repeat] [full] [memory] [steer] [full_steer]
 
 WORK is a folder for checkpoints (about 4 GB for `full`, in the published layout and size but with random weights).
 Prints one line per figure. Needs nothing but a GPU; no network.
@@ -13,21 +13,25 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from scope_batch.chunk import Blend, Chunk, Plan, Prompt
+from scope_batch.chunk import Blend, Chunk, Plan, Prompt, Vace
 from scope_batch.engine.longlive import CausalEngine, load
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Event, Stage, silent
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import ChunkInputs, EngineRequest
-from tests.parity.cases import load_case, plan_of
+from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest, LoraRequest
+from tests.parity.cases import Case, load_case, plan_of
 from tests.parity.make_models import make
+from tests.parity.trim_vace import NAMES as VACE_CASES
+from tests.parity.vace_inputs import inputs_of
 
 LONGLIVE = PIPELINES["longlive"]
 CASES = ["longlive_t2v_prompt_switch", "longlive_t2v_blend_slerp", "longlive_v2v_controller", "longlive_mode_switch"]
@@ -38,11 +42,8 @@ def say(name: str, value: object) -> None:
     print(f"{name:44s} {value}", flush=True)
 
 
-def engine(models: Path, *, vae: str = "lightvae", dtype: str = "auto", deterministic: bool = False) -> CausalEngine:
-    request = EngineRequest(
-        LONGLIVE, models=str(models), vae_type=vae, device="cuda", dtype=dtype, deterministic=deterministic
-    )
-    return load(request, silent)
+def engine(models: Path, *, vae: str = "lightvae", **request: Any) -> CausalEngine:
+    return load(EngineRequest(LONGLIVE, models=str(models), vae_type=vae, device="cuda", **request), silent)
 
 
 def long_plan(chunks: int, height: int, width: int) -> Plan:
@@ -126,14 +127,19 @@ def full(work: Path) -> None:
     count_syncs(loaded, long_plan(6, 320, 576))
 
 
-def time_chunks(loaded: CausalEngine, plan: Plan) -> None:
+def nothing(_: Chunk) -> ChunkInputs:
+    return ChunkInputs()
+
+
+def time_chunks(loaded: CausalEngine, plan: Plan, inputs: Callable[[Chunk], ChunkInputs] = nothing) -> None:
     torch.cuda.reset_peak_memory_stats()
     marks: list[tuple[str, torch.cuda.Event]] = []
     seconds: list[float] = []
     with loaded.session(plan, lambda event: mark(event, marks)) as session:
         for chunk in plan.chunks:
+            given = inputs(chunk)
             begun = time.monotonic()
-            session.generate(chunk).frames()
+            session.generate(chunk, given).frames()
             seconds.append(time.monotonic() - begun)
     settled = [s for s, c in zip(seconds, plan.chunks, strict=True) if c.index > 5 and not c.recache]
     recaches = [s for s, c in zip(seconds, plan.chunks, strict=True) if c.recache]
@@ -156,18 +162,84 @@ def decoding_share(marks: list[tuple[str, torch.cuda.Event]]) -> float:
     return sum(ms for stage, ms in spans if stage == "decoding") / sum(ms for _, ms in spans)
 
 
-def count_syncs(loaded: CausalEngine, plan: Plan) -> None:
+def count_syncs(loaded: CausalEngine, plan: Plan, inputs: Callable[[Chunk], ChunkInputs] = nothing) -> None:
     """Host syncs inside `generate`, as torch reports them."""
     with loaded.session(plan, silent) as session, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for chunk in plan.chunks:
             torch.cuda.set_sync_debug_mode("warn" if chunk.index >= 2 and not chunk.text_changed else "default")
-            session.generate(chunk)
+            session.generate(chunk, inputs(chunk))
         torch.cuda.set_sync_debug_mode("default")
     syncs = [w for w in caught if "synchroniz" in str(w.message)]
     say("host syncs per chunk", len(syncs) / 3)
     for warning in {f"{w.filename}:{w.lineno}" for w in syncs}:
         say("  at", warning)
+
+
+def steer(work: Path) -> None:
+    """VACE and LoRAs against the reference values; a LoRA merged, beside the weights, and gone again."""
+    models = make(work / "tiny", parts=[*PARTS, "lightvae", "vace", "loras"])
+    for dtype in ("float32", "bfloat16"):
+        loaded = engine(models, dtype=dtype, vace=True)
+        for name in VACE_CASES:
+            say(f"{dtype} {name}", f"latents {max(errors_of(loaded, load_case(name))):.1e}")
+        for name, merged in (
+            ("longlive_lora_fixed", True),
+            ("longlive_lora_fixed", False),
+            ("longlive_lora_ramp", False),
+        ):
+            case = load_case(name)
+            loras = tuple(
+                LoraRequest(models / lora["file"], lora["scale"] if merged else None) for lora in case.facts["loras"]
+            )
+            worst = max(errors_of(engine(models, dtype=dtype, loras=loras), case))
+            say(f"{dtype} {name} {'merged' if merged else 'branch'}", f"latents {worst:.1e}")
+
+
+def errors_of(loaded: CausalEngine, case: Case) -> list[float]:
+    """Relative error of each chunk's latents."""
+    plan, errors = plan_of(case), []
+    with loaded.session(plan, silent) as session:
+        for chunk, call in zip(plan.chunks, case.facts["calls"], strict=True):
+            made = session.generate(chunk, inputs_of(call, case.arrays, chunk)).latents()
+            want = case.arrays[f"latents_{chunk.index:02d}"]
+            errors.append(float(np.linalg.norm(made - want) / np.linalg.norm(want)))
+    return errors
+
+
+def full_steer(work: Path) -> None:
+    """What steering costs at the published sizes: control with a mask in every chunk, a LoRA merged and as a branch."""
+    size = {"heads": 12, "layers": 30, "ffn": 8960, "rank": 256, "user_rank": 32}
+    parts = [*PARTS, "wanvae", "vace", "loras"]
+    make(work / "full_steer", parts=parts, dtype=torch.bfloat16, fp8_text_encoder=True, **size)
+    path = work / "full_steer" / "lora" / "style.safetensors"
+    for name, loras in (("merged", (LoraRequest(path, 0.5),)), ("branch", (LoraRequest(path, None),))):
+        loaded = engine(work / "full_steer", vae="wan", loras=loras)
+        plan = long_plan(14, 480, 832)
+        ramp = [replace(c, lora_scales=(0.5 + 0.01 * c.index,), lora_changed=c.index > 0) for c in plan.chunks]
+        say("LoRA", name)
+        time_chunks(loaded, replace(plan, chunks=tuple(ramp)) if name == "branch" else plan)
+        del loaded
+        torch.cuda.empty_cache()
+    loaded = engine(work / "full_steer", vae="wan", vace=True)
+    for name, share in (("none", 0.0), ("control", 1.0), ("control and mask", 0.5)):
+        say("VACE", name)
+        plan = long_plan(14, 480, 832)
+        vace = [replace(c, vace=Vace(1.0, timeline=True, fresh=c.index == 0) if share else None) for c in plan.chunks]
+        time_chunks(loaded, replace(plan, chunks=tuple(vace)), lambda chunk, share=share: control(chunk, share))
+    plan = long_plan(6, 480, 832)
+    vace = [replace(c, vace=Vace(1.0, timeline=True, fresh=c.index == 0)) for c in plan.chunks]
+    count_syncs(loaded, replace(plan, chunks=tuple(vace)), lambda chunk: control(chunk, 0.5))
+
+
+def control(chunk: Chunk, share: float) -> ChunkInputs:
+    """Random control frames; the mask is 1 in the left `share` of the picture."""
+    if chunk.vace is None:
+        return ChunkInputs()
+    frames = np.random.default_rng(chunk.index).uniform(-1, 1, (chunk.frames, 480, 832, 3)).astype(np.float32)
+    masks = np.zeros(frames.shape[:3], np.float32)
+    masks[..., : int(832 * share)] = 1
+    return ChunkInputs(control=ControlFrames(frames, masks, inactive_is_gray=share == 1, reactive_is_gray=False))
 
 
 def memory(work: Path) -> None:
@@ -185,7 +257,8 @@ def memory(work: Path) -> None:
 
 def main() -> None:
     work, *names = sys.argv[1:]
-    tasks: dict[str, Callable[[Path], None]] = {"parity": parity, "repeat": repeat, "full": full, "memory": memory}
+    made = (parity, repeat, full, memory, steer, full_steer)
+    tasks: dict[str, Callable[[Path], None]] = {task.__name__: task for task in made}
     say("device", f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     for name in names or tasks:
         tasks[name](Path(work))

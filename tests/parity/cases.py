@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scope_batch.chunk import NEW_VIDEO_PROMPT, Blend, Chunk, Conditioning, Plan, Prompt, Transition
 from scope_batch.pipelines import PIPELINES
+from tests.parity.trim_vace import SAME_AS
 from tests.parity.vace_inputs import vace_of
 
 FOLDER = Path(__file__).parent / "cases"
@@ -43,9 +44,11 @@ class Case:
 
 
 def load_case(name: str) -> Case:
+    """A case, with the arrays that it shares with another."""
     facts = next(c for c in json.loads((FOLDER / "cases.json").read_text())["cases"] if c["name"] == name)
+    shared = load_case(SAME_AS[name]).arrays if name in SAME_AS else {}
     with np.load(FOLDER / f"{name}.npz") as stored:
-        return Case(name, facts, dict(stored))
+        return Case(name, facts, {**shared, **stored})
 
 
 def plan_of(case: Case) -> Plan:

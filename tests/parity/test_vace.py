@@ -17,7 +17,7 @@ from scope_batch.pipelines import PIPELINES
 from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest
 from tests.parity.cases import Case, load_case, plan_of
 from tests.parity.test_longlive import LATENTS_TOLERANCE, relative_error, undecoded
-from tests.parity.trim_vace import CONTEXT_CHANNELS, NAMES, SAME_AS
+from tests.parity.trim_vace import CONTEXT_CHANNELS, NAMES
 from tests.parity.vace_inputs import inputs_of
 
 FLOAT16_TOLERANCE = 1e-3
@@ -64,14 +64,6 @@ def contexts(known: dict[bytes, torch.Tensor], monkeypatch: pytest.MonkeyPatch) 
     return built
 
 
-def steered(name: str) -> Case:
-    """A case, with the arrays that it shares with another."""
-    case = load_case(name)
-    shared = load_case(SAME_AS[name]).arrays if name in SAME_AS else {}
-    case.arrays.update({key: array for key, array in shared.items() if key not in case.arrays})
-    return case
-
-
 def replay(engine: CausalEngine, case: Case) -> None:
     """Run the case and check every chunk's latents."""
     plan = plan_of(case)
@@ -84,7 +76,7 @@ def replay(engine: CausalEngine, case: Case) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_latents_and_context(name: str, engine: CausalEngine, contexts: dict[int, torch.Tensor]) -> None:
-    case = steered(name)
+    case = load_case(name)
     replay(engine, case)
     assert list(contexts) == [0]
     want = case.arrays["vace_context_00"].astype(np.float32)
@@ -96,7 +88,7 @@ def test_the_builtin_lora_as_a_side_branch_leaves_the_module_alone(
 ) -> None:
     engine = load(request_of_vace, silent, builtin_lora="adapter")
     assert not any("lora" in name for name, _ in engine.transformer.vace_blocks.named_parameters())
-    replay(engine, steered("vace_depth_scale_0.5"))
+    replay(engine, load_case("vace_depth_scale_0.5"))
     assert list(contexts) == [0]
 
 
