@@ -76,5 +76,32 @@ def test_the_makefile_makes_what_is_missing_and_nothing_twice(folder: Path) -> N
     assert "Nothing to be done" in run(*make, folder=folder)
 
 
-def test_the_clip_ships_small() -> None:
-    assert (EXAMPLES / "clip.mp4").stat().st_size < 300_000
+def test_assets_ship_small() -> None:
+    sizes = [path.stat().st_size for path in (EXAMPLES / "clip.mp4", *(EXAMPLES / "assets").iterdir())]
+    assert sum(sizes) < 300_000
+
+
+def test_assets_are_what_their_script_makes(folder: Path) -> None:
+    run(sys.executable, "examples/make_assets.py", str(folder / "made"), folder=folder)
+    shipped = {path.name: path for path in (EXAMPLES / "assets").iterdir()}
+    made = {path.name: path for path in (folder / "made").iterdir()}
+    assert made.keys() == shipped.keys()
+    for name, path in shipped.items():
+        if path.suffix == ".png":
+            assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(made[name])))
+        elif path.suffix == ".safetensors":
+            assert path.read_bytes() == made[name].read_bytes()
+        else:
+            assert frame_counts([path]) == frame_counts([made[name]])
+
+
+def test_steering_is_in_the_plans() -> None:
+    plans = {job.stem: prepare(load_job(job)) for job in JOBS}
+    sources = {name: [chunk.vace for chunk in plan.chunks if chunk.vace] for name, plan in plans.items()}
+    assert all(vace.timeline for name in ("depth_guided", "inpainting") for vace in sources[name])
+    assert {placement.material.kind for placement in plans["inpainting"].placements} == {"frames", "masks"}
+    assert [vace.stills[0].path.name for vace in sources["first_to_last"]] == ["first.png", "last.png"]
+    assert sources["first_to_last"][1].stills[0].end == plans["first_to_last"].chunks[-1].keep
+    assert len(sources["reference_image"]) == len(plans["reference_image"].chunks)
+    assert [chunk.lora_scales for chunk in plans["lora_ramp"].chunks] == [(0,), (0.25,), (0.5,), (0.75,), (1,)]
+    assert [chunk.noise_scale for chunk in plans["keyframed_noise"].chunks] == [0.3, 0.9, 0.5]
