@@ -34,7 +34,11 @@ def attach(model: Any, lora: Lora, name: str) -> None:
         return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
+        # PEFT goes by whole names, but compares them with their ends: a VACE model has more than one `proj_out`.
+        warnings.filterwarnings("ignore", "While injecting the PEFT adapters, an inconsistency")
         model.load_lora_adapter(halves, prefix=None, adapter_name=name)
+    branched = {module for module, layer in model.named_modules() if name in getattr(layer, "lora_A", ())}
+    assert branched == lora.pairs.keys(), f"{name}: other modules have a branch: {branched ^ lora.pairs.keys()}"
     for module, pair in lora.pairs.items():
         layer = model.get_submodule(module)
         assert layer.lora_alpha[name] == layer.r[name] == pair.rank, f"{module}: scales would not be taken as they are"

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import WanTransformer3DModel
+from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 from torch import Tensor
 
 from scope_batch.engine.lora import LoraScales
 from scope_batch.models import load
+from scope_batch.models.folder import find_models
 from scope_batch.models.load import BuiltinLora
 from scope_batch.models.lora import Lora, read_loras
-from scope_batch.models.lora_adapters import BUILTIN_ADAPTER, adapter_name
+from scope_batch.models.lora_adapters import BUILTIN_ADAPTER, adapter_name, attach
 
 from .helpers import CPU, longlive
 from .lora_files import FFN, WIDTH, pair, random, write
@@ -119,6 +120,20 @@ def test_attaching_says_nothing(parity_models: Path, loras: list[Lora], caplog: 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         branched(parity_models, loras, "adapter")[1].set((0.5, 0.5))
+    assert not caplog.records
+
+
+def test_a_branch_of_the_head_leaves_vace_alone(
+    parity_models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The names of both end on `proj_out`."""
+    files = find_models("longlive", str(parity_models), vae_type="lightvae", vace=True)
+    model = load_transformer(files, kind=WanVACETransformer3DModel)
+    (head,) = read_loras([write(tmp_path / "head.safetensors", pair("diffusion_model.head.head", out=64))], files)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attach(model, head, "head")
+    assert {name.split(".lora_")[0] for name, _ in model.named_parameters() if ".lora_" in name} == {"proj_out"}
     assert not caplog.records
 
 
