@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
+from numpy.typing import NDArray
 from torch import Tensor
 
 from scope_batch import laws
@@ -35,7 +37,7 @@ class VaceContext:
         parts = []
         if chunk.vace.reference is not None:
             assert inputs.reference is not None, f"chunk {chunk.index}: its reference is missing"
-            parts.append(self._of_reference(torch.from_numpy(inputs.reference)))
+            parts.append(self._of_reference(tensor_of(inputs.reference)))
         if chunk.vace.has_frames:
             assert inputs.control is not None, f"chunk {chunk.index}: its control frames are missing"
             parts.append(self._of_frames(chunk, inputs.control))
@@ -54,10 +56,11 @@ class VaceContext:
         assert chunk.vace is not None
         count = chunk.lead + chunk.frames
         assert len(control.frames) == len(control.masks) == count, f"chunk {chunk.index}: {count} control frames wanted"
+        assert chunk.vace.fresh or not chunk.cut, f"chunk {chunk.index}: the streams go on across a cut"
         if chunk.vace.fresh:
             self._inactive.reset()
             self._reactive.reset()
-        masks = torch.from_numpy(control.masks).to(self._device)
+        masks = tensor_of(control.masks).to(self._device)
         inactive, reactive = self._split(control, masks > KEPT_BELOW)
         latents = [
             stream.encode(pixels, count)[:, chunk.lead :].transpose(1, 2).float()
@@ -69,7 +72,7 @@ class VaceContext:
         """Kept and replaced pixels [1, 3, T, H, W], each gray (0) where the other shows; None = gray everywhere."""
         if control.inactive_is_gray and control.reactive_is_gray:
             return None, None
-        frames = self._pixels(torch.from_numpy(control.frames))
+        frames = self._pixels(tensor_of(control.frames))
         inactive = None if control.inactive_is_gray else frames.masked_fill(replaced, 0)
         reactive = None if control.reactive_is_gray else frames.masked_fill(~replaced, 0)
         return inactive, reactive
@@ -77,6 +80,11 @@ class VaceContext:
     def _pixels(self, frames: Tensor) -> Tensor:
         """[T, H, W, 3] -> [1, 3, T, H, W] for the encoder."""
         return frames.to(self._device).permute(3, 0, 1, 2).unsqueeze(0).to(self._dtype).contiguous()
+
+
+def tensor_of(array: NDArray[np.float32]) -> Tensor:
+    """The array's memory, or a copy where torch cannot use it: it may be a read-only view that is turned around."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def mask_channels(masks: Tensor, latents: int) -> Tensor:

@@ -199,6 +199,16 @@ def test_a_reference_comes_first_and_leaves_the_streams_alone(vae: AutoencoderKL
     assert torch.allclose(torch.cat([part[:, :32, 1:] for part in parts], dim=2), clip.whole(vae), atol=1e-5)
 
 
+def test_arrays_may_be_read_only_views(vae: AutoencoderKLWan) -> None:
+    clip = Clip("m")
+    want = stream(vae, clip, [chunk_of(0)])
+    turned = Clip("m")
+    turned.frames = clip.frames[:, ::-1].copy()[:, ::-1]
+    turned.frames.setflags(write=False)
+    turned.masks.setflags(write=False)
+    assert torch.equal(stream(vae, turned, [chunk_of(0)]), want)
+
+
 def test_missing_control_frames_are_told(vae: AutoencoderKLWan) -> None:
     chunk = chunk_of(0, vace=Vace(scale=1.0, stills=(Still(Path("first.png"), 0, 4),)))
     with pytest.raises(AssertionError, match="control frames are missing"):

@@ -63,11 +63,14 @@ def test_chunk_by_chunk_equals_the_whole_clip(vae: AutoencoderKLWan, pattern: st
     assert torch.allclose(latents, whole(vae, pixels), atol=1e-5)
 
 
+@pytest.mark.parametrize("ahead", [20, 40])
 @pytest.mark.parametrize("pattern", ["ggpg", "gp"])
-def test_gray_before_a_picture_is_remembered_in_a_second_stream_too(vae: AutoencoderKLWan, pattern: str) -> None:
-    """The store is then ahead of the stream, which must see the gray itself."""
+def test_gray_before_a_picture_is_remembered_in_a_second_stream_too(
+    vae: AutoencoderKLWan, pattern: str, ahead: int
+) -> None:
+    """The store is then ahead of the stream, or settled, and the stream must see the gray itself."""
     store = gray(vae)
-    store.at(0, 20)
+    store.at(0, ahead)
     pixels, chunks = clip(pattern)
     fed = stream(vae, store)
     latents = torch.cat([fed.encode(chunk, frames(i)) for i, chunk in enumerate(chunks)], dim=1)
