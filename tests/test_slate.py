@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from scope_batch.chunk import Chunk, LoraUse, Plan, Still, Vace
 from scope_batch.events import silent
+from scope_batch.material import Material, Placement
 from scope_batch.pipelines import PIPELINES
 from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest
 from scope_batch.slate import load
 from scope_batch.slate.layout import Box, make_layout
 from scope_batch.slate.panes import pane_names
 from scope_batch.slate.theme import CHANGE, CUT, INK, PANEL, font
-from scope_batch.slate.tracks import tracks_of
+from scope_batch.slate.tracks import short_lora_names, tracks_of
 from scope_batch.slate.words import decimals, wrap
 from tests.plan.helpers import CLIP, plan, video_plan
 
@@ -61,7 +62,9 @@ def as_float(pixels: Picture) -> NDArray[np.float32]:
     return pixels.astype(np.float32) / 127.5 - 1
 
 
-def steered(made: Plan, *sources: Vace | None, scales: tuple[tuple[float, ...], ...] = ()) -> Plan:
+def steered(
+    made: Plan, *sources: Vace | None, scales: tuple[tuple[float, ...], ...] = (), masked: bool = False
+) -> Plan:
     """The plan with a source and LoRA scales for each of its chunks, the last ones repeated."""
 
     def at(values: tuple[Any, ...], index: int, none: Any) -> Any:
@@ -71,8 +74,9 @@ def steered(made: Plan, *sources: Vace | None, scales: tuple[tuple[float, ...], 
         replace(chunk, vace=at(sources, chunk.index, None), lora_scales=at(scales, chunk.index, ()))
         for chunk in made.chunks
     ]
+    masks = Placement(Material("masks", Path("/m.mp4")), 0, made.num_frames, "none", "crop", "vace_masks")
     loras = tuple(LoraUse(Path(f"/{name}.safetensors"), merged=False) for name in "ab"[: len(at(scales, 0, ()))])
-    return replace(made, chunks=tuple(chunks), loras=loras)
+    return replace(made, chunks=tuple(chunks), loras=loras, placements=(masks,) if masked else ())
 
 
 def boxes(made: Plan) -> dict[str, Box]:
@@ -122,13 +126,25 @@ def test_the_thumbnail_is_the_input_s_own_frame() -> None:
 
 def test_control_and_mask_are_the_frame_s_own() -> None:
     control = Vace(scale=1, timeline=True)
-    made = steered(slate_plan(), control, None, control)
+    made = steered(slate_plan(), control, None, control, masked=True)
     assert made.chunks[2].lead == 1
     frames = np.concatenate(list(drawn(made)))
     shown, masks = (middle_of(frames, boxes(made)[name]) for name in ("control", "mask"))
     assert shown[:9] == list(range(9)) and shown[21:33] == list(range(21, 33))
     assert masks[:9] == [0] * 9 and masks[21:33] == [255] * 12
     assert boxes(made).keys() == {"control", "mask"}
+
+
+def test_without_masks_there_is_no_mask() -> None:
+    made = steered(slate_plan(), Vace(scale=1, timeline=True))
+    assert boxes(made).keys() == {"control"}
+    assert middle_of(next(drawn(made)), boxes(made)["control"]) == list(range(9))
+
+
+def test_loras_of_one_name_have_a_row_each() -> None:
+    made = steered(slate_plan(), scales=((0.5, 0.25),))
+    made = replace(made, loras=tuple(LoraUse(Path(f"/{folder}/a.safetensors"), merged=True) for folder in "xy"))
+    assert short_lora_names(made) == ("/x/a", "/y/a") and len(list(drawn(made))) == 3
 
 
 def test_stills_and_references_stand_for_their_whole_chunk() -> None:
@@ -149,7 +165,7 @@ def test_stills_and_references_stand_for_their_whole_chunk() -> None:
 def test_everything_at_once_is_drawn_apart(height: int, width: int) -> None:
     full = Vace(1.0, True, (Still(Path("/f.png"), 0, 4), Still(Path("/l.png"), 8, 9)), Path("/r.png"))
     made = video_plan(spec=SLATE, num_frames=30, height=height, width=width, clip=replace(CLIP, frames=30))
-    made = steered(made, full, replace(full, scale=0.5), scales=((0, 1), (1, -1), (0.5, 0)))
+    made = steered(made, full, replace(full, scale=0.5), scales=((0, 1), (1, -1), (0.5, 0)), masked=True)
     layout = make_layout(height, width, pane_names(made), len(tracks_of(made)))
     assert len(layout.panes) == 6 and len(layout.lanes) == 3
     assert [len(frames) for frames in drawn(made)] == [13, 12, 12]

@@ -25,7 +25,7 @@ from scope_batch.slate.theme import (
     font,
 )
 from scope_batch.slate.timeline import Timeline
-from scope_batch.slate.tracks import lora_names
+from scope_batch.slate.tracks import short_lora_names
 from scope_batch.slate.words import decimals, wrap
 
 PROMPTS_SHOWN = 4
@@ -46,6 +46,7 @@ def _pill(width: int, height: int) -> Image.Image:
 class Card:
     def __init__(self, plan: Plan, layout: Layout, timeline: Timeline, curves: Curves, panes: Panes) -> None:
         self._plan, self._layout, self._timeline, self._curves, self._panes = plan, layout, timeline, curves, panes
+        self._loras = short_lora_names(plan)
         self._base = Image.new("RGB", (layout.width, layout.height), BACKGROUND)
         for part in (timeline, curves, panes):
             part.draw(ImageDraw.Draw(self._base))
@@ -164,7 +165,7 @@ class Card:
             ("noise seed", str(chunk.noise_seed)),
             ("noise", values.noise_scale(chunk).replace("controller", "auto")),
             ("steps", values.steps(chunk)),
-            *((name, decimals(scale)) for name, scale in zip(lora_names(self._plan), chunk.lora_scales, strict=True)),
+            *((name, decimals(scale)) for name, scale in zip(self._loras, chunk.lora_scales, strict=True)),
             ("vace scale", "" if chunk.vace is None else decimals(chunk.vace.scale)),
             ("latents", f"{first}-{last}"),
         ]

@@ -25,7 +25,7 @@ def pane_names(plan: Plan) -> tuple[str, ...]:
     there = {
         "input": any(chunk.mode == "video" for chunk in plan.chunks),
         "control": any(vace.has_frames for vace in steered),
-        "mask": any(vace.has_frames for vace in steered),
+        "mask": any(placement.material.kind == "masks" for placement in plan.placements),
         "reference": any(vace.reference for vace in steered),
         "first image": any(still.first == 0 for vace in steered for still in vace.stills),
         "last image": any(still.first > 0 for vace in steered for still in vace.stills),
@@ -68,7 +68,8 @@ class Panes:
         if inputs.control is not None:
             row = chunk.lead + index
             self._put_kept(picture, "control", inputs.control.frames[row])
-            self._put_kept(picture, "mask", inputs.control.masks[row])
+            if "mask" in self._boxes:
+                self._put_kept(picture, "mask", inputs.control.masks[row])
 
     def _put_kept(self, picture: Picture, name: str, values: NDArray[np.float32]) -> None:
         """Control and masks often stand still: then the last thumbnail is copied again."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from scope_batch.chunk import Chunk, Plan
+from scope_batch.plan.loras import lora_names
 
 Value = float | None
 
@@ -23,15 +24,16 @@ class Track:
 def tracks_of(plan: Plan) -> list[Track]:
     """LoRA scales first, then VACE's, then the noise; only those of which there are two different values."""
     readers: list[tuple[str, Callable[[Chunk], Value]]] = [
-        *((name, _lora_reader(order)) for order, name in enumerate(lora_names(plan))),
+        *((name, _lora_reader(order)) for order, name in enumerate(short_lora_names(plan))),
         ("vace scale", lambda chunk: None if chunk.vace is None else chunk.vace.scale),
         ("noise", lambda chunk: None if chunk.noise_controller else chunk.noise_scale),
     ]
     return [track for name, read in readers if (track := _track(name, tuple(map(read, plan.chunks))))]
 
 
-def lora_names(plan: Plan) -> Iterator[str]:
-    return (use.path.stem for use in plan.loras)
+def short_lora_names(plan: Plan) -> tuple[str, ...]:
+    """In the plan's order, each once."""
+    return tuple(name.removesuffix(".safetensors") for name in lora_names(plan.loras))
 
 
 def _lora_reader(order: int) -> Callable[[Chunk], Value]:
