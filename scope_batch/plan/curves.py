@@ -61,6 +61,7 @@ class Curve:
     _values: list[float | None] = field(default_factory=list)
     _in_force: Key | None = None
     _landed_on: int = 0
+    _first_frame: int = 0
     _moves: bool = False
     _inside: list[str] = field(default_factory=list)
     _faulty: bool = False
@@ -74,6 +75,7 @@ class Curve:
 
     def land(self, index: int, first_frame: int, reach: int, slot: int) -> None:
         """`reach`: the chunk's frames if it is not cut; `slot`: the index that lists are read at."""
+        self._first_frame = first_frame
         arrived: list[Key] = []
         while self._keys and min(self._keys[0].frame, self.clock.last_frame) < first_frame + reach:
             arrived.append(self._keys.popleft())
@@ -99,9 +101,9 @@ class Curve:
         return self._values[-1]
 
     def values(self) -> tuple[float, ...]:
-        """One per landed chunk, when all have landed. Keys that landed nowhere are a problem."""
-        for key in self._keys:
-            self._fault(f"no chunk starts after frame {key.frame}; allowed: 0 to {key.frame - 1}")
+        """One per landed chunk, when all have landed."""
+        if self._keys:
+            self._land_late()
         if self._inside:
             more = f" and {len(self._inside) - SHOWN} more" if len(self._inside) > SHOWN else ""
             self.remarks.notes.append(
@@ -141,12 +143,22 @@ class Curve:
         self._in_force, self._landed_on = keys[-1], index
         return value if before is None else before
 
+    def _land_late(self) -> None:
+        """What lies on the thirteenth frame of a video cut, beyond its reach, when the job ends with that frame."""
+        self._values.pop()
+        index, before = len(self._values), self._in_force
+        here = [before] if before is not None and self._landed_on == index else []
+        self._arrive([*here, *self._keys], index, self._first_frame)
+        self._keys.clear()
+
     def _fill(self, arrival: float, index: int) -> None:
         """The values on the way, now that its end is known; before the first key they are that key's."""
         if self._in_force is None:
             self._values = [arrival] * index
             return
         start, steps = self._landed_on, index - self._landed_on
+        if not steps:
+            return
         departure = self._values[start]
         assert departure is not None
         for chunk in range(start + 1, index):

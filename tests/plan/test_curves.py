@@ -142,11 +142,12 @@ def test_the_first_thing_that_is_wrong_is_said_with_field_frame_and_chunk(writte
     assert problem(written) == said
 
 
-def test_a_key_that_no_chunk_took_is_a_problem() -> None:
-    made = curve({0: 0, 12: 1}, num_frames=13)
-    made.land(0, 0, 12, 0)
-    made.values()
-    assert made.remarks.problems == ["field: no chunk starts after frame 12; allowed: 0 to 11"]
+@pytest.mark.parametrize("written", [{0: 0.2, 25: 0.8}, {0: 0.2, 26: 0.8}, {0: 0.2, 13: 0.4, 26: 0.8}, {26: 0.8}])
+def test_a_key_on_the_thirteenth_frame_of_a_cut_lands_on_it_where_the_job_ends(written: dict[int, float]) -> None:
+    made = video_plan({"chunk": 1, "reset_cache": True}, noise_scale=written, num_frames=26)
+    assert [c.frames for c in made.chunks] == [13, 13]
+    assert [c.noise_scale for c in made.chunks] == [written.get(0, 0.8), 0.8]
+    assert any("the keys 13 and 26 both land on chunk 1" in note for note in made.notes) == (13 in written)
 
 
 def test_keys_inside_a_chunk_and_keys_that_share_one_are_noted() -> None:
