@@ -207,6 +207,24 @@ def test_each_steered_chunk_encodes_one_pair_and_hints_once_per_step(engine: Cau
     assert calls == {"encodes": 2 * 2, "blocks": 2 * 2 * len(engine.transformer.vace_blocks)}
 
 
+def test_an_input_video_and_control_have_streams_of_their_own(engine: CausalEngine, calls: Counter[str]) -> None:
+    video = {"mode": "video", "noise_scale": 0.7}
+    chunks = [
+        replace(chunk(0, FRAMES), frames=13, keep=13, latents=4, **video),
+        replace(chunk(1, FRAMES), first_frame=13, start_latent=4, **video),
+    ]
+    pixels = [np.full((c.frames, SIZE, SIZE, 3), 40 * (c.index + 1), np.uint8) for c in chunks]
+    mixed = np.random.default_rng(0).random((13, SIZE, SIZE)).round()
+    steering = [control(source(c), mixed[: c.frames]) for c in chunks]
+    both = [replace(s, pixels=p) for s, p in zip(steering, pixels, strict=True)]
+    unsteered = [replace(c, vace=None) for c in chunks]
+    off = [replace(c, vace=replace(c.vace, scale=0.0)) for c in chunks if c.vace]
+    frames, _ = render(engine, chunks, both)
+    assert len(frames) == 25 and calls["encodes"] == 2 * 3
+    video_alone = render(engine, unsteered, [ChunkInputs(p) for p in pixels])[1]
+    assert np.array_equal(render(engine, off, both)[1], video_alone)
+
+
 def test_at_scale_0_no_block_runs(engine: CausalEngine, calls: Counter[str]) -> None:
     mixed = np.random.default_rng(0).random((9, SIZE, SIZE)).round()
     off = chunk(0, replace(FRAMES, scale=0.0))
