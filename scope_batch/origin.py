@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from scope_batch.job import Job
 from scope_batch.job.faults import Loc
 from scope_batch.job.inputs import named_inputs
-from scope_batch.job.public import public_dict
+from scope_batch.job.public import lora_names, public_dict
 from scope_batch.job.source import NO_SOURCE, show
 from scope_batch.models.cache import file_sha256
 from scope_batch.models.lora_alpha import settings_beside
@@ -28,18 +29,20 @@ def job_sha256(job: Job) -> str:
 
 
 def origin_of(job: Job) -> dict[str, str]:
-    """Place -> sha256 (64 hex digits) of the file or folder it names; a LoRA's place ends with its base name."""
+    """Place -> sha256 (64 hex digits) of the file or folder it names; a LoRA's place ends with its name in metadata."""
     digests: dict[Path, str] = {}
     for _, path in named_inputs(job):
         if path not in digests:
             digests[path] = sha256_of(path)
-    return {_name(loc): digests[path] for loc, path in named_inputs(job)}
-
-
-def _name(loc: Loc) -> str:
-    return show(
-        tuple(Path(str(part)).name if loc[-2:-1] == ("lora_scales",) and part == loc[-1] else part for part in loc)
+    loras = lora_names(
+        job.model_dump(mode="json", include={"lora_scales": True, "chunk_specs": {"__all__": {"lora_scales"}}})
     )
+    return {_name(loc, loras): digests[path] for loc, path in named_inputs(job)}
+
+
+def _name(loc: Loc, loras: Mapping[str, str]) -> str:
+    *field, last = loc
+    return show((*field, loras[str(last)]) if field[-1:] == ["lora_scales"] else loc)
 
 
 def sha256_of(path: Path) -> str:

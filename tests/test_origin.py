@@ -35,6 +35,20 @@ PLACES = {
 }
 
 
+def test_loras_of_one_name_are_told_one_by_one(tmp_path: Path) -> None:
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.safetensors").write_text(folder)
+    job = job_in(tmp_path, lora_scales={"b/x.safetensors": 1.0}, chunk_specs=[{"chunk": 1, "lora_scales": BOTH}])
+    names = [place.removeprefix("chunk_specs[0].") for place in origin_of(job)]
+    assert names == [f"lora_scales.{name}" for name in ("x-2.safetensors", "x.safetensors", "x.safetensors")]
+    assert [*origin_of(job).values()] == [sha256_of(tmp_path / folder / "x.safetensors") for folder in "abb"]
+    assert {*job.to_public_dict()["chunk_specs"][0]["lora_scales"]} == {"x.safetensors", "x-2.safetensors"}
+
+
+BOTH = {"a/x.safetensors": 0.5, "b/x.safetensors": 0.5}
+
+
 def test_where_inputs_lie_is_no_part_of_what_a_job_asks_for(tmp_path: Path) -> None:
     (tmp_path / "moved").mkdir()
     fields = {"vace_frames": "b.npy", "lora_scales": {"d.safetensors": [0, 1]}}
