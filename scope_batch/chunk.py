@@ -73,11 +73,19 @@ NEW_VIDEO_PROMPT = "prompt change in video mode"
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """An image laid over frames first .. end - 1 of a chunk, counted from the chunk's first frame."""
+    """An image laid over frames first .. end - 1 of a chunk, counted from the chunk's first frame.
+
+    closing  the image that the chunk ends with; else the one that it starts with.
+    """
 
     path: Path
     first: int
     end: int
+    closing: bool = False
+
+    @property
+    def name(self) -> str:
+        return "last image" if self.closing else "first image"
 
 
 @dataclass(frozen=True, slots=True)

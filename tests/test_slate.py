@@ -148,7 +148,7 @@ def test_loras_of_one_name_have_a_row_each() -> None:
 
 
 def test_stills_and_references_stand_for_their_whole_chunk() -> None:
-    first, last = Still(Path("/f.png"), 0, 4), Still(Path("/l.png"), 8, 12)
+    first, last = Still(Path("/f.png"), 0, 4), Still(Path("/l.png"), 8, 12, closing=True)
     made = steered(
         slate_plan(),
         Vace(scale=1, stills=(first,)),
@@ -161,9 +161,14 @@ def test_stills_and_references_stand_for_their_whole_chunk() -> None:
     assert shown["reference"][9:21] == [200] * 12 and 200 not in shown["reference"][:9]
 
 
+def test_a_last_image_on_the_first_frames_of_a_short_chunk_is_called_that() -> None:
+    made = steered(slate_plan(num_frames=11), None, Vace(scale=1, stills=(Still(Path("/l.png"), 0, 12, closing=True),)))
+    assert boxes(made).keys() == {"control", "last image"}
+
+
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (240, 416), (480, 832), (832, 480), (64, 2048), (2048, 64)])
 def test_everything_at_once_is_drawn_apart(height: int, width: int) -> None:
-    full = Vace(1.0, True, (Still(Path("/f.png"), 0, 4), Still(Path("/l.png"), 8, 9)), Path("/r.png"))
+    full = Vace(1.0, True, (Still(Path("/f.png"), 0, 4), Still(Path("/l.png"), 8, 9, closing=True)), Path("/r.png"))
     made = video_plan(spec=SLATE, num_frames=30, height=height, width=width, clip=replace(CLIP, frames=30))
     made = steered(made, full, replace(full, scale=0.5), scales=((0, 1), (1, -1), (0.5, 0)), masked=True)
     layout = make_layout(height, width, pane_names(made), len(tracks_of(made)))

@@ -25,7 +25,6 @@ def _sources(chunk: Chunk, control: Coverage, masks: Coverage) -> Iterable[str]:
     if chunk.vace is None:
         return
     yield from (name for name, there in zip(("control", "mask"), covered, strict=True) if there)
-    for still in chunk.vace.stills:
-        yield "first image" if still.first == 0 and still.end < chunk.frames else "last image"
+    yield from (still.name for still in chunk.vace.stills)
     if chunk.vace.reference is not None:
         yield "reference"

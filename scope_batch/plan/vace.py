@@ -55,7 +55,7 @@ def _stills(job: Job, chunk: Chunk, orders: Orders, *, last: bool, remarks: Rema
         stills.append(Still(opening, 0, min(laws.VACE_STILL_FRAMES, chunk.frames)))
     if closing is not None:
         start = laws.latent_group_start(chunk.keep - 1, first=chunk.cut)
-        stills.append(Still(closing, start, chunk.frames))
+        stills.append(Still(closing, start, chunk.frames, closing=True))
         _warn_short(chunk, remarks)
         if opening is not None and start < stills[0].end:
             remarks.warnings.append(f"last_frame_image lies over the first image of chunk {chunk.index}")

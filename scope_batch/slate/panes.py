@@ -22,13 +22,14 @@ SAMPLES = 2
 def pane_names(plan: Plan) -> tuple[str, ...]:
     """What the plan shows anywhere, in the order of the panes."""
     steered = [chunk.vace for chunk in plan.chunks if chunk.vace is not None]
+    stills = {still.name for vace in steered for still in vace.stills}
     there = {
         "input": any(chunk.mode == "video" for chunk in plan.chunks),
         "control": any(vace.has_frames for vace in steered),
         "mask": any(placement.material.kind == "masks" for placement in plan.placements),
         "reference": any(vace.reference for vace in steered),
-        "first image": any(still.first == 0 for vace in steered for still in vace.stills),
-        "last image": any(still.first > 0 for vace in steered for still in vace.stills),
+        "first image": "first image" in stills,
+        "last image": "last image" in stills,
     }
     return tuple(name for name, shown in there.items() if shown)
 
@@ -86,7 +87,7 @@ def _stills(chunk: Chunk, inputs: ChunkInputs) -> Iterator[tuple[str, NDArray[np
         yield "reference", inputs.reference
     if chunk.vace is not None and inputs.control is not None:
         for still in chunk.vace.stills:
-            yield "last image" if still.first else "first image", _frame(inputs.control, chunk.lead + still.first)
+            yield still.name, _frame(inputs.control, chunk.lead + still.first)
 
 
 def _frame(control: ControlFrames, row: int) -> NDArray[np.float32]:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from scope_batch.errors import JobError
+from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import plan_to_dict
-from tests.plan.helpers import SDV2, marks
+from scope_batch.plan.sources import sources_of
+from tests.plan.helpers import LONGLIVE, SDV2, marks
 from tests.plan.steering import controlled, steered, vace
 from tests.plan.test_table import row, shown
 
@@ -176,3 +178,10 @@ def test_a_last_image_that_hides_the_first_is_told() -> None:
     images = {"first_frame_image": "/a.png", "last_frame_image": "/e.png"}
     assert "last_frame_image lies over the first image of chunk 0" in steered(**images, num_frames=4).warnings
     assert steered(**images, num_frames=9).warnings == ()
+
+
+@pytest.mark.parametrize(("spec", "frames"), [(LONGLIVE, 11), (SDV2, 9)])
+def test_images_keep_their_names_wherever_they_lie(spec: PipelineSpec, frames: int) -> None:
+    """A last image may begin with its chunk, a first one may fill it."""
+    entry = {"chunk": 1, "first_frame_image": "/a.png", "last_frame_image": "/e.png"}
+    assert sources_of(steered(entry, spec=spec, num_frames=frames))[1] == ("first image", "last image")
