@@ -8,16 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scope_batch.engine.device import device_faults
+from scope_batch.engine.transfer import to_host
 from scope_batch.errors import JobError
 from scope_batch.session import Frames
-
-
-def _to_host(tensor: Tensor) -> Tensor:
-    """Start copying to pinned host memory; on the CPU the tensor is there already."""
-    if tensor.device.type != "cuda":
-        return tensor
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return host.copy_(tensor, non_blocking=True)
 
 
 class DeviceFrames:
@@ -26,7 +19,7 @@ class DeviceFrames:
     def __init__(self, chunk: int, frames: Tensor, finite: Tensor, latents: Tensor) -> None:
         """frames uint8 [T, H, W, 3], finite bool [], latents [1, F, 16, h, w], all on the device."""
         self._chunk = chunk
-        self._frames, self._finite, self._latents = (_to_host(t) for t in (frames, finite, latents.float()[0]))
+        self._frames, self._finite, self._latents = (to_host(t) for t in (frames, finite, latents.float()[0]))
         self._ready = torch.cuda.Event() if frames.device.type == "cuda" else None
         if self._ready is not None:
             self._ready.record(torch.cuda.current_stream(frames.device))

@@ -25,6 +25,7 @@ from scope_batch.engine.lora import LoraScales
 from scope_batch.engine.noise import ChunkNoise, NoiseSource
 from scope_batch.engine.rope import Rotary, RotaryTable
 from scope_batch.engine.sampler import SigmaTable, clean_, renoise_
+from scope_batch.engine.transfer import to_device
 from scope_batch.engine.vace import VaceContext
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics, from_uint8
 from scope_batch.events import Report, Stage, StageName
@@ -138,7 +139,7 @@ class CausalSession:
     def _mix(self, chunk: Chunk, pixels: NDArray[np.generic], noise: Tensor, noise_scale: float) -> Tensor:
         """Noise and encoded input, weighted by the noise scale; overwrites `noise`."""
         self._stage(chunk, "encoding")
-        video = from_uint8(torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device))
+        video = from_uint8(to_device(pixels, self._device))
         encoded = self._encoder.encode(video.to(self._vae_dtype))
         return noise.mul_(noise_scale).add_(encoded, alpha=1 - noise_scale)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scope_batch import laws
 from scope_batch.chunk import Chunk
+from scope_batch.engine.transfer import to_device
 from scope_batch.engine.vace_stream import ControlStream, GrayLatents
 from scope_batch.engine.vae_stream import EncoderStream, LatentStatistics
 from scope_batch.session import ChunkInputs, ControlFrames
@@ -37,13 +38,13 @@ class VaceContext:
         parts = []
         if chunk.vace.reference is not None:
             assert inputs.reference is not None, f"chunk {chunk.index}: its reference is missing"
-            parts.append(self._of_reference(tensor_of(inputs.reference)))
+            parts.append(self._of_reference(inputs.reference))
         if chunk.vace.has_frames:
             assert inputs.control is not None, f"chunk {chunk.index}: its control frames are missing"
             parts.append(self._of_frames(chunk, inputs.control))
         return torch.cat(parts, dim=2)
 
-    def _of_reference(self, picture: Tensor) -> Tensor:
+    def _of_reference(self, picture: NDArray[np.float32]) -> Tensor:
         """An image [H, W, 3], encoded as a video of one frame; nothing is replaced and no mask is set."""
         latents = self._reference.encode(self._pixels(picture[None]))
         self._reference.reset()
@@ -60,7 +61,7 @@ class VaceContext:
         if chunk.vace.fresh:
             self._inactive.reset()
             self._reactive.reset()
-        masks = tensor_of(control.masks).to(self._device)
+        masks = to_device(control.masks, self._device)
         inactive, reactive = self._split(control, masks > KEPT_BELOW)
         latents = [
             stream.encode(pixels, count)[:, chunk.lead :].transpose(1, 2).float()
@@ -72,19 +73,14 @@ class VaceContext:
         """Kept and replaced pixels [1, 3, T, H, W], each gray (0) where the other shows; None = gray everywhere."""
         if control.inactive_is_gray and control.reactive_is_gray:
             return None, None
-        frames = self._pixels(tensor_of(control.frames))
+        frames = self._pixels(control.frames)
         inactive = None if control.inactive_is_gray else frames.masked_fill(replaced, 0)
         reactive = None if control.reactive_is_gray else frames.masked_fill(~replaced, 0)
         return inactive, reactive
 
-    def _pixels(self, frames: Tensor) -> Tensor:
+    def _pixels(self, frames: NDArray[np.float32]) -> Tensor:
         """[T, H, W, 3] -> [1, 3, T, H, W] for the encoder."""
-        return frames.to(self._device).permute(3, 0, 1, 2).unsqueeze(0).to(self._dtype).contiguous()
-
-
-def tensor_of(array: NDArray[np.float32]) -> Tensor:
-    """The array's memory, or a copy where torch cannot use it: it may be a read-only view that is turned around."""
-    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+        return to_device(frames, self._device).permute(3, 0, 1, 2).unsqueeze(0).to(self._dtype).contiguous()
 
 
 def mask_channels(masks: Tensor, latents: int) -> Tensor:
@@ -93,5 +89,6 @@ def mask_channels(masks: Tensor, latents: int) -> Tensor:
     Of the frames that share a latent frame the one nearest to their middle counts.
     """
     picked = [(2 * i + 1) * len(masks) // (2 * latents) for i in range(latents)]
-    cells = torch.nn.functional.pixel_unshuffle(masks[picked].unsqueeze(1), laws.SPACE_STRIDE)
+    chosen = torch.stack([masks[frame] for frame in picked])  # a list as an index would wait for the device
+    cells = torch.nn.functional.pixel_unshuffle(chosen.unsqueeze(1), laws.SPACE_STRIDE)
     return cells.transpose(0, 1).unsqueeze(0)
