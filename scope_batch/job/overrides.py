@@ -9,7 +9,7 @@ from typing import Any
 from scope_batch.errors import JobError, UsageError
 from scope_batch.job.document import Node, ScalarNode, read_document
 from scope_batch.job.faults import Loc
-from scope_batch.job.public import TEXT_FIELDS, field_of
+from scope_batch.job.public import OUTPUT_FIELDS, PATH_FIELDS, TEXT_FIELDS, field_of
 from scope_batch.job.source import Mark, Origin, show
 from scope_batch.job.values import Values, placed_key
 
@@ -59,8 +59,13 @@ def parse_key(key: str) -> Loc:
 
 
 def _node(value: str, loc: Loc, origin: Origin) -> Node:
-    """The value as YAML. A text field takes an unquoted value as it is: `prompt=cats: a film` is no map."""
-    if field_of(loc) in TEXT_FIELDS and not value.startswith(_YAML_STARTS):
+    """The value as YAML. A text field takes an unquoted value as it is: `prompt=cats: a film` is no map.
+
+    Of a path `null` is none; a file of that name is `./null`.
+    """
+    field = field_of(loc)
+    unset = value == "null" and field in PATH_FIELDS | OUTPUT_FIELDS
+    if field in TEXT_FIELDS and not unset and not value.startswith(_YAML_STARTS):
         return ScalarNode((1, 1), 1, value, value, plain=True)
     if not value.strip():
         raise UsageError(f"--set {'.'.join(map(str, loc))}=: no value is given (null: the field's default)")

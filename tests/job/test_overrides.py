@@ -40,3 +40,11 @@ def test_a_key_with_dots_is_quoted() -> None:
 def test_a_value_that_a_shell_lost_is_no_default() -> None:
     with pytest.raises(UsageError, match="--set seed=: no value is given"):
         load_text("prompt: a", name="job.yaml", overrides=["seed="])
+
+
+def test_null_takes_a_path_out_of_a_job() -> None:
+    job = load_text(
+        "prompt: a\nvace_frames: a.npy\noutput: a.mp4", name="j", overrides=["vace_frames=null", "output=null"]
+    )
+    assert job.vace_frames is None and job.output == ()
+    assert load_text("prompt: a", name="j", overrides=["vace_frames=./null"]).vace_frames is not None
