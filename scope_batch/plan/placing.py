@@ -115,6 +115,20 @@ class Placing:
                 if offer is not None and first is not None:
                     self._fixed.add(offer)
                     self._place_offer(offer, first, self._frames(offer), "none")
+        self._note_whole(entries)
+
+    def _note_whole(self, entries: Iterable[Entry]) -> None:
+        """An array as long as the job acts before the place of its entry, too."""
+        first: dict[Material, tuple[Entry, Offer]] = {}
+        for entry in sorted(entries, key=lambda entry: entry.chunk or entry.frame or 0):
+            for offer in entry.offers.values():
+                if offer in self._fixed and self._frames(offer) == self._settings.num_frames:
+                    first.setdefault(offer.material, (entry, offer))
+        for entry, offer in first.values():
+            if entry.chunk or entry.frame:
+                self._remarks.notes.append(
+                    f"{offer.label} is as long as the job: it acts from frame 0 on, not from {entry.asked}"
+                )
 
     def _follows_chunks(self, field: str, entries: Iterable[Entry]) -> bool:
         """Whether the entries of slots give their arrays chunk by chunk: that of slot 0 is as long as chunk 0."""

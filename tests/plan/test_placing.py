@@ -66,7 +66,12 @@ def test_an_entry_s_control_begins_at_its_chunk_and_goes_on() -> None:
 
 
 def test_an_array_as_long_as_the_job_is_its_timeline() -> None:
-    assert spans(steered({"chunk": 3, "vace_frames": "/c 96.npy"})) == [("c 96", 0, 96)]
+    made = steered({"chunk": 3, "vace_frames": "/c 96.npy"})
+    assert spans(made) == [("c 96", 0, 96)]
+    assert made.notes == (
+        "chunk_specs[0].vace_frames: c 96.npy is as long as the job: it acts from frame 0 on, not from chunk 3",
+    )
+    assert steered(*({"chunk": k, "vace_frames": "/c 96.npy"} for k in (3, 0))).notes == ()
 
 
 def test_what_reaches_beyond_the_end_is_left_out() -> None:
