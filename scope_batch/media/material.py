@@ -35,15 +35,18 @@ def probe_material(material: Material) -> MaterialFacts:
 
 
 def check_material(plan: Plan) -> None:
-    """Read every float array that the plan shows, a frame at a time, and every still image.
+    """Read every float array that the plan shows, a frame at a time and each frame once, and every still image.
 
     Raises JobError: an array of another size than the render's, with NaN or Inf, frames outside -1..1 or masks outside
     0..1 (naming the field, the chunk and the delivered frame), an image that cannot be read. MissingInputError.
     """
+    checked: dict[Material, int] = {}
     for placement in filter(_may_be_floats, plan.placements):
         with Reel(placement, plan.height, plan.width) as reel:
             if reel.planes is not None:
-                _check_values(plan, placement, reel, reel.planes)
+                shown = range(checked.get(placement.material, 0), _shown(plan, placement, reel))
+                _check_values(plan, placement, reel, reel.planes, shown)
+                checked[placement.material] = max(shown.start, shown.stop)
     for path in dict.fromkeys(_stills(plan)):
         read_still(path)
 
@@ -54,15 +57,19 @@ def _may_be_floats(placement: Placement) -> bool:
     return material.kind != "video" and of_arrays
 
 
-def _check_values(plan: Plan, placement: Placement, reel: Reel, planes: Planes) -> None:
-    end = min(placement.end_frame, placement.first_frame + reel.frames, plan.num_frames)
-    starts = [chunk.first_frame for chunk in plan.chunks]
-    for frame in range(placement.first_frame, end):
-        fault = _fault(planes.planes(reel.pick(frame - placement.first_frame)), *_RANGES[placement.material.kind])
+def _shown(plan: Plan, placement: Placement, reel: Reel) -> int:
+    """How many frames of its material a placement shows, from the first on."""
+    return min(min(placement.end_frame, plan.num_frames) - placement.first_frame, reel.frames)
+
+
+def _check_values(plan: Plan, placement: Placement, reel: Reel, planes: Planes, shown: range) -> None:
+    for index in shown:
+        fault = _fault(planes.planes(reel.pick(index)), *_RANGES[placement.material.kind])
         if fault is not None:
-            chunk = plan.chunks[bisect_right(starts, frame) - 1].index
-            what = f"{planes.name}: frame {frame - placement.first_frame}"
-            raise JobError(f"{placement.where}: {what} (delivered frame {frame}, chunk {chunk}) {fault}")
+            frame = placement.first_frame + index
+            chunk = bisect_right(plan.chunks, frame, key=lambda chunk: chunk.first_frame) - 1
+            what = f"{planes.name}: frame {index} (delivered frame {frame}, chunk {chunk})"
+            raise JobError(f"{placement.where}: {what} {fault}")
 
 
 def _fault(planes: NDArray[np.float32], low: float, high: float) -> str | None:

@@ -92,6 +92,15 @@ def test_no_more_than_a_frame_is_held(tmp_path, monkeypatch):
     assert sum(asked) == 21 * 3 * 16 * 16 * 4 and max(asked) == 16 * 16 * 4
 
 
+def test_an_array_that_many_entries_name_is_read_once(tmp_path, monkeypatch):
+    path = saved(tmp_path / "a.npy", floats(21))
+    asked: list[int] = []
+    pread = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, into, at: asked.append(len(into[0])) or pread(fd, into, at))
+    check_material(two_chunks(place(path, end=4), place(path, first=9), *[place(path)] * 5))
+    assert sum(asked) == 21 * 3 * 16 * 16 * 4
+
+
 def test_an_animated_still_is_refused(tmp_path):
     pages = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     pages[0].save(tmp_path / "x.webp", save_all=True, append_images=pages[1:])
