@@ -141,6 +141,7 @@ class Chunk:
     vace            None = nothing steers this chunk through VACE.
     lora_scales     in the order of `Plan.loras`.
     lora_changed    a scale differs from the previous chunk's: text keys and values are computed anew. Not in chunk 0.
+    attention_bias  weight of cached latent frames in self-attention, 0.01..1, 1 = plain. None: the pipeline has none.
     """
 
     index: int
@@ -161,6 +162,7 @@ class Chunk:
     vace: Vace | None = None
     lora_scales: tuple[float, ...] = ()
     lora_changed: bool = False
+    attention_bias: float | None = None
 
     @property
     def cut(self) -> bool:

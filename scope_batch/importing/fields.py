@@ -32,8 +32,6 @@ FIELDS = (
 )  # fmt: skip
 """Carried over one to one."""
 SMALLEST = {"prompt": "a", "num_frames": 1}
-NEUTRAL = {"kv_cache_attention_bias": 1.0}
-"""Values that ask for nothing."""
 MERGING = {"permanent_merge": "always", "runtime_peft": "never"}
 
 
@@ -105,7 +103,7 @@ class Fields:
     def plain(self) -> Iterator[Line]:
         for name in FIELDS:
             setting = self._take(name)
-            if setting is None or setting.value == NEUTRAL.get(name, object()):
+            if setting is None or self._asks_for_nothing(name, setting.value):
                 continue
             if name == "denoising_steps" and self.foreign:
                 self._told.left_out(setting.place, setting.value, "they were made for another pipeline")
@@ -169,6 +167,10 @@ class Fields:
 
     def _take(self, name: str) -> Setting | None:
         return self._left.pop(name, None)
+
+    def _asks_for_nothing(self, name: str, value: Any) -> bool:
+        """Plain attention is all that most pipelines have; for the others it is a choice."""
+        return name == "kv_cache_attention_bias" and value == 1.0 and PIPELINES[self.pipeline_id].attention_bias is None
 
     def _refusal(self, name: str, value: Any) -> str | None:
         return refusal({"pipeline_id": self.pipeline_id, name: value}, name)

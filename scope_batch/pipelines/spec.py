@@ -20,6 +20,7 @@ class PipelineSpec:
     engine          "module:function" that loads it (imported only when a render starts).
     needs_models    False: nothing to load.
     vace            frames, masks and images can steer it through VACE.
+    attention_bias  default weight of cached latent frames in self-attention, 0.01..1; None = it has no such weight.
     """
 
     id: str
@@ -36,6 +37,7 @@ class PipelineSpec:
     engine: str
     needs_models: bool = True
     vace: bool = False
+    attention_bias: float | None = None
 
     def steps(self, mode: Mode) -> tuple[int, ...]:
         return self.steps_video if mode == "video" else self.steps_text

@@ -68,8 +68,8 @@ def _with_vace(context: Context) -> bool:
     return context.spec.vace
 
 
-def _nowhere(_: Context) -> bool:
-    return False
+def _with_bias(context: Context) -> bool:
+    return context.spec.attention_bias is not None
 
 
 NO_INPUT = "there is no input video (input_path)"
@@ -97,7 +97,7 @@ CAPABILITIES = (
     Capability("vace_length", "error", lambda job: job.control, "there are no vace_frames or vace_masks of the job"),
     Capability("on_lora_change", "keep", lambda job: job.loras, NO_LORA),
     Capability("lora_merge", "auto", lambda job: job.loras, NO_LORA),
-    Capability("kv_cache_attention_bias", 1.0, _nowhere, "{pipeline} has no such bias"),
+    Capability("kv_cache_attention_bias", 1.0, _with_bias, "{pipeline} has no such bias"),
 )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scope_batch.chunk import Chunk, LoraUse
-from scope_batch.job.schedule import CONTEXT_SCALE, NOISE_SCALE
+from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, NOISE_SCALE, Schedule
+from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.curves import Clock, Curve
 from scope_batch.plan.loras import Loras, read_loras
 from scope_batch.plan.orders import Orders
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Dials:
-    """`land` for every chunk in order, then `fill` once."""
+    """`land` for every chunk in order, then `fill` once. `bias`: of cached frames in attention, where there is one."""
 
     noise: Curve
     vace: Curve
+    bias: Curve | None
     loras: Loras
     orders: list[Orders] = field(default_factory=list)
 
@@ -31,24 +33,33 @@ class Dials:
         """Whether a LoRA's scale moves with this chunk. `reach`: its frames if it is not cut; `slot`: where lists are
         read; `orders`: what replaces the scheduled numbers in this chunk."""
         self.orders.append(orders)
-        for curve in (self.noise, self.vace):
+        for curve in filter(None, (self.noise, self.vace, self.bias)):
             curve.land(index, first_frame, reach, slot)
         return self.loras.land(index, first_frame, reach, slot, orders.lora_scales)
 
     def fill(self, chunks: Sequence[Chunk]) -> tuple[list[Chunk], tuple[LoraUse, ...]]:
         """Chunks with every scheduled number in its place."""
-        numbers = zip(self.orders, self.noise.values(), self.vace.values(), strict=True)
+        numbers = zip(self.orders, self.noise.values(), self.vace.values(), self._biases(), strict=True)
         filled = self.loras.fill(
             [
                 _with_numbers(
                     chunk,
                     noise_scale=noise if orders.noise_scale is None else orders.noise_scale,
                     vace_scale=vace if orders.vace_context_scale is None else orders.vace_context_scale,
+                    attention_bias=bias,
                 )
-                for chunk, (orders, noise, vace) in zip(chunks, numbers, strict=True)
+                for chunk, (orders, noise, vace, bias) in zip(chunks, numbers, strict=True)
             ]
         )
         return filled, self.loras.uses(filled)
+
+    def _biases(self) -> list[float | None]:
+        if self.bias is None:
+            return [None] * len(self.orders)
+        return [
+            value if orders.attention_bias is None else orders.attention_bias
+            for value, orders in zip(self.bias.values(), self.orders, strict=True)
+        ]
 
 
 def read_dials(job: Job, settings: Settings, remarks: Remarks) -> Dials:
@@ -56,13 +67,22 @@ def read_dials(job: Job, settings: Settings, remarks: Remarks) -> Dials:
     return Dials(
         noise=Curve(place(job, "noise_scale"), settings.noise_scales, *NOISE_SCALE, clock, remarks),
         vace=Curve(place(job, "vace_context_scale"), job.vace_context_scale, *CONTEXT_SCALE, clock, remarks),
+        bias=_read_bias(job, settings.spec, clock, remarks),
         loras=read_loras(job, settings.spec, clock, remarks),
     )
 
 
-def _with_numbers(chunk: Chunk, *, noise_scale: float, vace_scale: float) -> Chunk:
+def _read_bias(job: Job, spec: PipelineSpec, clock: Clock, remarks: Remarks) -> Curve | None:
+    if spec.attention_bias is None:
+        return None
+    schedule = job.kv_cache_attention_bias or Schedule((spec.attention_bias,))
+    return Curve(place(job, "kv_cache_attention_bias"), schedule, *ATTENTION_BIAS, clock, remarks)
+
+
+def _with_numbers(chunk: Chunk, *, noise_scale: float, vace_scale: float, attention_bias: float | None) -> Chunk:
     return replace(
         chunk,
         noise_scale=noise_scale if chunk.mode == "video" else None,
         vace=None if chunk.vace is None else replace(chunk.vace, scale=vace_scale),
+        attention_bias=attention_bias,
     )

@@ -18,6 +18,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
 
     Per chunk, `prompts` are the texts in force with their shares (those of a transition mixed by its `t`),
     `denoising_steps` the list before video mode replaces its first step, `noise_seed` what the noise is drawn from.
+    `kv_cache_attention_bias`: null where the pipeline has none.
     `vace`: what steers the chunk, null where nothing does; `fresh`: its encoder streams start anew.
     Placements cover delivered frames first_frame .. end_frame - 1; of a kind the later one shows.
     A LoRA's name is its file's; `merged`: one scale for the whole job, part of the weights; else a side branch.
@@ -71,6 +72,7 @@ def _chunk(chunk: Chunk, shares: Iterable[Prompt], loras: Iterable[str], sources
         "vace": _vace(chunk.vace, sources),
         "lora_scales": dict(zip(loras, chunk.lora_scales, strict=True)),
         "lora_changed": chunk.lora_changed,
+        "kv_cache_attention_bias": chunk.attention_bias,
     }
 
 

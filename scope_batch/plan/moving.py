@@ -61,8 +61,9 @@ class Curves:
         chunks = self.plan.chunks
         noise = [chunk.noise_scale for chunk in chunks if chunk.noise_scale is not None]
         vace = [chunk.vace.scale for chunk in chunks if chunk.vace is not None]
+        bias = [chunk.attention_bias for chunk in chunks if chunk.attention_bias is not None]
         loras = [(f"lora {lora.name}", lora.scales) for lora in lora_scales(self.plan)]
-        for name, values in (("noise", noise), ("vace", vace), *loras):
+        for name, values in (("noise", noise), ("vace", vace), ("bias", bias), *loras):
             if len({*values}) > 1:
                 yield name, values
 

@@ -29,6 +29,7 @@ class Orders:
     noise_scale: float | None = None
     noise_controller: bool | None = None
     vace_context_scale: float | None = None
+    attention_bias: float | None = None
     lora_scales: Mapping[str, float] = field(default_factory=dict)
     offers: Mapping[str, Offer] = field(default_factory=dict)
     first_image: Path | None = None
@@ -58,6 +59,7 @@ def read_orders(values: Mapping[str, Any], where: str, remarks: Remarks) -> Orde
         noise_scale=values.get("noise_scale"),
         noise_controller=values.get("noise_controller"),
         vace_context_scale=values.get("vace_context_scale"),
+        attention_bias=values.get("kv_cache_attention_bias"),
         lora_scales=values.get("lora_scales", {}),
         offers={name: values[name] for name in KINDS if name in values},
         first_image=values.get("first_frame_image"),

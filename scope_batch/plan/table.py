@@ -81,7 +81,11 @@ def _headline(plan: Plan) -> Text:
     return Text.assemble((plan.pipeline_id, "bold"), "  ", "\n".join(lines))
 
 
-SETTINGS: tuple[tuple[str, Callable[[Chunk], str]], ...] = (("steps", values.steps), ("noise", values.noise_scale))
+SETTINGS: tuple[tuple[str, Callable[[Chunk], str]], ...] = (
+    ("steps", values.steps),
+    ("noise", values.noise_scale),
+    ("bias", values.attention_bias),
+)
 
 
 def _constant(chunks: Sequence[Chunk], show: Callable[[Chunk], str]) -> str:

@@ -30,6 +30,11 @@ def noise_scale(chunk: Chunk) -> str:
     return f"controller {moving:.2f}-{still:.2f}"
 
 
+def attention_bias(chunk: Chunk) -> str:
+    """ "0.30", or nothing where the pipeline has no such weight."""
+    return "" if chunk.attention_bias is None else f"{chunk.attention_bias:.2f}"
+
+
 def steps(chunk: Chunk) -> str:
     """The timesteps that really run, "600 750": video mode replaces the first one by what the noise scale asks for."""
     rest = " ".join(map(str, chunk.denoising_steps[1:]))

@@ -10,7 +10,7 @@ KEYS = {
     "index", "first_frame", "frames", "keep", "latents", "start_latent", "mode", "cut", "cut_reason", "recache",
     "recache_reason", "prompts", "blend_method", "transition", "text_changed", "seed", "noise_seed",
     "denoising_steps", "noise_scale", "noise_controller", "vace", "lora_scales",
-    "lora_changed",
+    "lora_changed", "kv_cache_attention_bias",
 }  # fmt: skip
 
 
