@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.render.helpers import SLATE, running, write_job
 
 MARGIN_KB = 64 << 10
 
 
-def peaks_kb(folder: Path, frames: int, output: str) -> dict[str, int]:
+def peaks_kb(folder: Path, frames: int, output: str, **fields: Any) -> dict[str, int]:
     """The most memory that the program, and its encoder, have held while the last chunks were made.
 
     From the kernel's high-water mark: `ru_maxrss` begins at what the process that started it has held.
     """
-    job = write_job(folder / "job.yaml", SLATE, num_frames=frames, height=480, width=832)
+    job = write_job(folder / "job.yaml", SLATE | {"height": 480, "width": 832}, num_frames=frames, **fields)
     peaks: dict[str, int] = {}
     with running(folder, job, "-o", output, "-y") as render:
         last_chunks = frames // 12 - 2
@@ -43,6 +45,18 @@ def test_ten_times_as_long_takes_as_much(tmp_path: Path, name: str) -> None:
     assert long.keys() == short.keys()
     assert all(long[who] - short[who] < MARGIN_KB for who in long)
     (tmp_path / name).unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_a_hundred_steered_chunks_take_as_much_as_ten(tmp_path: Path, clip: Path) -> None:
+    steered = {"vace_frames": str(clip), "vace_masks": str(clip), "vace_length": "loop", "height": 240, "width": 416}
+    images = [{"chunk": k, "first_frame_image": str(clip.with_name(f"{k}.png"))} for k in range(0, 100, 2)]
+    for image in images:
+        Image.new("RGB", (1600, 900), (2 * image["chunk"], 90, 40)).save(image["first_frame_image"])
+    short = peaks_kb(tmp_path, 120, "out.npy", **steered, chunk_specs=images[:5])
+    long = peaks_kb(tmp_path, 1200, "out.npy", **steered, chunk_specs=images)
+    assert long["program"] - short["program"] < MARGIN_KB
 
 
 def test_the_peak_is_of_this_process_alone(tmp_path: Path) -> None:
