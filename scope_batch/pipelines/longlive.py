@@ -14,6 +14,6 @@ LONGLIVE = PipelineSpec(
     width=576,
     steps_text=(1000, 750, 500, 250),
     steps_video=(1000, 750),
-    engine="scope_batch.engine.longlive:load",
+    engine="scope_batch.engine.load:load",
     vace=True,
 )

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from scope_batch.chunk import Blend, Chunk, Plan, Prompt, Vace
-from scope_batch.engine.longlive import CausalEngine, load
+from scope_batch.engine.load import CausalEngine, load
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Event, Stage, silent
 from scope_batch.pipelines import PIPELINES

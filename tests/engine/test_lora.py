@@ -13,7 +13,7 @@ import torch
 
 from scope_batch.chunk import Blend, Chunk, Plan, Prompt, Vace
 from scope_batch.engine import longlive
-from scope_batch.engine.longlive import CausalEngine
+from scope_batch.engine.load import CausalEngine
 from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.errors import JobError
 from scope_batch.events import Event, silent

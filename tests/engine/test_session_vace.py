@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scope_batch.chunk import Blend, Chunk, Plan, Prompt, Still, Vace
-from scope_batch.engine.longlive import CausalEngine, load
+from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.vae_stream import EncoderStream
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scope_batch import laws
-from scope_batch.engine.longlive import CausalEngine, load
+from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.events import silent
 from scope_batch.models.load import BuiltinLora

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scope_batch.chunk import Chunk
-from scope_batch.engine.longlive import CausalEngine, load
+from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.vace import VaceContext
 from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.events import silent

@@ -1,4 +1,4 @@
-"""LongLive and everything that differs from it by data alone: a loaded causal pipeline, opened as sessions."""
+"""A causal Wan pipeline on its device, opened as sessions: LongLive and its kin, which differ by their spec alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from diffusers import AutoencoderKLWan
 
 from scope_batch.chunk import Plan
 from scope_batch.engine.causal import CausalWan
@@ -18,6 +17,8 @@ from scope_batch.engine.lora import LoraScales
 from scope_batch.engine.noise import NoiseSource
 from scope_batch.engine.session import CausalSession
 from scope_batch.engine.text import PromptEncoder, texts_of
+from scope_batch.engine.vae_stream import Vae
+from scope_batch.engine.wan_vae import WanVae
 from scope_batch.events import Report
 from scope_batch.models.folder import find_models
 from scope_batch.models.layout import VaeType
@@ -34,7 +35,7 @@ class CausalEngine:
     spec: PipelineSpec
     transformer: CausalWan | CausalVaceWan
     loras: LoraScales
-    vae: AutoencoderKLWan
+    vae: Vae
     prompts: PromptEncoder
     device: torch.device
     noise_device: torch.device
@@ -90,7 +91,7 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
             spec=request.spec,
             transformer=transformer,
             loras=LoraScales(transformer, {i: lora for i, lora in enumerate(loras) if scales[i] is None}),
-            vae=load_vae(files, dtype=vae_dtype, device=device, report=report),
+            vae=WanVae(load_vae(files, dtype=vae_dtype, device=device, report=report)),
             prompts=PromptEncoder(files, device),
             device=device,
             noise_device=_noise_device(request.noise_device, device),
