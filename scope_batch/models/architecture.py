@@ -18,7 +18,7 @@ Shapes = Mapping[str, torch.Size]
 def transformer_config(shapes: Shapes, path: Path, config: Path) -> dict[str, Any]:
     """Arguments of `WanTransformer3DModel` for a backbone whose diffusers keys have these shapes."""
     inner, channels, *patch = _shape(shapes, "patch_embedding.weight", 5, path, "Wan backbone")
-    heads = _heads(config)
+    heads = read_heads(config)
     if inner % heads:
         raise JobError(f"{path}: width {inner} cannot be split into the {heads} heads of {config}")
     return {
@@ -78,7 +78,7 @@ def text_encoder_config(shapes: Shapes, path: Path) -> dict[str, Any]:
 
 def _shape(shapes: Shapes, key: str, axes: int, path: Path, what: str) -> torch.Size:
     if key not in shapes:
-        raise JobError(f"{path}: not a {what}: {key} is missing; its first keys are {', '.join(list(shapes)[:5])}")
+        raise JobError(f"{path}: not a {what}: {key} is missing; {_first_keys(shapes)}{_prefixed(shapes, key)}")
     if len(shapes[key]) != axes:
         raise JobError(f"{path}: not a {what}: {key} is {list(shapes[key])}, which should have {axes} axes")
     return shapes[key]
@@ -90,7 +90,18 @@ def _count(shapes: Shapes, prefix: str) -> int:
     return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
 
 
-def _heads(config: Path) -> int:
+def _prefixed(shapes: Shapes, key: str) -> str:
+    """Where it is found under another name: a wrong prefix is the usual way to a file that fits nothing."""
+    found = next((name for name in shapes if name.endswith(f".{key}")), "")
+    return f"; with the prefix {found.removesuffix(key)!r}, which is not known, it would be there" if found else ""
+
+
+def _first_keys(shapes: Shapes) -> str:
+    return f"its first keys are {', '.join(list(shapes)[:5])}" if shapes else "it holds no tensors"
+
+
+def read_heads(config: Path) -> int:
+    """The attention heads that a Wan `config.json` tells. Raises JobError if it does not."""
     try:
         heads = json.loads(config.read_text("utf-8"))["num_heads"]
     except OSError as error:

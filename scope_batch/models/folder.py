@@ -34,16 +34,33 @@ class ModelFiles:
     vace: Path | None = None
 
 
-def models_folder(asked: str | None) -> Path:
-    """The folder that `asked` (--models, else the job's `models`) or the environment names; it need not exist.
+@dataclass(frozen=True, slots=True)
+class ModelsFolder:
+    """`path` need not exist; `why`: who named it."""
 
-    Without either: Scope's own folder if there is one, else the platform's data folder. Not for `tiny`.
+    path: Path
+    why: str
+
+
+def models_place(asked: str | None, asked_by: str = "--models") -> ModelsFolder:
+    """The folder that `asked` (--models, else the job's `models`) or the environment names. Not for `tiny`.
+
+    Without either: Scope's own folder if there is one, else the platform's data folder.
     """
-    named = asked or os.environ.get("SCOPE_BATCH_MODELS") or os.environ.get("DAYDREAM_SCOPE_MODELS_DIR")
-    if named:
-        return Path(named).expanduser().absolute()
+    variables = ("SCOPE_BATCH_MODELS", "DAYDREAM_SCOPE_MODELS_DIR")
+    for named, why in ((asked, asked_by), *((os.environ.get(name), f"${name}") for name in variables)):
+        if named:
+            return ModelsFolder(Path(named).expanduser().absolute(), why)
     scope = Path.home() / ".daydream-scope" / "models"
-    return scope if scope.is_dir() else platformdirs.user_data_path("scope-batch", appauthor=False) / "models"
+    if scope.is_dir():
+        return ModelsFolder(scope, "Scope's own folder")
+    return ModelsFolder(
+        platformdirs.user_data_path("scope-batch", appauthor=False) / "models", "the platform's data folder"
+    )
+
+
+def models_folder(asked: str | None) -> Path:
+    return models_place(asked).path
 
 
 def find_models(
@@ -63,9 +80,9 @@ def find_models(
     else:
         folder = models_folder(asked)
     wanted = [
-        _vace_at_hand(folder) if a.role == "vace" else a
-        for a in layout.artifacts(pipeline_id, vae_type, vace=vace)
-        if builtin_lora or a.role != "builtin_lora"
+        artifact
+        for artifact in wanted_artifacts(pipeline_id, folder, vae_type=vae_type, vace=vace)
+        if builtin_lora or artifact.role != "builtin_lora"
     ]
     if missing := [a for a in wanted if not is_present(folder, a)]:
         raise UnavailableError(_missing(pipeline_id, folder, missing))
@@ -79,6 +96,14 @@ def find_models(
         tokenizer=paths["tokenizer"],
         vace=paths.get("vace"),
     )
+
+
+def wanted_artifacts(
+    pipeline_id: str, folder: Path, *, vae_type: VaeType = "wan", vace: bool = False
+) -> tuple[Artifact, ...]:
+    """What `pipeline_id` reads from `folder`, one per role; what is there already is preferred where files may vary."""
+    artifacts = layout.artifacts(pipeline_id, vae_type, vace=vace)
+    return tuple(_vace_at_hand(folder) if artifact.role == "vace" else artifact for artifact in artifacts)
 
 
 def _vace_at_hand(folder: Path) -> Artifact:

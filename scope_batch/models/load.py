@@ -34,6 +34,7 @@ FLOAT32_BELOW_BYTES = 2 << 30
 """A text encoder that is smaller than this in float32 is computed in float32."""
 
 _FP8 = torch.float8_e4m3fn
+_TIED = frozenset({"encoder.embed_tokens.weight"})
 
 
 @torch.no_grad()
@@ -55,18 +56,7 @@ def load_transformer(
     Raises JobError for a file that does not fit.
     """
     report(Loading("transformer"))
-    shapes = keys.to_diffusers_transformer(read_shapes(files.backbone))
-    config = architecture.transformer_config(shapes, files.backbone, files.config)
-    vace_shapes = keys.to_diffusers_vace(read_shapes(files.vace)) if files.vace else {}
-    if files.vace:
-        config |= architecture.vace_config(vace_shapes, config["num_layers"], files.vace)
-    model = _empty(kind, **config)
-    names = model.state_dict().keys()
-    _account(shapes, model, files.backbone, "Wan backbone", report, without={n for n in names if is_vace(n)})
-    if files.vace:
-        _account(
-            vace_shapes, model, files.vace, "Wan VACE module", report, without={n for n in names if not is_vace(n)}
-        )
+    model, shapes = empty_transformer(files.backbone, files.config, files.vace, kind=kind, report=report)
     builtin = read_builtin_lora(files, shapes) if builtin_lora != "none" else None
     vace = _read_vace(files.vace) if files.vace else {}
     state = keys.to_diffusers_transformer(read_checkpoint(files.backbone)) | vace
@@ -79,7 +69,8 @@ def load_transformer(
         state[key] = _place(merged(key, state[key], merge, device), target, device)
     _assign(model, state)
     # Its tables are no part of the state dict, so they are still on meta.
-    model.rope = WanRotaryPosEmbed(config["attention_head_dim"], config["patch_size"], model.config.rope_max_seq_len)
+    config: Any = model.config
+    model.rope = WanRotaryPosEmbed(config.attention_head_dim, config.patch_size, config.rope_max_seq_len)
     model.rope.to(device)
     if builtin and builtin_lora == "adapter":
         attach(model, builtin, BUILTIN_ADAPTER)
@@ -92,9 +83,7 @@ def load_vae(
 ) -> AutoencoderKLWan:
     """The Wan VAE, of any width (96: published, 24: lightvae). Raises JobError for a file that does not fit."""
     report(Loading("VAE"))
-    shapes = keys.to_diffusers_vae(read_shapes(files.vae))
-    model = _empty(AutoencoderKLWan, **architecture.vae_config(shapes, files.vae))
-    _account(shapes, model, files.vae, "Wan VAE", report)
+    model = empty_vae(files.vae, report)
     state = keys.to_diffusers_vae(read_checkpoint(files.vae))
     for key in list(model.state_dict()):
         state[key] = _place(state[key], dtype, device)
@@ -111,25 +100,57 @@ def load_text_encoder(
     dtype   of the computation. None: float32 if the whole is under `FLOAT32_BELOW_BYTES`, else bfloat16.
     On CUDA matrices that the file holds in fp8 stay fp8 in memory and are cast layer by layer as they are used.
     """
-    from transformers import UMT5Config, UMT5EncoderModel
-
     report(Loading("text encoder"))
-    shapes = keys.to_umt5(read_shapes(files.text_encoder))
-    config = UMT5Config(**architecture.text_encoder_config(shapes, files.text_encoder))
-    model = _empty(UMT5EncoderModel, config)
-    tied = {"encoder.embed_tokens.weight"}
-    _account(shapes, model, files.text_encoder, "UMT5 text encoder", report, without=tied)
+    model, shapes = empty_text_encoder(files.text_encoder, report)
     compute = dtype or _text_dtype(shapes)
     state = keys.to_umt5(read_checkpoint(files.text_encoder))
     fp8 = {key for key, tensor in state.items() if _may_stay_fp8(key, tensor, device)}
     for key in list(state):
         state[key] = _place(state[key], _FP8 if key in fp8 else compute, device)
-    state |= dict.fromkeys(tied, state["shared.weight"])
+    state |= dict.fromkeys(_TIED, state["shared.weight"])
     _assign(model, state)
     model.tie_weights()
     for key in fp8:
         apply_layerwise_casting_hook(model.get_submodule(key.removesuffix(".weight")), _FP8, compute, False)
     return _ready(model)
+
+
+def empty_transformer(
+    backbone: Path, config: Path, vace: Path | None, *, kind: type[W], report: Report = silent
+) -> tuple[W, dict[str, torch.Size]]:
+    """The model on `meta` and the backbone's shapes by its keys, from the files' headers: whatever those can tell.
+
+    Raises MissingInputError or JobError for a file that does not fit.
+    """
+    shapes = keys.to_diffusers_transformer(read_shapes(backbone))
+    arguments = architecture.transformer_config(shapes, backbone, config)
+    vace_shapes = keys.to_diffusers_vace(read_shapes(vace)) if vace else {}
+    if vace:
+        arguments |= architecture.vace_config(vace_shapes, arguments["num_layers"], vace)
+    model = _empty(kind, **arguments)
+    names = model.state_dict().keys()
+    _account(shapes, model, backbone, "Wan backbone", report, without={n for n in names if is_vace(n)})
+    if vace:
+        _account(vace_shapes, model, vace, "Wan VACE module", report, without={n for n in names if not is_vace(n)})
+    return model, shapes
+
+
+def empty_vae(path: Path, report: Report = silent) -> AutoencoderKLWan:
+    """The VAE on `meta`, from the file's header. Raises as `empty_transformer`."""
+    shapes = keys.to_diffusers_vae(read_shapes(path))
+    model: AutoencoderKLWan = _empty(AutoencoderKLWan, **architecture.vae_config(shapes, path))
+    _account(shapes, model, path, "Wan VAE", report)
+    return model
+
+
+def empty_text_encoder(path: Path, report: Report = silent) -> tuple[Any, dict[str, torch.Size]]:
+    """The text encoder on `meta` and the file's shapes by its keys. Raises as `empty_transformer`."""
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    shapes = keys.to_umt5(read_shapes(path))
+    model = _empty(UMT5EncoderModel, UMT5Config(**architecture.text_encoder_config(shapes, path)))
+    _account(shapes, model, path, "UMT5 text encoder", report, without=_TIED)
+    return model, shapes
 
 
 def load_tokenizer(files: ModelFiles) -> Any:

@@ -75,14 +75,21 @@ def read_builtin_lora(files: ModelFiles, shapes: Mapping[str, torch.Size]) -> Lo
     """
     if files.builtin_lora is None:
         return None
-    path = files.builtin_lora
-    state = read_checkpoint(path)
-    layout = lora_layout(path, {key: tuple(tensor.shape) for key, tensor in state.items()}, AlphaRule())
-    layout, left_out = fitting(layout, shapes, None, files.backbone.name)
+    state = read_checkpoint(files.builtin_lora)
+    own = {key: tensor.shape for key, tensor in state.items()}
+    lora = _lora(builtin_lora_layout(files.builtin_lora, own, shapes, files.backbone.name), state)
+    return replace(lora, pairs={module: replace(pair, factor=1.0) for module, pair in lora.pairs.items()})
+
+
+def builtin_lora_layout(
+    path: Path, shapes: Mapping[str, torch.Size], backbone: Mapping[str, torch.Size], model: str
+) -> LoraLayout:
+    """What a pipeline's own LoRA with these shapes changes. Raises JobError unless all of it fits the backbone's."""
+    layout = lora_layout(path, {key: tuple(shape) for key, shape in shapes.items()}, AlphaRule())
+    layout, left_out = fitting(layout, backbone, None, model)
     if left_out:
         raise JobError(f"{path}: the pipeline's own LoRA must fit as a whole, but has {'; '.join(left_out)}")
-    lora = _lora(layout, state)
-    return replace(lora, pairs={module: replace(pair, factor=1.0) for module, pair in lora.pairs.items()})
+    return layout
 
 
 def _lora(layout: LoraLayout, state: State) -> Lora:
