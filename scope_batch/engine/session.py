@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,7 +26,7 @@ from scope_batch.engine.rope import Rotary, RotaryTable
 from scope_batch.engine.sampler import SigmaTable, clean_, renoise_
 from scope_batch.engine.transfer import to_device
 from scope_batch.engine.vace import VaceContext
-from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics, from_uint8
+from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, Vae, from_uint8
 from scope_batch.events import Report, Stage, StageName
 from scope_batch.pipelines import PipelineSpec
 from scope_batch.session import NO_INPUTS, ChunkInputs
@@ -45,7 +44,7 @@ class CausalSession:
         plan: Plan,
         transformer: CausalWan | CausalVaceWan,
         loras: LoraScales,
-        vae: AutoencoderKLWan,
+        vae: Vae,
         lookup: Lookup,
         noise: NoiseSource,
         report: Report,
@@ -72,10 +71,9 @@ class CausalSession:
             device=self._device,
         )
         self._text = TextCache(config.num_layers)
-        statistics = LatentStatistics(vae)
-        self._encoder, self._decoder = EncoderStream(vae, statistics), DecoderStream(vae, statistics)
+        self._encoder, self._decoder = EncoderStream(vae), DecoderStream(vae)
         self._vae_dtype = vae.dtype
-        self._context = VaceContext(vae, statistics, plan.height, plan.width)
+        self._context = VaceContext(vae, plan.height, plan.width)
         self._history = LatentHistory(spec.window, plan.height, plan.width, self._device)
         self._controller = NoiseController()
         self._embed = Embedder(lookup)

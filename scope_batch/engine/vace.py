@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -12,7 +11,7 @@ from scope_batch import laws
 from scope_batch.chunk import Chunk
 from scope_batch.engine.transfer import to_device
 from scope_batch.engine.vace_stream import ControlStream, GrayLatents
-from scope_batch.engine.vae_stream import EncoderStream, LatentStatistics
+from scope_batch.engine.vae_stream import EncoderStream, Vae
 from scope_batch.session import ChunkInputs, ControlFrames
 
 KEPT_BELOW = 0.5
@@ -22,11 +21,11 @@ KEPT_BELOW = 0.5
 class VaceContext:
     """Builds one render's contexts, chunk after chunk. Nothing is allocated before the first."""
 
-    def __init__(self, vae: AutoencoderKLWan, statistics: LatentStatistics, height: int, width: int) -> None:
+    def __init__(self, vae: Vae, height: int, width: int) -> None:
         """height, width in pixels."""
-        gray = GrayLatents(vae, statistics, height, width)
-        self._inactive, self._reactive = (ControlStream(vae, statistics, gray) for _ in range(2))
-        self._reference = EncoderStream(vae, statistics)
+        gray = GrayLatents(vae, height, width)
+        self._inactive, self._reactive = (ControlStream(vae, gray) for _ in range(2))
+        self._reference = EncoderStream(vae)
         self._dtype, self._device = vae.dtype, vae.device
 
     def build(self, chunk: Chunk, inputs: ChunkInputs) -> Tensor:

@@ -7,14 +7,11 @@ for an encoder of its own with the first frame that is not gray.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from scope_batch import laws
-from scope_batch.engine.vae_stream import EncoderStream, LatentStatistics
+from scope_batch.engine.vae_stream import EncoderStream, Memory, Vae
 
 
 class GrayLatents:
@@ -26,9 +23,9 @@ class GrayLatents:
 
     KEPT = 32
 
-    def __init__(self, vae: AutoencoderKLWan, statistics: LatentStatistics, height: int, width: int) -> None:
+    def __init__(self, vae: Vae, height: int, width: int) -> None:
         """height, width in pixels."""
-        self._encoder = EncoderStream(vae, statistics)
+        self._encoder = EncoderStream(vae)
         self._vae, self._height, self._width = vae, height, width
         self._latents: list[Tensor] = []
         self._steady = False
@@ -55,16 +52,16 @@ class GrayLatents:
         return torch.zeros(1, 3, frames, self._height, self._width, dtype=self._vae.dtype, device=self._vae.device)
 
     def _extend(self) -> None:
-        before = self._encoder.features
+        before = self._encoder.memory
         self._latents.append(self._encoder.encode(self.pixels(laws.frames_of_latents(1, first=not self._latents))))
-        self._steady = same_features(before, self._encoder.features)
+        self._steady = same_memory(before, self._encoder.memory)
 
 
 class ControlStream:
     """Pixels -> latents like `EncoderStream`, but gray costs next to nothing while nothing else was seen."""
 
-    def __init__(self, vae: AutoencoderKLWan, statistics: LatentStatistics, gray: GrayLatents) -> None:
-        self._encoder, self._gray = EncoderStream(vae, statistics), gray
+    def __init__(self, vae: Vae, gray: GrayLatents) -> None:
+        self._encoder, self._gray = EncoderStream(vae), gray
         self.reset()
 
     def reset(self) -> None:
@@ -88,7 +85,7 @@ class ControlStream:
         return latents
 
 
-def same_features(one: list[Any], other: list[Any]) -> bool:
+def same_memory(one: Memory, other: Memory) -> bool:
     """Two encoder memories are equal bit for bit."""
     # From the end, which is the last to settle: most comparisons end at their first tensor.
     return all(

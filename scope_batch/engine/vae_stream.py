@@ -1,28 +1,75 @@
-"""Wan's causal VAE, chunk by chunk: diffusers' encoder and decoder driven with feature lists of our own.
-
-`vae.encode` and `vae.decode` forget the past at every call, so a stream never uses them. A stream's memory is the two
-last inputs of every causal convolution; the first frame or latent of a stream finds it empty.
-"""
+"""Pixels <-> latents, chunk by chunk, whichever VAE does it. A stream's memory is its own; a VAE keeps none."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from diffusers import AutoencoderKLWan
-from torch import Tensor
+from torch import Tensor, nn
 
 from scope_batch import laws
 
+Memory = list[Any]
+"""What a network remembers of a stream, one entry per part; None: nothing yet. Tensors in it are never written to."""
+
+LATENT_MEAN = (
+    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+    0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+)  # fmt: skip
+LATENT_STD = (
+    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+)  # fmt: skip
+"""Of Wan 2.1's raw latents, per channel."""
+
+
+class Vae(Protocol):
+    """A network that encodes groups of frames and decodes single latent frames, given what went before.
+
+    module        holds the weights; dtype and device are theirs.
+    speaks_raw    its latents are Wan's posterior means; else they are normalised.
+    lead_frames   pixel frames that go before the groups of four where a stream starts in the middle of a sequence.
+    """
+
+    @property
+    def module(self) -> nn.Module: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def speaks_raw(self) -> bool: ...
+    @property
+    def lead_frames(self) -> int: ...
+
+    def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
+        """[1, 3, T, H, W] cut into what makes one latent frame each; `first`: a stream starts here.
+
+        Raises ValueError if T does not fill them.
+        """
+        ...
+
+    def encoder_memory(self) -> Memory: ...
+
+    def encode(self, group: Tensor, memory: Memory) -> Tensor:
+        """[1, 3, t, H, W] in -1..1 -> [1, 16, 1, h, w]; replaces the entries of `memory`."""
+        ...
+
+    def decoder_memory(self) -> Memory: ...
+
+    def decode(self, latent: Tensor, memory: Memory, *, first: bool) -> Tensor:
+        """[1, 16, 1, h, w] -> [3, 4, H, W] around -1..1, at the start of a stream [3, 1, H, W]."""
+        ...
+
 
 class LatentStatistics:
-    """Mean and standard deviation per latent channel (diffusers' config of Wan 2.1), [1, 16, 1, 1, 1]."""
+    """Mean and standard deviation per latent channel, [1, 16, 1, 1, 1]."""
 
-    def __init__(self, vae: AutoencoderKLWan) -> None:
-        def column(values: list[float]) -> Tensor:
+    def __init__(self, vae: Vae) -> None:
+        def column(values: tuple[float, ...]) -> Tensor:
             return torch.tensor(values, dtype=vae.dtype, device=vae.device).view(1, -1, 1, 1, 1)
 
-        self.mean, self.std = column(vae.config.latents_mean), column(vae.config.latents_std)
+        self.mean, self.std = column(LATENT_MEAN), column(LATENT_STD)
 
     def normalise(self, raw: Tensor) -> Tensor:
         return (raw - self.mean) / self.std
@@ -32,77 +79,71 @@ class LatentStatistics:
 
 
 class EncoderStream:
-    """Pixels -> latents. The first call of a stream takes 4n - 3 frames, later ones 4n."""
+    """Pixels -> latents. The first call of a stream takes 4n - 3 frames, later ones 4n.
 
-    def __init__(self, vae: AutoencoderKLWan, statistics: LatentStatistics) -> None:
-        self._vae, self._statistics = vae, statistics
+    normalised  as the transformers take latents; else the raw posterior means.
+    """
+
+    def __init__(self, vae: Vae, *, normalised: bool = True) -> None:
+        self._vae, self._normalised, self._statistics = vae, normalised, LatentStatistics(vae)
         self.reset()
 
     def reset(self) -> None:
         """Start a new stream."""
-        self._features: list[Any] = [None] * self._vae._cached_conv_counts["encoder"]
+        self._memory = self._vae.encoder_memory()
         self._started = False
 
     @property
-    def features(self) -> list[Any]:
-        """The stream's memory. Its tensors are never written to."""
-        return list(self._features)
+    def memory(self) -> Memory:
+        return list(self._memory)
 
     def continue_as(self, other: EncoderStream) -> None:
         """Take over what another stream has seen."""
-        self._features, self._started = other.features, other._started
+        self._memory, self._started = other.memory, other._started
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """[1, 3, T, H, W] in -1..1 -> normalised posterior means [1, F, 16, h, w] in the VAE's dtype."""
-        laws.latents_of_frames(pixels.shape[2], first=not self._started)
-        head = 0 if self._started else 1
-        groups = [pixels[:, :, :1]] if head else []
-        groups += list(pixels[:, :, head:].split(laws.TIME_STRIDE, dim=2)) if pixels.shape[2] > head else []
+        """[1, 3, T, H, W] in -1..1 -> [1, F, 16, h, w] in the VAE's dtype."""
+        groups = self._vae.groups(pixels, first=not self._started)
         self._started = True
-        encoded = [self._vae.encoder(group, feat_cache=self._features, feat_idx=[0]) for group in groups]
-        moments = self._vae.quant_conv(torch.cat(encoded, dim=2))
-        return self._statistics.normalise(moments[:, : laws.LATENT_CHANNELS]).transpose(1, 2)
+        latents = torch.cat([self._vae.encode(group, self._memory) for group in groups], dim=2)
+        if self._vae.speaks_raw and self._normalised:
+            latents = self._statistics.normalise(latents)
+        elif not self._vae.speaks_raw and not self._normalised:
+            latents = self._statistics.denormalise(latents)
+        return latents.transpose(1, 2)
 
 
 class DecoderStream:
     """Latents -> uint8 frames."""
 
-    def __init__(self, vae: AutoencoderKLWan, statistics: LatentStatistics) -> None:
-        self._vae, self._statistics = vae, statistics
+    def __init__(self, vae: Vae) -> None:
+        self._vae, self._statistics = vae, LatentStatistics(vae)
         self.reset()
 
     def reset(self) -> None:
         """Start a new stream: its first latent frame becomes one pixel frame."""
-        self._features: list[Any] = [None] * self._vae._cached_conv_counts["decoder"]
+        self._memory = self._vae.decoder_memory()
         self._started = False
 
     def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised latents [1, F, 16, h, w] -> (frames uint8 [T, H, W, 3], finite: bool []), both on the device."""
-        raw = self._statistics.denormalise(latents.transpose(1, 2).to(self._vae.dtype))
-        prepared = self._vae.post_quant_conv(raw)
         count, height, width = latents.shape[1], latents.shape[3], latents.shape[4]
+        made = laws.frames_of_latents(count, first=not self._started)
         frames = torch.empty(
-            (
-                laws.frames_of_latents(count, first=not self._started),
-                height * laws.SPACE_STRIDE,
-                width * laws.SPACE_STRIDE,
-                3,
-            ),
-            dtype=torch.uint8,
-            device=latents.device,
+            (made, height * laws.SPACE_STRIDE, width * laws.SPACE_STRIDE, 3), dtype=torch.uint8, device=latents.device
         )
         finite = torch.isfinite(latents).all()
+        spoken = latents.transpose(1, 2).to(self._vae.dtype)
+        if self._vae.speaks_raw:
+            spoken = self._statistics.denormalise(spoken)
         done = 0
-        for latent in prepared.split(1, dim=2):
-            pixels = self._vae.decoder(latent, feat_cache=self._features, feat_idx=[0], first_chunk=not self._started)[
-                0
-            ]
+        for latent in spoken.split(1, dim=2):
+            pixels = self._vae.decode(latent, self._memory, first=not self._started)
             self._started = True
             finite &= torch.isfinite(pixels).all()
-            made = pixels.shape[1]
-            frames[done : done + made].copy_(to_uint8(pixels).permute(1, 2, 3, 0))
-            done += made
-        assert done == len(frames), f"the decoder made {done} frames of {len(frames)}"
+            frames[done : done + pixels.shape[1]].copy_(to_uint8(pixels).permute(1, 2, 3, 0))
+            done += pixels.shape[1]
+        assert done == made, f"the decoder made {done} frames of {made}"
         return frames, finite
 
 

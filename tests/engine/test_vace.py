@@ -13,7 +13,8 @@ from torch import Tensor
 
 from scope_batch.chunk import Blend, Chunk, Prompt, Still, Vace
 from scope_batch.engine.vace import VaceContext, mask_channels
-from scope_batch.engine.vae_stream import EncoderStream, LatentStatistics
+from scope_batch.engine.vae_stream import EncoderStream, Vae
+from scope_batch.engine.wan_vae import WanVae
 from scope_batch.session import ChunkInputs, ControlFrames
 
 HEIGHT, WIDTH = 16, 32
@@ -21,9 +22,9 @@ Array = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
-def vae() -> AutoencoderKLWan:
+def vae() -> Vae:
     torch.manual_seed(0)
-    return AutoencoderKLWan(base_dim=4).eval().requires_grad_(False)
+    return WanVae(AutoencoderKLWan(base_dim=4).eval().requires_grad_(False))
 
 
 class Clip:
@@ -50,13 +51,13 @@ class Clip:
         inactive, reactive = frames[masks <= 0.5], frames[masks > 0.5]
         return ChunkInputs(control=ControlFrames(frames, masks, not inactive.any(), not reactive.any()))
 
-    def whole(self, vae: AutoencoderKLWan, first: int = 0) -> Tensor:
+    def whole(self, vae: Vae, first: int = 0) -> Tensor:
         """The context's latents of all frames from `first` on, [1, 32, F, h, w], encoded in one go."""
         replaced = (self.masks[first:] > 0.5)[..., None]
         parts = []
         for frames in (np.where(replaced, 0, self.frames[first:]), np.where(replaced, self.frames[first:], 0)):
             pixels = torch.from_numpy(frames.astype(np.float32)).permute(3, 0, 1, 2)[None]
-            parts.append(EncoderStream(vae, LatentStatistics(vae)).encode(pixels).transpose(1, 2))
+            parts.append(EncoderStream(vae).encode(pixels).transpose(1, 2))
         return torch.cat(parts, dim=1)
 
 
@@ -89,31 +90,31 @@ def chunk_of(index: int, *, fresh: bool | None = None, cut: bool | None = None, 
     )
 
 
-def contexts(vae: AutoencoderKLWan) -> VaceContext:
-    return VaceContext(vae, LatentStatistics(vae), HEIGHT, WIDTH)
+def contexts(vae: Vae) -> VaceContext:
+    return VaceContext(vae, HEIGHT, WIDTH)
 
 
-def stream(vae: AutoencoderKLWan, clip: Clip, chunks: list[Chunk]) -> Tensor:
+def stream(vae: Vae, clip: Clip, chunks: list[Chunk]) -> Tensor:
     build = contexts(vae).build
     return torch.cat([build(chunk, clip.inputs(chunk)) for chunk in chunks], dim=2)
 
 
 @pytest.mark.parametrize("masks", ["111", "000", "mmm", "1m1m", "m01s"])
-def test_chunk_by_chunk_equals_the_whole_clip(vae: AutoencoderKLWan, masks: str) -> None:
+def test_chunk_by_chunk_equals_the_whole_clip(vae: Vae, masks: str) -> None:
     clip = Clip(masks)
     got = stream(vae, clip, [chunk_of(i) for i in range(len(masks))])
     assert got.shape == (1, 96, 3 * len(masks), HEIGHT // 8, WIDTH // 8) and got.dtype == torch.float32
     assert torch.allclose(got[:, :32], clip.whole(vae), atol=1e-5)
 
 
-def test_gray_frames_in_the_middle_of_a_picture(vae: AutoencoderKLWan) -> None:
+def test_gray_frames_in_the_middle_of_a_picture(vae: Vae) -> None:
     clip = Clip("1m11")
     clip.frames[21:33] = 0
     got = stream(vae, clip, [chunk_of(i) for i in range(4)])
     assert torch.allclose(got[:, :32], clip.whole(vae), atol=1e-5)
 
 
-def test_the_two_streams_do_not_meet(vae: AutoencoderKLWan) -> None:
+def test_the_two_streams_do_not_meet(vae: Vae) -> None:
     one, other = Clip("mmm"), Clip("mmm")
     other.frames = np.where((other.masks > 0.5)[..., None], -other.frames, other.frames)
     chunks = [chunk_of(i) for i in range(3)]
@@ -121,7 +122,7 @@ def test_the_two_streams_do_not_meet(vae: AutoencoderKLWan) -> None:
     assert torch.equal(a[:, :16], b[:, :16]) and not torch.allclose(a[:, 16:32], b[:, 16:32])
 
 
-def test_a_stream_that_starts_late_sees_the_frame_before_and_then_the_clip(vae: AutoencoderKLWan) -> None:
+def test_a_stream_that_starts_late_sees_the_frame_before_and_then_the_clip(vae: Vae) -> None:
     clip = Clip("11mm")
     late = [chunk_of(2, fresh=True), chunk_of(3)]
     assert late[0].lead == 1
@@ -130,13 +131,13 @@ def test_a_stream_that_starts_late_sees_the_frame_before_and_then_the_clip(vae: 
     assert torch.equal(got[:, 32:, :3], mask_channels(torch.from_numpy(clip.masks[slice(*bounds(2))]), 3))
 
 
-def test_a_stream_that_paused_starts_anew(vae: AutoencoderKLWan) -> None:
+def test_a_stream_that_paused_starts_anew(vae: Vae) -> None:
     clip = Clip("mmm")
     got = stream(vae, clip, [chunk_of(0), chunk_of(2, fresh=True)])
     assert torch.allclose(got[:, :32, 3:], clip.whole(vae, first=bounds(2)[0] - 1)[:, :, 1:], atol=1e-5)
 
 
-def test_a_stream_starts_anew_with_a_cut(vae: AutoencoderKLWan) -> None:
+def test_a_stream_starts_anew_with_a_cut(vae: Vae) -> None:
     clip = Clip("m1m")
     got = stream(vae, clip, [chunk_of(0), chunk_of(1), chunk_of(2, cut=True)])
     first = bounds(2)[0]
@@ -144,7 +145,7 @@ def test_a_stream_starts_anew_with_a_cut(vae: AutoencoderKLWan) -> None:
     assert torch.allclose(got[:, :32, 6:], clip.whole(vae, first=first), atol=1e-5)
 
 
-def test_the_split_is_hard_and_the_mask_stays_soft(vae: AutoencoderKLWan) -> None:
+def test_the_split_is_hard_and_the_mask_stays_soft(vae: Vae) -> None:
     clip = Clip("1")
     clip.masks[:] = 0.5
     got = stream(vae, clip, [chunk_of(0)])
@@ -175,19 +176,19 @@ def picture(seed: int = 0) -> Array:
     return np.random.default_rng(seed).uniform(-1, 1, (HEIGHT, WIDTH, 3)).astype(np.float32)
 
 
-def encoded(vae: AutoencoderKLWan, image: Array) -> Tensor:
+def encoded(vae: Vae, image: Array) -> Tensor:
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None, :, None]
-    return EncoderStream(vae, LatentStatistics(vae)).encode(pixels).transpose(1, 2)
+    return EncoderStream(vae).encode(pixels).transpose(1, 2)
 
 
-def test_a_reference_alone_is_one_latent_frame(vae: AutoencoderKLWan) -> None:
+def test_a_reference_alone_is_one_latent_frame(vae: Vae) -> None:
     chunk = chunk_of(0, vace=Vace(scale=1.0, reference=Path("ref.png")))
     got = contexts(vae).build(chunk, ChunkInputs(reference=picture()))
     assert got.shape == (1, 96, 1, HEIGHT // 8, WIDTH // 8)
     assert torch.equal(got[:, :16], encoded(vae, picture())) and not got[:, 16:].any()
 
 
-def test_a_reference_comes_first_and_leaves_the_streams_alone(vae: AutoencoderKLWan) -> None:
+def test_a_reference_comes_first_and_leaves_the_streams_alone(vae: Vae) -> None:
     clip, build = Clip("mm"), contexts(vae).build
     parts = []
     for i in range(2):
@@ -199,7 +200,7 @@ def test_a_reference_comes_first_and_leaves_the_streams_alone(vae: AutoencoderKL
     assert torch.allclose(torch.cat([part[:, :32, 1:] for part in parts], dim=2), clip.whole(vae), atol=1e-5)
 
 
-def test_arrays_may_be_read_only_views(vae: AutoencoderKLWan) -> None:
+def test_arrays_may_be_read_only_views(vae: Vae) -> None:
     clip = Clip("m")
     want = stream(vae, clip, [chunk_of(0)])
     turned = Clip("m")
@@ -209,13 +210,13 @@ def test_arrays_may_be_read_only_views(vae: AutoencoderKLWan) -> None:
     assert torch.equal(stream(vae, turned, [chunk_of(0)]), want)
 
 
-def test_missing_control_frames_are_told(vae: AutoencoderKLWan) -> None:
+def test_missing_control_frames_are_told(vae: Vae) -> None:
     chunk = chunk_of(0, vace=Vace(scale=1.0, stills=(Still(Path("first.png"), 0, 4),)))
     with pytest.raises(AssertionError, match="control frames are missing"):
         contexts(vae).build(chunk, ChunkInputs())
 
 
-def test_frames_of_another_count_are_refused(vae: AutoencoderKLWan) -> None:
+def test_frames_of_another_count_are_refused(vae: Vae) -> None:
     clip = Clip("11")
     with pytest.raises(AssertionError, match="13 control frames wanted"):
         contexts(vae).build(chunk_of(1, fresh=True), clip.inputs(chunk_of(1)))

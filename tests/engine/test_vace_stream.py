@@ -7,27 +7,28 @@ from torch import Tensor
 
 from scope_batch.engine import vace_stream
 from scope_batch.engine.vace_stream import ControlStream, GrayLatents
-from scope_batch.engine.vae_stream import EncoderStream, LatentStatistics
+from scope_batch.engine.vae_stream import EncoderStream, Vae
+from scope_batch.engine.wan_vae import WanVae
 
 SIZE = 16
 
 
 @pytest.fixture(scope="module")
-def vae() -> AutoencoderKLWan:
+def vae() -> Vae:
     torch.manual_seed(0)
-    return AutoencoderKLWan(base_dim=4).eval().requires_grad_(False)
+    return WanVae(AutoencoderKLWan(base_dim=4).eval().requires_grad_(False))
 
 
-def gray(vae: AutoencoderKLWan) -> GrayLatents:
-    return GrayLatents(vae, LatentStatistics(vae), SIZE, SIZE)
+def gray(vae: Vae) -> GrayLatents:
+    return GrayLatents(vae, SIZE, SIZE)
 
 
-def stream(vae: AutoencoderKLWan, store: GrayLatents | None = None) -> ControlStream:
-    return ControlStream(vae, LatentStatistics(vae), store or gray(vae))
+def stream(vae: Vae, store: GrayLatents | None = None) -> ControlStream:
+    return ControlStream(vae, store or gray(vae))
 
 
-def whole(vae: AutoencoderKLWan, pixels: Tensor) -> Tensor:
-    return EncoderStream(vae, LatentStatistics(vae)).encode(pixels)
+def whole(vae: Vae, pixels: Tensor) -> Tensor:
+    return EncoderStream(vae).encode(pixels)
 
 
 def clip(pattern: str) -> tuple[Tensor, list[Tensor | None]]:
@@ -56,7 +57,7 @@ def count_encodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("pattern", ["ppp", "ggg", "gpgp", "pggp", "ggpg", "g" * 13, "g" * 12 + "pg"])
-def test_chunk_by_chunk_equals_the_whole_clip(vae: AutoencoderKLWan, pattern: str) -> None:
+def test_chunk_by_chunk_equals_the_whole_clip(vae: Vae, pattern: str) -> None:
     pixels, chunks = clip(pattern)
     fed = stream(vae)
     latents = torch.cat([fed.encode(chunk, frames(i)) for i, chunk in enumerate(chunks)], dim=1)
@@ -65,9 +66,7 @@ def test_chunk_by_chunk_equals_the_whole_clip(vae: AutoencoderKLWan, pattern: st
 
 @pytest.mark.parametrize("ahead", [20, 40])
 @pytest.mark.parametrize("pattern", ["ggpg", "gp"])
-def test_gray_before_a_picture_is_remembered_in_a_second_stream_too(
-    vae: AutoencoderKLWan, pattern: str, ahead: int
-) -> None:
+def test_gray_before_a_picture_is_remembered_in_a_second_stream_too(vae: Vae, pattern: str, ahead: int) -> None:
     """The store is then ahead of the stream, or settled, and the stream must see the gray itself."""
     store = gray(vae)
     store.at(0, ahead)
@@ -77,7 +76,7 @@ def test_gray_before_a_picture_is_remembered_in_a_second_stream_too(
     assert torch.allclose(latents, whole(vae, pixels), atol=1e-5)
 
 
-def test_gray_settles_and_then_costs_nothing(vae: AutoencoderKLWan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gray_settles_and_then_costs_nothing(vae: Vae, monkeypatch: pytest.MonkeyPatch) -> None:
     store = gray(vae)
     first = stream(vae, store)
     for i in range(12):
@@ -91,7 +90,7 @@ def test_gray_settles_and_then_costs_nothing(vae: AutoencoderKLWan, monkeypatch:
     assert counted == []
 
 
-def test_after_it_settled_no_gray_is_seen_again(vae: AutoencoderKLWan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_it_settled_no_gray_is_seen_again(vae: Vae, monkeypatch: pytest.MonkeyPatch) -> None:
     fed = stream(vae)
     for i in range(20):
         fed.encode(None, frames(i))
@@ -100,9 +99,7 @@ def test_after_it_settled_no_gray_is_seen_again(vae: AutoencoderKLWan, monkeypat
     assert counted == [12]
 
 
-def test_an_encoder_that_never_settles_is_right_all_the_same(
-    vae: AutoencoderKLWan, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_encoder_that_never_settles_is_right_all_the_same(vae: Vae, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GrayLatents, "KEPT", 5)
     pixels, chunks = clip("gggp")
     fed = stream(vae)
@@ -110,7 +107,7 @@ def test_an_encoder_that_never_settles_is_right_all_the_same(
     assert torch.allclose(latents, whole(vae, pixels), atol=1e-5)
 
 
-def test_two_streams_share_the_gray_but_no_memory(vae: AutoencoderKLWan) -> None:
+def test_two_streams_share_the_gray_but_no_memory(vae: Vae) -> None:
     store = gray(vae)
     one, other = stream(vae, store), stream(vae, store)
     pixels, chunks = clip("gpp")
@@ -121,7 +118,7 @@ def test_two_streams_share_the_gray_but_no_memory(vae: AutoencoderKLWan) -> None
     assert torch.allclose(torch.cat(got, dim=1), whole(vae, pixels), atol=1e-5)
 
 
-def test_a_reset_starts_a_new_stream(vae: AutoencoderKLWan) -> None:
+def test_a_reset_starts_a_new_stream(vae: Vae) -> None:
     pixels, (chunk,) = clip("p")
     fed = stream(vae)
     fed.encode(None, 9)
@@ -130,6 +127,6 @@ def test_a_reset_starts_a_new_stream(vae: AutoencoderKLWan) -> None:
     assert torch.equal(fed.encode(chunk, 9), whole(vae, pixels))
 
 
-def test_frames_that_do_not_fill_latents_are_refused(vae: AutoencoderKLWan) -> None:
+def test_frames_that_do_not_fill_latents_are_refused(vae: Vae) -> None:
     with pytest.raises(ValueError, match="12 frames do not fill"):
         stream(vae).encode(None, 12)

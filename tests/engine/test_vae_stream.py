@@ -3,45 +3,45 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics, from_uint8, to_uint8
+from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics, Vae, from_uint8, to_uint8
+from scope_batch.engine.wan_vae import WanVae
 
 
 @pytest.fixture(scope="module")
-def vae() -> AutoencoderKLWan:
+def vae() -> Vae:
     torch.manual_seed(0)
-    return AutoencoderKLWan(base_dim=4).eval().requires_grad_(False)
+    return WanVae(AutoencoderKLWan(base_dim=4).eval().requires_grad_(False))
 
 
-def encode(vae: AutoencoderKLWan, pieces: list[Tensor]) -> Tensor:
-    stream = EncoderStream(vae, LatentStatistics(vae))
+def encode(vae: Vae, pieces: list[Tensor]) -> Tensor:
+    stream = EncoderStream(vae)
     return torch.cat([stream.encode(piece) for piece in pieces], dim=1)
 
 
-def decode(vae: AutoencoderKLWan, pieces: list[Tensor]) -> Tensor:
-    stream = DecoderStream(vae, LatentStatistics(vae))
+def decode(vae: Vae, pieces: list[Tensor]) -> Tensor:
+    stream = DecoderStream(vae)
     return torch.cat([stream.decode(piece)[0] for piece in pieces])
 
 
-def test_encoding_in_chunks_equals_the_whole_clip(vae: AutoencoderKLWan) -> None:
+def test_encoding_in_chunks_equals_the_whole_clip(vae: Vae) -> None:
     video = torch.rand(1, 3, 25, 16, 32) * 2 - 1
-    whole = LatentStatistics(vae).normalise(vae.encode(video).latent_dist.mean).transpose(1, 2)
+    whole = LatentStatistics(vae).normalise(vae.module.encode(video).latent_dist.mean).transpose(1, 2)
     assert torch.allclose(encode(vae, list(video.split([13, 12], dim=2))), whole, atol=1e-5)
     assert torch.allclose(encode(vae, list(video.split([1, 4, 8, 12], dim=2))), whole, atol=1e-5)
 
 
-def test_decoding_in_chunks_equals_the_whole_clip(vae: AutoencoderKLWan) -> None:
+def test_decoding_in_chunks_equals_the_whole_clip(vae: Vae) -> None:
     latents = torch.randn(1, 7, 16, 2, 4)
     raw = LatentStatistics(vae).denormalise(latents.transpose(1, 2))
-    whole = to_uint8(vae.decode(raw).sample[0]).permute(1, 2, 3, 0)
+    whole = to_uint8(vae.module.decode(raw).sample[0]).permute(1, 2, 3, 0)
     for lengths in ([3, 3, 1], [4, 3], [1] * 7):
         frames = decode(vae, list(latents.split(lengths, dim=1)))
         assert (frames.int() - whole.int()).abs().max() <= 1 and frames.shape == (25, 16, 32, 3)
 
 
-def test_two_streams_of_one_vae_do_not_meet(vae: AutoencoderKLWan) -> None:
+def test_two_streams_of_one_vae_do_not_meet(vae: Vae) -> None:
     a, b = torch.randn(1, 6, 16, 2, 2), torch.randn(1, 6, 16, 2, 2)
-    statistics = LatentStatistics(vae)
-    one, other = DecoderStream(vae, statistics), DecoderStream(vae, statistics)
+    one, other = DecoderStream(vae), DecoderStream(vae)
     mixed = []
     for part_a, part_b in zip(a.split(3, dim=1), b.split(3, dim=1), strict=True):
         mixed.append(one.decode(part_a)[0])
@@ -49,16 +49,16 @@ def test_two_streams_of_one_vae_do_not_meet(vae: AutoencoderKLWan) -> None:
     assert torch.equal(torch.cat(mixed), decode(vae, list(a.split(3, dim=1))))
 
 
-def test_a_reset_starts_a_new_stream(vae: AutoencoderKLWan) -> None:
+def test_a_reset_starts_a_new_stream(vae: Vae) -> None:
     latents = torch.randn(1, 3, 16, 2, 2)
-    stream = DecoderStream(vae, LatentStatistics(vae))
+    stream = DecoderStream(vae)
     first = stream.decode(latents)[0]
     stream.decode(latents)
     stream.reset()
     assert torch.equal(stream.decode(latents)[0], first)
 
 
-def test_later_frames_do_not_change_earlier_ones(vae: AutoencoderKLWan) -> None:
+def test_later_frames_do_not_change_earlier_ones(vae: Vae) -> None:
     latents = torch.randn(1, 6, 16, 2, 2)
     changed = latents.clone()
     changed[:, 3:] += 1
@@ -66,14 +66,14 @@ def test_later_frames_do_not_change_earlier_ones(vae: AutoencoderKLWan) -> None:
     assert torch.equal(before[:9], after[:9]) and not torch.equal(before[9:], after[9:])
 
 
-def test_frames_that_do_not_fill_latents_are_refused(vae: AutoencoderKLWan) -> None:
+def test_frames_that_do_not_fill_latents_are_refused(vae: Vae) -> None:
     with pytest.raises(ValueError, match="12 frames do not fill"):
         encode(vae, [torch.zeros(1, 3, 12, 16, 16)])
 
 
-def test_a_nan_latent_is_flagged(vae: AutoencoderKLWan) -> None:
+def test_a_nan_latent_is_flagged(vae: Vae) -> None:
     latents = torch.zeros(1, 2, 16, 2, 2)
-    stream = DecoderStream(vae, LatentStatistics(vae))
+    stream = DecoderStream(vae)
     assert bool(stream.decode(latents)[1])
     latents[0, 1, 3, 0, 0] = float("nan")
     assert not bool(stream.decode(latents)[1])
