@@ -114,16 +114,21 @@ class EncoderStream:
 
 
 class DecoderStream:
-    """Latents -> uint8 frames."""
+    """Latents -> uint8 frames.
 
-    def __init__(self, vae: Vae) -> None:
-        self._vae, self._statistics = vae, LatentStatistics(vae)
+    recent  the last `in_sight` frames of the stream before rounding, [1, 3, T, H, W] in -1..1 in the VAE's dtype; fewer
+            at its start, None before it and where nobody asks for them.
+    """
+
+    def __init__(self, vae: Vae, *, in_sight: int = 0) -> None:
+        self._vae, self._statistics, self._in_sight = vae, LatentStatistics(vae), in_sight
         self.reset()
 
     def reset(self) -> None:
         """Start a new stream: its first latent frame becomes one pixel frame."""
         self._memory = self._vae.decoder_memory()
         self._started = False
+        self.recent: Tensor | None = None
 
     def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised latents [1, F, 16, h, w] -> (frames uint8 [T, H, W, 3], finite: bool []), both on the device."""
@@ -141,10 +146,16 @@ class DecoderStream:
             pixels = self._vae.decode(latent, self._memory, first=not self._started)
             self._started = True
             finite &= torch.isfinite(pixels).all()
+            if self._in_sight:
+                self._see(pixels[None].clamp(-1, 1))
             frames[done : done + pixels.shape[1]].copy_(to_uint8(pixels).permute(1, 2, 3, 0))
             done += pixels.shape[1]
         assert done == made, f"the decoder made {done} frames of {made}"
         return frames, finite
+
+    def _see(self, pixels: Tensor) -> None:
+        seen = pixels if self.recent is None else torch.cat([self.recent, pixels], dim=2)
+        self.recent = seen[:, :, -self._in_sight :]
 
 
 def to_uint8(pixels: Tensor) -> Tensor:

@@ -82,3 +82,16 @@ def test_a_nan_latent_is_flagged(vae: Vae) -> None:
 def test_all_256_levels_survive_the_way_there_and_back() -> None:
     levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).expand(2, 16, 16, 3)
     assert torch.equal(to_uint8(from_uint8(levels)[0]).permute(1, 2, 3, 0), levels)
+
+
+def test_the_last_frames_stay_in_sight_unrounded_and_only_when_asked_for(vae: Vae) -> None:
+    latents = torch.randn(1, 9, 16, 2, 2) * 3
+    stream, blind = DecoderStream(vae, in_sight=9), DecoderStream(vae)
+    frames = torch.cat([stream.decode(part)[0] for part in latents.split(3, dim=1)])
+    blind.decode(latents)
+    assert blind.recent is None and stream.recent is not None
+    assert stream.recent.shape == (1, 3, 9, 16, 16) and stream.recent.abs().max() <= 1
+    assert torch.equal(to_uint8(stream.recent[0]).permute(1, 2, 3, 0), frames[-9:])
+    assert not torch.equal(stream.recent, from_uint8(frames[-9:]))
+    stream.reset()
+    assert stream.recent is None
