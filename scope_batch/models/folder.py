@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,12 @@ def find_models(
     ]
     if missing := [a for a in wanted if not is_present(folder, a)]:
         raise UnavailableError(_missing(pipeline_id, folder, missing))
-    paths = {a.role: folder / a.local for a in wanted}
+    return model_files(folder, wanted)
+
+
+def model_files(folder: Path, artifacts: Iterable[Artifact]) -> ModelFiles:
+    """Where these lie below `folder`, whether they are there or not."""
+    paths = {artifact.role: folder / artifact.local for artifact in artifacts}
     return ModelFiles(
         config=paths["config"],
         backbone=paths["backbone"],
@@ -114,6 +120,15 @@ def _vace_at_hand(folder: Path) -> Artifact:
 def is_present(folder: Path, artifact: Artifact) -> bool:
     path = folder / artifact.local
     return (path / artifact.probe).is_file() if artifact.probe else path.is_file()
+
+
+def size_on_disk(folder: Path, artifact: Artifact) -> int | None:
+    """Bytes of the file, or of all files in the folder; None where it is missing."""
+    if not is_present(folder, artifact):
+        return None
+    path = folder / artifact.local
+    files = path.rglob("*") if artifact.probe else (path,)
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def download_command(folder: Path, artifacts: list[Artifact]) -> str:

@@ -1,0 +1,138 @@
+"""Are the model files what the loaders need? Told file by file from their headers, by the loaders' own accounting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
+
+from scope_batch.errors import JobError
+from scope_batch.events import Event, Report, Warned
+from scope_batch.models.architecture import read_heads
+from scope_batch.models.checkpoint import read_shapes
+from scope_batch.models.folder import ModelFiles, model_files, size_on_disk, wanted_artifacts
+from scope_batch.models.layout import Artifact, Role, VaeType
+from scope_batch.models.load import empty_text_encoder, empty_transformer, empty_vae, load_tokenizer
+from scope_batch.models.lora import builtin_lora_layout
+
+State = Literal["ok", "missing", "wrong", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """What is known of one file (or folder).
+
+    size_bytes  None where it is missing.
+    state       unknown: it can be read, but whether it fits cannot be told while another file is missing or wrong.
+    problem     why it is not ok, on one line, with its path; "" when it is.
+    warnings    what the loader would warn of.
+    """
+
+    artifact: Artifact
+    path: Path
+    size_bytes: int | None
+    state: State
+    problem: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+_NEEDS: Mapping[Role, tuple[Role, ...]] = {
+    "backbone": ("config",),
+    "builtin_lora": ("config", "backbone"),
+    "vace": ("config", "backbone"),
+}
+"""Which other files tell whether a file fits."""
+
+
+@dataclass(slots=True)
+class Checker:
+    """Checks the files below `folder`; what pipelines share is looked at once."""
+
+    folder: Path
+    _shared: dict[Path, FileCheck] = field(default_factory=dict)
+
+    def check(self, pipeline_id: str, *, vae_type: VaeType = "wan", vace: bool = False) -> tuple[FileCheck, ...]:
+        """One result per file that `pipeline_id` reads, in the layout's order. A KeyError: it needs none."""
+        artifacts = wanted_artifacts(pipeline_id, self.folder, vae_type=vae_type, vace=vace)
+        files = model_files(self.folder, artifacts)
+        done: dict[Role, FileCheck] = {}
+        for artifact in artifacts:
+            path = self.folder / artifact.local
+            result = self._shared.get(path) or self._check(artifact, path, files, done)
+            done[artifact.role] = result
+            if artifact.role not in _NEEDS:
+                self._shared[path] = result
+        return tuple(done.values())
+
+    def _check(self, artifact: Artifact, path: Path, files: ModelFiles, done: Mapping[Role, FileCheck]) -> FileCheck:
+        size_bytes = size_on_disk(self.folder, artifact)
+        if size_bytes is None:
+            return FileCheck(artifact, path, None, "missing", f"{path}: missing")
+        doubtful = [done[role].path.name for role in _NEEDS.get(artifact.role, ()) if done[role].state != "ok"]
+        heard: list[str] = []
+        try:
+            if doubtful:
+                read_shapes(path)
+                why = f"{path}: can be read, but not checked without a sound {' and '.join(doubtful)}"
+                return FileCheck(artifact, path, size_bytes, "unknown", why)
+            _EXAMINE[artifact.role](files, _keeping(heard))
+        except JobError as error:
+            return FileCheck(artifact, path, size_bytes, "wrong", str(error))
+        return FileCheck(artifact, path, size_bytes, "ok", warnings=tuple(heard))
+
+
+def all_ok(checks: Sequence[FileCheck]) -> bool:
+    return all(check.state == "ok" for check in checks)
+
+
+def _keeping(heard: list[str]) -> Report:
+    def report(event: Event) -> None:
+        if isinstance(event, Warned):
+            heard.append(event.message)
+
+    return report
+
+
+def _config(files: ModelFiles, _: Report) -> None:
+    read_heads(files.config)
+
+
+def _backbone(files: ModelFiles, report: Report) -> None:
+    empty_transformer(files.backbone, files.config, None, kind=WanTransformer3DModel, report=report)
+
+
+def _builtin_lora(files: ModelFiles, _: Report) -> None:
+    assert files.builtin_lora
+    shapes = read_shapes(files.builtin_lora)
+    _, backbone = empty_transformer(files.backbone, files.config, None, kind=WanTransformer3DModel)
+    builtin_lora_layout(files.builtin_lora, shapes, backbone, files.backbone.name)
+
+
+def _vae(files: ModelFiles, report: Report) -> None:
+    empty_vae(files.vae, report)
+
+
+def _text_encoder(files: ModelFiles, report: Report) -> None:
+    empty_text_encoder(files.text_encoder, report)
+
+
+def _tokenizer(files: ModelFiles, _: Report) -> None:
+    load_tokenizer(files)
+
+
+def _vace(files: ModelFiles, report: Report) -> None:
+    empty_transformer(files.backbone, files.config, files.vace, kind=WanVACETransformer3DModel, report=report)
+
+
+_EXAMINE: Mapping[Role, Callable[[ModelFiles, Report], None]] = {
+    "config": _config,
+    "backbone": _backbone,
+    "builtin_lora": _builtin_lora,
+    "vae": _vae,
+    "text_encoder": _text_encoder,
+    "tokenizer": _tokenizer,
+    "vace": _vace,
+}
