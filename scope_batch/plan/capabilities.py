@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scope_batch.job.schedule import Schedule
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.loras import has_loras
-from scope_batch.plan.material import CONTROL, all_offers
+from scope_batch.plan.material import CONTROL, Facts, all_offers
 from scope_batch.plan.remarks import Remarks, place
 from scope_batch.plan.settings import mode_of
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a job has. clip: an input video; video: a chunk that is made from one; control: control frames or masks of
-    the whole job; steered: anything that steers through VACE; fitted: pictures of maybe another size; loras: LoRAs."""
+    the whole job; steered: anything that steers through VACE; fitted: pictures that are resized; loras: LoRAs."""
 
     spec: PipelineSpec
     clip: bool
@@ -38,7 +38,7 @@ class Context:
         return "the input video steers through VACE (vace_use_input_video)" if self.clip else NO_INPUT
 
 
-def context_of(job: Job, spec: PipelineSpec) -> Context:
+def context_of(job: Job, spec: PipelineSpec, facts: Facts) -> Context:
     offers = list(all_offers(job))
     kinds = {offer.material.kind for offer in offers}
     clip, control = job.input_path is not None, job.vace_frames is not None or job.vace_masks is not None
@@ -49,7 +49,7 @@ def context_of(job: Job, spec: PipelineSpec) -> Context:
         video=mode_of(job) == "video" or "video" in kinds,
         control=control,
         steered=bool(kinds & {*CONTROL}) or images or job.vace_use_input_video,
-        fitted=clip or any(offer.material.part is None for offer in offers),
+        fitted=clip or not all(facts[offer.material].exact for offer in offers),
         loras=has_loras(job),
     )
 
@@ -97,12 +97,13 @@ CAPABILITIES = (
     Capability("vace_length", "error", lambda job: job.control, "there are no vace_frames or vace_masks of the job"),
     Capability("on_lora_change", "keep", lambda job: job.loras, NO_LORA),
     Capability("lora_merge", "auto", lambda job: job.loras, NO_LORA),
+    Capability("memory_bank", False, lambda job: job.spec.memory_bank, "{pipeline} has no memory bank"),
     Capability("kv_cache_attention_bias", 1.0, _with_bias, "{pipeline} has no such bias"),
 )
 
 
-def check(job: Job, spec: PipelineSpec, remarks: Remarks) -> None:
-    context = context_of(job, spec)
+def check(job: Job, spec: PipelineSpec, facts: Facts, remarks: Remarks) -> None:
+    context = context_of(job, spec, facts)
     for capability in CAPABILITIES:
         if capability.honoured(context):
             continue

@@ -35,7 +35,7 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts 
     Raises JobError (every problem on its own line) for a job that cannot be rendered as it is written.
     """
     remarks = Remarks()
-    capabilities.check(job, spec, remarks)
+    capabilities.check(job, spec, facts, remarks)
     settings = resolve(job, spec, clip)
     checks.check_clip(job, settings, clip, remarks)
     entries = read_entries(job, settings.fps, settings.num_frames, remarks)
@@ -59,6 +59,7 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts 
         chunks=tuple(chunks),
         placements=placements,
         loras=loras,
+        memory_bank=job.memory_bank,
         landings=tuple(walk.landings),
         notes=tuple(remarks.notes),
         warnings=tuple(remarks.warnings),
@@ -97,7 +98,7 @@ class Walk:
             chunk = self._chunk(len(self.chunks), first_frame, start_latent)
             self.chunks.append(chunk)
             first_frame += chunk.frames
-            start_latent = chunk.start_latent + chunk.latents
+            start_latent = chunk.start_latent + self.settings.spec.advance(chunk.mode, first=chunk.cut)
         self.prompting.note_slerps()
         self.agenda.report_left(len(self.chunks), self.remarks)
 

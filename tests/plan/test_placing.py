@@ -135,6 +135,7 @@ def test_pictures_are_resized() -> None:
         ({"vace_context_scale": 0.5}, "vace_context_scale: cannot be honoured, nothing steers through VACE"),
         ({"vace_length": "loop"}, "vace_length: cannot be honoured, there are no vace_frames or vace_masks of the job"),
         ({"fit": "pad"}, "fit: cannot be honoured, there is no video to fit"),
+        ({"fit": "pad", "vace_frames": "/c 96.npy"}, "fit: cannot be honoured, there is no video to fit"),
         (
             {"noise_scale": 0.5, "input_path": "/clip.mp4", "vace_use_input_video": True},
             "noise_scale: cannot be honoured, the input video steers through VACE (vace_use_input_video)",
