@@ -112,11 +112,12 @@ def _note_late_control(found: Sequence[Vace], remarks: Remarks) -> None:
 
 
 def _check_scales(orders: Sequence[Orders], found: Sequence[Vace], remarks: Remarks) -> None:
-    """An entry's scale needs something to scale. (The job's is checked with its other fields.)"""
+    """An entry's scale needs something to scale in one of its chunks. (The job's is checked with its other fields.)"""
+    acting = {order.where for order, vace in zip(orders, found, strict=True) if _steers(vace)}
     idle = [
         (index, order)
-        for index, (order, vace) in enumerate(zip(orders, found, strict=True))
-        if order.vace_context_scale is not None and not _steers(vace)
+        for index, order in enumerate(orders)
+        if order.vace_context_scale is not None and order.where not in acting
     ]
     written = [(index, order) for index, order in idle if order.vace_context_scale != DEFAULT_SCALE]
     if idle:

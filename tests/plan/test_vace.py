@@ -174,6 +174,14 @@ def test_scales_of_many_idle_chunks_are_one_remark() -> None:
     assert made.warnings == () and "nothing steers chunks 2, 3" in made.notes[0]
 
 
+def test_a_scale_acts_in_the_chunk_of_its_slot_that_something_steers() -> None:
+    entries = [{"chunk": k, "first_frame_image": "/a.png", "vace_context_scale": 0.5} for k in range(4)]
+    made = steered(*entries, chunk_grid=12, num_frames=48)
+    assert [chunk.vace is None for chunk in made.chunks] == [False, False, False, False, True] and not made.warnings
+    (warning,) = steered({**entries[3], "first_frame_image": None}, *entries[:3], chunk_grid=12, num_frames=48).warnings
+    assert warning.endswith("vace_context_scale has no effect, nothing steers chunks 3, 4")
+
+
 def test_a_last_image_that_hides_the_first_is_told() -> None:
     images = {"first_frame_image": "/a.png", "last_frame_image": "/e.png"}
     assert "last_frame_image lies over the first image of chunk 0" in steered(**images, num_frames=4).warnings
