@@ -16,14 +16,16 @@ from scope_batch.engine.device import device_faults, exact_arithmetic, peak_byte
 from scope_batch.engine.lora import LoraScales
 from scope_batch.engine.noise import NoiseSource
 from scope_batch.engine.session import CausalSession
+from scope_batch.engine.tae import TaeVae
 from scope_batch.engine.text import PromptEncoder, texts_of
 from scope_batch.engine.vae_stream import Vae
 from scope_batch.engine.wan_vae import WanVae
 from scope_batch.events import Report
-from scope_batch.models.folder import find_models
+from scope_batch.models.folder import ModelFiles, find_models
 from scope_batch.models.layout import VaeType
 from scope_batch.models.load import BuiltinLora, load_transformer, load_vae
 from scope_batch.models.lora import read_loras
+from scope_batch.models.tae import TinyAutoencoder
 from scope_batch.pipelines import PipelineSpec
 from scope_batch.session import EngineRequest
 
@@ -91,11 +93,18 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
             spec=request.spec,
             transformer=transformer,
             loras=LoraScales(transformer, {i: lora for i, lora in enumerate(loras) if scales[i] is None}),
-            vae=WanVae(load_vae(files, dtype=vae_dtype, device=device, report=report)),
+            vae=_vae(files, cast(VaeType, request.vae_type), vae_dtype, device, report),
             prompts=PromptEncoder(files, device),
             device=device,
             noise_device=_noise_device(request.noise_device, device),
         )
+
+
+def _vae(files: ModelFiles, vae_type: VaeType, dtype: torch.dtype, device: torch.device, report: Report) -> Vae:
+    module = load_vae(files, vae_type=vae_type, dtype=dtype, device=device, report=report)
+    if isinstance(module, TinyAutoencoder):
+        return TaeVae(module, speaks_raw=vae_type == "lighttae")
+    return WanVae(module)
 
 
 def _noise_device(asked: str, device: torch.device) -> torch.device:

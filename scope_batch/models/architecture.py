@@ -11,6 +11,7 @@ import torch
 
 from scope_batch import laws
 from scope_batch.errors import JobError
+from scope_batch.models.tae import TaeConfig
 
 Shapes = Mapping[str, torch.Size]
 
@@ -55,6 +56,17 @@ def vae_config(shapes: Shapes, path: Path) -> dict[str, Any]:
         "base_dim": _shape(shapes, "encoder.conv_in.weight", 5, path, "Wan VAE")[0],
         "z_dim": _shape(shapes, "post_quant_conv.weight", 5, path, "Wan VAE")[0],
     }
+
+
+def tae_config(shapes: Shapes, path: Path) -> TaeConfig:
+    """The widths of a tiny auto-encoder whose keys have these shapes."""
+    what = "tiny auto-encoder"
+    wide, latent = _shape(shapes, "decoder.1.weight", 4, path, what)[:2]
+    first, second, last = (_shape(shapes, f"decoder.{i}.weight", 4, path, what)[0] for i in (8, 14, 20))
+    encoder = _shape(shapes, "encoder.0.weight", 4, path, what)[0]
+    if latent != laws.LATENT_CHANNELS:
+        raise JobError(f"{path}: made for latents of {latent} channels, not {laws.LATENT_CHANNELS}")
+    return TaeConfig(encoder, (wide, first, second, last))
 
 
 def text_encoder_config(shapes: Shapes, path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,14 +70,14 @@ def find_models(
     """The files of `pipeline_id`; `asked` as for `models_folder`, or `tiny`, which is made in the cache when it is new.
 
     vace  the VACE module is needed too.
-    `tiny` has one VAE, which stands for every `vae_type`. Raises UnavailableError (exit code 69) naming each file that
+    The lightvae of `tiny` stands for wan as well. Raises UnavailableError (exit code 69) naming each file that
     is missing, the command that fetches it and how to try without.
     """
     if asked == TINY:
         from scope_batch.models.tiny import tiny_models_folder  # torch, only when it is needed
 
-        vae_type = "lightvae"
-        folder = tiny_models_folder(pipeline_id, vace=vace)
+        vae_type = "lightvae" if vae_type == "wan" else vae_type
+        folder = tiny_models_folder(pipeline_id, vae_type=vae_type, vace=vace)
     else:
         folder = models_folder(asked)
     wanted = [
@@ -86,7 +86,8 @@ def find_models(
         if builtin_lora or artifact.role != "builtin_lora"
     ]
     if missing := [a for a in wanted if not is_present(folder, a)]:
-        raise UnavailableError(_missing(pipeline_id, folder, missing))
+        pull = pull_command(pipeline_id, folder, vae_type=vae_type, vace=vace)
+        raise UnavailableError(_missing(pipeline_id, folder, missing, pull))
     return model_files(folder, wanted)
 
 
@@ -131,19 +132,30 @@ def size_on_disk(folder: Path, artifact: Artifact) -> int | None:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def download_command(folder: Path, artifacts: list[Artifact]) -> str:
+def repo_folder(repo: str) -> str:
+    """Name of the folder, below the models folder, that a repository's files lie in."""
+    return repo.split("/")[-1]
+
+
+def download_command(folder: Path, artifacts: Sequence[Artifact]) -> str:
     """Shell commands that fetch these files into `folder`, one per repository."""
     repos = {a.repo: [b.pattern for b in artifacts if b.repo == a.repo] for a in artifacts}
     return " && ".join(
         f"hf download {repo} {' '.join(f'--include {shlex.quote(p)}' for p in patterns)} "
-        f"--local-dir {shlex.quote(str(folder / repo.split('/')[-1]))}"
+        f"--local-dir {shlex.quote(str(folder / repo_folder(repo)))}"
         for repo, patterns in repos.items()
     )
 
 
-def _missing(pipeline_id: str, folder: Path, missing: list[Artifact]) -> str:
+def pull_command(pipeline_id: str, folder: Path, *, vae_type: VaeType = "wan", vace: bool = False) -> str:
+    """The shell command that fetches what `pipeline_id` lacks in `folder`."""
+    options = (*(("--vae", vae_type) if vae_type != "wan" else ()), *(("--vace",) if vace else ()))
+    return shlex.join(("scope-batch", "models", "pull", pipeline_id, *options, "--models", str(folder)))
+
+
+def _missing(pipeline_id: str, folder: Path, missing: Sequence[Artifact], pull: str) -> str:
     names = ", ".join(str(a.local) for a in missing)
     return (
-        f"{pipeline_id}: model files missing in {folder}: {names}; to fetch them: {download_command(folder, missing)}; "
+        f"{pipeline_id}: model files missing in {folder}: {names}; to fetch them: {pull}; "
         f"to try without: --models {TINY}"
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-VaeType = Literal["wan", "lightvae"]
+VaeType = Literal["wan", "lightvae", "tae", "lighttae"]
 Role = Literal["config", "backbone", "builtin_lora", "vae", "text_encoder", "tokenizer", "vace"]
 
 
@@ -46,8 +46,11 @@ _TEXT_ENCODER = Artifact("text_encoder", "daydreamlive/WanVideo_comfy", "umt5-xx
 VAES: dict[VaeType, Artifact] = {
     "wan": Artifact("vae", _BASE, "Wan2.1_VAE.pth"),
     "lightvae": Artifact("vae", "daydreamlive/Autoencoders", "lightvaew2_1.pth"),
+    "tae": Artifact("vae", "daydreamlive/Autoencoders", "taew2_1.pth"),
+    "lighttae": Artifact("vae", "daydreamlive/Autoencoders", "lighttaew2_1.pth"),
 }
-"""The lightvae is the same class with a quarter of the channels."""
+"""The lightvae is the same class as wan with a quarter of the channels; tae and lighttae are another network."""
+TAES: frozenset[VaeType] = frozenset(("tae", "lighttae"))
 
 VACE = Artifact("vace", "daydreamlive/WanVideo_comfy", "Wan2_1-VACE_module_1_3B_bf16.safetensors")
 VACE_CHECKPOINT = Artifact("vace", "Wan-AI/Wan2.1-VACE-1.3B", "diffusion_pytorch_model.safetensors")

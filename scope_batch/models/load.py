@@ -23,9 +23,11 @@ from scope_batch.models import architecture, keys
 from scope_batch.models.checkpoint import State, read_checkpoint, read_shapes
 from scope_batch.models.folder import ModelFiles
 from scope_batch.models.keys import is_vace
+from scope_batch.models.layout import TAES, VaeType
 from scope_batch.models.lora import read_builtin_lora
 from scope_batch.models.lora_adapters import BUILTIN_ADAPTER, attach
 from scope_batch.models.lora_merge import Merge, merged
+from scope_batch.models.tae import TinyAutoencoder, fitted, fitted_shapes
 
 W = TypeVar("W", bound=WanTransformer3DModel | WanVACETransformer3DModel)
 BuiltinLora = Literal["merged", "adapter", "none"]
@@ -79,12 +81,18 @@ def load_transformer(
 
 @torch.no_grad()
 def load_vae(
-    files: ModelFiles, *, dtype: torch.dtype, device: torch.device, report: Report = silent
-) -> AutoencoderKLWan:
-    """The Wan VAE, of any width (96: published, 24: lightvae). Raises JobError for a file that does not fit."""
+    files: ModelFiles,
+    *,
+    vae_type: VaeType = "wan",
+    dtype: torch.dtype,
+    device: torch.device,
+    report: Report = silent,
+) -> AutoencoderKLWan | TinyAutoencoder:
+    """The VAE, of any width. Raises JobError for a file that does not fit."""
     report(Loading("VAE"))
-    model = empty_vae(files.vae, report)
-    state = keys.to_diffusers_vae(read_checkpoint(files.vae))
+    model = empty_vae(files.vae, report, vae_type=vae_type)
+    read = read_checkpoint(files.vae)
+    state = fitted(read) if vae_type in TAES else keys.to_diffusers_vae(read)
     for key in list(model.state_dict()):
         state[key] = _place(state[key], dtype, device)
     _assign(model, state)
@@ -135,11 +143,16 @@ def empty_transformer(
     return model, shapes
 
 
-def empty_vae(path: Path, report: Report = silent) -> AutoencoderKLWan:
+def empty_vae(path: Path, report: Report = silent, *, vae_type: VaeType = "wan") -> AutoencoderKLWan | TinyAutoencoder:
     """The VAE on `meta`, from the file's header. Raises as `empty_transformer`."""
-    shapes = keys.to_diffusers_vae(read_shapes(path))
-    model: AutoencoderKLWan = _empty(AutoencoderKLWan, **architecture.vae_config(shapes, path))
-    _account(shapes, model, path, "Wan VAE", report)
+    model: AutoencoderKLWan | TinyAutoencoder
+    if vae_type in TAES:
+        what, shapes = "tiny auto-encoder", fitted_shapes(read_shapes(path))
+        model = _empty(TinyAutoencoder, architecture.tae_config(shapes, path))
+    else:
+        what, shapes = "Wan VAE", keys.to_diffusers_vae(read_shapes(path))
+        model = _empty(AutoencoderKLWan, **architecture.vae_config(shapes, path))
+    _account(shapes, model, path, what, report)
     return model
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from scope_batch.models import cache, layout, tiny_tokenizer, tiny_vace, tiny_vae, tiny_weights
-from scope_batch.models.layout import Artifact, Role
+from scope_batch.models import cache, layout, tiny_tae, tiny_tokenizer, tiny_vace, tiny_vae, tiny_weights
+from scope_batch.models.layout import TAES, VAES, Artifact, Role, VaeType
 
 VERSION = 1
 
@@ -26,16 +26,16 @@ _EPOCH_S = 946_684_800
 """Every file has the same date, so that what is cached for one making holds for the next."""
 
 
-def tiny_models_folder(pipeline_id: str = "longlive", *, vace: bool = False) -> Path:
+def tiny_models_folder(pipeline_id: str = "longlive", *, vae_type: VaeType = "lightvae", vace: bool = False) -> Path:
     """The folder with the tiny set for `pipeline_id`, in the cache folder; only files that are missing are made.
 
-    vace  with the VACE module.
+    vae_type  all but "wan", which the lightvae stands for; vace: with the VACE module.
 
     Files appear whole, under a lock: any number of processes may ask at once. About a second the first time.
     """
     folder = cache.cache_folder("tiny") / f"v{VERSION}"
     folder.mkdir(exist_ok=True)
-    artifacts = layout.artifacts(pipeline_id, "lightvae", vace=vace)
+    artifacts = layout.artifacts(pipeline_id, vae_type, vace=vace)
     if all((folder / a.local).exists() for a in artifacts):
         return folder
     with cache.lock(folder):
@@ -71,7 +71,8 @@ def _lora(part: Path, local: PurePosixPath) -> None:
 
 
 def _vae(part: Path, local: PurePosixPath) -> None:
-    _save(tiny_vae.vae(tiny_weights.stream(str(local))), part)
+    maker = tiny_tae.tae if local in {VAES[name].local for name in TAES} else tiny_vae.vae
+    _save(maker(tiny_weights.stream(str(local))), part)
 
 
 def _text_encoder(part: Path, local: PurePosixPath) -> None:
