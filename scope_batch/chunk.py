@@ -203,7 +203,10 @@ class Landing:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole render. `fps` is the delivered rate; `keep` over all chunks sums to `num_frames`."""
+    """A whole render. `fps` is the delivered rate; `keep` over all chunks sums to `num_frames`.
+
+    memory_bank  frames beyond the KV cache's window are remembered too.
+    """
 
     pipeline_id: str
     num_frames: int
@@ -213,6 +216,7 @@ class Plan:
     chunks: tuple[Chunk, ...]
     placements: tuple[Placement, ...] = ()
     loras: tuple[LoraUse, ...] = ()
+    memory_bank: bool = False
     landings: tuple[Landing, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -116,8 +116,6 @@ VACE_STILL_FRAMES = 4
 
 CONTROLLER_STATIC, CONTROLLER_MOTION = 0.8, 0.2
 CONTROLLER_WEIGHT = 0.9
-CONTROLLER_FRAMES = 3
-"""The noise controller compares the last three pixel frames of a chunk with those before them."""
 CONTROLLER_FULL_MOTION = 0.2
 """RMS difference (pixels in -1..1) that counts as full motion."""
 

@@ -16,7 +16,8 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
 from torch import Tensor
 
-from scope_batch.engine.kv_cache import KVCache, TextCache
+from scope_batch.engine.kv_cache import TextCache
+from scope_batch.engine.memory import Memory
 from scope_batch.engine.rope import Rotary, rotate
 
 
@@ -48,16 +49,16 @@ class CachedAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is u
 
 
 class CachedSelfAttention(CachedAttention):
-    """Self-attention over everything the KV cache holds, this pass included."""
+    """Self-attention over everything the memory holds, this pass included."""
 
-    def __init__(self, layer: int, cache: KVCache) -> None:
+    def __init__(self, layer: int, memory: Memory) -> None:
         super().__init__()
-        self.layer, self.cache = layer, cache
+        self.layer, self.memory = layer, memory
 
     def keys_values(self, attn: WanAttention, source: Tensor | None, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
         assert source is not None and rotary is not None
-        key = rotate(split_heads(attn, attn.norm_k(attn.to_k(source))), rotary)
-        return self.cache.update(self.layer, key, split_heads(attn, attn.to_v(source)))
+        key = split_heads(attn, attn.norm_k(attn.to_k(source)))
+        return self.memory.attended(self.layer, key, split_heads(attn, attn.to_v(source)), rotary)
 
 
 class CachedTextAttention(CachedAttention):
@@ -113,10 +114,10 @@ class CausalForward:
     config: Any
     _text: TextCache
 
-    def attach(self, cache: KVCache, text: TextCache) -> None:
-        """Let every layer's attention use these caches from now on."""
+    def attach(self, memory: Memory, text: TextCache) -> None:
+        """Let every layer's attention use these from now on."""
         for layer, block in enumerate(self.blocks):
-            block.attn1.set_processor(CachedSelfAttention(layer, cache))
+            block.attn1.set_processor(CachedSelfAttention(layer, memory))
             block.attn2.set_processor(CachedTextAttention(layer, text))
         self._text = text
 

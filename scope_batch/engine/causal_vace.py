@@ -21,7 +21,8 @@ from scope_batch.engine.causal import (
     split_heads,
     tokens_of,
 )
-from scope_batch.engine.kv_cache import KVCache, TextCache
+from scope_batch.engine.kv_cache import TextCache
+from scope_batch.engine.memory import Memory
 from scope_batch.engine.rope import Rotary, rotate
 
 
@@ -41,8 +42,8 @@ class CausalVaceWan(CausalForward, WanVACETransformer3DModel):  # type: ignore[m
     vace_patch_embedding: Any
     _vace_text: TextCache
 
-    def attach(self, cache: KVCache, text: TextCache) -> None:
-        super().attach(cache, text)
+    def attach(self, memory: Memory, text: TextCache) -> None:
+        super().attach(memory, text)
         self._vace_text = text.beside(len(self.vace_blocks))
         for j, block in enumerate(self.vace_blocks):
             block.attn1.set_processor(ChunkAttention())

@@ -14,7 +14,9 @@ from scope_batch import laws
 class NoiseController:
     """Remembers the last input frame of the chunk before; `reset` where the input starts anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, frames: int) -> None:
+        """frames: how many of a chunk's last ones are looked at (as many as its block has latent frames)."""
+        self._frames = frames
         self._last: NDArray[np.float32] | None = None
 
     def reset(self) -> None:
@@ -23,11 +25,11 @@ class NoiseController:
     def motion(self, pixels: NDArray[np.generic]) -> float:
         """Motion in 0..1 at the end of a chunk's frames [T, H, W, 3] (0..255), and remember its last frame.
 
-        The largest RMS difference over the last three frames, each against its predecessor; the first of them is
+        The largest RMS difference over the last `frames` frames, each against its predecessor; the first of them is
         compared with the last frame of the chunk before, if there is one (as the reference does).
         """
-        tail = pixels[-(laws.CONTROLLER_FRAMES + 1) :].astype(np.float32)
-        newer = tail[-laws.CONTROLLER_FRAMES :]
+        tail = pixels[-(self._frames + 1) :].astype(np.float32)
+        newer = tail[-self._frames :]
         older = (
             [tail[-len(newer) - 1 + i] for i in range(len(newer))] if len(tail) > len(newer) else [None, *newer[:-1]]
         )

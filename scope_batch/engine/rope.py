@@ -6,6 +6,8 @@ table that diffusers builds starts at frame 0 and ends at 1,024 on every axis; h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -39,8 +41,12 @@ class RotaryTable:
 
     def frames(self, start: int, count: int) -> Rotary:
         """Tables for latent frames start .. start + count - 1."""
-        by_time = _angles(torch.arange(start, start + count), self.time_channels)
-        tokens = self.rows * self.columns
+        return self.at(range(start, start + count))
+
+    def at(self, positions: Sequence[int]) -> Rotary:
+        """Tables for latent frames at these positions."""
+        by_time = _angles(torch.tensor(positions), self.time_channels)
+        count, tokens = len(positions), self.rows * self.columns
         angles = torch.cat(
             [by_time[:, None].expand(count, tokens, -1), self._space[None].expand(count, tokens, -1)], dim=-1
         ).reshape(1, count * tokens, 1, -1)

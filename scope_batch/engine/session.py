@@ -1,4 +1,4 @@
-"""One render through a causal pipeline: encode, recache, denoise, remember, decode - chunk after chunk.
+"""One render through a causal pipeline: encode, renew the past, denoise, remember, decode - chunk after chunk.
 
 Everything that lasts from chunk to chunk is a member of `CausalSession`, made when the session opens and gone with it.
 """
@@ -19,8 +19,9 @@ from scope_batch.engine.controller import NoiseController
 from scope_batch.engine.device import device_faults
 from scope_batch.engine.frames import DeviceFrames
 from scope_batch.engine.history import LatentHistory
-from scope_batch.engine.kv_cache import KVCache, Pass, RollingWindow, TextCache
+from scope_batch.engine.kv_cache import CacheSize, Pass, TextCache
 from scope_batch.engine.lora import LoraScales
+from scope_batch.engine.memory import open_memory
 from scope_batch.engine.noise import ChunkNoise, NoiseSource
 from scope_batch.engine.rope import Rotary, RotaryTable
 from scope_batch.engine.sampler import SigmaTable, clean_, renoise_
@@ -52,8 +53,6 @@ class CausalSession:
         self._transformer, self._loras, self._noise, self._report = transformer, loras, noise, report
         self._device = transformer.device
         config = transformer.config
-        tokens = laws.tokens_per_latent(plan.height, plan.width)
-        self._window = RollingWindow(spec.window, spec.sink)
         self._sigma = SigmaTable(spec.shift)
         self._rotary = RotaryTable(
             config.attention_head_dim,
@@ -61,26 +60,27 @@ class CausalSession:
             plan.width // laws.SIZE_STEP,
             self._device,
         )
-        self._cache = KVCache(
+        self._text = TextCache(config.num_layers)
+        size = CacheSize(
             layers=config.num_layers,
-            window=spec.window,
-            tokens=tokens,
+            tokens=laws.tokens_per_latent(plan.height, plan.width),
             heads=config.num_attention_heads,
             head_dim=config.attention_head_dim,
             dtype=transformer.patch_embedding.weight.dtype,
             device=self._device,
         )
-        self._text = TextCache(config.num_layers)
-        self._encoder, self._decoder = EncoderStream(vae), DecoderStream(vae)
+        self._memory = open_memory(spec, size, self._rotary, self._text, bank=plan.memory_bank)
+        self._clean_pass = spec.clean_pass
+        self._encoder, self._decoder = EncoderStream(vae, normalised=spec.normalised), DecoderStream(vae)
         self._vae_dtype = vae.dtype
-        self._context = VaceContext(vae, plan.height, plan.width)
+        self._context = VaceContext(vae, plan.height, plan.width, normalised=spec.normalised)
         self._history = LatentHistory(spec.window, plan.height, plan.width, self._device)
-        self._controller = NoiseController()
+        self._controller = NoiseController(spec.block)
         self._embed = Embedder(lookup)
         self._prompt = torch.empty(0)
         self._time: dict[int, tuple[Tensor, Tensor]] = {}
         self._watches_motion = any(chunk.noise_controller for chunk in plan.chunks)
-        transformer.attach(self._cache, self._text)  # last: if memory ends before, nothing is left attached
+        transformer.attach(self._memory, self._text)  # last: if memory ends before, nothing is left attached
 
     def close(self) -> None:
         self._transformer.detach()
@@ -111,8 +111,7 @@ class CausalSession:
             noise_scale = self._noise_scale(chunk, pixels)
             steps[0] = laws.first_video_step(noise_scale)
             latents = self._mix(chunk, pixels, noise.initial, noise_scale)
-        if chunk.recache:
-            self._recache(chunk)
+        self._renew(chunk)
         self._denoise(chunk, latents, steps, noise, control)
         self._stage(chunk, "decoding")
         frames, finite = self._decoder.decode(latents)
@@ -127,6 +126,7 @@ class CausalSession:
         self._encoder.reset()
         self._decoder.reset()
         self._text.clear()
+        self._memory.forget()
 
     def _noise_scale(self, chunk: Chunk, pixels: NDArray[np.generic]) -> float:
         assert chunk.noise_scale is not None
@@ -151,17 +151,20 @@ class CausalSession:
         rotary = self._rotary.frames(0, chunk.latents)
         return self._transformer.control(context, chunk.latents, rotary, chunk.vace.scale)
 
-    def _recache(self, chunk: Chunk) -> None:
+    def _renew(self, chunk: Chunk) -> None:
+        """What is remembered, made anew where the pipeline does so."""
+        past = self._memory.renewal(chunk)
+        if past is None:
+            return
         self._stage(chunk, "recaching")
-        renewed = self._window.recache(chunk.start_latent)
-        rotary = self._rotary.frames(renewed.start, renewed.frames)
-        self._forward(renewed, self._history.last(renewed.start, renewed.frames), CLEAN, rotary, predict=False)
+        rotary = self._rotary.frames(past.start, past.frames)
+        self._forward(past, self._history.last(past.start, past.frames), CLEAN, rotary, predict=False)
 
     def _denoise(
         self, chunk: Chunk, latents: Tensor, steps: list[int], noise: ChunkNoise, control: Control | None
     ) -> None:
         """Few-step sampling in place on float32 `latents` [1, F, 16, h, w], then the pass that remembers the result."""
-        here = self._window.chunk(chunk.start_latent, chunk.latents)
+        here = self._memory.begin(chunk)
         rotary = self._rotary.frames(here.start, here.frames)
         for i, timestep in enumerate(steps):
             self._stage(chunk, "denoising", i + 1, len(steps))
@@ -170,7 +173,9 @@ class CausalSession:
             flow = self._forward(here, latents, timestep, rotary, control=control)
             assert flow is not None
             clean_(latents, flow, self._sigma(timestep))
-        self._forward(here, latents, CLEAN, rotary, predict=False)
+        if self._clean_pass:
+            self._forward(here, latents, CLEAN, rotary, predict=False)
+        self._memory.end(chunk)
 
     def _forward(
         self,
@@ -182,7 +187,7 @@ class CausalSession:
         control: Control | None = None,
         predict: bool = True,
     ) -> Tensor | None:
-        self._cache.current = span
+        self._memory.current = span
         time = self._time_of(timestep)
         flow: Tensor | None = self._transformer(latents, time, self._prompt, rotary, control=control, predict=predict)
         return flow

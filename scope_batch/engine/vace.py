@@ -21,11 +21,12 @@ KEPT_BELOW = 0.5
 class VaceContext:
     """Builds one render's contexts, chunk after chunk. Nothing is allocated before the first."""
 
-    def __init__(self, vae: Vae, height: int, width: int) -> None:
-        """height, width in pixels."""
-        gray = GrayLatents(vae, height, width)
+    def __init__(self, vae: Vae, height: int, width: int, *, normalised: bool = True) -> None:
+        """height, width in pixels; normalised as for `EncoderStream`."""
+        gray = GrayLatents(vae, height, width, normalised=normalised)
         self._inactive, self._reactive = (ControlStream(vae, gray) for _ in range(2))
-        self._reference = EncoderStream(vae)
+        self._reference = EncoderStream(vae, normalised=normalised)
+        self._lead_frames = vae.lead_frames
         self._dtype, self._device = vae.dtype, vae.device
 
     def build(self, chunk: Chunk, inputs: ChunkInputs) -> Tensor:
@@ -61,10 +62,12 @@ class VaceContext:
             self._inactive.reset()
             self._reactive.reset()
         masks = to_device(control.masks, self._device)
-        inactive, reactive = self._split(control, masks > KEPT_BELOW)
+        lead = min(chunk.lead, self._lead_frames)
         latents = [
-            stream.encode(pixels, count)[:, chunk.lead :].transpose(1, 2).float()
-            for stream, pixels in ((self._inactive, inactive), (self._reactive, reactive))
+            stream.encode(None if pixels is None else pixels[:, :, chunk.lead - lead :], lead + chunk.frames)[:, lead:]
+            for stream, pixels in zip(
+                (self._inactive, self._reactive), self._split(control, masks > KEPT_BELOW), strict=True
+            )
         ]
         return torch.cat([*latents, mask_channels(masks[chunk.lead :], chunk.latents)], dim=1)
 

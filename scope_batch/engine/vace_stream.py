@@ -18,14 +18,15 @@ class GrayLatents:
     """Latents of a stream of gray frames (0 in -1..1) by position, the stream's first latent frame being position 0.
 
     Made as they are asked for, until the encoder's memory no longer changes, bit for bit: from then on every latent is
-    the last one. Wan's encoder settles after 29 latent frames, so `KEPT` are enough.
+    the last one. Wan's encoder settles after 29 latent frames, the tiny ones after 9, so `KEPT` are enough.
     """
 
     KEPT = 32
 
-    def __init__(self, vae: Vae, height: int, width: int) -> None:
-        """height, width in pixels."""
-        self._encoder = EncoderStream(vae)
+    def __init__(self, vae: Vae, height: int, width: int, *, normalised: bool = True) -> None:
+        """height, width in pixels; normalised as for `EncoderStream`."""
+        self.normalised = normalised
+        self._encoder = EncoderStream(vae, normalised=normalised)
         self._vae, self._height, self._width = vae, height, width
         self._latents: list[Tensor] = []
         self._steady = False
@@ -61,7 +62,8 @@ class ControlStream:
     """Pixels -> latents like `EncoderStream`, but gray costs next to nothing while nothing else was seen."""
 
     def __init__(self, vae: Vae, gray: GrayLatents) -> None:
-        self._encoder, self._gray = EncoderStream(vae), gray
+        self._vae, self._gray = vae, gray
+        self._encoder = EncoderStream(vae, normalised=gray.normalised)
         self.reset()
 
     def reset(self) -> None:
@@ -72,9 +74,9 @@ class ControlStream:
     def encode(self, pixels: Tensor | None, frames: int) -> Tensor:
         """`frames` pixel frames [1, 3, frames, H, W] in -1..1, None = gray -> [1, F, 16, h, w] in the VAE's dtype.
 
-        4n - 3 frames at the start of a stream, else 4n.
+        Counts as for `EncoderStream`.
         """
-        count = laws.latents_of_frames(frames, first=self._position == 0)
+        count = self._vae.latents_of(frames, first=self._position == 0)
         latents = self._gray.at(self._position, count) if self._only_gray and pixels is None else None
         if latents is None:
             if self._only_gray:

@@ -18,6 +18,12 @@ class PipelineSpec:
     shift           of the flow-matching sigma table.
     on_prompt_change  text mode: rebuild the KV cache under the new prompt, or renew the text keys and values only.
     engine          "module:function" that loads it (imported only when a render starts).
+    memory          of self-attention: "rolling" = a ring whose keys carry their position in the sequence; "relative" =
+                    positions count within the window, and what leaves it fades into the sink.
+    clean_pass      a chunk's clean latents go through the transformer once more, to be remembered.
+    normalised      the VAE's latents are normalised for the transformer; else it takes them raw.
+    video_overlap   latent frames of a first chunk of video that the next chunk takes the place of.
+    memory_bank     there is a memory bank to switch on.
     needs_models    False: nothing to load.
     vace            frames, masks and images can steer it through VACE.
     attention_bias  default weight of cached latent frames in self-attention, 0.01..1; None = it has no such weight.
@@ -35,6 +41,11 @@ class PipelineSpec:
     steps_text: tuple[int, ...]
     steps_video: tuple[int, ...]
     engine: str
+    memory: Literal["rolling", "relative"] = "rolling"
+    clean_pass: bool = True
+    normalised: bool = True
+    video_overlap: int = 0
+    memory_bank: bool = False
     needs_models: bool = True
     vace: bool = False
     attention_bias: float | None = None
@@ -47,3 +58,7 @@ class PipelineSpec:
 
     def chunk_frames(self, mode: Mode, *, first: bool) -> int:
         return laws.chunk_frames(self.block, mode, first=first)
+
+    def advance(self, mode: Mode, *, first: bool) -> int:
+        """Latent frames from a chunk's start to the next one's."""
+        return self.chunk_latents(mode, first=first) - (self.video_overlap if first and mode == "video" else 0)

@@ -4,7 +4,8 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor
 
 from scope_batch.engine.causal import CausalWan
-from scope_batch.engine.kv_cache import KVCache, RollingWindow, TextCache
+from scope_batch.engine.kv_cache import CacheSize, TextCache
+from scope_batch.engine.rolling import RollingMemory, RollingWindow
 from scope_batch.engine.rope import RotaryTable
 
 CPU = torch.device("cpu")
@@ -24,9 +25,8 @@ class Stream:
 
     def __init__(self, model: CausalWan) -> None:
         self.model, self.window, self.text = model, RollingWindow(12, 3), TextCache(2)
-        self.cache = KVCache(
-            layers=2, window=self.window.window, tokens=TOKENS, heads=1, head_dim=12, dtype=torch.float32, device=CPU
-        )
+        size = CacheSize(2, tokens=TOKENS, heads=1, head_dim=12, dtype=torch.float32, device=CPU)
+        self.cache = RollingMemory(self.window, size)
         self.rotary = RotaryTable(12, HEIGHT // 2, WIDTH // 2, CPU)
 
     def __call__(self, latents: Tensor, start: int, prompt: Tensor, timestep: int = 500) -> Tensor:

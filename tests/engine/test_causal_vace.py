@@ -7,7 +7,8 @@ from torch import Tensor
 
 from scope_batch.engine.causal import CausalWan
 from scope_batch.engine.causal_vace import CausalVaceWan
-from scope_batch.engine.kv_cache import KVCache, RollingWindow, TextCache
+from scope_batch.engine.kv_cache import CacheSize, TextCache
+from scope_batch.engine.rolling import RollingMemory, RollingWindow
 from scope_batch.engine.rope import RotaryTable
 
 CPU = torch.device("cpu")
@@ -34,9 +35,8 @@ class Stream:
 
     def __init__(self, model: CausalWan | CausalVaceWan) -> None:
         self.model, self.window, self.text = model, RollingWindow(12, 3), TextCache(4)
-        self.cache = KVCache(
-            layers=4, window=self.window.window, tokens=TOKENS, heads=1, head_dim=12, dtype=torch.float32, device=CPU
-        )
+        size = CacheSize(4, tokens=TOKENS, heads=1, head_dim=12, dtype=torch.float32, device=CPU)
+        self.cache = RollingMemory(self.window, size)
         self.rotary = RotaryTable(12, HEIGHT // 2, WIDTH // 2, CPU)
         self.model.attach(self.cache, self.text)
 

@@ -1,6 +1,7 @@
 import torch
 
-from scope_batch.engine.kv_cache import KVCache, Pass, RollingWindow
+from scope_batch.engine.kv_cache import CacheSize, KVCache, Pass
+from scope_batch.engine.rolling import RollingWindow
 
 LONGLIVE = RollingWindow(window=12, sink=3)
 
@@ -57,7 +58,7 @@ def test_a_late_recache_keeps_the_sink_and_only_asks_with_its_first_frames() -> 
 
 def test_the_cache_stores_by_slot_and_hands_out_one_slice() -> None:
     window = RollingWindow(window=4, sink=1)
-    cache = KVCache(layers=1, window=4, tokens=2, heads=1, head_dim=1, dtype=torch.float32, device=torch.device("cpu"))
+    cache = KVCache(4, CacheSize(1, tokens=2, heads=1, head_dim=1, dtype=torch.float32, device=torch.device("cpu")))
     seen = torch.zeros(0)
     for frame in range(7):
         cache.current = window.chunk(frame, 1)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from scope_batch.chunk import Blend, Chunk, Plan, Prompt, Vace
-from scope_batch.engine import longlive
+from scope_batch.engine import load as loading
 from scope_batch.engine.load import CausalEngine
 from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.errors import JobError
@@ -41,7 +41,7 @@ def load(
 ) -> CausalEngine:
     requests = tuple(LoraRequest(models / file, scale) for file, scale in loras)
     request = EngineRequest(SPEC, str(models), vae_type="lightvae", device="cpu", loras=requests, vace=vace)
-    return longlive.load(request, silent, builtin_lora=builtin)
+    return loading.load(request, silent, builtin_lora=builtin)
 
 
 def plan(*scales: tuple[float, ...]) -> Plan:
@@ -179,7 +179,7 @@ def test_bad_file_is_named_before_the_model_loads(parity_models: Path, tmp_path:
     )
     events: list[Event] = []
     with pytest.raises(JobError, match="that is Wan 14B"):
-        longlive.load(request, events.append)
+        loading.load(request, events.append)
     assert not events
 
 
