@@ -97,6 +97,7 @@ CAPABILITIES = (
     Capability("vace_length", "error", lambda job: job.control, "there are no vace_frames or vace_masks of the job"),
     Capability("on_lora_change", "keep", lambda job: job.loras, NO_LORA),
     Capability("lora_merge", "auto", lambda job: job.loras, NO_LORA),
+    Capability("memory_bank", False, lambda job: job.spec.memory_bank, "{pipeline} has no memory bank"),
     Capability("kv_cache_attention_bias", 1.0, _with_bias, "{pipeline} has no such bias"),
 )
 
