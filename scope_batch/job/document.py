@@ -76,6 +76,8 @@ def read_document(text: str, origin: Origin) -> Node:
         mark = error.problem_mark or error.context_mark
         place = f"{origin.name}:{mark.line + 1}:{mark.column + 1}" if mark and origin.has_lines else origin.name
         said = error.problem or error.context or "no YAML"
+        if "nesting" in said:  # newer parsers have a limit of their own, which the scanner meets first
+            raise JobError(f"{place}: nested deeper than {MAX_DEPTH} levels") from error
         raise JobError(f"{place}: not valid YAML: {said}") from error
     except yaml.reader.ReaderError as error:
         before = text[: error.position]

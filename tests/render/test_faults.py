@@ -16,6 +16,7 @@ import pytest
 
 from tests.render.helpers import (
     ONE_THREAD,
+    PATIENCE_S,
     PROGRAM,
     SLATE,
     TINY,
@@ -26,7 +27,9 @@ from tests.render.helpers import (
     write_job,
 )
 
-ENDLESS = 1_000_000
+ENDLESS = 200_000
+AT_ONCE_S = 20
+"""Loose: it is a second when nobody else uses the machine."""
 LARGE = {"height": 320, "width": 576}
 
 
@@ -78,14 +81,14 @@ def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
         render.process.send_signal(signal.SIGINT)
         began_s = time.monotonic()
         assert render.rest() == 130
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < AT_ONCE_S
     assert not encoder.is_running() and names_in(tmp_path) == {"job.yaml"}
     assert render.lines[-2]["outcome"] == "interrupted" and not any(line["event"] == "chunk" for line in render.lines)
 
 
 def test_a_killed_encoder(tmp_path: Path, endless: str) -> None:
     with running(tmp_path, endless, "-o", "a.mp4", "-o", "b.npy", "--force") as render:
-        render.chunks(2)
+        render.chunks(6)  # more than the writer holds back
         (encoder,) = render.encoders()
         encoder.kill()
         assert render.rest() == 75
@@ -148,7 +151,7 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path, endless: str, form: str) 
     began_s = time.monotonic()
     done = shell(tmp_path, f"RENDER {endless} -f {form} -o - -q | head -c 100 | wc -c")
     assert (done.returncode, done.stdout.strip()) == (141, b"100")
-    assert time.monotonic() - began_s < 15 and names_in(tmp_path) == {"job.yaml"}
+    assert time.monotonic() - began_s < PATIENCE_S and names_in(tmp_path) == {"job.yaml"}
 
 
 READER = "import sys; from scope_batch.npy_stream import read_npy_stream as r; import numpy as np; "
