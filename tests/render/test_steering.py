@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from scope_batch.engine.vae_stream import EncoderStream
 from scope_batch.events import ChunkStarted, Loading
+from scope_batch.options import RenderOptions
 from tests.render.helpers import TINY, Renderer, plan_of
 
 SIZE, FRAMES = 64, 21
@@ -207,6 +208,19 @@ def test_merged_and_beside_the_weights_look_alike(tiny: Renderer, lora: Path) ->
     merged = tiny.frames(TINY, num_frames=9, lora_scales={str(lora): 0.8}).astype(int)
     beside = tiny.frames(TINY, num_frames=9, lora_scales={str(lora): 0.8}, lora_merge="never").astype(int)
     assert np.abs(merged - beside).max() <= 1
+
+
+def test_steering_in_bfloat16_which_is_what_a_gpu_computes_in(
+    tiny: Renderer, control: Path, red: Path, lora: Path
+) -> None:
+    """Streams, contexts, hints and side branches take their layers' formats, and mean the same in them."""
+    entry = {"chunk": 1, "last_frame_image": str(red), "vace_ref_images": [str(red)]}
+    steering = {"vace_frames": str(control), "lora_scales": {str(lora): [0, 0.02]}, "chunk_specs": [entry]}
+    exact, rounded = (
+        tiny.frames(TINY, options=RenderOptions(dtype=dtype), num_frames=FRAMES, **steering).astype(int)
+        for dtype in ("float32", "bfloat16")
+    )
+    assert np.abs(exact - rounded).mean() < 3
 
 
 def test_an_expression_and_its_numbers_give_the_same_video(lora: Path) -> None:
