@@ -7,6 +7,7 @@ import re
 import typer
 
 from scope_batch import __version__
+from scope_batch.cli import models
 from scope_batch.cli import options as o
 from scope_batch.cli.documents import print_info, print_plan, print_plans, print_schema, write_template
 from scope_batch.cli.environment import prepare_libraries
@@ -19,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(models.app, name="models")
 
 
 def _print_version(asked: bool) -> None:

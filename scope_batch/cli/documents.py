@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -14,6 +14,9 @@ from scope_batch.cli.showing import Showing
 from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, ClosedPipeError, OutputError, OutputExistsError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
     from scope_batch.job.template import Clip
 
 PIPED_COLUMNS = 120
@@ -36,15 +39,9 @@ def print_plan(
     if as_json:
         print_json(plan_to_dict(plan))
     else:
-        from rich.console import Console
-
         from scope_batch.plan.table import render_plan
 
-        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_COLUMNS
-        console = Console(width=width, highlight=False, emoji=False)
-        with console.capture() as table:  # rich answers a closed pipe with an exit of its own
-            console.print(render_plan(plan))
-        print_text(table.get())
+        _print_rich(render_plan(plan))
     return EXIT_CHECK_FAILED if strict and plan.warnings else EXIT_OK
 
 
@@ -114,6 +111,22 @@ def _clip(path: Path, folder: Path) -> Clip:
 
 def print_json(values: Any) -> None:
     print_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_lines(lines: Iterable[Text]) -> None:
+    """Each as one line, however long, so that a search finds whole paths."""
+    _print_rich(*lines, whole_lines=True)
+
+
+def _print_rich(*parts: RenderableType, whole_lines: bool = False) -> None:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_COLUMNS
+    console = Console(width=width, highlight=False, emoji=False)
+    with console.capture() as shown:  # rich answers a closed pipe with an exit of its own
+        for part in parts:
+            console.print(part, soft_wrap=whole_lines)
+    print_text(shown.get())
 
 
 def print_text(text: str) -> None:

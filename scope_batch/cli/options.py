@@ -53,6 +53,18 @@ ExportRate = Annotated[
     str, typer.Option("--fps", metavar="RATE", help="Frames per second that the timeline's seconds are turned into.")
 ]
 
+PipelineArgument = Annotated[str, typer.Argument(metavar="PIPELINE", help="As `models list` names it.")]
+JobOfModels = Annotated[
+    str | None, typer.Argument(metavar="JOB", help="A job file, whose `models` then counts like --models.")
+]
+WithVace = Annotated[bool, typer.Option("--vace", help="With the VACE module.")]
+VaeOption = Annotated[str, typer.Option("--vae", metavar="TYPE", help="The job's `vae_type`.")]
+ModelsChoice = Annotated[
+    str | None, typer.Option("--models", metavar="DIR|tiny", help="Folder of model files, or the built-in set.")
+]
+ModelsFolderOption = Annotated[str | None, typer.Option("--models", metavar="DIR", help="Folder of model files.")]
+DryPull = Annotated[bool, typer.Option("--dry-run", help="Only print what would be fetched.")]
+
 Outputs = Annotated[
     list[str] | None,
     typer.Option(

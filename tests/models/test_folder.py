@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from scope_batch.errors import UnavailableError
-from scope_batch.models.folder import find_models, models_folder
+from scope_batch.models.folder import (
+    ModelsFolder,
+    download_command,
+    find_models,
+    models_folder,
+    models_place,
+    pull_command,
+)
 from scope_batch.models.layout import artifacts
 
 
@@ -41,11 +48,30 @@ def test_missing_files_are_named_with_the_way_to_get_them(home: Path) -> None:
     assert caught.value.exit_code == 69 and "\n" not in message
     for artifact in artifacts("longlive")[1:]:
         assert str(artifact.local) in message
-    assert (
-        "hf download daydreamlive/LongLive-1.3B --include models/longlive_base.pt --include models/lora.pt" in message
-    )
-    assert f"--local-dir {home}/LongLive-1.3B" in message
+    assert f"to fetch them: scope-batch models pull longlive --models {home};" in message
     assert "--models tiny" in message and "config.json" not in message
+
+
+def test_the_pull_command_names_what_the_job_needs() -> None:
+    command = pull_command("longlive", Path("/my models"), vae_type="lightvae", vace=True)
+    assert command == "scope-batch models pull longlive --vae lightvae --vace --models '/my models'"
+
+
+def test_the_hubs_own_command_is_one_per_repository() -> None:
+    lora_and_base = [artifact for artifact in artifacts("longlive") if artifact.repo.endswith("LongLive-1.3B")]
+    assert download_command(Path("/m"), lora_and_base) == (
+        "hf download daydreamlive/LongLive-1.3B --include models/longlive_base.pt --include models/lora.pt "
+        "--local-dir /m/LongLive-1.3B"
+    )
+
+
+def test_who_named_the_folder_is_known(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert models_place("x").why == "--models" and models_place("x", "job.yaml").why == "job.yaml"
+    assert models_place(None).why == "the platform's data folder"
+    (home / ".daydream-scope" / "models").mkdir(parents=True)
+    assert models_place(None).why == "Scope's own folder"
+    monkeypatch.setenv("DAYDREAM_SCOPE_MODELS_DIR", "/scope")
+    assert models_place(None) == ModelsFolder(Path("/scope"), "$DAYDREAM_SCOPE_MODELS_DIR")
 
 
 def test_an_empty_tokenizer_folder_is_missing(home: Path) -> None:

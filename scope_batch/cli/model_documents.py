@@ -1,0 +1,128 @@
+"""What `models` prints of files: as lines for people, as values for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.filesize import decimal
+from rich.text import Text
+
+from scope_batch.models.hub import licence_of, page_of
+from scope_batch.models.listing import ListedFile, is_ready
+
+if TYPE_CHECKING:
+    from scope_batch.models.check import FileCheck
+    from scope_batch.models.folder import ModelsFolder
+    from scope_batch.models.pull import Fetch
+    from scope_batch.pipelines import PipelineSpec
+
+STYLES = {"ok": "green", "present": "green", "missing": "yellow", "unknown": "yellow", "wrong": "red"}
+
+
+def listing_lines(place: ModelsFolder, listed: Sequence[tuple[PipelineSpec, Sequence[ListedFile]]]) -> Iterator[Text]:
+    yield Text(f"models folder: {place.path} ({place.why})")
+    for spec, files in listed:
+        yield Text.assemble("\n", (spec.id, "bold"), f"  {spec.summary}")
+        rows = [(_presence(f), str(f.artifact.local), _size(f.size_bytes), _needed_for(f), _licence(f)) for f in files]
+        yield from _columns(rows)
+        yield from (Text(f"  {line}", "yellow") for line in _terms(files))
+        if not is_ready(files):
+            yield Text(f"  what is missing is fetched by: scope-batch models pull {spec.id}")
+
+
+def listing_values(place: ModelsFolder, listed: Sequence[tuple[PipelineSpec, Sequence[ListedFile]]]) -> dict[str, Any]:
+    pipelines = [
+        {
+            "id": spec.id,
+            "summary": spec.summary,
+            "ready": is_ready(files),
+            "files": [_listed_values(file) for file in files],
+        }
+        for spec, files in listed
+    ]
+    return {"folder": str(place.path), "why": place.why, "pipelines": pipelines}
+
+
+def check_lines(folder: Path, checks: Sequence[FileCheck], pull: str) -> Iterator[Text]:
+    """`pull`: the command that fetches what is missing."""
+    yield Text(f"model files in {folder}")
+    yield from _columns([(check.state, str(check.artifact.local), _size(check.size_bytes)) for check in checks])
+    for check in checks:
+        if check.state in ("wrong", "unknown"):
+            yield Text.assemble((f"{check.state}: ", STYLES[check.state]), check.problem)
+        yield from (Text.assemble(("warning: ", "yellow"), warning) for warning in check.warnings)
+    states = {check.state for check in checks}
+    if "wrong" in states:
+        yield Text("a file that is wrong can be deleted and fetched again")
+    if states & {"wrong", "missing"}:
+        yield Text(f"what is missing is fetched by: {pull}")
+
+
+def check_values(pipeline: str, folder: Path, checks: Sequence[FileCheck], *, ok: bool) -> dict[str, Any]:
+    files = [
+        {
+            "path": str(check.artifact.local),
+            "role": check.artifact.role,
+            "state": check.state,
+            "size_bytes": check.size_bytes,
+            "problem": check.problem,
+            "warnings": list(check.warnings),
+        }
+        for check in checks
+    ]
+    return {"pipeline": pipeline, "folder": str(folder), "ok": ok, "files": files}
+
+
+def fetch_line(fetch: Fetch) -> str:
+    licence = licence_of(fetch.repo)
+    files = f"{fetch.files} file{'s' * (fetch.files != 1)}, {decimal(fetch.size_bytes)}"
+    return f"{fetch.repo}: {files}, to {fetch.target}; licence {licence.name}: {licence.words}"
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[Text]:
+    """The cells of each row below each other; the first is a state and has its colour."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for state, *cells in rows:
+        rest = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        yield Text.assemble("  ", (state.ljust(widths[0]), STYLES[state]), f"  {rest}".rstrip())
+
+
+def _presence(file: ListedFile) -> str:
+    return "missing" if file.size_bytes is None else "present"
+
+
+def _size(size_bytes: int | None) -> str:
+    return "" if size_bytes is None else decimal(size_bytes)
+
+
+def _needed_for(file: ListedFile) -> str:
+    return f"for {file.needed_for}" if file.needed_for else ""
+
+
+def _licence(file: ListedFile) -> str:
+    return f"licence {licence_of(file.artifact.repo).name}"
+
+
+def _terms(files: Sequence[ListedFile]) -> Iterator[str]:
+    """What one should know before using what the files make, for every repository that does not just allow it."""
+    for repo in dict.fromkeys(file.artifact.repo for file in files):
+        licence = licence_of(repo)
+        if not licence.commercial:
+            yield f"{repo}: {licence.words} ({page_of(repo)})"
+
+
+def _listed_values(file: ListedFile) -> dict[str, Any]:
+    licence = licence_of(file.artifact.repo)
+    return {
+        "path": str(file.artifact.local),
+        "role": file.artifact.role,
+        "needed_for": file.needed_for,
+        "present": file.size_bytes is not None,
+        "size_bytes": file.size_bytes,
+        "repo": file.artifact.repo,
+        "page": page_of(file.artifact.repo),
+        "licence": licence.name,
+        "commercial_use": licence.commercial,
+    }

@@ -1,0 +1,179 @@
+"""`models`: which files a pipeline needs, where they are, whether they are sound, and how to get them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from scope_batch.cli import options as o
+from scope_batch.cli.documents import print_json, print_lines, print_text
+from scope_batch.cli.environment import prepare_libraries
+from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_USAGE, UsageError
+from scope_batch.progress import TolerantStream
+
+if TYPE_CHECKING:
+    from scope_batch.models.folder import ModelsFolder
+    from scope_batch.models.layout import VaeType
+    from scope_batch.pipelines import PipelineSpec
+
+app = typer.Typer()
+
+
+@app.callback(invoke_without_command=True)
+def models(context: typer.Context) -> None:
+    """List, find, check and fetch model files."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(EXIT_USAGE)
+
+
+@app.command("list")
+def list_(folder: o.ModelsFolderOption = None, as_json: o.AsJson = False) -> None:
+    """Print every pipeline with its files, their licences, and which of them are here."""
+    from scope_batch.cli.model_documents import listing_lines, listing_values
+    from scope_batch.models.folder import models_place
+    from scope_batch.models.listing import list_files
+    from scope_batch.pipelines import PIPELINES
+
+    place = models_place(_no_tiny(folder))
+    listed = [
+        (spec, list_files(spec.id, place.path, vace=spec.vace) if spec.needs_models else ())
+        for spec in PIPELINES.values()
+    ]
+    if as_json:
+        print_json(listing_values(place, listed))
+    else:
+        print_lines(listing_lines(place, listed))
+
+
+@app.command()
+def path(job: o.JobOfModels = None, models: o.ModelsChoice = None, as_json: o.AsJson = False) -> None:
+    """Print the folder that model files are read from; who named it goes to standard error."""
+    place = _place(job, models)
+    if as_json:
+        print_json({"folder": str(place.path), "why": place.why, "exists": place.path.is_dir()})
+        return
+    print_text(f"{place.path}\n")
+    TolerantStream(sys.stderr).line(place.why if place.path.is_dir() else f"{place.why}; not there yet")
+
+
+@app.command()
+def check(
+    pipeline: o.PipelineArgument,
+    vace: o.WithVace = False,
+    vae: o.VaeOption = "wan",
+    models: o.ModelsChoice = None,
+    as_json: o.AsJson = False,
+) -> int:
+    """Check a pipeline's files: present, readable, every key there. Exit code 1 unless all of them are sound."""
+    wanted = _wanted(pipeline, vae, vace=vace)
+    if wanted is None:
+        return _needs_none(pipeline)
+    prepare_libraries(verbose=False, deterministic=False)
+    from scope_batch.cli.model_documents import check_lines, check_values
+    from scope_batch.models.check import Checker, all_ok
+    from scope_batch.models.folder import pull_command
+
+    folder, vae_type = _folder_to_check(wanted, models)
+    checks = Checker(folder).check(pipeline, vae_type=vae_type, vace=vace)
+    if as_json:
+        print_json(check_values(pipeline, folder, checks, ok=all_ok(checks)))
+    else:
+        print_lines(check_lines(folder, checks, pull_command(pipeline, folder, vae_type=vae_type, vace=vace)))
+    return EXIT_OK if all_ok(checks) else EXIT_CHECK_FAILED
+
+
+@app.command()
+def pull(
+    pipeline: o.PipelineArgument,
+    vace: o.WithVace = False,
+    vae: o.VaeOption = "wan",
+    folder: o.ModelsFolderOption = None,
+    dry_run: o.DryPull = False,
+) -> int:
+    """Fetch what a pipeline lacks from the Hugging Face Hub; an interrupted pull is gone on with."""
+    wanted = _wanted(pipeline, vae, vace=vace)
+    if wanted is None:
+        return _needs_none(pipeline)
+    from scope_batch.cli.model_documents import fetch_line
+    from scope_batch.models.folder import models_folder, wanted_artifacts
+    from scope_batch.models.pull import check_room, fetch_files, hide_progress, plan_fetches
+
+    place = models_folder(_no_tiny(folder))
+    stderr = TolerantStream(sys.stderr)
+    fetches = plan_fetches(wanted_artifacts(pipeline, place, vae_type=wanted.vae_type, vace=vace), place)
+    if dry_run:
+        print_text("".join(f"{fetch_line(fetch)}\n" for fetch in fetches) or f"nothing is missing in {place}\n")
+        return EXIT_OK
+    check_room(fetches, place)
+    if not stderr.isatty():
+        hide_progress()
+    for fetch in fetches:
+        stderr.line(f"fetching {fetch_line(fetch)}")
+        fetch_files(fetch, place)
+    stderr.line(f"{pipeline}: all files are in {place}")
+    return EXIT_OK
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    spec: PipelineSpec
+    vae_type: VaeType
+    vace: bool
+
+
+def _wanted(pipeline: str, vae: str, *, vace: bool) -> _Wanted | None:
+    """None: the pipeline needs no files. Raises UsageError for one that is not known or cannot do that."""
+    from scope_batch.models.layout import VAES
+    from scope_batch.pipelines import PIPELINES
+
+    if pipeline not in PIPELINES:
+        raise UsageError(f"{pipeline}: no such pipeline; allowed: {', '.join(PIPELINES)}")
+    if vae not in VAES:
+        raise UsageError(f"--vae {vae}: not known; allowed: {', '.join(VAES)}")
+    spec = PIPELINES[pipeline]
+    if vace and not spec.vace:
+        raise UsageError(f"--vace: {pipeline} cannot be steered through VACE")
+    return _Wanted(spec, vae, vace) if spec.needs_models else None
+
+
+def _needs_none(pipeline: str) -> int:
+    TolerantStream(sys.stderr).line(f"{pipeline} needs no model files")
+    return EXIT_OK
+
+
+def _no_tiny(folder: str | None) -> str | None:
+    from scope_batch.models.folder import TINY
+
+    if folder == TINY:
+        raise UsageError(f"--models {TINY}: the built-in set is made when a render asks for it; name a folder")
+    return folder
+
+
+def _place(argument: str | None, models: str | None) -> ModelsFolder:
+    from scope_batch.models.cache import cache_folder
+    from scope_batch.models.folder import TINY, ModelsFolder, models_place
+
+    asked, asked_by = models, "--models"
+    if models is None and argument is not None:
+        from scope_batch.cli.job_argument import read_job
+
+        named = read_job(argument).models
+        asked, asked_by = None if named is None else str(named), argument
+    if asked == TINY:
+        return ModelsFolder(cache_folder(TINY), f"{asked_by}, the built-in set")
+    return models_place(asked, asked_by)
+
+
+def _folder_to_check(wanted: _Wanted, models: str | None) -> tuple[Path, VaeType]:
+    from scope_batch.models.folder import TINY, models_folder
+
+    if models == TINY:
+        from scope_batch.models.tiny import tiny_models_folder
+
+        return tiny_models_folder(wanted.spec.id, vace=wanted.vace), "lightvae"
+    return models_folder(models), wanted.vae_type

@@ -1,0 +1,134 @@
+"""Fetching model files from the Hugging Face Hub: only what is missing, into the layout that the loaders read.
+
+Messages are our own throughout: those of the libraries below may carry addresses that are as good as a token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub import errors as hub_errors
+
+from scope_batch.errors import OutputError, ScopeBatchError, TemporaryError, UnavailableError
+from scope_batch.models.folder import download_command, is_present, repo_folder
+from scope_batch.models.hub import REVISIONS, page_of
+from scope_batch.models.layout import Artifact
+
+_HTTP_ERROR: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-defined]  # of whichever client it uses
+_LOGIN = "log in with `hf auth login` (or set HF_TOKEN) and pull again"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """What is still to come from one repository. `files`, `size_bytes`: without what an earlier pull has fetched."""
+
+    repo: str
+    artifacts: tuple[Artifact, ...]
+    target: Path
+    files: int
+    size_bytes: int
+
+
+def plan_fetches(artifacts: Sequence[Artifact], folder: Path) -> tuple[Fetch, ...]:
+    """Ask the Hub what has to be fetched so that all of `artifacts` are below `folder`; nothing is written.
+
+    Raises UnavailableError (no access, no such file), TemporaryError (the Hub cannot be reached).
+    """
+    missing = [artifact for artifact in artifacts if not is_present(folder, artifact)]
+    repos = dict.fromkeys(artifact.repo for artifact in missing)
+    command = download_command(folder, missing)
+    return tuple(_plan(repo, tuple(a for a in missing if a.repo == repo), folder, command) for repo in repos)
+
+
+def check_room(fetches: Sequence[Fetch], folder: Path) -> None:
+    """Raises OutputError if the disk has less room than everything that is to be fetched takes."""
+    place = next(path for path in (folder, *folder.parents) if path.is_dir())
+    wanted, free = sum(fetch.size_bytes for fetch in fetches), shutil.disk_usage(place).free
+    if wanted > free:
+        raise OutputError(
+            f"{folder}: {wanted / 1e6:,.0f} MB are to be fetched, {free / 1e6:,.0f} MB are free; "
+            "make room, or name another disk with --models"
+        )
+
+
+def fetch_files(fetch: Fetch, folder: Path) -> None:
+    """Fetch what is missing of one repository; what an interrupted call has left is gone on with.
+
+    Raises as `plan_fetches`; OutputError where the disk says no. Shows its progress on standard error where the Hub's
+    progress bars are enabled.
+    """
+    command = download_command(folder, fetch.artifacts)
+    _snapshot(fetch.repo, fetch.artifacts, folder, command, dry_run=False)
+    _check_all_there(fetch.repo, [a for a in fetch.artifacts if not is_present(folder, a)])
+
+
+def hide_progress() -> None:
+    """No progress bars from the Hub's library, in this process: where nobody watches them they fill a log."""
+    huggingface_hub.utils.disable_progress_bars()  # type: ignore[attr-defined]  # public, but not in its __all__
+
+
+def _plan(repo: str, artifacts: tuple[Artifact, ...], folder: Path, command: str) -> Fetch:
+    offered = _snapshot(repo, artifacts, folder, command, dry_run=True)
+    names = {file.filename for file in offered}
+    _check_all_there(repo, [a for a in artifacts if (f"{a.path}/{a.probe}" if a.probe else a.path) not in names])
+    coming = [file for file in offered if file.will_download]
+    return Fetch(repo, artifacts, folder / repo_folder(repo), len(coming), sum(file.file_size or 0 for file in coming))
+
+
+def _snapshot(repo: str, artifacts: Sequence[Artifact], folder: Path, command: str, *, dry_run: bool) -> Any:
+    """`command`: how to fetch it by hand, for the error that tells that the Hub is out of reach."""
+    with _told_in_our_words(repo, command):
+        return huggingface_hub.snapshot_download(
+            repo,
+            revision=REVISIONS.get(repo),
+            allow_patterns=[artifact.pattern for artifact in artifacts],
+            local_dir=folder / repo_folder(repo),
+            dry_run=dry_run,
+        )
+
+
+def _check_all_there(repo: str, absent: Sequence[Artifact]) -> None:
+    if absent:
+        names = ", ".join(artifact.path for artifact in absent)
+        raise UnavailableError(f"{repo}: does not hold {names}; see {page_of(repo)}")
+
+
+@contextlib.contextmanager
+def _told_in_our_words(repo: str, command: str) -> Iterator[None]:
+    try:
+        yield
+    except (_HTTP_ERROR, OSError, RuntimeError, hub_errors.EntryNotFoundError) as error:
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
+            # Of this machine's disk: what the Hub's library raises on its own account carries no number.
+            raise OutputError(f"{error.filename or repo}: {error.strerror}") from error
+        answers = (hub_errors.HfHubHTTPError, hub_errors.OfflineModeIsEnabled)
+        known = next((link for link in (error, error.__cause__) if isinstance(link, answers)), error.__cause__ or error)
+        raise _verdict(known, repo, command) from error
+
+
+def _verdict(error: BaseException, repo: str, command: str) -> ScopeBatchError:
+    page = page_of(repo)
+    match error:
+        case hub_errors.GatedRepoError():
+            return UnavailableError(f"{repo}: gated: ask for access on {page}, then {_LOGIN}")
+        case hub_errors.RepositoryNotFoundError():
+            return UnavailableError(f"{repo}: no such repository, or not for everybody: see {page}, then {_LOGIN}")
+        case hub_errors.RevisionNotFoundError():
+            return UnavailableError(f"{repo}: has no revision {REVISIONS.get(repo, 'main')}; see {page}")
+        case hub_errors.OfflineModeIsEnabled():
+            return TemporaryError(f"{repo}: HF_HUB_OFFLINE is set; without it: {command}")
+        case hub_errors.HfHubHTTPError() if error.response.status_code in (401, 403):
+            return UnavailableError(f"{repo}: access denied (HTTP {error.response.status_code}): {_LOGIN}")
+        case hub_errors.HfHubHTTPError():
+            answer = f"the Hub answers HTTP {error.response.status_code}"
+        case _:
+            answer = f"the Hub cannot be reached, or the download broke off ({type(error).__name__})"
+    return TemporaryError(
+        f"{repo}: {answer}; pull again, it goes on where it was, or on a machine with access: {command}"
+    )

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from scope_batch.models.layout import VAES, artifacts
+from scope_batch.models.listing import is_ready, list_files
+
+from .helpers import BACKBONE
+
+
+def test_every_file_is_listed_once_with_what_asks_for_it(tmp_path: Path) -> None:
+    files = list_files("longlive", tmp_path, vace=True)
+    named = {file.artifact: file.needed_for for file in files}
+    assert len(named) == len(files)
+    for vae_type in VAES:
+        assert set(artifacts("longlive", vae_type, vace=True)) <= set(named)
+        assert named[VAES[vae_type]] == f"vae_type: {vae_type}"
+    assert {named[artifact] for artifact in artifacts("longlive") if artifact.role != "vae"} == {""}
+    assert named[artifacts("longlive", vace=True)[-1]] == "VACE"
+
+
+def test_a_pipeline_is_ready_without_what_only_some_jobs_ask_for(tmp_path: Path) -> None:
+    for artifact in artifacts("longlive"):
+        path = tmp_path / artifact.local / artifact.probe
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1234")
+    files = list_files("longlive", tmp_path, vace=True)
+    assert is_ready(files) and any(file.size_bytes is None for file in files)
+    assert {file.size_bytes for file in files} == {4, None}
+    (tmp_path / BACKBONE).unlink()
+    assert not is_ready(list_files("longlive", tmp_path, vace=True))
