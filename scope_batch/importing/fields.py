@@ -10,6 +10,7 @@ from scope_batch.errors import JobError
 from scope_batch.importing.export import Export, Lora, Setting
 from scope_batch.importing.told import Told
 from scope_batch.job import parse_job
+from scope_batch.job.schedule import LORA_SCALE, Scheduled
 from scope_batch.job.template import fitted_size
 from scope_batch.laws import SIZE_STEP
 from scope_batch.pipelines import PIPELINES
@@ -135,7 +136,8 @@ class Fields:
         strategy = self._take("lora_merge")
         for lora in self._export.loras:
             wanted = scales | {lora.path: scales.get(lora.path, 0.0) + lora.scale}
-            if why := self._refusal("lora_scales", wanted):
+            scale_fault = Scheduled(*LORA_SCALE).fault(wanted[lora.path])
+            if why := scale_fault or self._refusal("lora_scales", wanted):
                 why = why.removeprefix(f"lora_scales.{lora.path}: ")
                 self._told.left_out(f"{lora.place} {lora.path}", lora.scale, why)
                 continue

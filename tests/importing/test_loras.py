@@ -62,6 +62,7 @@ def test_loras_of_a_constant_scale_are_planned() -> None:
         (lora("", 1), "names no file"),
         (lora("/a.safetensors", "1"), "its scale must be a number"),
         (lora("/a.safetensors", 99), "(99.0): must be a number in -10..10, not 99"),
+        (lora("a.safetensors", 99), "a.safetensors (99.0): must be a number in -10..10, not 99"),
         (lora("/a.pt"), "a LoRA is a .safetensors file"),
     ],
 )
