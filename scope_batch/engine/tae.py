@@ -24,11 +24,14 @@ class TaeVae:
         self.dtype: torch.dtype = module.dtype
         self.device: torch.device = module.device
 
+    def latents_of(self, frames: int, *, first: bool) -> int:
+        """A stream may start with whole groups as well."""
+        return laws.latents_of_frames(frames, first=first and frames % laws.TIME_STRIDE != 0)
+
     def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
         """4, 4 ... frames."""
         frames = pixels.shape[2]
-        latents = laws.latents_of_frames(frames, first=first and frames % laws.TIME_STRIDE != 0)
-        missing = laws.TIME_STRIDE * latents - frames
+        missing = laws.TIME_STRIDE * self.latents_of(frames, first=first) - frames
         filled = torch.cat([pixels, pixels[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2) if missing else pixels
         return list(filled.split(laws.TIME_STRIDE, dim=2))
 

@@ -62,14 +62,16 @@ class VaceContext:
             self._inactive.reset()
             self._reactive.reset()
         masks = to_device(control.masks, self._device)
-        lead = min(chunk.lead, self._lead_frames)
-        latents = [
-            stream.encode(None if pixels is None else pixels[:, :, chunk.lead - lead :], lead + chunk.frames)[:, lead:]
-            for stream, pixels in zip(
-                (self._inactive, self._reactive), self._split(control, masks > KEPT_BELOW), strict=True
-            )
-        ]
+        inactive, reactive = self._split(control, masks > KEPT_BELOW)
+        latents = [self._encode(self._inactive, inactive, chunk), self._encode(self._reactive, reactive, chunk)]
         return torch.cat([*latents, mask_channels(masks[chunk.lead :], chunk.latents)], dim=1)
+
+    def _encode(self, stream: ControlStream, pixels: Tensor | None, chunk: Chunk) -> Tensor:
+        """[1, 16, chunk.latents, h, w]: what the VAE sees before the chunk, if anything, has no latents in it."""
+        lead = min(chunk.lead, self._lead_frames)
+        if pixels is not None:
+            pixels = pixels[:, :, chunk.lead - lead :]
+        return stream.encode(pixels, lead + chunk.frames)[:, lead:].transpose(1, 2).float()
 
     def _split(self, control: ControlFrames, replaced: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Kept and replaced pixels [1, 3, T, H, W], each gray (0) where the other shows; None = gray everywhere."""

@@ -28,7 +28,8 @@ class Vae(Protocol):
 
     module        holds the weights; dtype and device are theirs.
     speaks_raw    its latents are Wan's posterior means; else they are normalised.
-    lead_frames   pixel frames that go before the groups of four where a stream starts in the middle of a sequence.
+    lead_frames   pixel frames that go before groups of four where a stream starts in the middle of a sequence; their
+                  latent frames are thrown away.
     """
 
     @property
@@ -42,11 +43,15 @@ class Vae(Protocol):
     @property
     def lead_frames(self) -> int: ...
 
-    def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
-        """[1, 3, T, H, W] cut into what makes one latent frame each; `first`: a stream starts here.
+    def latents_of(self, frames: int, *, first: bool) -> int:
+        """Latent frames that pixel frames encode to; `first`: a stream starts here.
 
-        Raises ValueError if T does not fill them.
+        4n - 3 frames at the start of a stream and 4n later always fill them. Raises ValueError where they do not.
         """
+        ...
+
+    def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
+        """[1, 3, T, H, W] cut into what makes one latent frame each. Raises as `latents_of`."""
         ...
 
     def encoder_memory(self) -> Memory: ...
@@ -79,7 +84,7 @@ class LatentStatistics:
 
 
 class EncoderStream:
-    """Pixels -> latents. The first call of a stream takes 4n - 3 frames, later ones 4n.
+    """Pixels -> latents. The first call of a stream takes 4n - 3 frames, later ones 4n; some VAEs take others too.
 
     normalised  as the transformers take latents; else the raw posterior means.
     """

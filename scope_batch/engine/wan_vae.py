@@ -25,9 +25,12 @@ class WanVae:
         self.dtype: torch.dtype = module.dtype
         self.device: torch.device = module.device
 
+    def latents_of(self, frames: int, *, first: bool) -> int:
+        return laws.latents_of_frames(frames, first=first)
+
     def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
         """1 frame, then 4, 4 ..."""
-        latents = laws.latents_of_frames(pixels.shape[2], first=first)
+        latents = self.latents_of(pixels.shape[2], first=first)
         sizes = [1 if first and not i else laws.TIME_STRIDE for i in range(latents)]
         return list(pixels.split(sizes, dim=2))
 
