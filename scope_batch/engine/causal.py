@@ -24,6 +24,11 @@ from scope_batch.engine.rope import Rotary, rotate
 class CachedAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
     """Attention of one layer whose keys and values come from a cache; no mask: every query sees every key."""
 
+    @property
+    def score_bias(self) -> Tensor | None:
+        """Added to the scores of all queries, [1, 1, 1, keys]."""
+        return None
+
     def __call__(
         self,
         attn: WanAttention,
@@ -38,7 +43,7 @@ class CachedAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is u
             query = rotate(query, rotary_emb)
         source = hidden_states if rotary_emb is not None else encoder_hidden_states
         key, value = self.keys_values(attn, source, rotary_emb)
-        out = dispatch_attention_fn(query, key, value, backend=self._attention_backend)
+        out = dispatch_attention_fn(query, key, value, attn_mask=self.score_bias, backend=self._attention_backend)
         out = attn.to_out[0](out.flatten(2, 3).type_as(query))
         result: Tensor = attn.to_out[1](out)
         return result
@@ -54,6 +59,10 @@ class CachedSelfAttention(CachedAttention):
     def __init__(self, layer: int, memory: Memory) -> None:
         super().__init__()
         self.layer, self.memory = layer, memory
+
+    @property
+    def score_bias(self) -> Tensor | None:
+        return self.memory.score_bias
 
     def keys_values(self, attn: WanAttention, source: Tensor | None, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
         assert source is not None and rotary is not None

@@ -51,6 +51,7 @@ class KVCache:
 
     ahead    of the slots lie before slot 0, with negative numbers.
     current  the pass in flight; layers store and read through it.
+    score_bias  added to the scores of all its queries, [1, 1, 1, attended tokens]; None = plain attention.
     """
 
     def __init__(self, slots: int, size: CacheSize, *, ahead: int = 0) -> None:
@@ -59,6 +60,7 @@ class KVCache:
         self.keys = [torch.zeros(shape, dtype=size.dtype, device=size.device) for _ in range(size.layers)]
         self.values = [torch.zeros(shape, dtype=size.dtype, device=size.device) for _ in range(size.layers)]
         self.current: Pass | None = None
+        self.score_bias: Tensor | None = None
 
     def attended(self, layer: int, key: Tensor, value: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
         """Store this pass's keys, not rotated yet, and values; return all that is attended to, rotated."""

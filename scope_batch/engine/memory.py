@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from scope_batch.chunk import Chunk
+from scope_batch.engine.context_memory import ContextMemory
 from scope_batch.engine.kv_cache import CacheSize, Pass, TextCache
 from scope_batch.engine.memory_bank import BankedMemory
 from scope_batch.engine.relative import RelativeMemory
@@ -17,10 +18,11 @@ from scope_batch.pipelines import PipelineSpec
 
 class Memory(Protocol):
     """Asked once per chunk, in this order: `forget` at a cut, `renewal`, `begin`, `end`. In every pass in between
-    `current` is that pass, and each layer stores and reads through `attended`.
+    `current` is that pass, and each layer stores and reads through `attended`; `score_bias` is added to its scores.
     """
 
     current: Pass | None
+    score_bias: Tensor | None
 
     def forget(self) -> None:
         """The sequence starts anew."""
@@ -48,6 +50,8 @@ class Memory(Protocol):
 
 def open_memory(spec: PipelineSpec, size: CacheSize, rotary: RotaryTable, text: TextCache, *, bank: bool) -> Memory:
     """The memory that a pipeline's sequences have. bank: with a memory bank."""
+    if spec.memory == "context":
+        return ContextMemory(spec.window, size)
     window = RollingWindow(spec.window, spec.sink)
     if bank:
         return BankedMemory(window, size, text, spec.block)

@@ -18,7 +18,7 @@ from scope_batch.engine.conditioning import Embedder, Lookup
 from scope_batch.engine.controller import NoiseController
 from scope_batch.engine.device import device_faults
 from scope_batch.engine.frames import DeviceFrames
-from scope_batch.engine.history import LatentHistory
+from scope_batch.engine.history import frames_in_sight, open_history
 from scope_batch.engine.kv_cache import CacheSize, Pass, TextCache
 from scope_batch.engine.lora import LoraScales
 from scope_batch.engine.memory import open_memory
@@ -71,10 +71,11 @@ class CausalSession:
         )
         self._memory = open_memory(spec, size, self._rotary, self._text, bank=plan.memory_bank)
         self._clean_pass = spec.clean_pass
-        self._encoder, self._decoder = EncoderStream(vae, normalised=spec.normalised), DecoderStream(vae)
+        self._encoder = EncoderStream(vae, normalised=spec.normalised)
+        self._decoder = DecoderStream(vae, in_sight=frames_in_sight(spec))
         self._vae_dtype = vae.dtype
         self._context = VaceContext(vae, plan.height, plan.width, normalised=spec.normalised)
-        self._history = LatentHistory(spec.window, plan.height, plan.width, self._device)
+        self._history = open_history(spec, vae, self._decoder, plan.height, plan.width)
         self._controller = NoiseController(spec.block)
         self._embed = Embedder(lookup)
         self._prompt = torch.empty(0)

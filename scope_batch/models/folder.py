@@ -110,7 +110,7 @@ def wanted_artifacts(
 ) -> tuple[Artifact, ...]:
     """What `pipeline_id` reads from `folder`, one per role; what is there already is preferred where files may vary."""
     artifacts = layout.artifacts(pipeline_id, vae_type, vace=vace)
-    return tuple(_vace_at_hand(folder) if artifact.role == "vace" else artifact for artifact in artifacts)
+    return tuple(_vace_at_hand(folder) if artifact == layout.VACE else artifact for artifact in artifacts)
 
 
 def _vace_at_hand(folder: Path) -> Artifact:

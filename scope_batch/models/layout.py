@@ -56,10 +56,24 @@ VACE = Artifact("vace", "daydreamlive/WanVideo_comfy", "Wan2_1-VACE_module_1_3B_
 VACE_CHECKPOINT = Artifact("vace", "Wan-AI/Wan2.1-VACE-1.3B", "diffusion_pytorch_model.safetensors")
 """The whole model that the module is a part of: taken where the module's own file is absent."""
 
+_LARGE = frozenset(("krea-realtime-video",))
+"""Pipelines on the backbone of 14 billion parameters; the others stand on that of 1.3."""
+_LARGE_CONFIG = Artifact("config", "daydreamlive/Wan2.1-T2V-14B", "config.json")
+LARGE_VACE = Artifact("vace", "daydreamlive/WanVideo_comfy", "Wan2_1-VACE_module_14B_bf16.safetensors")
+
 _BACKBONES: dict[str, tuple[Artifact, ...]] = {
     "longlive": (
         Artifact("backbone", "daydreamlive/LongLive-1.3B", "models/longlive_base.pt"),
         Artifact("builtin_lora", "daydreamlive/LongLive-1.3B", "models/lora.pt"),
+    ),
+    "streamdiffusionv2": (Artifact("backbone", "daydreamlive/StreamDiffusionV2", "wan_causal_dmd_v2v/model.pt"),),
+    "memflow": (
+        Artifact("backbone", "daydreamlive/MemFlow", "base.pt"),
+        Artifact("builtin_lora", "daydreamlive/MemFlow", "lora.pt"),
+    ),
+    "reward-forcing": (Artifact("backbone", "daydreamlive/Reward-Forcing-T2V-1.3B", "rewardforcing.pt"),),
+    "krea-realtime-video": (
+        Artifact("backbone", "daydreamlive/krea-realtime-video", "krea-realtime-video-14b.safetensors"),
     ),
 }
 
@@ -69,5 +83,5 @@ def artifacts(pipeline_id: str, vae_type: VaeType = "wan", *, vace: bool = False
 
     A KeyError is a pipeline that needs no models.
     """
-    module = (VACE,) if vace else ()
-    return (_CONFIG, *_BACKBONES[pipeline_id], VAES[vae_type], _TEXT_ENCODER, _TOKENIZER, *module)
+    config, module = (_LARGE_CONFIG, LARGE_VACE) if pipeline_id in _LARGE else (_CONFIG, VACE)
+    return (config, *_BACKBONES[pipeline_id], VAES[vae_type], _TEXT_ENCODER, _TOKENIZER, *([module] if vace else []))

@@ -22,6 +22,9 @@ VERSION = 1
 
 HEADS, LAYERS, FFN, RANK = 2, 4, 512, 8
 
+_BARE = {"rewardforcing.pt"}
+"""Backbones that are published without a dictionary around their weights."""
+
 _EPOCH_S = 946_684_800
 """Every file has the same date, so that what is cached for one making holds for the next."""
 
@@ -62,7 +65,12 @@ def _config(part: Path, _: PurePosixPath) -> None:
 
 def _backbone(part: Path, local: PurePosixPath) -> None:
     state = tiny_weights.transformer(tiny_weights.stream(str(local)), heads=HEADS, layers=LAYERS, ffn=FFN)
-    _save({"generator": {f"model.{key}": tensor.to(torch.bfloat16) for key, tensor in state.items()}}, part)
+    state = {key: tensor.to(torch.bfloat16) for key, tensor in state.items()}
+    if local.suffix == ".safetensors":
+        save_file(state, part)
+        return
+    weights = {f"model.{key}": tensor for key, tensor in state.items()}
+    _save(weights if local.name in _BARE else {"generator": weights}, part)
 
 
 def _lora(part: Path, local: PurePosixPath) -> None:

@@ -15,6 +15,8 @@ KREA = PipelineSpec(
     steps_text=(1000, 750, 500, 250),
     steps_video=(1000, 750),
     engine="scope_batch.engine.load:load",
+    memory="context",
+    clean_pass=False,
     vace=True,
     attention_bias=0.3,
 )

@@ -19,7 +19,8 @@ class PipelineSpec:
     on_prompt_change  text mode: rebuild the KV cache under the new prompt, or renew the text keys and values only.
     engine          "module:function" that loads it (imported only when a render starts).
     memory          of self-attention: "rolling" = a ring whose keys carry their position in the sequence; "relative" =
-                    positions count within the window, and what leaves it fades into the sink.
+                    positions count within the window, and what leaves it fades into the sink; "context" = none but a
+                    few latent frames that are computed anew before every chunk, at the same positions.
     clean_pass      a chunk's clean latents go through the transformer once more, to be remembered.
     normalised      the VAE's latents are normalised for the transformer; else it takes them raw.
     video_overlap   latent frames of a first chunk of video that the next chunk takes the place of.
@@ -41,7 +42,7 @@ class PipelineSpec:
     steps_text: tuple[int, ...]
     steps_video: tuple[int, ...]
     engine: str
-    memory: Literal["rolling", "relative"] = "rolling"
+    memory: Literal["rolling", "relative", "context"] = "rolling"
     clean_pass: bool = True
     normalised: bool = True
     video_overlap: int = 0
