@@ -18,7 +18,7 @@ class GrayLatents:
     """Latents of a stream of gray frames (0 in -1..1) by position, the stream's first latent frame being position 0.
 
     Made as they are asked for, until the encoder's memory no longer changes, bit for bit: from then on every latent is
-    the last one. Wan's encoder settles after 29 latent frames, the tiny ones after 9, so `KEPT` are enough.
+    the last one. Wan's encoder settles after 29 latent frames, the tiny ones after ten, so `KEPT` are enough.
     """
 
     KEPT = 32

@@ -13,14 +13,18 @@ from scope_batch.models.tae import MEMORY_BLOCKS, TaeConfig, TinyAutoencoder
 KINDS = ("tae", "lighttae")
 
 
-@pytest.fixture(scope="module")
-def module() -> TinyAutoencoder:
+def random_module() -> TinyAutoencoder:
     torch.manual_seed(0)
     made = TinyAutoencoder(TaeConfig(4, (6, 5, 4, 4))).eval().requires_grad_(False)
     for weight in made.parameters():
         if weight.ndim > 1:
             torch.nn.init.kaiming_normal_(weight)  # torch's own start is so faint that nothing would tell
     return made
+
+
+@pytest.fixture(scope="module")
+def module() -> TinyAutoencoder:
+    return random_module()
 
 
 @pytest.fixture(scope="module", params=KINDS)
