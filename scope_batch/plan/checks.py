@@ -74,6 +74,8 @@ def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks:
 
 
 def _check_positions(chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:
+    if settings.spec.memory != "rolling":
+        return  # positions start anew with every chunk
     known = laws.ROPE_TABLE_LATENTS - settings.spec.block
     beyond = next((chunk for chunk in chunks if chunk.start_latent >= known), None)
     if beyond is not None:
@@ -85,6 +87,7 @@ def _check_positions(chunks: Sequence[Chunk], settings: Settings, remarks: Remar
 
 def _check_lists(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:
     schedules = [("seed", job.seed), ("noise_scale", job.noise_scale), ("vace_context_scale", job.vace_context_scale)]
+    schedules += [("kv_cache_attention_bias", job.kv_cache_attention_bias)]
     schedules += [(f"LoRA {Path(path).name}", schedule) for path, schedule in job.lora_scales.items()]
     used = settings.grid.position(chunks[-1].index, chunks[-1].first_frame) + 1
     noun = "slot" if settings.grid.by_slots else "chunk"

@@ -89,3 +89,22 @@ def test_the_lora_is_not_asked_for_when_it_is_left_out(parity_models: Path) -> N
 def test_where_the_files_are_is_known_without_torch() -> None:
     code = "import sys, scope_batch.models.folder, scope_batch.models.cache; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_large_pipeline_reads_its_own_config_and_module_and_shares_the_rest() -> None:
+    large, small = (
+        {artifact.role: str(artifact.local) for artifact in artifacts(name, vace=True)}
+        for name in ("krea-realtime-video", "longlive")
+    )
+    assert {role for role in large if large[role] != small[role]} == {"config", "backbone", "vace"}
+    assert large["config"] == "Wan2.1-T2V-14B/config.json"
+    assert large["backbone"] == "krea-realtime-video/krea-realtime-video-14b.safetensors"
+    assert large["vace"] == "WanVideo_comfy/Wan2_1-VACE_module_14B_bf16.safetensors"
+
+
+def test_the_small_whole_checkpoint_never_stands_for_the_large_module(home: Path) -> None:
+    whole = home / "Wan2.1-VACE-1.3B" / "diffusion_pytorch_model.safetensors"
+    whole.parent.mkdir()
+    whole.touch()
+    with pytest.raises(UnavailableError, match="Wan2_1-VACE_module_14B"):
+        find_models("krea-realtime-video", str(home), vace=True)

@@ -13,6 +13,7 @@ from scope_batch.engine.causal_vace import CausalVaceWan
 from scope_batch.errors import JobError, UnavailableError
 from scope_batch.events import Event, Warned
 from scope_batch.models import load, lora_adapters
+from scope_batch.models.architecture import vace_config
 from scope_batch.models.folder import ModelFiles, find_models
 from scope_batch.models.keys import to_diffusers_vace
 
@@ -111,9 +112,10 @@ def test_a_missing_module_is_named_with_the_way_to_get_it(parity_models: Path, t
     (tmp_path / "m" / VACE).unlink()
     with pytest.raises(UnavailableError) as caught:
         steered(tmp_path / "m")
-    assert "hf download daydreamlive/WanVideo_comfy --include Wan2_1-VACE_module_1_3B_bf16.safetensors" in str(
+    assert "WanVideo_comfy/Wan2_1-VACE_module_1_3B_bf16.safetensors; to fetch them: scope-batch models pull" in str(
         caught.value
     )
+    assert " --vace " in str(caught.value)
 
 
 def drop(key: str, state: State) -> None:
@@ -174,3 +176,9 @@ def test_unknown_keys_of_the_module_are_named(parity_models: Path, tmp_path: Pat
     load_transformer(with_module(parity_models, tmp_path / "m", state), report=events.append)
     (warning,) = [event.message for event in events if isinstance(event, Warned)]
     assert "1 keys" in warning and "vace_extra" in warning
+
+
+def test_the_large_module_sits_on_every_fifth_layer() -> None:
+    shapes = {f"vace_blocks.{j}.proj_out.weight": torch.Size([1]) for j in range(8)}
+    shapes["vace_patch_embedding.weight"] = torch.Size([5120, 96, 1, 2, 2])
+    assert vace_config(shapes, 40, Path("module"))["vace_layers"] == [0, 5, 10, 15, 20, 25, 30, 35]

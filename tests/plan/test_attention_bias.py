@@ -54,3 +54,8 @@ def test_the_plan_shows_it() -> None:
     assert [c["kv_cache_attention_bias"] for c in plan_to_dict(moving)["chunks"]] == [0.3, 0.5, 0.5, 0.5]
     assert "bias 0.30" in shown(constant) and "bias" not in shown(plan())
     assert [row(shown(moving), chunk)[-1] for chunk in (0, 1)] == ["0.30", "0.50"]
+
+
+def test_a_list_that_is_too_long_is_warned_about() -> None:
+    (warning,) = biased(kv_cache_attention_bias=[0.3] * 6).warnings
+    assert warning == "kv_cache_attention_bias: 6 values for 4 chunks; the last 2 are never used"

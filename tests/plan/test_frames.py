@@ -8,7 +8,7 @@ import pytest
 
 from scope_batch.chunk import ClipFacts
 from scope_batch.errors import JobError
-from tests.plan.helpers import CLIP, SDV2, plan, video_plan
+from tests.plan.helpers import CLIP, LONGLIVE, SDV2, plan, video_plan
 
 
 def test_text_chunks_are_nine_then_twelve_frames_and_the_last_is_trimmed() -> None:
@@ -103,6 +103,7 @@ def test_beyond_the_published_positions_a_warning_names_the_first_chunk() -> Non
     (warning,) = plan(num_frames=4 * 1023 - 3 + 1).warnings
     assert warning.startswith("from chunk 341 (frame 4089) on the sequence is longer than 1020 latent frames")
     assert plan(num_frames=4 * 1023 - 3).warnings == ()
+    assert plan(num_frames=4 * 1023 - 3 + 1, spec=replace(LONGLIVE, memory="context")).warnings == ()
 
 
 def test_a_hundred_thousand_frames_with_interrupted_transitions_are_planned_at_once() -> None:
