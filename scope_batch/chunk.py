@@ -14,6 +14,7 @@ from typing import Literal
 from scope_batch import laws
 from scope_batch.laws import Mode
 from scope_batch.material import Placement
+from scope_batch.processors.chain import NO_PROCESSORS, Chain
 
 BlendMethod = Literal["linear", "slerp"]
 
@@ -202,10 +203,23 @@ class Landing:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A whole render. `fps` is the delivered rate; `keep` over all chunks sums to `num_frames`.
+class Delivery:
+    """What the outputs hold: frames in all, their rate, height and width in pixels."""
 
-    memory_bank  frames beyond the KV cache's window are remembered too.
+    frames: int
+    fps: Fraction
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole render. Frames, rate and size are the pipeline's: `keep` over all chunks sums to `num_frames`.
+
+    pre_processors   what input video passes first, on its way into the latents or through VACE (pre_processor_output);
+                     frame i stays frame i.
+    post_processors  what the pipeline's frames pass; `delivery` is what comes out.
+    memory_bank      frames beyond the KV cache's window are remembered too.
     """
 
     pipeline_id: str
@@ -217,6 +231,9 @@ class Plan:
     placements: tuple[Placement, ...] = ()
     loras: tuple[LoraUse, ...] = ()
     memory_bank: bool = False
+    pre_processors: Chain = NO_PROCESSORS
+    post_processors: Chain = NO_PROCESSORS
+    pre_processor_output: Literal["video", "vace_frames"] = "video"
     landings: tuple[Landing, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -224,3 +241,16 @@ class Plan:
     def __post_init__(self) -> None:
         delivered = sum(chunk.keep for chunk in self.chunks)
         assert delivered == self.num_frames, f"the plan delivers {delivered} of {self.num_frames} frames"
+
+    @property
+    def delivery(self) -> Delivery:
+        post = self.post_processors
+        size = post.size_out(self.height, self.width)
+        return Delivery(post.frames_out(self.num_frames), self.fps * post.fps_factor, *size)
+
+    def delivered(self, chunk: Chunk) -> range:
+        """Which frames the outputs get once `chunk` is made; what is held back to the end comes with the last one."""
+        post = self.post_processors
+        end = chunk.first_frame + chunk.keep
+        done = post.frames_out(end) if end == self.num_frames else post.frames_ready(end)
+        return range(post.frames_ready(chunk.first_frame), done)

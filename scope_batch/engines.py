@@ -8,7 +8,7 @@ from scope_batch.chunk import Plan
 from scope_batch.events import Report
 from scope_batch.job import Job
 from scope_batch.options import RenderOptions
-from scope_batch.pipelines import PIPELINES
+from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.session import Engine, EngineRequest, LoraRequest, load_engine
 
 
@@ -34,7 +34,7 @@ def request_of(job: Job, plan: Plan, options: RenderOptions) -> EngineRequest:
     """What the engine that renders `plan` is loaded for."""
     models = options.models or (None if job.models is None else str(job.models))
     return EngineRequest(
-        spec=PIPELINES[job.pipeline_id],
+        spec=KNOWN_PIPELINES.get(job.pipeline_id),
         models=models,
         vae_type=job.vae_type,
         device=options.device,

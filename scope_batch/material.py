@@ -60,6 +60,8 @@ class Placement:
 
     fill   what covers frames beyond the material's own length; "none" covers nothing there.
     where  the field that asked for it, for messages: "job.yaml:3:1: vace_frames".
+    processed  its frames pass the plan's pre-processors on their way to VACE (kind "frames"), or with all the other
+           input video (kind "video").
     Of placements of one kind that cover the same frame the later one in `Plan.placements` shows.
     """
 
@@ -69,3 +71,4 @@ class Placement:
     fill: Fill
     fit: Fit
     where: str
+    processed: bool = False

@@ -7,7 +7,7 @@ from scope_batch.errors import JobError
 from scope_batch.job import Job, check_inputs
 from scope_batch.job.inputs import named_inputs
 from scope_batch.material import Material, MaterialFacts
-from scope_batch.pipelines import PIPELINES
+from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job
 from scope_batch.plan.material import all_offers
 
@@ -19,7 +19,7 @@ def prepare(job: Job) -> Plan:
     """
     check_inputs(job)
     _check_loras(job)
-    return plan_job(job, PIPELINES[job.pipeline_id], _clip(job), _facts(job))
+    return plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), _clip(job), _facts(job))
 
 
 def _clip(job: Job) -> ClipFacts | None:

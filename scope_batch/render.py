@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from scope_batch.chunk import Plan
+from scope_batch.chunk import Chunk, Plan
 from scope_batch.engines import Engines, request_of
 from scope_batch.errors import Interrupted, JobError, OutputExistsError, TimeLimitError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Report, Started, Warned
@@ -21,9 +21,10 @@ from scope_batch.media.inputs import Inputs, open_inputs
 from scope_batch.media.material import check_material
 from scope_batch.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.origin import job_sha256, origin_of
-from scope_batch.pipelines import PIPELINES
+from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import values
 from scope_batch.plan.shares import Shares
+from scope_batch.plugins import foreign
 from scope_batch.prepare import prepare
 from scope_batch.session import Engine, Session
 from scope_batch.sinks.forecast import check_space
@@ -115,36 +116,40 @@ class _Run:
         self.loaded_s = time.monotonic()
         names = tuple(output.name for output in outputs)
         load_s = self.loaded_s - self.began_s
-        size = (plan.height, plan.width)
-        self.report(Started(plan.pipeline_id, len(plan.chunks), plan.num_frames, float(plan.fps), *size, names, load_s))
+        made = plan.delivery
+        size = (made.height, made.width)
+        self.report(Started(plan.pipeline_id, len(plan.chunks), made.frames, float(made.fps), *size, names, load_s))
 
     def _chunks(self, plan: Plan, session: Session, inputs: Inputs, stop: Stop) -> None:
         assert self.writer is not None
         shares = Shares()
+        where = KNOWN_PIPELINES.where(plan.pipeline_id)
         for chunk in plan.chunks:
             stop.check()
             begun_s = time.monotonic()
             prompt = values.prompt(shares(chunk.conditioning))
             self.report(ChunkStarted(chunk.index, prompt))
-            made = session.generate(chunk, inputs.get())
+            given = inputs.get()
+            with foreign(where):
+                made = session.generate(chunk, given)
             self.writer.submit(made, chunk.keep)
-            self.report(self._chunk_done(plan, chunk.index, begun_s, prompt))
+            self.report(self._chunk_done(plan, chunk, begun_s, prompt))
 
-    def _chunk_done(self, plan: Plan, index: int, begun_s: float, prompt: str) -> ChunkDone:
+    def _chunk_done(self, plan: Plan, chunk: Chunk, begun_s: float, prompt: str) -> ChunkDone:
         assert self.loaded_s is not None
-        chunk = plan.chunks[index]
         now_s = time.monotonic()
         elapsed_s = now_s - self.loaded_s
-        done = chunk.first_frame + chunk.keep
+        delivered = plan.delivered(chunk)
+        done = chunk.first_frame + chunk.keep  # of the pipeline: the time goes there
         return ChunkDone(
-            chunk=index,
+            chunk=chunk.index,
             chunks=len(plan.chunks),
-            frames=chunk.keep,
-            frames_done=done,
-            num_frames=plan.num_frames,
+            frames=len(delivered),
+            frames_done=delivered.stop,
+            num_frames=plan.delivery.frames,
             seconds=now_s - begun_s,
             elapsed_s=elapsed_s,
-            fps=done / elapsed_s if elapsed_s else 0.0,
+            fps=delivered.stop / elapsed_s if elapsed_s else 0.0,
             eta_s=elapsed_s / done * (plan.num_frames - done),
             prompt=prompt,
         )
@@ -166,7 +171,7 @@ class _Run:
         event = Finished(
             outcome=outcome,
             frames=frames,
-            num_frames=plan.num_frames,
+            num_frames=plan.delivery.frames,
             load_s=loaded_s - self.began_s,
             render_s=render_s,
             fps=frames / render_s if render_s else 0.0,
@@ -193,9 +198,10 @@ def peak_host_bytes() -> int:
 
 
 def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings:
-    if options.latents is not None and not PIPELINES[plan.pipeline_id].needs_models:
+    if options.latents is not None and not KNOWN_PIPELINES.get(plan.pipeline_id).needs_models:
         raise JobError(f"--latents: the pipeline {plan.pipeline_id} makes no latents")
-    sound = audio_args(str(job.audio), job.input_path, job.input_start, float(plan.num_frames / plan.fps))
+    made = plan.delivery
+    sound = audio_args(str(job.audio), job.input_path, job.input_start, float(made.frames / made.fps))
     return SinkSettings(
         overwrite=options.overwrite,
         metadata=_metadata(job) if options.metadata else None,

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from scope_batch.chunk import Chunk, Plan
 from scope_batch.events import Report
-from scope_batch.pipelines import PipelineSpec
+from scope_batch.pipelines import KNOWN_PIPELINES, PipelineSpec
+from scope_batch.plugins import foreign
 
 Frames = NDArray[np.uint8]
 """uint8 [T, H, W, 3], RGB."""
@@ -120,6 +121,7 @@ class Loader(Protocol):
 
 
 def load_engine(request: EngineRequest, report: Report) -> Engine:
-    """Import the pipeline's engine (torch comes with it) and load it."""
+    """Import the pipeline's engine (torch comes with it) and load it. A plugin's fault is one line with its name."""
     module, function = request.spec.engine.split(":")
-    return cast(Loader, getattr(import_module(module), function))(request, report)
+    with foreign(KNOWN_PIPELINES.where(request.spec.id)):
+        return cast(Loader, getattr(import_module(module), function))(request, report)

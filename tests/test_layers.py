@@ -18,6 +18,8 @@ FORBIDDEN = {
     "events": {"*"},
     "material": {"*"},
     "safetensors_header": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
+    "plugins": {"pipelines", "processors", "chunk", "session", "job", "plan", "media", "sinks", "engine", "models"},
+    "processors": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "chunk": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "pipelines": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "job": {"plan", "importing", "media", "sinks", "engine", "models", "render", "cli", "progress"},

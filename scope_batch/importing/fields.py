@@ -13,7 +13,7 @@ from scope_batch.job import parse_job
 from scope_batch.job.schedule import LORA_SCALE, Scheduled
 from scope_batch.job.template import fitted_size
 from scope_batch.laws import SIZE_STEP
-from scope_batch.pipelines import PIPELINES
+from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job
 
 DEFAULT_PIPELINE = "longlive"
@@ -58,10 +58,10 @@ class Fields:
         setting = self._take("pipeline_id")
         if setting is None:
             self._told.assumed("pipelineId (absent)", DEFAULT_PIPELINE)
-        elif isinstance(setting.value, str) and setting.value in PIPELINES:
+        elif isinstance(setting.value, str) and setting.value in KNOWN_PIPELINES.ids():
             return setting.value
         else:
-            known = ", ".join(PIPELINES)
+            known = ", ".join(KNOWN_PIPELINES.ids())
             self._told.left_out(
                 setting.place, setting.value, f"no such pipeline here ({known}); {DEFAULT_PIPELINE} renders instead"
             )
@@ -76,7 +76,7 @@ class Fields:
     def size(self) -> Iterator[Line]:
         height, width = self._take("height"), self._take("width")
         if height is None or width is None:
-            spec = PIPELINES[self.pipeline_id]
+            spec = KNOWN_PIPELINES.get(self.pipeline_id)
             self._told.assumed("resolution (absent)", f"{spec.width}x{spec.height}, the pipeline's own")
             return
         if not all(type(side.value) is int and side.value > 0 for side in (height, width)):
@@ -172,7 +172,11 @@ class Fields:
 
     def _asks_for_nothing(self, name: str, value: Any) -> bool:
         """Plain attention is all that most pipelines have; for the others it is a choice."""
-        return name == "kv_cache_attention_bias" and value == 1.0 and PIPELINES[self.pipeline_id].attention_bias is None
+        return (
+            name == "kv_cache_attention_bias"
+            and value == 1.0
+            and KNOWN_PIPELINES.get(self.pipeline_id).attention_bias is None
+        )
 
     def _refusal(self, name: str, value: Any) -> str | None:
         return refusal({"pipeline_id": self.pipeline_id, name: value}, name)
@@ -191,7 +195,7 @@ def refusal(fields: dict[str, Any], name: str) -> str | None:
     """Why such a job cannot be rendered as text to video; None = it can."""
     try:
         job = parse_job(fields | SMALLEST)
-        plan_job(job, PIPELINES[job.pipeline_id], None)
+        plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), None)
     except JobError as error:
         return error.problems[0].removeprefix(f"{name}: ")
     return None

@@ -50,6 +50,10 @@ LAYOUTS = {
 }
 
 
+STEERS_BY = {"vace_use_input_video": True, "pre_processor_output": "vace_frames"}
+"""Fields and their values that send the input video through VACE."""
+
+
 def entry_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
     """Faults of one entry of `chunk_specs`; `written` holds its fields that are not null."""
     for field, layout in LAYOUTS.items():
@@ -97,15 +101,21 @@ def job_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
                 yield Fault(loc, "there is no data_blob_path that it could point into")
     elif not parts:
         yield Fault(("data_blob_path",), "no entry of chunk_specs uses it (vace_frames_offset and the like)")
-    if written.get("vace_use_input_video") is True:
+    yield from _steering_faults(written)
+
+
+def _steering_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
+    """Of an input video that goes through VACE, as it is or processed."""
+    asked = [field for field, value in STEERS_BY.items() if written.get(field) == value]
+    for field in asked:
         if "input_path" not in written:
-            yield Fault(("vace_use_input_video",), "needs an input_path")
-        if "vace_frames" in written:
-            yield Fault(
-                ("vace_frames",),
-                "the control frames are given twice, first by vace_use_input_video",
-                other=("vace_use_input_video",),
-            )
+            yield Fault((field,), "needs an input_path")
+    if asked and "vace_frames" in written:
+        message = f"the control frames are given twice, first by {asked[0]}"
+        yield Fault(("vace_frames",), message, other=(asked[0],))
+    if asked == ["vace_use_input_video"] and written.get("pre_processor_output") == "video":
+        message = "the input video cannot go into the latents as well as through VACE (vace_use_input_video)"
+        yield Fault(("pre_processor_output",), message, AT_VALUE, other=("vace_use_input_video",))
 
 
 def _names(written: Mapping[str, Any], *fields: str) -> bool:

@@ -8,8 +8,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from scope_batch.job.chunk_spec import ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec
-from scope_batch.job.faults import Loc, shown
+from scope_batch.job.faults import Loc
+from scope_batch.job.messages import message_of
 from scope_batch.job.outputs import Encoder, Output
+from scope_batch.job.processors import ProcessorUse
 from scope_batch.job.prompts import WeightedPrompt
 from scope_batch.job.schema import Job
 from scope_batch.job.source import Mark, Source, show
@@ -25,29 +27,11 @@ MODELS: dict[str, type[BaseModel]] = {
     "prompts": WeightedPrompt,
     "transition_target_prompts": WeightedPrompt,
     "output": Output,
+    "pre_processor_id": ProcessorUse,
+    "post_processor_id": ProcessorUse,
     "video": Encoder,
 }
 """The model whose keys a field's map may hold."""
-
-_MESSAGES = {
-    "missing": "is required",
-    "model_type": "must be a map of fields, not {value}",
-    "string_type": "must be a text, not {value}; quotes make one",
-    "int_type": "must be a whole number, not {value}",
-    "int_from_float": "must be a whole number, not {value}",
-    "float_type": "must be a number, not {value}",
-    "finite_number": "must be a finite number",
-    "bool_type": "must be true or false, not {value}",
-    "list_type": "must be a list, not {value}",
-    "tuple_type": "must be a list, not {value}",
-    "dict_type": "must be a map, not {value}",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
-    "greater_than_equal": "must be at least {ge}, not {value}",
-    "less_than_equal": "must be at most {le}, not {value}",
-    "multiple_of": "must be a multiple of {multiple_of}, not {value} ({below} and {above} are)",
-    "literal_error": "must be {expected}, not {value}",
-}
 
 AllLines = list[tuple[Mark | None, str]]
 
@@ -85,15 +69,7 @@ def _message(details: Any, loc: Loc, source: Source) -> str:
         return _unknown_key(loc)
     if "other" in context:
         return str(details["msg"]) + _other(loc, context["other"], source)
-    template = _MESSAGES.get(kind)
-    if template is None:
-        return str(details["msg"])
-    context = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in context.items()}
-    if kind == "multiple_of":
-        step = context["multiple_of"]
-        below = max(value // step * step, 64)
-        context = {**context, "below": below, "above": below + step}
-    return template.format(**{**context, "value": shown(value)})
+    return message_of(kind, str(details["msg"]), value, context)
 
 
 def _other(loc: Loc, other: Loc, source: Source) -> str:

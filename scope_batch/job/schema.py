@@ -13,28 +13,31 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, PrivateAttr
 
 from scope_batch.chunk import BlendMethod
+from scope_batch.errors import ScopeBatchError
 from scope_batch.job import rules
 from scope_batch.job.checked import Checked
 from scope_batch.job.chunk_spec import MAX_SEED, ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec, ListOf, Steps
-from scope_batch.job.faults import Fault, shown, wrong
+from scope_batch.job.faults import Fault, wrong
 from scope_batch.job.first_revision import fold_first_revision
 from scope_batch.job.lora_paths import LoraScales
 from scope_batch.job.outputs import Encoder, Outputs
+from scope_batch.job.processors import Processors
 from scope_batch.job.prompts import Prompts
 from scope_batch.job.public import public_dict
 from scope_batch.job.scalars import Audio, InputPath, InputRate, Models, NumFrames, Rate, Seconds, parse_input_path
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, LORA_SCALE, NOISE_SCALE, Schedule, Scheduled
 from scope_batch.job.source import NO_SOURCE, Source
-from scope_batch.pipelines import PIPELINES
+from scope_batch.pipelines import KNOWN_PIPELINES
 
 VERSION = 1
 Size = Annotated[int, Field(ge=64, le=2048, multiple_of=16)]
 
 
 def _known_pipeline(name: str) -> str:
-    if name not in PIPELINES:
-        raise wrong(f"unknown pipeline {shown(name)}; available: {', '.join(PIPELINES)}")
-    return name
+    try:
+        return KNOWN_PIPELINES.get(name).id
+    except ScopeBatchError as error:
+        raise wrong(str(error)) from error
 
 
 def _known_version(version: int) -> int:
@@ -58,7 +61,9 @@ class Job(Checked):
     """One render. Field names are those of Scope's batch protocol; local additions are paths, media and output."""
 
     pipeline_id: Annotated[str, AfterValidator(_known_pipeline)] = Field(
-        default="longlive", description="Which pipeline renders.", json_schema_extra={"examples": [*PIPELINES]}
+        default="longlive",
+        description="Which pipeline renders.",
+        json_schema_extra=lambda schema: schema.update(examples=[*KNOWN_PIPELINES.ids()]),
     )
     version: Annotated[int, AfterValidator(_known_version)] = Field(
         default=VERSION, description="Version of this format.", json_schema_extra={"const": VERSION}
@@ -146,10 +151,14 @@ class Job(Checked):
     )
     cuts: Literal["allow", "warn", "forbid"] = Field(default="warn", description="What the plan says of hard cuts.")
     memory_bank: bool = Field(default=False, description="MemFlow's memory bank.")
-    pre_processor_id: str | ListOf[str] | None = Field(default=None, description="Processors ahead of the pipeline.")
-    post_processor_id: str | ListOf[str] | None = Field(default=None, description="Processors behind the pipeline.")
+    pre_processor_id: Processors = Field(
+        default=(), description="What the input video passes before the pipeline: an id, {id, params}, or a list."
+    )
+    post_processor_id: Processors = Field(
+        default=(), description="What the frames pass behind the pipeline: an id, {id, params}, or a list."
+    )
     pre_processor_output: Literal["video", "vace_frames"] = Field(
-        default="video", description="Where processed frames go."
+        default="video", description="Where the pre-processed input goes: into the latents, or through VACE."
     )
 
     noise_device: Literal["cpu", "cuda"] = Field(
@@ -183,6 +192,11 @@ class Job(Checked):
     def model_post_init(self, context: Any, /) -> None:
         if isinstance(context, Source):
             self._source = context
+
+    @property
+    def input_steers(self) -> bool:
+        """The input video goes through VACE, not into the latents."""
+        return self.vace_use_input_video or self.pre_processor_output == "vace_frames"
 
     @property
     def source(self) -> Source:

@@ -21,7 +21,6 @@ class Missing:
 
 
 MISSING = (
-    Missing(("pre_processor_id", "post_processor_id", "pre_processor_output"), "processors are not available yet"),
     Missing(("vae_type",), "this VAE is not available yet (wan and lightvae are)", values=("tae", "lighttae")),
     Missing(("quantization",), "quantization is not available yet"),
     Missing(("memory_bank",), "the memory bank is not available yet"),

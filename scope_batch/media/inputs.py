@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import groupby
 
 import numpy as np
 
 from scope_batch.chunk import Chunk, Plan
 from scope_batch.media.closing import Closing
 from scope_batch.media.control import Control
+from scope_batch.media.processed import Processed
 from scope_batch.media.read_ahead import ReadAhead
 from scope_batch.media.reel import Reels
 from scope_batch.media.stills import Stills
@@ -48,6 +50,8 @@ class InputReader(Closing):
         self._reels = Reels(plan)
         self._stills = Stills(plan.height, plan.width)
         self._video = Track(plan, "video", self._reels)
+        self._processed = _processed_video(plan, self._video)
+        self._last = plan.num_frames - 1
         self._control = Control(plan, self._reels, self._stills)
 
     def read(self, chunk: Chunk) -> ChunkInputs:
@@ -69,8 +73,20 @@ class InputReader(Closing):
     def _pixels(self, chunk: Chunk) -> Frames:
         pixels = np.empty((chunk.frames, *self._size, 3), np.uint8)
         for i in range(chunk.frames):
-            pixels[i] = self._video.nearest(chunk.first_frame + i)
+            pixels[i] = self._frame(min(chunk.first_frame + i, self._last))
         return pixels
+
+    def _frame(self, frame: int) -> Frames:
+        return self._video.nearest(frame) if self._processed is None else self._processed.frame(frame)
+
+
+def _processed_video(plan: Plan, video: Track) -> Processed | None:
+    """A stream goes on over cuts, as the input does; chunks without input video end it."""
+    if not plan.pre_processors or plan.pre_processor_output != "video":
+        return None
+    runs = [list(run) for mode, run in groupby(plan.chunks, key=lambda chunk: chunk.mode) if mode == "video"]
+    spans = [(run[0].first_frame, run[-1].last_frame + 1) for run in runs]
+    return Processed(plan.pre_processors, (plan.height, plan.width), spans, video.nearest)
 
 
 def _has_inputs(chunk: Chunk) -> bool:

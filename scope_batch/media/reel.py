@@ -98,6 +98,12 @@ def to_unit(frame: Frame) -> NDArray[np.float32]:
     return unit
 
 
+def to_bytes(frame: Pixels) -> Frame:
+    """float32 [H, W, 3 or 1] in -1..1 -> uint8 [H, W, 3], rounded: what `to_unit` was given."""
+    levels = np.rint((frame + np.float32(1)) * np.float32(127.5)).clip(0, 255).astype(np.uint8)
+    return np.broadcast_to(levels, (*levels.shape[:2], 3))
+
+
 class Reels(Closing):
     """The reels of a plan: each opened when it is first shown, shared by placements of the same material, and closed
     once nothing later shows it."""

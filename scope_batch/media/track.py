@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from scope_batch.chunk import Plan
 from scope_batch.material import Kind, Placement
-from scope_batch.media.reel import Pixels, Reels
+from scope_batch.media.processed import Processed
+from scope_batch.media.reel import Pixels, Reels, to_bytes, to_unit
 
 
 class Track:
@@ -14,6 +17,7 @@ class Track:
         self._placements = tuple(placement for placement in plan.placements if placement.material.kind == kind)
         self._last = plan.num_frames - 1
         self._reels = reels
+        self._processed = _processed_control(self._placements, plan, self._read) if kind == "frames" else None
 
     def covers(self, frame: int) -> bool:
         return self._showing(frame) is not None
@@ -23,9 +27,10 @@ class Track:
         placement = self._showing(frame)
         if placement is None:
             return None
-        reel = self._reels.of(placement)
-        index = min(frame, self._last) - placement.first_frame
-        return reel.frame(index % reel.frames if placement.fill == "loop" else min(index, reel.frames - 1))
+        frame = min(frame, self._last)
+        if placement.processed and self._processed is not None:
+            return to_unit(self._processed.frame(frame))
+        return self._read(placement, frame)
 
     def nearest(self, frame: int) -> Pixels:
         """What shows at `frame`, or else at the covered frame next to it, the earlier of two."""
@@ -39,6 +44,11 @@ class Track:
         assert found is not None
         return found
 
+    def _read(self, placement: Placement, frame: int) -> Pixels:
+        reel = self._reels.of(placement)
+        index = frame - placement.first_frame
+        return reel.frame(index % reel.frames if placement.fill == "loop" else min(index, reel.frames - 1))
+
     def _showing(self, frame: int) -> Placement | None:
         frame = min(frame, self._last)
         for placement in reversed(self._placements):
@@ -50,3 +60,14 @@ class Track:
         if placement.fill != "none":
             return placement.end_frame
         return min(placement.end_frame, placement.first_frame + self._reels.of(placement).frames)
+
+
+def _processed_control(
+    placements: Iterable[Placement], plan: Plan, read: Callable[[Placement, int], Pixels]
+) -> Processed | None:
+    """The input video that steers through VACE, which covers every delivered frame."""
+    found = next((placement for placement in placements if placement.processed), None)
+    if found is None:
+        return None
+    span = (found.first_frame, found.end_frame)
+    return Processed(plan.pre_processors, (plan.height, plan.width), [span], lambda frame: to_bytes(read(found, frame)))

@@ -1,9 +1,12 @@
-"""The pipelines this program knows, by id."""
+"""The pipelines this program knows, by id: `PIPELINES` those it brings, `KNOWN_PIPELINES` also those of plugins."""
 
 from scope_batch.pipelines.longlive import LONGLIVE
 from scope_batch.pipelines.slate import SLATE
 from scope_batch.pipelines.spec import PipelineSpec
+from scope_batch.plugins import Registry
 
 PIPELINES: dict[str, PipelineSpec] = {spec.id: spec for spec in (LONGLIVE, SLATE)}
 
-__all__ = ["PIPELINES", "PipelineSpec"]
+KNOWN_PIPELINES: Registry[PipelineSpec] = Registry("pipeline", "scope_batch.pipelines", PipelineSpec, PIPELINES)
+
+__all__ = ["KNOWN_PIPELINES", "PIPELINES", "PipelineSpec"]

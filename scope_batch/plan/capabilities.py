@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a job has. clip: an input video; video: a chunk that is made from one; control: control frames or masks of
-    the whole job; steered: anything that steers through VACE; fitted: pictures that are resized; loras: LoRAs."""
+    the whole job; steered: anything that steers through VACE; fitted: pictures that are resized; loras: LoRAs;
+    processed: pre-processors; steering: the field that sends the input video through VACE, if one does."""
 
     spec: PipelineSpec
     clip: bool
@@ -32,10 +33,12 @@ class Context:
     steered: bool
     fitted: bool
     loras: bool
+    processed: bool
+    steering: str
 
     @property
     def no_video(self) -> str:
-        return "the input video steers through VACE (vace_use_input_video)" if self.clip else NO_INPUT
+        return f"the input video steers through VACE ({self.steering})" if self.clip else NO_INPUT
 
 
 def context_of(job: Job, spec: PipelineSpec, facts: Facts) -> Context:
@@ -48,9 +51,11 @@ def context_of(job: Job, spec: PipelineSpec, facts: Facts) -> Context:
         clip=clip,
         video=mode_of(job) == "video" or "video" in kinds,
         control=control,
-        steered=bool(kinds & {*CONTROL}) or images or job.vace_use_input_video,
+        steered=bool(kinds & {*CONTROL}) or images or job.input_steers,
         fitted=clip or not all(facts[offer.material].exact for offer in offers),
         loras=has_loras(job),
+        processed=bool(job.pre_processor_id),
+        steering="vace_use_input_video" if job.vace_use_input_video else "pre_processor_output",
     )
 
 
@@ -84,6 +89,8 @@ CAPABILITIES = (
     Capability("input_fps", "native", lambda job: job.clip, NO_INPUT),
     Capability("input_start", 0.0, lambda job: job.clip, NO_INPUT),
     Capability("input_end", None, lambda job: job.clip, NO_INPUT),
+    Capability("pre_processor_id", (), lambda job: job.clip or job.video, NO_INPUT),
+    Capability("pre_processor_output", "video", lambda job: job.processed, "there is no pre_processor_id"),
     Capability("fit", "crop", lambda job: job.fitted, "there is no video to fit"),
     Capability("vace_frames", None, _with_vace, NO_VACE),
     Capability("vace_masks", None, _with_vace, NO_VACE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 from scope_batch.chunk import BlendMethod, Chunk, Landing, Plan, Prompt, Transition, Vace
@@ -11,10 +12,13 @@ from scope_batch.plan.forecast import forecast
 from scope_batch.plan.loras import lora_names
 from scope_batch.plan.shares import shares_of
 from scope_batch.plan.sources import sources_of
+from scope_batch.processors.chain import Chain
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
     """The whole plan. `fps` is a number, `fps_exact` the same as a fraction, "30000/1001"; frames count from 0.
+
+    `delivered` is what the outputs hold, after the post-processors; per chunk: how many frames it adds to them.
 
     Per chunk, `prompts` are the texts in force with their shares (those of a transition mixed by its `t`),
     `denoising_steps` the list before video mode replaces its first step, `noise_seed` what the noise is drawn from.
@@ -29,14 +33,17 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     return {
         "pipeline_id": plan.pipeline_id,
         "num_frames": plan.num_frames,
-        "fps": plan.fps.numerator if plan.fps.denominator == 1 else float(plan.fps),
-        "fps_exact": str(plan.fps),
+        **_rate(plan.fps),
         "height": plan.height,
         "width": plan.width,
+        "pre_processors": _stages(plan.pre_processors),
+        "pre_processor_output": plan.pre_processor_output,
+        "post_processors": _stages(plan.post_processors),
+        "delivered": _delivered(plan),
         "mode": modes.pop() if len(modes) == 1 else "mixed",
         "loras": [{"name": name, "merged": use.merged} for name, use in zip(loras, plan.loras, strict=True)],
         "chunks": [
-            _chunk(chunk, shares, loras, sources)
+            _chunk(chunk, shares, loras, sources) | {"delivered": len(plan.delivered(chunk))}
             for chunk, shares, sources in zip(plan.chunks, shares_of(plan.chunks), sources_of(plan), strict=True)
         ],
         "placements": [_placement(placement) for placement in plan.placements],
@@ -74,6 +81,19 @@ def _chunk(chunk: Chunk, shares: Iterable[Prompt], loras: Iterable[str], sources
         "lora_changed": chunk.lora_changed,
         "kv_cache_attention_bias": chunk.attention_bias,
     }
+
+
+def _rate(fps: Fraction) -> dict[str, Any]:
+    return {"fps": fps.numerator if fps.denominator == 1 else float(fps), "fps_exact": str(fps)}
+
+
+def _stages(chain: Chain) -> list[dict[str, Any]]:
+    return [{"id": stage.id, "params": dict(stage.parameters)} for stage in chain.stages]
+
+
+def _delivered(plan: Plan) -> dict[str, Any]:
+    made = plan.delivery
+    return {"num_frames": made.frames, **_rate(made.fps), "height": made.height, "width": made.width}
 
 
 def _prompts(prompts: Iterable[Prompt]) -> list[dict[str, Any]]:

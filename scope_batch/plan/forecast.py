@@ -17,5 +17,6 @@ class Forecast:
 
 
 def forecast(plan: Plan) -> Forecast:
-    pixels = plan.num_frames * plan.height * plan.width
+    made = plan.delivery
+    pixels = made.frames * made.height * made.width
     return Forecast(raw=npy_bytes(pixels), mp4=encoded_bytes("libx264", pixels))

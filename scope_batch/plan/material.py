@@ -38,11 +38,11 @@ class Offer:
 
 
 def input_material(job: Job) -> Material | None:
-    """The input video; with `vace_use_input_video` it steers through VACE."""
+    """The input video; with `input_steers` it goes through VACE."""
     if job.input_path is None:
         return None
     rate = None if job.input_fps == "native" else Fraction(job.input_fps)
-    kind: Kind = "frames" if job.vace_use_input_video else "video"
+    kind: Kind = "frames" if job.input_steers else "video"
     return Material(kind, job.input_path, None, rate, job.input_start, job.input_end)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scope_batch import laws
@@ -88,7 +89,8 @@ class Placing:
         material = input_material(job)
         if material is not None:
             whole = (0, self._settings.num_frames)
-            self._of_job.append(self._place(material, whole, INPUT_FILLS[job.input_length], place(job, "input_path")))
+            placement = self._place(material, whole, INPUT_FILLS[job.input_length], place(job, "input_path"))
+            self._of_job.append(replace(placement, processed=bool(job.pre_processor_id)))
         for offer in job_offers(job):
             self._place_control(job, offer)
 

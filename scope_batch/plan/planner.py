@@ -16,6 +16,7 @@ from scope_batch.plan.entries import Agenda, merge, read_entries
 from scope_batch.plan.material import Facts
 from scope_batch.plan.orders import Orders, read_orders
 from scope_batch.plan.placing import Placing
+from scope_batch.plan.processing import read_processors
 from scope_batch.plan.prompting import Prompting
 from scope_batch.plan.remarks import Remarks
 from scope_batch.plan.settings import DEFAULT_NOISE_SCALE, Settings, resolve
@@ -40,6 +41,7 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts 
     checks.check_clip(job, settings, clip, remarks)
     entries = read_entries(job, settings.fps, settings.num_frames, remarks)
     placing = Placing(job, settings, entries, facts, remarks)
+    pre, post = read_processors(job, settings, remarks)
     remarks.refuse()
     prompting = Prompting(settings.blend_method, settings.prompts, remarks)
     dials = read_dials(job, settings, remarks)
@@ -60,6 +62,9 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts 
         placements=placements,
         loras=loras,
         memory_bank=job.memory_bank,
+        pre_processors=pre,
+        post_processors=post,
+        pre_processor_output="vace_frames" if job.input_steers else "video",
         landings=tuple(walk.landings),
         notes=tuple(remarks.notes),
         warnings=tuple(remarks.warnings),

@@ -47,7 +47,7 @@ class Settings:
 
 
 def mode_of(job: Job) -> Mode:
-    return "video" if job.input_path is not None and not job.vace_use_input_video else "text"
+    return "video" if job.input_path is not None and not job.input_steers else "text"
 
 
 def resolve(job: Job, spec: PipelineSpec, clip: ClipFacts | None) -> Settings:

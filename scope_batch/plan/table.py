@@ -77,8 +77,22 @@ def _headline(plan: Plan) -> Text:
     ]
     settings = [f"{name} {text}" for name, show in SETTINGS if (text := _constant(plan.chunks, show))]
     loras = [f"lora {lora.name} {lora.scales[0]:.2f} ({lora.form})" for lora in lora_scales(plan) if lora.constant]
-    lines = [" · ".join(line) for line in (facts, settings, loras) if line]
+    lines = [" · ".join(line) for line in (facts, _processing(plan), settings, loras) if line]
     return Text.assemble((plan.pipeline_id, "bold"), "  ", "\n".join(lines))
+
+
+def _processing(plan: Plan) -> list[str]:
+    """What stands before and behind the pipeline, and what is delivered where that is something else."""
+    pre, post = (
+        " -> ".join(stage.id for stage in chain.stages) for chain in (plan.pre_processors, plan.post_processors)
+    )
+    into = {"video": "input", "vace_frames": "control"}[plan.pre_processor_output]
+    made = plan.delivery
+    said = [f"{into} through {pre}"] if pre else []
+    if post:
+        size = "" if (made.height, made.width) == (plan.height, plan.width) else f" of {made.width}x{made.height}"
+        said.append(f"out through {post}: {made.frames} frames{size} at {values.rate(made.fps)} fps")
+    return said
 
 
 SETTINGS: tuple[tuple[str, Callable[[Chunk], str]], ...] = (
@@ -136,6 +150,8 @@ def _columns(plan: Plan, rows: Sequence[Row]) -> Iterator[Column]:
     yield Column("chunk", lambda row: _span(row.chunk.index, row.last.index), "right")
     yield Column("frames", lambda row: _span(row.chunk.first_frame, row.last.last_frame), "right")
     yield Column("keep", _keep, "right")
+    if any(plan.delivered(chunk) != _kept(chunk) for chunk in plan.chunks):
+        yield Column("out", lambda row: _out(plan, row), "right")
     yield Column("lat", lambda row: str(row.chunk.latents), "right")
     if any(values.event(chunk) for chunk in plan.chunks[1:]):
         yield Column("event", lambda row: values.event(row.chunk), ratio=2)
@@ -163,6 +179,16 @@ def _keep(row: Row) -> str:
     """Delivered frames per chunk, of how many made where they differ."""
     made = "" if row.chunk.keep == row.chunk.frames else f"/{row.chunk.frames}"
     return f"{row.chunk.keep}{made}"
+
+
+def _kept(chunk: Chunk) -> range:
+    return range(chunk.first_frame, chunk.first_frame + chunk.keep)
+
+
+def _out(plan: Plan, row: Row) -> str:
+    """Frames of the outputs, numbered from 0; none where a processor holds them back."""
+    first, end = plan.delivered(row.chunk).start, plan.delivered(row.last).stop
+    return _span(first, end - 1) if end > first else "none"
 
 
 def _vace(row: Row) -> str:

@@ -15,7 +15,8 @@ from scope_batch.sizes import OVERHEAD_BYTES, encoded_bytes, npy_bytes
 
 def forecast_bytes(output: Output, plan: Plan) -> int:
     """Size of one output in bytes."""
-    pixels = plan.num_frames * plan.height * plan.width
+    made = plan.delivery
+    pixels = made.frames * made.height * made.width
     if output.format == "npy":
         return npy_bytes(pixels)
     return encoded_bytes("png" if output.options is None else output.options.codec, pixels)

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scope_batch.chunk import Plan
+from scope_batch.chunk import Delivery, Plan
 from scope_batch.errors import JobError, OutputExistsError
 from scope_batch.sinks.atomic import partial_path, refuse_existing, refuse_folder, sidecar_path
 from scope_batch.sinks.command import Sound, VideoFormat
@@ -61,7 +61,7 @@ def check_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettings)
             refuse_folder(path)
     for output in outputs:
         if output.options is not None:
-            try_encoder(_video_format(output, plan, ()))
+            try_encoder(_video_format(output, plan.delivery, ()))
 
 
 @contextmanager
@@ -75,16 +75,18 @@ def open_sinks(outputs: Sequence[Output], plan: Plan, settings: SinkSettings) ->
     for output in outputs:
         if output.path is not None:
             _refuse_existing(output, overwrite=settings.overwrite)
-    sinks = [_sink(output, plan, settings) for output in outputs]
+    made = plan.delivery
+    sinks = [_sink(output, made, settings) for output in outputs]
     if settings.preview is not None:
         sinks.append(PreviewSink(settings.preview))
     latents = None
     if settings.latents is not None:
         latents = LatentsSink(settings.latents, plan, overwrite=settings.overwrite)
+    post = plan.post_processors.open(plan.height, plan.width) if plan.post_processors else None
     with ExitStack() as stack:
         for sink in (*sinks, *([] if latents is None else [latents])):
             stack.enter_context(sink)
-        yield stack.enter_context(BackgroundWriter(sinks, latents))
+        yield stack.enter_context(BackgroundWriter(sinks, latents, post))
 
 
 def _check_extras(outputs: Sequence[Output], settings: SinkSettings) -> None:
@@ -136,34 +138,34 @@ def _refuse_existing(output: Output, *, overwrite: bool) -> None:
         raise OutputExistsError(f"{output.path}: {len(existing)} pictures exist; replace them with --overwrite")
 
 
-def _sink(output: Output, plan: Plan, settings: SinkSettings) -> Sink:
+def _sink(output: Output, made: Delivery, settings: SinkSettings) -> Sink:
     if output.path is None:
-        return _stdout_sink(output, plan, settings)
+        return _stdout_sink(output, made, settings)
     sidecar = (settings.metadata or "") if output.format in SIDECAR_FORMATS else None
     if output.format == "png":
-        return PngSink(output.path, plan.num_frames, metadata=settings.metadata)
+        return PngSink(output.path, made.frames, metadata=settings.metadata)
     if output.format == "npy":
-        size = (plan.num_frames, plan.height, plan.width)
+        size = (made.frames, made.height, made.width)
         return NpySink(output.path, *size, overwrite=settings.overwrite, sidecar=sidecar)
     return VideoSink(
         output.path,
-        plan.num_frames,
-        _video_format(output, plan, settings.audio),
+        made.frames,
+        _video_format(output, made, settings.audio),
         overwrite=settings.overwrite,
         metadata=None if output.format in SIDECAR_FORMATS else settings.metadata,
         sidecar=sidecar,
     )
 
 
-def _stdout_sink(output: Output, plan: Plan, settings: SinkSettings) -> Sink:
+def _stdout_sink(output: Output, made: Delivery, settings: SinkSettings) -> Sink:
     refuse_terminal(settings.stdout_fd)
     if output.format == "npy":
-        return NpyStdout(plan.num_frames, plan.height, plan.width, fd=settings.stdout_fd)
+        return NpyStdout(made.frames, made.height, made.width, fd=settings.stdout_fd)
     metadata = None if output.format in SIDECAR_FORMATS else settings.metadata
-    return VideoStdout(_video_format(output, plan, settings.audio), metadata=metadata, fd=settings.stdout_fd)
+    return VideoStdout(_video_format(output, made, settings.audio), metadata=metadata, fd=settings.stdout_fd)
 
 
-def _video_format(output: Output, plan: Plan, audio: tuple[str, ...]) -> VideoFormat:
+def _video_format(output: Output, made: Delivery, audio: tuple[str, ...]) -> VideoFormat:
     assert output.options is not None
-    sound = Sound(audio, plan.num_frames / plan.fps) if audio else None
-    return VideoFormat(output.format, output.options, plan.width, plan.height, plan.fps, sound)
+    sound = Sound(audio, made.frames / made.fps) if audio else None
+    return VideoFormat(output.format, output.options, made.width, made.height, made.fps, sound)

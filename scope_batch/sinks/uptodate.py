@@ -20,8 +20,9 @@ def is_up_to_date(outputs: Sequence[Output], plan: Plan, metadata: str | None) -
 def _is_up_to_date(output: Output, plan: Plan, metadata: str) -> bool:
     if output.path is None or not (files := files_of(output.path)):
         return False
+    made = plan.delivery
     try:
-        verify_output(output, plan.num_frames, plan.height, plan.width)
+        verify_output(output, made.frames, made.height, made.width)
         return bool(read_metadata(min(files)) == json.loads(metadata))
     except (OutputError, JobError, MissingInputError):
         return False

@@ -7,18 +7,26 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 
 from scope_batch.errors import Interrupted, JobError
 from scope_batch.events import OutputFile
-from scope_batch.session import Generated
+from scope_batch.session import Frames, Generated
 from scope_batch.sinks.output import files_of
 from scope_batch.sinks.sink import Sink, stops_now
 
 QUEUE_DEPTH = 2
 """Chunks that may wait to be written; with one more in hand, this bounds the memory."""
+
+
+class Post(Protocol):
+    """The stream of the post-processors."""
+
+    def process(self, frames: Frames) -> Frames: ...
+
+    def flush(self) -> Frames: ...
 
 
 class BackgroundWriter:
@@ -27,8 +35,10 @@ class BackgroundWriter:
     caller, around this.
     """
 
-    def __init__(self, sinks: Sequence[Sink], latents: Sink | None = None) -> None:
+    def __init__(self, sinks: Sequence[Sink], latents: Sink | None = None, post: Post | None = None) -> None:
+        """`latents` takes the latents of each chunk; `post`: what the frames pass on their way to `sinks`."""
         self._sinks = sinks
+        self._post = post
         self._latents = latents
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._queue: deque[Future[None]] = deque()
@@ -78,6 +88,7 @@ class BackgroundWriter:
 
     def _end(self, error: BaseException | None) -> None:
         """Let the thread finish. Its fault is raised, unless the render has already ended by another."""
+        self._queue.append(self._pool.submit(self._flush))
         try:
             self._wait(0)
         except BaseException as failure:
@@ -104,15 +115,25 @@ class BackgroundWriter:
             raise
 
     def _write_chunk(self, generated: Generated, keep: int) -> None:
-        frames = np.ascontiguousarray(generated.frames()[:keep])
-        for sink in self._sinks:
-            sink.write(frames)
-        self.frames_written += len(frames)
+        frames = generated.frames()[:keep]
+        self._write_frames(frames if self._post is None else self._post.process(frames))
         if self._latents is not None:
             latents = generated.latents()
             if latents is None:
                 raise JobError("--latents: this pipeline makes no latents")
             self._latents.write(latents)
+
+    def _flush(self) -> None:
+        if self._post is not None and not self._failed:
+            self._write_frames(self._post.flush())
+
+    def _write_frames(self, frames: Frames) -> None:
+        if not len(frames):
+            return  # a processor that looks ahead may hold a whole chunk back
+        frames = np.ascontiguousarray(frames)
+        for sink in self._sinks:
+            sink.write(frames)
+        self.frames_written += len(frames)
 
 
 def _bytes_of(path: Path) -> int:

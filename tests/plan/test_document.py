@@ -10,7 +10,7 @@ KEYS = {
     "index", "first_frame", "frames", "keep", "latents", "start_latent", "mode", "cut", "cut_reason", "recache",
     "recache_reason", "prompts", "blend_method", "transition", "text_changed", "seed", "noise_seed",
     "denoising_steps", "noise_scale", "noise_controller", "vace", "lora_scales",
-    "lora_changed", "kv_cache_attention_bias",
+    "lora_changed", "kv_cache_attention_bias", "delivered",
 }  # fmt: skip
 
 
@@ -18,7 +18,8 @@ def test_the_keys_that_scripts_rely_on() -> None:
     document = plan_to_dict(plan({"frame": 30, "seed": 3}))
     assert set(document) == {
         "pipeline_id", "num_frames", "fps", "fps_exact", "height", "width", "mode", "loras", "chunks", "placements",
-        "landings", "forecast", "notes", "warnings",
+        "landings", "forecast", "notes", "warnings", "pre_processors", "pre_processor_output", "post_processors",
+        "delivered",
     }  # fmt: skip
     assert all(set(chunk) == KEYS for chunk in document["chunks"])
     assert document["landings"] == [{"asked": "frame 30", "chunk": 2, "first_frame": 21, "fields": ["seed"]}]

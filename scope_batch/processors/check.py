@@ -1,0 +1,90 @@
+"""Whether a processor keeps its contract, for the tests of whoever writes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scope_batch.processors.chain import Chain, Stage
+from scope_batch.processors.spec import ProcessorSpec
+from scope_batch.processors.stream import ChainStream
+
+if TYPE_CHECKING:
+    from scope_batch.session import Frames
+
+DIVISIONS: tuple[tuple[int, ...], ...] = ((1,), (2,), (9, 12), (13, 12), (5, 4), (7, 1, 30))
+"""Lengths of blocks, repeated to the end: frame by frame, and as pipelines make their chunks."""
+
+
+def check_processor(spec: ProcessorSpec, frames: Frames | None = None, **parameters: Any) -> Frames:
+    """Raise AssertionError unless the processor, made from `parameters`, keeps the contract; returns what it made.
+
+    frames  uint8 [T, H, W, 3], moving pictures by default: 60 of 48x64.
+
+    Checked: however the frames are divided into blocks the same come out; as many as declared, after every block and
+    in all, at the declared size; streams know nothing of each other; nothing that was returned changes later.
+    """
+    frames = moving_frames() if frames is None else frames
+    chain = Chain((Stage(spec.id, parameters, spec.build(parameters)),))
+    whole = _run(chain, frames, (len(frames),))
+    assert chain.fps_factor > 0, f"{spec.id}: fps_factor is {chain.fps_factor}"
+    for division in DIVISIONS:
+        divided = _run(chain, frames, division)
+        assert np.array_equal(divided, whole), f"{spec.id}: blocks of {division} frames change what comes out"
+    for count in range(1, min(len(frames), 6)):
+        assert len(_run(chain, frames[:count], (1,))) == chain.frames_out(count)
+    _check_side_by_side(spec.id, chain, frames, whole)
+    return whole
+
+
+def moving_frames(count: int = 60, height: int = 48, width: int = 64) -> Frames:
+    """A bright disc on its way over a coloured gradient, in growing light, under a little noise."""
+    rows, columns = np.mgrid[:height, :width]
+    made = np.empty((count, height, width, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 16, made.shape, np.uint8)
+    for index in range(count):
+        x, y = width * (index + 0.5) / count, height * (0.5 + 0.3 * np.sin(index / 6))
+        ground = np.stack([columns * 160 // width, rows * 160 // height, (rows + columns + 2 * index) % 160], axis=-1)
+        disc = (columns - x) ** 2 + (rows - y) ** 2 < (height / 5) ** 2
+        made[index] = np.where(disc[..., None], (230, 200, 60), ground) * ((index + count) / (2 * count))
+    made += noise
+    return made
+
+
+def _run(chain: Chain, frames: Frames, division: Sequence[int]) -> Frames:
+    """What comes out of the frames in blocks; a block that changes after it was returned is a fault."""
+    stream = chain.open(*frames.shape[1:3])
+    made: list[Frames] = []
+    copies: list[Frames] = []
+    for step in _steps(stream, frames, division):
+        made.append(step())
+        copies.append(made[-1].copy())
+    assert all(np.array_equal(block, copy) for block, copy in zip(made, copies, strict=True)), (
+        "frames that were returned have changed since"
+    )
+    return np.concatenate(copies)
+
+
+def _steps(stream: ChainStream, frames: Frames, division: Sequence[int]) -> Iterator[Callable[[], Frames]]:
+    first = 0
+    for length in cycle(division):
+        if first >= len(frames):
+            break
+        block = frames[first : first + length].copy()
+        yield lambda block=block: stream.process(block)  # type: ignore[misc]  # a lambda in a loop
+        first += length
+    yield stream.flush
+
+
+def _check_side_by_side(name: str, chain: Chain, frames: Frames, whole: Frames) -> None:
+    """Two streams in turn, the other one of other frames."""
+    streams = [chain.open(*frames.shape[1:3]) for _ in range(2)]
+    made = []
+    for index in range(len(frames)):
+        made.append(streams[0].process(frames[index : index + 1]))
+        streams[1].process(255 - frames[index : index + 1])
+    made.append(streams[0].flush())
+    assert np.array_equal(np.concatenate(made), whole), f"{name}: a stream knows what passed through another one"

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scope_batch.processors import PROCESSORS
+from scope_batch.processors.check import check_processor, moving_frames
+from scope_batch.processors.edges import edges
+from scope_batch.processors.gray import gray
+
+
+@pytest.mark.parametrize("name", PROCESSORS.ids())
+def test_60_frames_in_chunks_are_60_frames_at_once(name: str) -> None:
+    assert len(check_processor(PROCESSORS.get(name))) == 60
+
+
+def test_passthrough_changes_nothing() -> None:
+    assert np.array_equal(check_processor(PROCESSORS.get("passthrough")), moving_frames())
+
+
+def test_gray_is_bt601_rounded_for_colours_all_over_the_cube() -> None:
+    levels = np.arange(0, 256, 5)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, len(levels), 3)
+    wanted = np.floor((colours @ [299, 587, 114]) / 1000 + 0.5)
+    made = gray(colours.astype(np.uint8))
+    assert all(np.array_equal(made[..., channel], wanted) for channel in range(3))
+
+
+def test_an_edge_is_as_bright_as_its_step_is_high() -> None:
+    frames = np.full((1, 8, 8, 3), 40, np.uint8)
+    frames[:, :, 4:] = 100
+    (made,) = edges(frames)
+    assert (made[:, 3:5] == 60).all() and not made[:, :3].any() and not made[:, 5:].any()
+    assert (edges(frames.swapaxes(1, 2))[0] == made.swapaxes(0, 1)).all()
+    assert edges(frames, strength=2.0).max() == 120 and edges(frames, strength=16.0).max() == 255
+
+
+def test_an_edge_does_not_change_with_the_rest_of_its_frame() -> None:
+    frames = moving_frames(2)
+    lit = frames.copy()
+    lit[:, 24:] = 255
+    assert np.array_equal(edges(lit)[:, :22], edges(frames)[:, :22])
+
+
+def test_the_strength_is_a_parameter() -> None:
+    spec = PROCESSORS.get("edges")
+    assert check_processor(spec, strength=4).mean() > 2 * check_processor(spec).mean()
