@@ -33,9 +33,10 @@ FORBIDDEN = {
     "progress": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli"},
     "options": {"*"},
     "engines": {"render", "cli", "progress", "engine", "plan", "media", "sinks"},
-    "render": {"cli", "progress", "engine"},
+    "render": {"cli", "progress", "engine", "doctor"},
+    "doctor": {"cli", "progress", "engine"},
 }
-TORCH_LIVES_IN = {"engine", "models"}
+TORCH_LIVES_IN = {"engine", "models", "doctor"}
 
 
 def room_of(path: Path) -> str:
@@ -87,6 +88,8 @@ EXPORT = '{"version": "2.1", "prompts": [{"startTime": 0, "endTime": 2, "prompts
         ["init"],
         ["import", "export.json"],
         ["plan", "job.yaml"],
+        ["models", "list"],
+        ["models", "path", "job.yaml"],
         ["render", "--dry-run", "job.yaml"],
     ],
     ids=" ".join,

@@ -12,6 +12,7 @@ from scope_batch.cli import options as o
 from scope_batch.cli.documents import print_info, print_plan, print_plans, print_schema, write_template
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.importer import import_file
+from scope_batch.cli.places import refuse_tiny
 from scope_batch.cli.showing import open_showing
 from scope_batch.errors import EXIT_USAGE, UsageError
 
@@ -131,6 +132,15 @@ def schema() -> None:
 def info(file: o.RenderedFile, as_json: o.AsJson = False) -> None:
     """Print the job that a rendered file was made from."""
     print_info(file, as_json=as_json)
+
+
+@app.command()
+def doctor(models: o.ModelsFolderOption = None, render: o.TryRender = False, as_json: o.AsJson = False) -> int:
+    """Look whether this machine can render: versions, devices, ffmpeg, model files, disks. Exit code 1 on a fault."""
+    prepare_libraries(verbose=False, deterministic=False)
+    from scope_batch.cli.doctor import print_findings
+
+    return print_findings(refuse_tiny(models), render=render, as_json=as_json)
 
 
 def _refuse_both(first: str, first_given: bool, second: str, second_given: bool) -> None:

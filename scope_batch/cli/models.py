@@ -12,6 +12,7 @@ import typer
 from scope_batch.cli import options as o
 from scope_batch.cli.documents import print_json, print_lines, print_text
 from scope_batch.cli.environment import prepare_libraries
+from scope_batch.cli.places import refuse_tiny
 from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_USAGE, UsageError
 from scope_batch.progress import TolerantStream
 
@@ -39,7 +40,7 @@ def list_(folder: o.ModelsFolderOption = None, as_json: o.AsJson = False) -> Non
     from scope_batch.models.listing import list_files
     from scope_batch.pipelines import PIPELINES
 
-    place = models_place(_no_tiny(folder))
+    place = models_place(refuse_tiny(folder))
     listed = [
         (spec, list_files(spec.id, place.path, vace=spec.vace) if spec.needs_models else ())
         for spec in PIPELINES.values()
@@ -103,7 +104,7 @@ def pull(
     from scope_batch.models.folder import models_folder, wanted_artifacts
     from scope_batch.models.pull import check_room, fetch_files, hide_progress, plan_fetches
 
-    place = models_folder(_no_tiny(folder))
+    place = models_folder(refuse_tiny(folder))
     stderr = TolerantStream(sys.stderr)
     fetches = plan_fetches(wanted_artifacts(pipeline, place, vae_type=wanted.vae_type, vace=vace), place)
     if dry_run:
@@ -144,14 +145,6 @@ def _wanted(pipeline: str, vae: str, *, vace: bool) -> _Wanted | None:
 def _needs_none(pipeline: str) -> int:
     TolerantStream(sys.stderr).line(f"{pipeline} needs no model files")
     return EXIT_OK
-
-
-def _no_tiny(folder: str | None) -> str | None:
-    from scope_batch.models.folder import TINY
-
-    if folder == TINY:
-        raise UsageError(f"--models {TINY}: the built-in set is made when a render asks for it; name a folder")
-    return folder
 
 
 def _place(argument: str | None, models: str | None) -> ModelsFolder:

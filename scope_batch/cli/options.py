@@ -63,6 +63,7 @@ ModelsChoice = Annotated[
     str | None, typer.Option("--models", metavar="DIR|tiny", help="Folder of model files, or the built-in set.")
 ]
 ModelsFolderOption = Annotated[str | None, typer.Option("--models", metavar="DIR", help="Folder of model files.")]
+TryRender = Annotated[bool, typer.Option("--render", help="Also render a few frames with the built-in set.")]
 DryPull = Annotated[bool, typer.Option("--dry-run", help="Only print what would be fetched.")]
 
 Outputs = Annotated[

@@ -1,4 +1,4 @@
-"""Output paths with `{job}`, `{seed}` and `{hash8}` filled in, and that several jobs do not meet in one file."""
+"""Paths of the command line: outputs with `{job}`, `{seed}` and `{hash8}` filled in, and folders of models."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 STDOUT = "-"
 _NAMES = ("job", "seed", "hash8")
 _HOLE = re.compile(r"\{([^{}]*)\}")
+
+
+def refuse_tiny(folder: str | None) -> str | None:
+    """`folder`, unless it is the word for the built-in set: UsageError where only a folder makes sense."""
+    from scope_batch.models.folder import TINY
+
+    if folder == TINY:
+        raise UsageError(f"--models {TINY}: the built-in set is made when a render asks for it; name a folder")
+    return folder
 
 
 def check_pattern(option: str, pattern: str, jobs: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def text_encoder_config(shapes: Shapes, path: Path) -> dict[str, Any]:
 
 def _shape(shapes: Shapes, key: str, axes: int, path: Path, what: str) -> torch.Size:
     if key not in shapes:
-        raise JobError(f"{path}: not a {what}: {key} is missing; {_first_keys(shapes)}{_prefixed(shapes, key)}")
+        raise JobError(f"{path}: not a {what}: {key} is missing; {_first_keys(shapes)}")
     if len(shapes[key]) != axes:
         raise JobError(f"{path}: not a {what}: {key} is {list(shapes[key])}, which should have {axes} axes")
     return shapes[key]
@@ -102,14 +103,14 @@ def _count(shapes: Shapes, prefix: str) -> int:
     return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
 
 
-def _prefixed(shapes: Shapes, key: str) -> str:
-    """Where it is found under another name: a wrong prefix is the usual way to a file that fits nothing."""
-    found = next((name for name in shapes if name.endswith(f".{key}")), "")
-    return f"; with the prefix {found.removesuffix(key)!r}, which is not known, it would be there" if found else ""
-
-
 def _first_keys(shapes: Shapes) -> str:
-    return f"its first keys are {', '.join(list(shapes)[:5])}" if shapes else "it holds no tensors"
+    """A prefix that all of them share is the usual way to a file that fits nothing."""
+    if not shapes:
+        return "it has no tensors of that kind"
+    common = os.path.commonprefix(list(shapes)) if len(shapes) > 1 else ""  # noqa: RUF071  (no paths)
+    shared = common.rpartition(".")[0]
+    prefix = f"; every key begins with '{shared}.', which is not known" if shared else ""
+    return f"its first keys are {', '.join(list(shapes)[:5])}{prefix}"
 
 
 def read_heads(config: Path) -> int:

@@ -57,14 +57,15 @@ def test_a_truncated_file_is_named(folder: Path, path: str) -> None:
     assert result.state == "wrong" and "truncated" in result.problem and str(folder / path) in result.problem
 
 
-def test_a_wrong_prefix_is_named(parity_models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "prefix"), [(BACKBONE, "net.model."), (VAE, "net.")])
+def test_a_wrong_prefix_is_named(parity_models: Path, tmp_path: Path, path: str, prefix: str) -> None:
     def rename(state: dict[str, Any]) -> None:
         for key in list(state):
             state[f"net.{key}"] = state.pop(key)
 
-    changed(parity_models, tmp_path / "models", BACKBONE, rename)
-    problem = checked(tmp_path / "models")[BACKBONE].problem
-    assert "not a Wan backbone" in problem and "with the prefix 'net.model.'" in problem
+    changed(parity_models, tmp_path / "models", path, rename)
+    problem = checked(tmp_path / "models")[path].problem
+    assert "not a Wan" in problem and f"every key begins with '{prefix}', which is not known" in problem
 
 
 def test_missing_and_unknown_keys(parity_models: Path, tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""Disks: the cache folder, and the working directory that outputs go to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from scope_batch.doctor.finding import Finding
+from scope_batch.models.cache import cache_folder, flush_to_disk
+
+WRITTEN_BYTES = 64 << 20
+SLOW_MB_PER_S = 20.0
+"""Raw frames of 832x480 at 16 per second are 19 MB/s."""
+SMALL_BYTES = 2 << 30
+
+_PIECE_BYTES = 4 << 20
+
+
+def cache() -> Finding:
+    """That what is made once can be kept: conversions, embeddings, the tiny set."""
+    try:
+        folder = cache_folder()
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+            flush_to_disk(file)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        text = f"the cache folder cannot be written: {error.filename or ''} {error.strerror}"
+        return Finding("cache", "fault", text, "name another one in SCOPE_BATCH_CACHE")
+    values = {"folder": str(folder), "free_bytes": free}
+    text = f"{folder}: can be written, {_gb(free)} free"
+    if free < SMALL_BYTES:
+        return Finding("cache", "warn", text, "make room: converted checkpoints are as large as the originals", values)
+    return Finding("cache", "ok", text, values=values)
+
+
+def disk(folder: Path, size_bytes: int = WRITTEN_BYTES) -> Finding:
+    """How fast `folder` takes `size_bytes`, until they are on the disk, and how much room is left there."""
+    piece = os.urandom(min(size_bytes, _PIECE_BYTES))
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            started_s = time.perf_counter()
+            for _ in range(max(1, size_bytes // len(piece))):
+                file.write(piece)
+            flush_to_disk(file)
+            took_s = time.perf_counter() - started_s
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        text = f"{folder} cannot be written: {error.strerror}"
+        return Finding("disk", "fault", text, "run from another folder, or name one with -o")
+    speed = size_bytes / 1e6 / max(took_s, 1e-9)
+    text = f"{folder}: {speed:,.0f} MB/s, {_gb(free)} free"
+    values = {"folder": str(folder), "mb_per_s": round(speed, 1), "free_bytes": free}
+    if free < SMALL_BYTES:
+        return Finding("disk", "warn", text, "make room: `plan` tells how large an output will be", values)
+    if speed < SLOW_MB_PER_S:
+        return Finding("disk", "warn", text, "write .npy and .nut elsewhere, or .mp4, which is a fraction", values)
+    return Finding("disk", "ok", text, values=values)
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"

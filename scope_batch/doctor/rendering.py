@@ -1,0 +1,29 @@
+"""The whole way once, on the tiny built-in set."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from scope_batch.doctor.finding import Finding
+from scope_batch.errors import ScopeBatchError
+from scope_batch.job import load_text
+from scope_batch.options import RenderOptions
+from scope_batch.render import render_job
+
+JOB = "prompt: a cat walking in the rain\nnum_frames: 21\nheight: 64\nwidth: 96\n"
+
+
+def tiny_render() -> Finding:
+    """Two chunks to an .mp4 that is thrown away. Some seconds the first time, when the set is made."""
+    started_s = time.perf_counter()
+    try:
+        with tempfile.TemporaryDirectory(prefix="scope-batch-") as folder:
+            options = RenderOptions(outputs=(str(Path(folder, "tiny.mp4")),), models="tiny")
+            done = render_job(load_text(JOB, name="doctor"), "doctor", options)
+    except ScopeBatchError as error:
+        return Finding("render", "fault", f"the tiny set does not render: {error}", "the lines above may say why")
+    took_s = time.perf_counter() - started_s
+    text = f"{done.frames} frames of the tiny set in {took_s:.1f} s, loading included"
+    return Finding("render", "ok", text, values={"frames": done.frames, "seconds": round(took_s, 2)})
