@@ -47,12 +47,21 @@ def steer(
 
 
 def _stills(job: Job, chunk: Chunk, orders: Orders, *, last: bool, remarks: Remarks) -> tuple[Still, ...]:
-    """The first image on the first four frames, the last one from the latent group of the last delivered frame on."""
+    """The first image on the first four frames, the last one from the latent group of the last delivered frame on.
+
+    A chunk without room for both belongs to one of them whole.
+    """
     opening = _image(job, "first_frame_image", orders.first_image, chunk, its_place=chunk.index == 0, remarks=remarks)
     closing = _image(job, "last_frame_image", orders.last_image, chunk, its_place=last, remarks=remarks)
     stills: list[Still] = []
+    roomy = chunk.frames >= 2 * laws.VACE_STILL_FRAMES
+    if opening is not None and closing is not None and not roomy:
+        remarks.problems.append(
+            f"first_frame_image and last_frame_image both fall in chunk {chunk.index}, whose {chunk.frames} frames are "
+            f"too few for two images ({2 * laws.VACE_STILL_FRAMES} are needed); give each a chunk of its own"
+        )
     if opening is not None:
-        stills.append(Still(opening, 0, min(laws.VACE_STILL_FRAMES, chunk.frames)))
+        stills.append(Still(opening, 0, laws.VACE_STILL_FRAMES if roomy else chunk.frames))
     if closing is not None:
         start = laws.latent_group_start(chunk.keep - 1, first=chunk.cut)
         stills.append(Still(closing, start, chunk.frames, closing=True))

@@ -30,7 +30,7 @@ from scope_batch.pipelines import PIPELINES
 from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest, LoraRequest
 from tests.parity.cases import Case, load_case, plan_of
 from tests.parity.make_models import make
-from tests.parity.trim_vace import NAMES as VACE_CASES
+from tests.parity.trim import VACE_CASES
 from tests.parity.vace_inputs import inputs_of
 
 LONGLIVE = PIPELINES["longlive"]

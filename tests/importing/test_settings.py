@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from scope_batch.pipelines import PIPELINES
 from tests.importing.helpers import block, imported, job_of, plan_of, timeline, told
 
 ONE = block(0, 4)
@@ -63,7 +64,7 @@ def test_another_pipeline_is_told_and_its_steps_are_left_out() -> None:
     job = job_of(export)
     assert (job.pipeline_id, job.denoising_steps, job.width) == ("longlive", None, 576)
     first, second = told(export)
-    assert "no such pipeline here (longlive, slate); longlive renders instead" in first
+    assert f"no such pipeline here ({', '.join(PIPELINES)}); longlive renders instead" in first
     assert "settings.denoisingSteps ([750, 250])" in second
 
 

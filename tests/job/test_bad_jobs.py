@@ -8,6 +8,7 @@ import pytest
 
 from scope_batch.errors import JobError
 from scope_batch.job import load_text
+from scope_batch.pipelines import PIPELINES
 
 BOMB = "\n".join(
     ["a: &a [x,x,x,x,x,x,x,x,x]"]
@@ -71,7 +72,7 @@ SECOND_LINE = [
     ("denoising_steps: [1000, 0]", "25: denoising_steps[1]: must be at least 1, not 0"),
     ("version: 2", "10: version: unknown version 2; this program reads version 1"),
     ("version: true", "10: version: must be a whole number, not true"),
-    ("pipeline_id: longlve", "14: pipeline_id: unknown pipeline 'longlve'; available: longlive, slate"),
+    ("pipeline_id: longlve", f"14: pipeline_id: unknown pipeline 'longlve'; available: {', '.join(PIPELINES)}"),
     ("fit: croop", "6: fit: must be 'crop', 'pad' or 'stretch', not 'croop'"),
     ("fps: 0", "6: fps: must be more than 0 and at most 1000 frames per second, not 0"),
     ("fps: '1e999999999'", "6: fps: must be frames per second, such as 16, 29.97 or \"30000/1001\", not '1e999999999'"),

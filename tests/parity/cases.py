@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scope_batch.chunk import NEW_VIDEO_PROMPT, Blend, Chunk, Conditioning, Plan, Prompt, Transition
 from scope_batch.pipelines import PIPELINES
-from tests.parity.trim_vace import SAME_AS
+from tests.parity.trim import SAME_AS
 from tests.parity.vace_inputs import vace_of
 
 FOLDER = Path(__file__).parent / "cases"
@@ -53,7 +53,7 @@ def load_case(name: str) -> Case:
 
 def plan_of(case: Case) -> Plan:
     """The plan that the case's calls amount to."""
-    spec = PIPELINES[case.facts["pipeline"]]
+    spec = PIPELINES[case.facts["pipeline"].replace("_", "-")]
     chunks: list[Chunk] = []
     state = _PromptState()
     first_frame = 0
@@ -74,7 +74,7 @@ def plan_of(case: Case) -> Plan:
                 start_latent=want["start_frame"],
                 mode=mode,
                 cut_reason=_cut_reason(call) if cut else None,
-                recache_reason="prompt" if changed and not cut else None,
+                recache_reason="prompt" if changed and not cut and spec.on_prompt_change == "recache" else None,
                 conditioning=state.conditioning,
                 text_changed=changed or cut,
                 seed=case.facts["base_seed"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,13 @@ import torch
 
 from scope_batch import laws
 from scope_batch.engine.load import CausalEngine, load
-from scope_batch.engine.vae_stream import DecoderStream
+from scope_batch.engine.vae_stream import DecoderStream, EncoderStream
 from scope_batch.events import silent
 from scope_batch.models.load import BuiltinLora
 from scope_batch.pipelines import PIPELINES
 from scope_batch.session import ChunkInputs, EngineRequest
 from tests.parity.cases import Case, load_case, plan_of
+from tests.parity.trim import WITH_FRAMES
 
 LATENTS_TOLERANCE = 1e-4
 """Relative, per chunk (README.md)."""
@@ -32,7 +35,6 @@ CASES = [
     "longlive_reset",
     "longlive_steps_change",
 ]
-WITH_FRAMES = ["longlive_t2v_nonsquare_nolora", "longlive_v2v_fixed", "longlive_mode_switch", "longlive_reset"]
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +49,34 @@ def relative_error(got: np.ndarray, want: np.ndarray) -> float:
     return float(np.linalg.norm(got - want) / np.linalg.norm(want))
 
 
+@contextmanager
+def listening_to_the_encoder() -> Iterator[list[np.ndarray]]:
+    """What encoder streams make, [F, 16, h, w] each."""
+    heard: list[np.ndarray] = []
+    encode = EncoderStream.encode
+
+    def listen(self: EncoderStream, pixels: torch.Tensor) -> torch.Tensor:
+        latents = encode(self, pixels)
+        heard.append(latents[0].numpy())
+        return latents
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EncoderStream, "encode", listen)
+        yield heard
+
+
 def replay(engine: CausalEngine, case: Case) -> np.ndarray:
-    """Run the case, check every chunk's latents, return all frames."""
+    """Run the case, check every chunk's encoded input and latents, return all frames."""
     plan = plan_of(case)
     frames = []
-    with engine.session(plan, silent) as session:
+    with engine.session(plan, silent) as session, listening_to_the_encoder() as encoded:
         for i, chunk in enumerate(plan.chunks):
             made = session.generate(chunk, ChunkInputs(case.pixels(i)))
             error = relative_error(made.latents(), case.arrays[f"latents_{i:02d}"])
             assert error < LATENTS_TOLERANCE, f"chunk {i}: {error:.1e}"
             assert len(made.frames()) == case.expected[i]["pixel_frames"]
+            if chunk.mode == "video":
+                assert relative_error(encoded.pop(), case.arrays[f"encoded_{i:02d}"]) < LATENTS_TOLERANCE
             frames.append(made.frames())
     return np.concatenate(frames)
 

@@ -17,7 +17,7 @@ from scope_batch.pipelines import PIPELINES
 from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest
 from tests.parity.cases import Case, load_case, plan_of
 from tests.parity.test_longlive import LATENTS_TOLERANCE, relative_error, undecoded
-from tests.parity.trim_vace import CONTEXT_CHANNELS, NAMES
+from tests.parity.trim import CONTEXT_CHANNELS, VACE_CASES
 from tests.parity.vace_inputs import inputs_of
 
 FLOAT16_TOLERANCE = 1e-3
@@ -74,7 +74,7 @@ def replay(engine: CausalEngine, case: Case) -> None:
             assert error < LATENTS_TOLERANCE, f"chunk {chunk.index}: {error:.1e}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", VACE_CASES)
 def test_latents_and_context(name: str, engine: CausalEngine, contexts: dict[int, torch.Tensor]) -> None:
     case = load_case(name)
     replay(engine, case)

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from scope_batch.errors import JobError
-from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import plan_to_dict
 from scope_batch.plan.sources import sources_of
-from tests.plan.helpers import LONGLIVE, SDV2, marks
+from tests.plan.helpers import SDV2, marks
 from tests.plan.steering import controlled, steered, vace
 from tests.plan.test_table import row, shown
 
@@ -188,8 +187,25 @@ def test_a_last_image_that_hides_the_first_is_told() -> None:
     assert steered(**images, num_frames=9).warnings == ()
 
 
-@pytest.mark.parametrize(("spec", "frames"), [(LONGLIVE, 11), (SDV2, 9)])
-def test_images_keep_their_names_wherever_they_lie(spec: PipelineSpec, frames: int) -> None:
-    """A last image may begin with its chunk, a first one may fill it."""
+def test_images_keep_their_names_wherever_they_lie() -> None:
+    """A last image may begin with its chunk."""
     entry = {"chunk": 1, "first_frame_image": "/a.png", "last_frame_image": "/e.png"}
-    assert sources_of(steered(entry, spec=spec, num_frames=frames))[1] == ("first image", "last image")
+    assert sources_of(steered(entry, num_frames=11))[1] == ("first image", "last image")
+
+
+def test_a_chunk_with_room_for_one_image_belongs_to_it_whole() -> None:
+    images = {"chunk": 1, "first_frame_image": "/b.png"}, {"chunk": 2, "last_frame_image": "/e.png"}
+    made = steered(*images, spec=SDV2, num_frames=13, first_frame_image="/a.png")
+    stills = [still for chunk in made.chunks for still in vace(chunk).stills]
+    assert [(still.name, still.first, still.end) for still in stills] == [
+        ("first image", 0, 5),
+        ("first image", 0, 4),
+        ("last image", 0, 4),
+    ]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_and_cannot_take_two(index: int) -> None:
+    entry = {"chunk": index, "first_frame_image": "/a.png", "last_frame_image": "/e.png"}
+    with pytest.raises(JobError, match=f"both fall in chunk {index}, whose {5 - index} frames are too few"):
+        steered(entry, spec=SDV2)
