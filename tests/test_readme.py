@@ -16,7 +16,7 @@ import typer
 from scope_batch import errors
 from scope_batch.cli.app import app
 from scope_batch.job import load_text
-from scope_batch.models.layout import artifacts
+from scope_batch.models.layout import VAES, artifacts
 from scope_batch.npy_stream import npy_header
 from scope_batch.prepare import prepare
 
@@ -125,7 +125,7 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
     assert told == {errors.EXIT_OK, errors.EXIT_CHECK_FAILED} | signals | {kind.exit_code for kind in kinds}
 
 
-@pytest.mark.parametrize("vae", ["wan", "lightvae"])
+@pytest.mark.parametrize("vae", VAES)
 def test_the_model_files_are_those_that_the_loader_reads(vae: str) -> None:
     for artifact in artifacts("longlive", vae, vace=True):  # type: ignore[arg-type]
         told = " ".join(row[0] for row in rows("below the folder") if row[1] == f"`{artifact.repo}`")

@@ -163,10 +163,11 @@ def _place(argument: str | None, models: str | None) -> ModelsFolder:
 
 
 def _folder_to_check(wanted: _Wanted, models: str | None) -> tuple[Path, VaeType]:
-    from scope_batch.models.folder import TINY, models_folder
+    from scope_batch.models.folder import TINY, models_folder, tiny_vae_type
 
     if models == TINY:
         from scope_batch.models.tiny import tiny_models_folder
 
-        return tiny_models_folder(wanted.spec.id, vace=wanted.vace), "lightvae"
+        vae_type = tiny_vae_type(wanted.vae_type)
+        return tiny_models_folder(wanted.spec.id, vae_type=vae_type, vace=wanted.vace), vae_type
     return models_folder(models), wanted.vae_type

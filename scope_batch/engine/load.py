@@ -93,17 +93,17 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
             spec=request.spec,
             transformer=transformer,
             loras=LoraScales(transformer, {i: lora for i, lora in enumerate(loras) if scales[i] is None}),
-            vae=_vae(files, cast(VaeType, request.vae_type), vae_dtype, device, report),
+            vae=_vae(files, vae_dtype, device, report),
             prompts=PromptEncoder(files, device),
             device=device,
             noise_device=_noise_device(request.noise_device, device),
         )
 
 
-def _vae(files: ModelFiles, vae_type: VaeType, dtype: torch.dtype, device: torch.device, report: Report) -> Vae:
-    module = load_vae(files, vae_type=vae_type, dtype=dtype, device=device, report=report)
+def _vae(files: ModelFiles, dtype: torch.dtype, device: torch.device, report: Report) -> Vae:
+    module = load_vae(files, dtype=dtype, device=device, report=report)
     if isinstance(module, TinyAutoencoder):
-        return TaeVae(module, speaks_raw=vae_type == "lighttae")
+        return TaeVae(module, speaks_raw=files.vae_type == "lighttae")
     return WanVae(module)
 
 

@@ -34,7 +34,7 @@ def job_json_schema() -> dict[str, Any]:
 def _property(name: str, field: dict[str, Any], *, required: bool) -> dict[str, Any]:
     notes: dict[str, Any] = {key: field.pop(key) for key in ("description", "default", "examples") if key in field}
     field.pop("title", None)
-    if name in BY_FIELD and BY_FIELD[name].values is None:
+    if name in BY_FIELD:
         notes["description"] = f"{notes.get('description', '')} Not available yet.".strip()
     if notes.get("default") is None or isinstance(notes["default"], dict):
         notes.pop("default", None)

@@ -13,15 +13,13 @@ from scope_batch.job.faults import Fault
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """`fields` belong to a feature; `message` says so. `values`: only these are refused (None: all but the default)."""
+    """`fields` belong to a feature; `message` says so."""
 
     fields: tuple[str, ...]
     message: str
-    values: tuple[Any, ...] | None = None
 
 
 MISSING = (
-    Missing(("vae_type",), "this VAE is not available yet (wan and lightvae are)", values=("tae", "lighttae")),
     Missing(("quantization",), "quantization is not available yet"),
     Missing(("memory_bank",), "the memory bank is not available yet"),
 )  # fmt: skip
@@ -39,7 +37,4 @@ def refused(model: type[BaseModel], written: Mapping[str, Any]) -> list[Fault]:
 
 
 def _is_refused(model: type[BaseModel], name: str, value: Any) -> bool:
-    missing = BY_FIELD[name]
-    if missing.values is not None:
-        return value in missing.values
     return value != model.model_fields[name].default and value not in ([], {})

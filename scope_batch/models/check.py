@@ -112,7 +112,7 @@ def _builtin_lora(files: ModelFiles, _: Report) -> None:
 
 
 def _vae(files: ModelFiles, report: Report) -> None:
-    empty_vae(files.vae, report)
+    empty_vae(files.vae, files.vae_type, report)
 
 
 def _text_encoder(files: ModelFiles, report: Report) -> None:

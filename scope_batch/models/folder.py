@@ -23,6 +23,7 @@ class ModelFiles:
     """Absolute paths of what one pipeline reads.
 
     builtin_lora  None when it has none, or goes without.
+    vae_type      which network the file `vae` is taken for.
     vace          the VACE module, or a whole checkpoint that holds it; None when nothing is steered through VACE.
     """
 
@@ -30,6 +31,7 @@ class ModelFiles:
     backbone: Path
     builtin_lora: Path | None
     vae: Path
+    vae_type: VaeType
     text_encoder: Path
     tokenizer: Path
     vace: Path | None = None
@@ -76,7 +78,7 @@ def find_models(
     if asked == TINY:
         from scope_batch.models.tiny import tiny_models_folder  # torch, only when it is needed
 
-        vae_type = "lightvae" if vae_type == "wan" else vae_type
+        vae_type = tiny_vae_type(vae_type)
         folder = tiny_models_folder(pipeline_id, vae_type=vae_type, vace=vace)
     else:
         folder = models_folder(asked)
@@ -91,14 +93,21 @@ def find_models(
     return model_files(folder, wanted)
 
 
+def tiny_vae_type(vae_type: VaeType) -> VaeType:
+    """The type that stands for `vae_type` in the tiny set."""
+    return "lightvae" if vae_type == "wan" else vae_type
+
+
 def model_files(folder: Path, artifacts: Iterable[Artifact]) -> ModelFiles:
     """Where these lie below `folder`, whether they are there or not."""
-    paths = {artifact.role: folder / artifact.local for artifact in artifacts}
+    by_role = {artifact.role: artifact for artifact in artifacts}
+    paths = {role: folder / artifact.local for role, artifact in by_role.items()}
     return ModelFiles(
         config=paths["config"],
         backbone=paths["backbone"],
         builtin_lora=paths.get("builtin_lora"),
         vae=paths["vae"],
+        vae_type=next(name for name, artifact in layout.VAES.items() if artifact == by_role["vae"]),
         text_encoder=paths["text_encoder"],
         tokenizer=paths["tokenizer"],
         vace=paths.get("vace"),

@@ -81,18 +81,13 @@ def load_transformer(
 
 @torch.no_grad()
 def load_vae(
-    files: ModelFiles,
-    *,
-    vae_type: VaeType = "wan",
-    dtype: torch.dtype,
-    device: torch.device,
-    report: Report = silent,
+    files: ModelFiles, *, dtype: torch.dtype, device: torch.device, report: Report = silent
 ) -> AutoencoderKLWan | TinyAutoencoder:
-    """The VAE, of any width. Raises JobError for a file that does not fit."""
+    """The VAE of `files.vae_type`, of any width. Raises JobError for a file that does not fit."""
     report(Loading("VAE"))
-    model = empty_vae(files.vae, report, vae_type=vae_type)
+    model = empty_vae(files.vae, files.vae_type, report)
     read = read_checkpoint(files.vae)
-    state = fitted(read) if vae_type in TAES else keys.to_diffusers_vae(read)
+    state = fitted(read) if files.vae_type in TAES else keys.to_diffusers_vae(read)
     for key in list(model.state_dict()):
         state[key] = _place(state[key], dtype, device)
     _assign(model, state)
@@ -143,7 +138,7 @@ def empty_transformer(
     return model, shapes
 
 
-def empty_vae(path: Path, report: Report = silent, *, vae_type: VaeType = "wan") -> AutoencoderKLWan | TinyAutoencoder:
+def empty_vae(path: Path, vae_type: VaeType, report: Report = silent) -> AutoencoderKLWan | TinyAutoencoder:
     """The VAE on `meta`, from the file's header. Raises as `empty_transformer`."""
     model: AutoencoderKLWan | TinyAutoencoder
     if vae_type in TAES:

@@ -19,7 +19,7 @@ CONFIG = TaeConfig(encoder=6, decoder=(4 * SIGNALS,) * 4)
 """Half of the decoder's channels hold the frame before, where it is wanted."""
 _HALF = 2 * SIGNALS
 _GRAY = 0.5
-_VIVID = 0.5
+_VIVID = 0.18
 _SOFT = torch.tensor((0.25, 0.5, 0.25))
 _SOFT_KERNEL, _CENTRE = torch.outer(_SOFT, _SOFT), torch.nn.functional.pad(torch.ones(1, 1), (1, 1, 1, 1))
 
