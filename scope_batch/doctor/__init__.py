@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
-from scope_batch.doctor.finding import Finding
+from scope_batch.doctor.finding import Finding, first_line
 
 
 def examine(models: str | None, folder: Path, *, render: bool = False) -> Iterator[Finding]:
@@ -13,20 +14,18 @@ def examine(models: str | None, folder: Path, *, render: bool = False) -> Iterat
 
     models  as for `models_folder`. folder  whose disk is measured. render  with a short render of the tiny set.
     """
-    from scope_batch.doctor.attention import attention
-    from scope_batch.doctor.devices import devices
-    from scope_batch.doctor.disks import cache, disk
-    from scope_batch.doctor.encoders import ffmpeg
-    from scope_batch.doctor.model_files import model_files
-    from scope_batch.doctor.rendering import tiny_render
-    from scope_batch.doctor.versions import versions
-
-    yield from versions()
-    yield from devices()
-    yield from attention()
-    yield from ffmpeg()
-    yield from model_files(models)
-    yield cache()
-    yield disk(folder)
-    if render:
-        yield tiny_render()
+    looks: dict[str, tuple[object, ...]] = {
+        "versions": (),
+        "devices": (),
+        "attention": (),
+        "encoders": (),
+        "model_files": (models,),
+        "disks": (folder,),
+    }
+    for name, arguments in (looks | ({"rendering": ()} if render else {})).items():
+        try:
+            # Imported when it looks: one that lacks a package leaves the others their turn.
+            yield from import_module(f"scope_batch.doctor.{name}").look(*arguments)
+        except (ImportError, OSError) as error:  # OSError: the package is there, but not the libraries it loads
+            text = f"{name.replace('_', ' ')} cannot be looked at: {first_line(error)}"
+            yield Finding("package", "fault", text, "install the packages that are named above")

@@ -25,7 +25,7 @@ TOLERANCE = 0.05
 """Of the largest value: kernels compute in bfloat16, or in 8 bits."""
 
 
-def attention() -> Iterator[Finding]:
+def look() -> Iterator[Finding]:
     device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     failures = {name: _failure(name, device, dtype) for name in KERNELS if _is_installed(name)}

@@ -14,7 +14,7 @@ FP8_FROM = (8, 9)
 """Compute capabilities."""
 
 
-def devices() -> Iterator[Finding]:
+def look() -> Iterator[Finding]:
     yield _host()
     if not torch.cuda.is_available():
         built = torch.version.cuda

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from scope_batch.doctor.finding import Finding
@@ -17,6 +18,11 @@ SLOW_MB_PER_S = 20.0
 SMALL_BYTES = 2 << 30
 
 _PIECE_BYTES = 4 << 20
+
+
+def look(folder: Path) -> Iterator[Finding]:
+    yield cache()
+    yield disk(folder)
 
 
 def cache() -> Finding:

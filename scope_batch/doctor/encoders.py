@@ -15,7 +15,7 @@ from scope_batch.sinks.encoders import DEFAULT_CODEC, ENCODERS, resolve_options
 _ADVICE = "pip install --force-reinstall imageio-ffmpeg, or name another ffmpeg in IMAGEIO_FFMPEG_EXE"
 
 
-def ffmpeg() -> Iterator[Finding]:
+def look() -> Iterator[Finding]:
     try:
         executable = ffmpeg_exe()
         told = run_quiet(["-version"]).stdout

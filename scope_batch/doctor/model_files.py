@@ -16,7 +16,7 @@ OWN = ("backbone", "builtin_lora")
 """Roles of files that no other pipeline reads: with none of them, nobody has tried to install it."""
 
 
-def model_files(asked: str | None) -> Iterator[Finding]:
+def look(asked: str | None) -> Iterator[Finding]:
     place = models_place(asked)
     if not place.path.is_dir():
         text = f"no folder {place.path} ({place.why}): only --models tiny renders"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from scope_batch.doctor.finding import Finding
@@ -15,7 +16,7 @@ from scope_batch.render import render_job
 JOB = "prompt: a cat walking in the rain\nnum_frames: 21\nheight: 64\nwidth: 96\n"
 
 
-def tiny_render() -> Finding:
+def look() -> Iterator[Finding]:
     """Two chunks to an .mp4 that is thrown away. Some seconds the first time, when the set is made."""
     started_s = time.perf_counter()
     try:
@@ -23,7 +24,9 @@ def tiny_render() -> Finding:
             options = RenderOptions(outputs=(str(Path(folder, "tiny.mp4")),), models="tiny")
             done = render_job(load_text(JOB, name="doctor"), "doctor", options)
     except ScopeBatchError as error:
-        return Finding("render", "fault", f"the tiny set does not render: {error}", "the lines above may say why")
+        text = f"the tiny set does not render: {error}"
+        yield Finding("render", "fault", text, "the lines above may say why")
+        return
     took_s = time.perf_counter() - started_s
     text = f"{done.frames} frames of the tiny set in {took_s:.1f} s, loading included"
-    return Finding("render", "ok", text, values={"frames": done.frames, "seconds": round(took_s, 2)})
+    yield Finding("render", "ok", text, values={"frames": done.frames, "seconds": round(took_s, 2)})

@@ -16,11 +16,17 @@ SHOWN = ("torch", "torchao", "diffusers", "transformers", "peft")
 """Said even when all is well; of the others only what is wrong."""
 
 
-def versions() -> Iterator[Finding]:
+def look() -> Iterator[Finding]:
     python = platform.python_version()
     text = f"{PACKAGE} {__version__}, Python {python}, {platform.platform()}"
     yield Finding("python", "ok", text, values={PACKAGE: __version__, "python": python})
-    for requirement in _requirements():
+    try:
+        requirements = _requirements()
+    except metadata.PackageNotFoundError:
+        text = f"{PACKAGE} runs without being installed, so nobody knows which versions it asks for"
+        yield Finding("package", "warn", text, "pip install it")
+        return
+    for requirement in requirements:
         finding = _package(requirement)
         if finding.state != "ok" or requirement.name in SHOWN:
             yield finding

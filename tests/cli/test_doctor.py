@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,16 @@ def test_a_line_comes_as_soon_as_it_is_known(run: Run, monkeypatch: pytest.Monke
 
 def test_the_built_in_set_is_no_folder_to_look_at(run: Run) -> None:
     assert run("doctor", "--models", "tiny").code == 2
+
+
+def test_a_part_that_cannot_be_imported_leaves_the_others_their_turn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("devices", "attention", "model_files", "encoders"):
+        monkeypatch.setitem(sys.modules, f"scope_batch.doctor.{name}", None)
+    faults = [finding for finding in examine(None, tmp_path) if finding.state == "fault"]
+    assert [fault.text.split(" cannot")[0] for fault in faults] == ["devices", "attention", "encoders", "model files"]
+    assert all("cannot be looked at: " in fault.text and fault.advice for fault in faults)
 
 
 def test_this_machine_is_looked_at_as_a_whole(parity_models: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scope_batch.doctor.finding import Finding
-from scope_batch.doctor.model_files import model_files
+from scope_batch.doctor.model_files import look
 from tests.models.helpers import BACKBONE, LORA, TEXT_ENCODER, VAE, changed, linked
 
 
@@ -17,7 +17,7 @@ def folder(parity_models: Path, tmp_path: Path) -> Path:
 
 
 def about(folder: Path, word: str) -> list[Finding]:
-    return [finding for finding in model_files(str(folder)) if word in finding.text]
+    return [finding for finding in look(str(folder)) if word in finding.text]
 
 
 def cut(path: Path) -> None:
@@ -27,7 +27,7 @@ def cut(path: Path) -> None:
 
 
 def test_no_folder_is_a_warning_with_the_way_to_one(tmp_path: Path) -> None:
-    (finding,) = model_files(str(tmp_path / "models"))
+    (finding,) = look(str(tmp_path / "models"))
     assert finding.state == "warn" and "scope-batch models pull longlive" in finding.advice
 
 
@@ -49,7 +49,7 @@ def test_every_file_that_is_not_sound_is_named(parity_models: Path, tmp_path: Pa
     changed(parity_models, folder, VAE, rename)
     cut(folder / TEXT_ENCODER)
     (folder / LORA).unlink()
-    findings = list(model_files(str(folder)))
+    findings = list(look(str(folder)))
     faults = {
         str(finding.values.get("path", finding.values.get("pipeline"))): finding
         for finding in findings

@@ -16,7 +16,7 @@ from scope_batch.errors import JobError, UnavailableError
 
 
 def test_versions_of_an_installed_package_fit() -> None:
-    findings = list(versions.versions())
+    findings = list(versions.look())
     assert {finding.state for finding in findings} == {"ok"}
     named = {name for finding in findings for name in finding.values}
     assert {"python", "torch", "diffusers", "transformers", "peft"} <= named
@@ -28,19 +28,27 @@ def test_a_version_out_of_range_is_a_fault_with_the_remedy(
 ) -> None:
     monkeypatch.setattr(metadata, "requires", lambda _: ["torch<2.14,>=2.10", "pytest>=99; extra == 'dev'"])
     monkeypatch.setattr(metadata, "version", lambda _: version)
-    _, finding = versions.versions()
+    _, finding = versions.look()
     assert finding.state == state and (state == "ok") == (finding.advice == "")
     assert state == "ok" or "pip install 'torch<2.14,>=2.10'" in finding.advice
 
 
 def test_a_package_that_is_missing_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "requires", lambda _: ["no-such-package>=1"])
-    assert [finding.state for finding in versions.versions()] == ["ok", "fault"]
+    assert [finding.state for finding in versions.look()] == ["ok", "fault"]
+
+
+def test_a_source_tree_that_is_not_installed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def requires(_: str) -> None:
+        raise metadata.PackageNotFoundError
+
+    monkeypatch.setattr(metadata, "requires", requires)
+    assert [finding.state for finding in versions.look()] == ["ok", "warn"]
 
 
 def test_without_a_gpu_the_cpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    host, none = devices.devices()
+    host, none = devices.look()
     assert host.state == "ok" and host.values["cores"] >= 1 and host.values["memory_bytes"] > 1 << 28
     assert none.state == "warn" and none.advice
 
@@ -51,7 +59,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, major: int, minor: int) -> Finding:
     facts = SimpleNamespace(name="Card", major=major, minor=minor)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: facts)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1 << 30, 2 << 30))
-    return list(devices.devices())[-1]
+    return list(devices.look())[-1]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,7 @@ def test_what_a_render_does_on_a_device_runs_on_the_cpu() -> None:
 
 
 def test_attention_kernels_that_run_are_told() -> None:
-    (finding,) = attention.attention()
+    (finding,) = attention.look()
     assert finding.state == "ok" and {"native", "_native_math"} <= set(finding.values["runs"])
     if finding.values["device"] == "cpu":
         assert "_native_cudnn" in finding.values["fails"]
@@ -93,13 +101,13 @@ def test_a_kernel_that_is_wrong_does_not_run(monkeypatch: pytest.MonkeyPatch, ba
         return query_key_value[2]
 
     monkeypatch.setattr(attention, "dispatch_attention_fn", dispatch)
-    (finding,) = attention.attention()
+    (finding,) = attention.look()
     assert finding.state == "fault" and finding.values["runs"] == []
     assert ("no such kernel" if bad == "raises" else "off by") in finding.text
 
 
 def test_ffmpeg_and_its_encoders_work() -> None:
-    ffmpeg, working = encoders.ffmpeg()
+    ffmpeg, working = encoders.look()
     assert ffmpeg.values["version"].startswith("ffmpeg version")
     assert working.values["works"] == ["libx264", "libx265", "libvpx-vp9", "ffv1", "rawvideo"]
 
@@ -111,7 +119,7 @@ def test_an_encoder_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, codec: 
             raise JobError("Unknown encoder")
 
     monkeypatch.setattr(encoders, "try_encoder", try_encoder)
-    _, working, bad = encoders.ffmpeg()
+    _, working, bad = encoders.look()
     assert codec not in working.values["works"]
     assert bad.state == state and f"{codec} does not work: Unknown encoder" in bad.text
     assert ("for mp4, mov, mkv" in bad.advice) == (state == "fault")
@@ -122,13 +130,13 @@ def test_no_ffmpeg_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
         raise UnavailableError("no ffmpeg found")
 
     monkeypatch.setattr(encoders, "ffmpeg_exe", none)
-    (finding,) = encoders.ffmpeg()
+    (finding,) = encoders.look()
     assert finding.state == "fault" and "IMAGEIO_FFMPEG_EXE" in finding.advice
 
 
 def test_something_else_named_ffmpeg_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "run_quiet", lambda _: SimpleNamespace(stdout="hello\n"))
-    (finding,) = encoders.ffmpeg()
+    (finding,) = encoders.look()
     assert finding.state == "fault"
 
 
