@@ -84,3 +84,9 @@ def test_noise_of_a_text_mode_export_means_nothing() -> None:
 def test_scope_s_own_noise_is_a_line_to_switch_on() -> None:
     assert "\n# noise_device: cuda " in imported(timeline(ONE)).text
     assert "noise_device" not in imported(timeline(ONE, seed=None)).text
+
+
+def test_plain_attention_is_a_choice_where_a_pipeline_has_another() -> None:
+    job = job_of(timeline(ONE, pipelineId="krea-realtime-video", kvCacheAttentionBias=1.0))
+    assert job.kv_cache_attention_bias is not None and job.kv_cache_attention_bias.constant == 1.0
+    assert "kv_cache_attention_bias" not in job_of(timeline(ONE, kvCacheAttentionBias=1.0)).model_fields_set
