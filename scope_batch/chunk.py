@@ -14,6 +14,7 @@ from typing import Literal
 from scope_batch import laws
 from scope_batch.laws import Mode
 from scope_batch.material import Placement
+from scope_batch.memory import DeviceMemory
 from scope_batch.processors.chain import NO_PROCESSORS, Chain
 
 BlendMethod = Literal["linear", "slerp"]
@@ -237,6 +238,7 @@ class Plan:
     landings: tuple[Landing, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    memory: DeviceMemory | None = None
 
     def __post_init__(self) -> None:
         delivered = sum(chunk.keep for chunk in self.chunks)

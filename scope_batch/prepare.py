@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from scope_batch.chunk import ClipFacts, Plan
 from scope_batch.errors import JobError
 from scope_batch.job import Job, check_inputs
 from scope_batch.job.inputs import named_inputs
 from scope_batch.material import Material, MaterialFacts
+from scope_batch.memory import DeviceMemory
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job
 from scope_batch.plan.material import all_offers
+from scope_batch.plan.memory import device_memory, precision_of
 
 
 def prepare(job: Job) -> Plan:
@@ -19,7 +23,27 @@ def prepare(job: Job) -> Plan:
     """
     check_inputs(job)
     _check_loras(job)
-    return plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), _clip(job), _facts(job))
+    plan = plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), _clip(job), _facts(job))
+    return replace(plan, memory=memory_of(job, plan))
+
+
+def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
+    """What the plan takes on a GPU; None for a pipeline without models and for a VAE whose sizes are not known.
+
+    dtype   of the backbone, as `--dtype`: "auto" is bfloat16.
+    """
+    spec = KNOWN_PIPELINES.get(job.pipeline_id)
+    if not spec.needs_models:
+        return None
+    from scope_batch.models.sizes import model_sizes  # a pipeline without models can do without
+
+    models = None if job.models is None else str(job.models)
+    beside = [lora.path for lora in plan.loras if not lora.merged]
+    steered = any(chunk.vace is not None for chunk in plan.chunks)
+    sizes = model_sizes(spec.id, models, job.vae_type, vace=steered, loras=beside)
+    if sizes is None:
+        return None
+    return device_memory(plan, spec, sizes, precision_of(dtype, job.vae_dtype, job.quantization))
 
 
 def _clip(job: Job) -> ClipFacts | None:

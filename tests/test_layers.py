@@ -17,6 +17,7 @@ FORBIDDEN = {
     "errors": {"*"},
     "events": {"*"},
     "material": {"*"},
+    "memory": {"*"},
     "safetensors_header": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "plugins": {"pipelines", "processors", "chunk", "session", "job", "plan", "media", "sinks", "engine", "models"},
     "processors": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},

@@ -78,6 +78,11 @@ _BACKBONES: dict[str, tuple[Artifact, ...]] = {
 }
 
 
+def has_files(pipeline_id: str) -> bool:
+    """Whether it is known what the pipeline reads."""
+    return pipeline_id in _BACKBONES
+
+
 def artifacts(pipeline_id: str, vae_type: VaeType = "wan", *, vace: bool = False) -> tuple[Artifact, ...]:
     """Everything that `pipeline_id` reads, one artifact per role; `vace`: with the VACE module, last.
 

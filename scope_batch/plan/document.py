@@ -25,6 +25,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     `kv_cache_attention_bias`: null where the pipeline has none.
     `vace`: what steers the chunk, null where nothing does; `fresh`: its encoder streams start anew.
     Placements cover delivered frames first_frame .. end_frame - 1; of a kind the later one shows.
+    `device_memory`: bytes, null where no forecast is made; `peak` = `persistent` + `transient`.
     A LoRA's name is its file's; `merged`: one scale for the whole job, part of the weights; else a side branch.
     """
     modes = {chunk.mode for chunk in plan.chunks}
@@ -49,6 +50,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "placements": [_placement(placement) for placement in plan.placements],
         "landings": [_landing(landing) for landing in plan.landings],
         "forecast": {"npy_bytes": sizes.raw, "mp4_bytes": sizes.mp4},
+        "device_memory": None if plan.memory is None else plan.memory.to_json(),
         "notes": list(plan.notes),
         "warnings": list(plan.warnings),
     }

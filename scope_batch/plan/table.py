@@ -15,6 +15,7 @@ from rich.text import Text
 
 from scope_batch.chunk import Chunk, Plan, Prompt, Transition
 from scope_batch.material import Placement
+from scope_batch.memory import DeviceMemory
 from scope_batch.plan import values
 from scope_batch.plan.forecast import forecast
 from scope_batch.plan.moving import Curves, lora_scales
@@ -61,6 +62,8 @@ def render_plan(plan: Plan) -> RenderableType:
     if any(placement.material.kind != "video" for placement in plan.placements) or len(plan.placements) > 1:
         parts.append(_placements(plan.placements))
     parts.append(_sizes(plan))
+    if plan.memory is not None:
+        parts.append(_memory(plan.memory))
     parts += [_remark("note", "cyan", note) for note in plan.notes]
     parts += [_remark("warning", "yellow", warning) for warning in plan.warnings]
     return Group(*parts)
@@ -250,6 +253,24 @@ def _placements(placements: Sequence[Placement]) -> Table:
 def _sizes(plan: Plan) -> Text:
     sizes = forecast(plan)
     return Text(f"size: {decimal(sizes.raw)} as npy, forecast for mp4 about {decimal(sizes.mp4)}", style="dim")
+
+
+def _memory(memory: DeviceMemory) -> Text:
+    """In GB, what lasts apart from what comes and goes."""
+    parts = {
+        "weights": memory.weights + memory.branches,
+        "KV cache": memory.kv_cache,
+        "VAE streams": memory.vae_streams,
+        "texts and latents": memory.text_cache + memory.conditioning + memory.history,
+        "working": memory.transient,
+    }
+    shares = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in parts.items() if size >= 5e7)
+    lines = f"memory: about {memory.peak / 1e9:.1f} GB on the device" + (f" ({shares})" if shares else "")
+    if memory.prompts > memory.peak:
+        lines += f"; {memory.prompts / 1e9:.1f} GB while new prompts are encoded"
+    if not memory.read:
+        lines += "; sizes as published, the model files are not all there"
+    return Text(lines, style="dim")
 
 
 def _remark(kind: str, style: str, text: str) -> Text:

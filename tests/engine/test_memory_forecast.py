@@ -1,0 +1,114 @@
+"""The forecast held against a session of the tiny set, and its working memory against torch's profiler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from itertools import accumulate
+
+import pytest
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from scope_batch.chunk import Chunk, Plan
+from scope_batch.engine.load import CausalEngine, load
+from scope_batch.events import silent
+from scope_batch.memory import DeviceMemory
+from scope_batch.models.sizes import model_sizes
+from scope_batch.pipelines import PIPELINES
+from scope_batch.plan.memory import Precision, device_memory
+from scope_batch.session import EngineRequest
+from tests.engine.test_session_vace import FRAMES, SIZE, chunk, inputs_of
+
+LONGLIVE = PIPELINES["longlive"]
+CHUNKS = [chunk(0, FRAMES), *(chunk(i, FRAMES) for i in (1, 2)), replace(chunk(3, FRAMES), recache_reason="prompt")]
+
+
+@pytest.fixture(scope="module")
+def engine() -> CausalEngine:
+    """In bfloat16, as on a GPU: in float32 a CPU unfolds every convolution, which a GPU does not."""
+    request = EngineRequest(LONGLIVE, models="tiny", device="cpu", dtype="bfloat16", vace=True)
+    return load(request, silent)
+
+
+def plan_of(chunks: list[Chunk]) -> Plan:
+    return Plan("longlive", sum(c.frames for c in chunks), Fraction(16), SIZE, SIZE, tuple(chunks))
+
+
+def forecast(chunks: list[Chunk]) -> DeviceMemory:
+    sizes = model_sizes("longlive", "tiny", "wan", vace=True)
+    assert sizes is not None
+    return device_memory(plan_of(chunks), LONGLIVE, sizes, Precision())
+
+
+def held(tensors: Iterable[Tensor]) -> int:
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values())
+
+
+def within(value: object, seen: list[object]) -> Iterator[Tensor]:
+    """Every tensor of our own objects, networks left out."""
+    if isinstance(value, nn.Module) or any(value is known for known in seen):
+        return
+    seen.append(value)
+    if isinstance(value, Tensor):
+        yield value
+    ours = type(value).__module__.startswith("scope_batch") and hasattr(value, "__dict__")
+    parts = vars(value) if ours else value
+    if isinstance(parts, dict | list | tuple):
+        for part in parts.values() if isinstance(parts, dict) else parts:
+            yield from within(part, seen)
+
+
+def test_what_lasts_is_exact_to_the_byte(engine: CausalEngine) -> None:
+    expected = forecast(CHUNKS)
+    networks: list[nn.Module] = [engine.transformer, engine.vae.module]  # type: ignore[attr-defined, list-item]
+    weights = held(t for network in networks for t in (*network.parameters(), *network.buffers()))
+    with engine.session(plan_of(CHUNKS), silent) as session:
+        for one in CHUNKS:
+            session.generate(one, inputs_of(one))
+        parts = {
+            name: held(within(getattr(session, f"_{name}"), []))
+            for name in ("memory", "text", "history", "decoder", "encoder")
+        }
+        context = list(within(session._context, []))
+        conditioning = held(within([session._prompt, session._time], []))
+    gray = held(t for t in context if t.ndim == 5 and t.shape[1] == 1)  # kept latents: counted as working memory
+    assert weights == expected.weights
+    assert parts["memory"] == expected.kv_cache and parts["text"] == expected.text_cache
+    assert parts["history"] == expected.history and conditioning == expected.conditioning
+    assert parts["decoder"] + parts["encoder"] + held(context) - gray == expected.vae_streams
+
+
+def working_bytes(engine: CausalEngine, chunks: list[Chunk]) -> int:
+    """The most that the last chunk holds besides what was there before."""
+    with engine.session(plan_of(chunks), silent) as session:
+        for one in chunks[:-2]:
+            session.generate(one, inputs_of(one))
+        # From a chunk earlier on: of what was there before the profiler came nobody sees it go.
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+            session.generate(chunks[-2], inputs_of(chunks[-2]))
+            with record_function("last chunk"):
+                session.generate(chunks[-1], inputs_of(chunks[-1]))
+    events = sorted(profiled.profiler.kineto_results.events(), key=lambda event: event.start_ns())
+    begun_ns = next(event.start_ns() for event in events if event.name() == "last chunk")
+    memory = [event for event in events if event.name() == "[memory]"]
+    before = sum(event.nbytes() for event in memory if event.start_ns() < begun_ns)
+    running = accumulate(event.nbytes() for event in memory)
+    return max(now for event, now in zip(memory, running, strict=True) if event.start_ns() >= begun_ns) - before
+
+
+def enlarged(_: nn.Upsample, x: Tensor) -> Tensor:
+    """Twice the size in one tensor, as on a GPU: a CPU makes one and copies it."""
+    count, channels, height, width = x.shape
+    spread = x[:, :, :, None, :, None].expand(count, channels, height, 2, width, 2)
+    return spread.reshape(count, channels, 2 * height, 2 * width)
+
+
+@pytest.mark.parametrize("chunks", [[chunk(i) for i in range(3)], CHUNKS], ids=["text", "VACE and a recache"])
+def test_working_memory_is_near_what_the_profiler_sees(
+    engine: CausalEngine, chunks: list[Chunk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nn.Upsample, "forward", enlarged)
+    assert forecast(chunks).transient == pytest.approx(working_bytes(engine, chunks), rel=0.2)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from scope_batch.chunk import Plan
+from scope_batch.memory import DeviceMemory
+from scope_batch.models.sizes import UMT5_XXL, VAE_WIDTHS, WAN_1_3B, ModelSizes, SideBranches
+from scope_batch.plan import plan_to_dict
+from scope_batch.plan.memory import Precision, device_memory, precision_of
+from scope_batch.plan.table import render_plan
+from tests.plan.helpers import LONGLIVE, plan
+from tests.plan.steering import steered
+
+PUBLISHED = ModelSizes(WAN_1_3B, UMT5_XXL, VAE_WIDTHS["wan"])
+PLAIN = ModelSizes(replace(WAN_1_3B, vace_blocks=0), UMT5_XXL, VAE_WIDTHS["wan"])
+BFLOAT16 = Precision()
+SWITCH = {"chunk": 3, "text": "B"}
+
+
+def forecast(made: Plan, sizes: ModelSizes = PLAIN, precision: Precision = BFLOAT16) -> DeviceMemory:
+    return device_memory(made, LONGLIVE, sizes, precision)
+
+
+@pytest.mark.parametrize(
+    ("made", "sizes", "measured_gb"),
+    [
+        (plan(SWITCH, height=480, width=832), PLAIN, 11.3),
+        (plan(SWITCH), PLAIN, 7.0),
+        (plan(SWITCH, height=480, width=832), PUBLISHED, 12.7),
+        (steered(vace_frames="/f 832x480 96.npy", height=480, width=832), PUBLISHED, 15.2),
+    ],
+    ids=["832x480", "576x320", "832x480, VACE unused", "832x480, VACE in every chunk"],
+)
+def test_it_is_near_what_a_gpu_measured(made: Plan, sizes: ModelSizes, measured_gb: float) -> None:
+    assert forecast(made, sizes).peak == pytest.approx(measured_gb * 1e9, rel=0.1)
+
+
+def test_the_kv_cache_is_the_window_of_every_layer() -> None:
+    assert forecast(plan()).kv_cache == 2 * 30 * 12 * (320 // 16) * (576 // 16) * 1536 * 2
+
+
+def test_fp8_halves_what_is_in_linear_layers() -> None:
+    before, after = forecast(plan()), forecast(plan(), precision=precision_of("auto", "auto", "fp8_e4m3fn"))
+    assert 0.5 * before.weights < after.weights < 0.6 * before.weights
+    assert replace(after, weights=0, prompts=0, offloadable=0) == replace(before, weights=0, prompts=0, offloadable=0)
+
+
+def test_side_branches_count() -> None:
+    beside = replace(PLAIN, branches=SideBranches(numbers=1000, moved=10))
+    assert forecast(plan(), beside).persistent - forecast(plan()).persistent == 2 * 1000 + (2 + 4) * 10
+
+
+def test_float32_is_twice_as_much() -> None:
+    assert precision_of("float32", "auto") == Precision(4, 4) and precision_of("auto", "float32") == Precision(2, 4)
+    assert forecast(plan(), precision=Precision(4, 4)).kv_cache == 2 * forecast(plan()).kv_cache
+
+
+def test_the_plan_tells_it() -> None:
+    made = replace(plan(), memory=forecast(plan(SWITCH)))
+    lines = [part.plain for part in render_plan(made).renderables if hasattr(part, "plain")]  # type: ignore[attr-defined]
+    told = next(line for line in lines if line.startswith("memory:"))
+    assert "about 6." in told and "KV cache 1.6" in told and "as published" in told and "prompts are encoded" in told
+    document = plan_to_dict(made)["device_memory"]
+    assert document["peak"] == document["persistent"] + document["transient"] and document["read"] is False
