@@ -14,6 +14,8 @@ from scope_batch.job.public import lora_names, public_dict
 from scope_batch.job.source import NO_SOURCE, show
 from scope_batch.models.cache import file_sha256
 from scope_batch.models.lora_alpha import settings_beside
+from scope_batch.pipelines import KNOWN_PIPELINES
+from scope_batch.processors import PROCESSORS
 
 
 def job_sha256(job: Job) -> str:
@@ -43,6 +45,13 @@ def origin_of(job: Job) -> dict[str, str]:
 def _name(loc: Loc, loras: Mapping[str, str]) -> str:
     *field, last = loc
     return show((*field, loras[str(last)]) if field[-1:] == ["lora_scales"] else loc)
+
+
+def plugins_of(job: Job) -> list[str]:
+    """The packages that bring the job's pipeline and processors, "scope-batch-example 0.1.0"; built-in ones do not."""
+    uses = (*job.pre_processor_id, *job.post_processor_id)
+    packages = [KNOWN_PIPELINES.package(job.pipeline_id), *(PROCESSORS.package(use.id) for use in uses)]
+    return sorted({package for package in packages if package is not None})
 
 
 def sha256_of(path: Path) -> str:

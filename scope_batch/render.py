@@ -20,7 +20,7 @@ from scope_batch.media.audio import audio_args
 from scope_batch.media.inputs import Inputs, open_inputs
 from scope_batch.media.material import check_material
 from scope_batch.options import DEFAULT_OPTIONS, RenderOptions
-from scope_batch.origin import job_sha256, origin_of
+from scope_batch.origin import job_sha256, origin_of, plugins_of
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import values
 from scope_batch.plan.shares import Shares
@@ -224,4 +224,4 @@ def _is_made(outputs: tuple[Output, ...], plan: Plan, settings: SinkSettings) ->
 
 
 def _metadata(job: Job) -> str:
-    return metadata_text(job.to_public_dict(), origin_of(job), job_sha256(job))
+    return metadata_text(job.to_public_dict(), origin_of(job), job_sha256(job), plugins_of(job))

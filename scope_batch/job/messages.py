@@ -21,6 +21,8 @@ _MESSAGES = {
     "dict_type": "must be a map, not {value}",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
+    "greater_than": "must be more than {gt}, not {value}",
+    "less_than": "must be less than {lt}, not {value}",
     "greater_than_equal": "must be at least {ge}, not {value}",
     "less_than_equal": "must be at most {le}, not {value}",
     "multiple_of": "must be a multiple of {multiple_of}, not {value} ({below} and {above} are)",

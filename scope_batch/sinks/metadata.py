@@ -6,7 +6,7 @@ One JSON object on one line, in ASCII, without local paths.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,16 +26,21 @@ _ESCAPED = "\\=;#\n"
 
 
 def metadata_text(
-    job: Mapping[str, Any], inputs: Mapping[str, str] = MappingProxyType({}), job_sha256: str | None = None
+    job: Mapping[str, Any],
+    inputs: Mapping[str, str] = MappingProxyType({}),
+    job_sha256: str | None = None,
+    plugins: Sequence[str] = (),
 ) -> str:
     """The document: what made the file, and from what.
 
     job     the job's JSON values without local paths (`Job.to_public_dict`).
     inputs  field -> sha256 of the file it names.
     job_sha256  of the job with all its values, which tells jobs apart whose public values are alike.
+    plugins     packages whose pipelines and processors took part, "scope-batch-example 0.1.0".
     """
     document = {"digitalSourceType": SOURCE_TYPE, "generator": f"scope-batch {__version__}", "job": dict(job)}
     document |= {"job_sha256": job_sha256} if job_sha256 else {}
+    document |= {"plugins": list(plugins)} if plugins else {}
     return json.dumps(document | ({"inputs_sha256": dict(inputs)} if inputs else {}))
 
 

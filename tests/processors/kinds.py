@@ -6,17 +6,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib.metadata import EntryPoint
 from itertools import count
 from typing import Any
 
 import numpy as np
+import pytest
 
+from scope_batch import plugins
 from scope_batch.processors import EachFrame, Processor, ProcessorSpec
 from scope_batch.session import Frames
 
 
 def mean(first: Frames, second: Frames) -> Frames:
     return ((first.astype(np.uint16) + second + 1) // 2).astype(np.uint8)
+
+
+def doubled(frames: Frames) -> Frames:
+    """What `Doubling` makes of all frames."""
+    after = np.concatenate([frames[1:], frames[-1:]])
+    return np.stack([frames, mean(frames, after)], axis=1).reshape(-1, *frames.shape[1:])
 
 
 class DoublingStream:
@@ -178,3 +187,11 @@ HALF = spec_of("half", Half())
 FAILING = per_frame("failing", fail)
 TENFOLD = per_frame("tenfold", tenfold)
 GOOD = (DOUBLE, TRAIL, AHEAD, FAR, HALF)
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have them found, as if a package had brought them."""
+    group = "scope_batch.processors"
+    names = ("double", "trail", "ahead", "far", "half", "failing", "tenfold")
+    entries = {name: (EntryPoint(name, f"{__name__}:{name.upper()}", group),) for name in names}
+    monkeypatch.setattr(plugins, "entry_points_of", lambda asked: entries if asked == group else {})

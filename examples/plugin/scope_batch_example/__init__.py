@@ -1,0 +1,1 @@
+"""A pipeline (`bars`) and a processor (`trails`) for scope-batch."""

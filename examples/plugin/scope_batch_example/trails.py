@@ -1,0 +1,51 @@
+"""A processor: bright things leave trails that fade. It remembers a frame, so it shows what a stream is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+
+from scope_batch.processors import Parameters, Processor, ProcessorSpec
+
+
+class TrailParameters(Parameters):
+    """In a job: `post_processor_id: {id: example-trails, params: {fade: 0.9}}`."""
+
+    fade: float = Field(
+        default=0.8, ge=0, lt=1, description="Share of its light that a trail keeps from frame to frame."
+    )
+
+
+@dataclass(frozen=True)
+class Trails(Processor):
+    """Keeps the number, the rate and the size of the frames: nothing else to declare."""
+
+    fade: float
+
+    def open(self, height: int, width: int) -> TrailStream:
+        return TrailStream(self.fade, np.zeros((height, width, 3), np.float32))
+
+
+class TrailStream:
+    """Of one render; the light carries over from chunk to chunk."""
+
+    def __init__(self, fade: float, light: np.ndarray) -> None:
+        self._fade, self._light = fade, light
+
+    def process(self, frames: np.ndarray) -> np.ndarray:
+        """uint8 [T, H, W, 3] -> the same."""
+        made = np.empty_like(frames)
+        for index, frame in enumerate(frames):
+            self._light = np.maximum(self._light * np.float32(self._fade), frame)
+            made[index] = np.rint(self._light)
+        return made
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+TRAILS = ProcessorSpec(
+    "example-trails", "bright things leave trails", lambda parameters: Trails(parameters.fade), TrailParameters
+)
