@@ -43,16 +43,24 @@ def set_value(values: Values, loc: Loc, node: Node, origin: Origin) -> None:
         container[last] = new
 
 
+LORAS, LORA_SUFFIX = "lora_scales", ".safetensors"
+
+
 def parse_key(key: str) -> Loc:
-    """`chunk_specs.0.text` -> ("chunk_specs", "0", "text"); a part with dots is quoted."""
+    """`chunk_specs.0.text` -> ("chunk_specs", "0", "text"); a part with dots is quoted, but for the file of a LoRA."""
     parts: list[str] = []
-    position = 0
+    position, in_lora = 0, False
     while position < len(key):
         match = _PART.match(key, position)
         if match is None:
             break
-        parts.append(match["double"] or match["single"] or match["bare"])
+        part = match["double"] or match["single"] or match["bare"]
+        if in_lora and match["bare"]:
+            parts[-1] += f".{part}"
+        else:
+            parts.append(part)
         position = match.end()
+        in_lora = match["bare"] is not None and parts[-2:-1] == [LORAS] and not parts[-1].endswith(LORA_SUFFIX)
     if not parts or position != len(key):
         raise UsageError(f"--set {key}: not a key such as seed, video.crf or chunk_specs.0.text")
     return tuple(parts)

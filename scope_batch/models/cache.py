@@ -12,17 +12,23 @@ from typing import BinaryIO
 import platformdirs
 from filelock import FileLock
 
+from scope_batch.errors import OutputError
+
 _MIB = 1 << 20
 _SAMPLES = 16
 """Places between the first and the last MiB that the fingerprint looks at, 4 KiB each."""
 
 
 def cache_folder(*parts: str) -> Path:
-    """$SCOPE_BATCH_CACHE, else the platform's user cache; `parts` below it are made."""
+    """$SCOPE_BATCH_CACHE, else the platform's user cache; `parts` below it are made. Raises OutputError."""
     root = os.environ.get("SCOPE_BATCH_CACHE")
     folder = Path(root).expanduser() if root else platformdirs.user_cache_path("scope-batch", appauthor=False)
     folder = folder.joinpath(*parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        other = "SCOPE_BATCH_CACHE names another"
+        raise OutputError(f"{folder}: the cache folder cannot be made: {error.strerror} ({other})") from error
     return folder
 
 

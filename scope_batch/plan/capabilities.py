@@ -119,7 +119,11 @@ def check(job: Job, spec: PipelineSpec, facts: Facts, remarks: Remarks) -> None:
             if _is_default(value, capability.default):
                 remarks.notes.append(f"{where} has no effect: {reason}")
             else:
-                allowed = "" if capability.default in (None, ()) else f" (allowed: {_spelled(capability.default)})"
+                allowed = (
+                    ""
+                    if capability.default in (None, ())
+                    else f" (only its default is allowed here: {_spelled(capability.default)})"
+                )
                 remarks.problems.append(f"{where}: cannot be honoured, {reason}{allowed}")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch import laws
 from scope_batch.chunk import Chunk, ClipFacts
 from scope_batch.plan.cuts import check_cuts, check_opening_noise
-from scope_batch.plan.remarks import Remarks, counted, place
+from scope_batch.plan.remarks import Remarks, counted, name_chunks, place
 from scope_batch.plan.settings import Settings
 from scope_batch.plan.values import rate
 
@@ -71,6 +72,8 @@ def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks:
     check_opening_noise(chunks, remarks)
     _check_positions(chunks, settings, remarks)
     _check_lists(job, chunks, settings, remarks)
+    _check_steps(chunks, remarks)
+    _note_zero_scale(chunks, remarks)
 
 
 def _check_positions(chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:
@@ -83,6 +86,22 @@ def _check_positions(chunks: Sequence[Chunk], settings: Settings, remarks: Remar
             f"from chunk {beyond.index} (frame {beyond.first_frame}) on the sequence is longer than {known - 1} latent "
             "frames: no published run went there; reset_cache starts it anew"
         )
+
+
+def _check_steps(chunks: Sequence[Chunk], remarks: Remarks) -> None:
+    rising = [c for c in chunks if any(a <= b for a, b in pairwise(c.denoising_steps))]
+    if rising:
+        steps = " ".join(map(str, rising[0].denoising_steps))
+        remarks.warnings.append(
+            f"denoising_steps: {steps} in {name_chunks(chunk.index for chunk in rising)} do not fall; they lead from "
+            "noise (1000) to the picture"
+        )
+
+
+def _note_zero_scale(chunks: Sequence[Chunk], remarks: Remarks) -> None:
+    idle = [chunk.index for chunk in chunks if chunk.vace is not None and chunk.vace.scale == 0]
+    if idle:
+        remarks.notes.append(f"VACE has no effect in {name_chunks(idle)}: vace_context_scale is 0")
 
 
 def _check_lists(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:

@@ -82,6 +82,8 @@ def read_entries(job: Job, fps: Fraction, num_frames: int, remarks: Remarks) -> 
             remarks.problems.append(
                 f"{entry.label}: frame {entry.frame} lies beyond the end; this job has frames 0 to {num_frames - 1}"
             )
+        if not entry.fields:
+            remarks.warnings.append(f"{entry.label}: sets nothing")
     return entries
 
 

@@ -14,11 +14,11 @@ from scope_batch.plan.coverage import Coverage
 from scope_batch.plan.material import CONTROL
 from scope_batch.plan.orders import Orders
 from scope_batch.plan.remarks import Remarks, name_chunks, place
+from scope_batch.plan.vace_checks import DEFAULT_SCALE, check_references, check_scales, note_gray, steers, warn_gaps
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
 
-DEFAULT_SCALE = 1.0
 ENOUGH_FRAMES = 8
 """Delivered frames that show a last image well: its own latent group and one that leads to it."""
 
@@ -41,9 +41,11 @@ def steer(
         found.append(vace)
         fed = vace.has_frames
     found = _with_job_reference(job, found, remarks)
-    _note_late_control(found, remarks)
-    _check_scales(orders, found, remarks)
-    return [replace(chunk, vace=vace) if _steers(vace) else chunk for chunk, vace in zip(chunks, found, strict=True)]
+    check_references(found, remarks)
+    warn_gaps(chunks, placements, remarks)
+    note_gray(placements, remarks)
+    check_scales(orders, found, remarks)
+    return [replace(chunk, vace=vace) if steers(vace) else chunk for chunk, vace in zip(chunks, found, strict=True)]
 
 
 def _stills(job: Job, chunk: Chunk, orders: Orders, *, last: bool, remarks: Remarks) -> tuple[Still, ...]:
@@ -89,7 +91,7 @@ def _warn_short(chunk: Chunk, remarks: Remarks) -> None:
     whole = [length for length in (chunk.first_frame, chunk.first_frame + chunk.frames) if length]
     remarks.warnings.append(
         f"last_frame_image: chunk {chunk.index} delivers only {chunk.keep} of its {chunk.frames} frames, "
-        f"few to lead up to the image; num_frames: {' or '.join(map(str, whole))} fills its last chunk"
+        f"in which the image will hardly show; num_frames: {' or '.join(map(str, whole))} fills its last chunk"
     )
 
 
@@ -99,7 +101,7 @@ def _with_job_reference(job: Job, found: list[Vace], remarks: Remarks) -> list[V
         return found
     (image,) = job.vace_ref_images
     where = place(job, "vace_ref_images")
-    free = {index for index, vace in enumerate(found) if not _steers(vace)}
+    free = {index for index, vace in enumerate(found) if not steers(vace)}
     if not free and found[0].reference is not None:
         remarks.warnings.append(f"{where}: is not used, every chunk has other VACE input and chunk 0 its own reference")
         return found
@@ -109,31 +111,3 @@ def _with_job_reference(job: Job, found: list[Vace], remarks: Remarks) -> list[V
     else:
         remarks.notes.append(f"{where}: acts in every chunk")
     return [replace(vace, reference=image) if index in (free or {0}) else vace for index, vace in enumerate(found)]
-
-
-def _note_late_control(found: Sequence[Vace], remarks: Remarks) -> None:
-    late = [index for index, vace in enumerate(found) if vace.reference is not None and vace.has_frames]
-    if late:
-        remarks.notes.append(
-            f"a reference image takes the first place of the context: in {name_chunks(late)} control follows one "
-            "latent frame late"
-        )
-
-
-def _check_scales(orders: Sequence[Orders], found: Sequence[Vace], remarks: Remarks) -> None:
-    """An entry's scale needs something to scale in one of its chunks. (The job's is checked with its other fields.)"""
-    acting = {order.where for order, vace in zip(orders, found, strict=True) if _steers(vace)}
-    idle = [
-        (index, order)
-        for index, order in enumerate(orders)
-        if order.vace_context_scale is not None and order.where not in acting
-    ]
-    written = [(index, order) for index, order in idle if order.vace_context_scale != DEFAULT_SCALE]
-    if idle:
-        (_, first), indices = (written or idle)[0], [index for index, _ in written or idle]
-        said = f"{first.where}: vace_context_scale has no effect, nothing steers {name_chunks(indices)}"
-        (remarks.warnings if written else remarks.notes).append(said)
-
-
-def _steers(vace: Vace) -> bool:
-    return vace.has_frames or vace.reference is not None

@@ -32,6 +32,11 @@ def test_a_bad_override_is_one_line(override: str, said: str) -> None:
     assert refuse(override) == said
 
 
+@pytest.mark.parametrize("key", ["lora_scales.a.b.safetensors.1", "lora_scales.'a.b.safetensors'.1"])
+def test_the_file_of_a_lora_needs_no_quotes(key: str) -> None:
+    assert parse_key(key) == ("lora_scales", "a.b.safetensors", "1")
+
+
 def test_a_key_with_dots_is_quoted() -> None:
     assert parse_key("lora_scales.'a.b'") == ("lora_scales", "a.b")
     assert parse_key('lora_scales."a.b".0') == ("lora_scales", "a.b", "0")

@@ -119,7 +119,7 @@ def test_settings_of_loras_need_one() -> None:
         "lora_merge has no effect: the job uses no LoRA (lora_scales)",
     )
     assert problem(lora_merge="never") == (
-        "lora_merge: cannot be honoured, the job uses no LoRA (lora_scales) (allowed: auto)"
+        "lora_merge: cannot be honoured, the job uses no LoRA (lora_scales) (only its default is allowed here: auto)"
     )
 
 

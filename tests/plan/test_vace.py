@@ -96,7 +96,7 @@ def test_or_in_chunk_0_where_something_acts_everywhere() -> None:
     made = steered(vace_frames="/c 96.npy", vace_ref_images=["/r.png"])
     assert [chunk.index for chunk in made.chunks if vace(chunk).reference] == [0]
     assert "acts in chunk 0 only" in made.notes[0]
-    assert "in chunk 0 control follows one latent frame late" in made.notes[1]
+    assert "in chunk 0 control and first images act one latent frame late" in made.notes[1]
 
 
 @pytest.mark.parametrize("material", [{"vace_frames": "/c 96.npy"}, {"vace_masks": "/m 96.npy"}])
