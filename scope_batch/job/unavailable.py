@@ -21,7 +21,6 @@ class Missing:
 
 MISSING = (
     Missing(("quantization",), "quantization is not available yet"),
-    Missing(("memory_bank",), "the memory bank is not available yet"),
 )  # fmt: skip
 
 BY_FIELD = {field: missing for missing in MISSING for field in missing.fields}

@@ -42,6 +42,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "post_processors": _stages(plan.post_processors),
         "delivered": _delivered(plan),
         "mode": modes.pop() if len(modes) == 1 else "mixed",
+        "memory_bank": plan.memory_bank,
         "loras": [{"name": name, "merged": use.merged} for name, use in zip(loras, plan.loras, strict=True)],
         "chunks": [
             _chunk(chunk, shares, loras, sources) | {"delivered": len(plan.delivered(chunk))}

@@ -79,6 +79,7 @@ def _headline(plan: Plan) -> Text:
         f"{' and '.join(sorted({chunk.mode for chunk in plan.chunks}))} mode",
     ]
     settings = [f"{name} {text}" for name, show in SETTINGS if (text := _constant(plan.chunks, show))]
+    settings += ["memory bank"] if plan.memory_bank else []
     loras = [f"lora {lora.name} {lora.scales[0]:.2f} ({lora.form})" for lora in lora_scales(plan) if lora.constant]
     lines = [" · ".join(line) for line in (facts, _processing(plan), settings, loras) if line]
     return Text.assemble((plan.pipeline_id, "bold"), "  ", "\n".join(lines))

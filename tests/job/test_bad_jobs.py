@@ -91,7 +91,6 @@ SECOND_LINE = [
 
 NOT_BUILT = [
     ("quantization: fp8_e4m3fn", "1: quantization: quantization is not available yet"),
-    ("memory_bank: true", "1: memory_bank: the memory bank is not available yet"),
     ("post_processor_id: rife", "20: post_processor_id: unknown processor 'rife'; available: passthrough, gray, edges"),
 ]
 
