@@ -2,8 +2,9 @@
 
 Kept: inputs, latents, encoded input and frame means as they are, contexts in float16 and every fifth channel, frames
 where they are compared (`WITH_FRAMES`). Left out: prompt embeddings, and what another case holds already (`SAME_AS`).
-Pictures are stored with time varying fastest and everything packed by LZMA, a third of the size of what
-`np.savez_compressed` makes; `np.load` reads both alike.
+Of `TAE_CASE`, whose three chunks are all compared: one channel of the gray input, every second one of the latents, a
+corner of the frames. Pictures are stored with time varying fastest and everything packed by LZMA, a third of the size
+of what `np.savez_compressed` makes; `np.load` reads both alike.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ VACE_CASES = (
     "vace_ref_image",
     "vace_depth_ref",
 )
+TAE_CASE = "vace_depth_tae"
+TAE_CHANNELS = slice(0, None, 2)
+TAE_CORNER = (slice(32), slice(32))
 WITH_FRAMES = ("longlive_t2v_nonsquare_nolora", "longlive_v2v_fixed", "longlive_mode_switch", "longlive_reset")
 AS_THEY_ARE = ("latents_", "encoded_", "frame_mean")
 PICTURES = ("in_", "frames")
@@ -41,6 +45,16 @@ PICTURES = ("in_", "frames")
 
 def kept(name: str, key: str, array: NDArray[Any]) -> NDArray[Any] | None:
     """What is stored of an array of the case `name`; None = nothing."""
+    if name == TAE_CASE:
+        if key == "in_frames":
+            assert np.ptp(array, axis=-1).max() == 0
+            return array[..., :1]
+        if key == "frames":
+            return array[:, *TAE_CORNER]
+        if key == "frames_index":
+            return array
+        if key.startswith("latents_"):
+            return array[:, TAE_CHANNELS]
     if key.startswith("vace_context_"):
         return array[CONTEXT_CHANNELS].astype(np.float16)
     if key.startswith("frames") and name not in WITH_FRAMES:
