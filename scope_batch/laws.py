@@ -63,6 +63,12 @@ def chunk_frames(block: int, mode: Mode, *, first: bool) -> int:
     return frames_of_latents(chunk_latents(block, mode, first=first), first=first)
 
 
+CONTEXT_LATENTS = 3
+"""Latent frames that a chunk continues where nothing else is remembered."""
+FRAMES_IN_SIGHT = frames_of_latents(CONTEXT_LATENTS, first=True)
+"""Pixel frames that such a context covers."""
+assert FRAMES_IN_SIGHT == 9
+
 assert [chunk_frames(3, "text", first=f) for f in (True, False)] == [9, 12]
 assert [chunk_frames(3, "video", first=f) for f in (True, False)] == [13, 12]
 assert [chunk_frames(1, m, first=f) for m in ("text", "video") for f in (True, False)] == [5, 4, 5, 4]
@@ -110,6 +116,11 @@ def protocol_slot(first_frame: int, num_frames: int) -> int:
 
 
 assert [protocol_slot(f, 48) for f in (0, 9, 21, 33, 45)] == [0, 1, 2, 3, 3]
+
+BANK_FRAMES = 3
+"""Latent frames that a memory bank holds."""
+BANK_SLOTS = BANK_FRAMES + 1
+"""Of a KV cache, with one for the frame that enters the bank next."""
 
 VACE_STILL_FRAMES = 4
 """Pixel frames that a first image is laid over."""

@@ -9,11 +9,11 @@ from torch import Tensor
 from scope_batch.chunk import Chunk
 from scope_batch.engine.kv_cache import CacheSize, Pass, TextCache
 from scope_batch.engine.rolling import RollingMemory, RollingWindow
+from scope_batch.laws import BANK_FRAMES, BANK_SLOTS
 
-BANK_FRAMES = 3
 RECORD_EVERY = 3
 """Of so many chunks the first frame of one is recorded."""
-RECORDED = -BANK_FRAMES - 1
+RECORDED = -BANK_SLOTS
 """The slot of the latest recording, until the next chunk takes it into the bank."""
 
 
@@ -26,7 +26,7 @@ class BankedMemory(RollingMemory):
 
     def __init__(self, window: RollingWindow, size: CacheSize, text: TextCache, block: int) -> None:
         """block: latent frames per chunk."""
-        super().__init__(window, size, ahead=-RECORDED)
+        super().__init__(window, size, ahead=BANK_SLOTS)
         self._text, self._block = text, block
         self.forget()
 

@@ -44,16 +44,20 @@ def device_memory(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision: 
     return DeviceMemory(
         weights=weights + vae_weights,
         branches=sizes.branches.numbers * number + sizes.branches.moved * (number + _FLOAT_BYTES),
-        kv_cache=transformer.kv_cache_bytes(backbone, spec.window * tokens, number),
+        kv_cache=transformer.kv_cache_bytes(backbone, _cached_latents(plan, spec) * tokens, number),
         text_cache=transformer.text_cache_bytes(backbone, number, vace=_controlled(plan)),
         conditioning=transformer.conditioning_bytes(backbone, len(_timesteps(plan)), number),
-        history=spec.window * _latent_bytes(plan),
-        vae_streams=_stream_bytes(plan, sizes.vae_width, precision.vae),
+        history=_history_latents(spec) * _latent_bytes(plan),
+        vae_streams=_stream_bytes(plan, sizes.vae_width, precision.vae) + _sight_bytes(plan, spec, precision),
         transient=_transient(plan, spec, sizes, precision),
         prompts=weights + vae_weights + transformer.text_encoder_bytes(sizes.text_encoder),
         offloadable=transformer.offloadable_bytes(backbone, number),
         read=sizes.read,
     )
+
+
+def _cached_latents(plan: Plan, spec: PipelineSpec) -> int:
+    return spec.window + (laws.BANK_SLOTS if plan.memory_bank else 0)
 
 
 def _controlled(plan: Plan) -> bool:
@@ -70,6 +74,19 @@ def _steps(chunk: Chunk) -> tuple[int, ...]:
     if chunk.mode == "text" or chunk.noise_scale is None:
         return chunk.denoising_steps
     return (laws.first_video_step(chunk.noise_scale), *chunk.denoising_steps[1:])
+
+
+def _history_latents(spec: PipelineSpec) -> int:
+    """Of a context the first latent frame is one of the frames in sight."""
+    return laws.CONTEXT_LATENTS - 1 if spec.memory == "context" else spec.window
+
+
+def _sight_bytes(plan: Plan, spec: PipelineSpec, precision: Precision) -> int:
+    """The frames in sight, before rounding, and statistics to encode one of them with."""
+    if spec.memory != "context":
+        return 0
+    frames = laws.FRAMES_IN_SIGHT * 3 * plan.height * plan.width * precision.vae
+    return frames
 
 
 def _latent_bytes(plan: Plan) -> int:

@@ -7,6 +7,7 @@ import pytest
 from scope_batch.chunk import Plan
 from scope_batch.memory import DeviceMemory
 from scope_batch.models.sizes import UMT5_XXL, VAE_WIDTHS, WAN_1_3B, ModelSizes, SideBranches
+from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_to_dict
 from scope_batch.plan.memory import Precision, device_memory, precision_of
 from scope_batch.plan.table import render_plan
@@ -39,6 +40,11 @@ def test_it_is_near_what_a_gpu_measured(made: Plan, sizes: ModelSizes, measured_
 
 def test_the_kv_cache_is_the_window_of_every_layer() -> None:
     assert forecast(plan()).kv_cache == 2 * 30 * 12 * (320 // 16) * (576 // 16) * 1536 * 2
+
+
+def test_a_memory_bank_takes_four_frames_more() -> None:
+    banked = plan(spec=PIPELINES["memflow"], memory_bank=True)
+    assert forecast(banked).kv_cache * 12 == forecast(plan()).kv_cache * 16
 
 
 def test_fp8_halves_what_is_in_linear_layers() -> None:
