@@ -10,39 +10,46 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from scope_batch.models.hub import licence_of, page_of
-from scope_batch.models.listing import ListedFile, is_ready
+from scope_batch.models.listing import ListedFile, ListedPipeline, is_ready
 
 if TYPE_CHECKING:
     from scope_batch.models.check import FileCheck
     from scope_batch.models.folder import ModelsFolder
     from scope_batch.models.pull import Fetch
-    from scope_batch.pipelines import PipelineSpec
 
 STYLES = {"ok": "green", "present": "green", "missing": "yellow", "unknown": "yellow", "wrong": "red"}
 
 
-def listing_lines(place: ModelsFolder, listed: Sequence[tuple[PipelineSpec, Sequence[ListedFile]]]) -> Iterator[Text]:
+def listing_lines(place: ModelsFolder, pipelines: Sequence[ListedPipeline]) -> Iterator[Text]:
     yield Text(f"models folder: {place.path} ({place.why})")
-    for spec, files in listed:
-        yield Text.assemble("\n", (spec.id, "bold"), f"  {spec.summary}")
+    for pipeline in pipelines:
+        package = f" ({pipeline.package})" if pipeline.package else ""
+        yield Text.assemble("\n", (pipeline.id, "bold"), f"  {pipeline.summary}{package}")
+        if pipeline.problem:
+            yield Text.assemble("  ", ("cannot be used: ", "red"), pipeline.problem)
+        files = pipeline.files
         rows = [(_presence(f), str(f.artifact.local), _size(f.size_bytes), _needed_for(f), _licence(f)) for f in files]
         yield from _columns(rows)
         yield from (Text(f"  {line}", "yellow") for line in _terms(files))
         if not is_ready(files):
-            yield Text(f"  what is missing is fetched by: scope-batch models pull {spec.id}")
+            yield Text(f"  what is missing is fetched by: scope-batch models pull {pipeline.id}")
+        elif pipeline.needs_models and not files:
+            yield Text("  sees to its model files itself")
 
 
-def listing_values(place: ModelsFolder, listed: Sequence[tuple[PipelineSpec, Sequence[ListedFile]]]) -> dict[str, Any]:
-    pipelines = [
+def listing_values(place: ModelsFolder, pipelines: Sequence[ListedPipeline]) -> dict[str, Any]:
+    values = [
         {
-            "id": spec.id,
-            "summary": spec.summary,
-            "ready": is_ready(files),
-            "files": [_listed_values(file) for file in files],
+            "id": pipeline.id,
+            "summary": pipeline.summary,
+            "package": pipeline.package,
+            "problem": pipeline.problem,
+            "ready": pipeline.ready,
+            "files": [_listed_values(file) for file in pipeline.files],
         }
-        for spec, files in listed
+        for pipeline in pipelines
     ]
-    return {"folder": str(place.path), "why": place.why, "pipelines": pipelines}
+    return {"folder": str(place.path), "why": place.why, "pipelines": values}
 
 
 def check_lines(folder: Path, checks: Sequence[FileCheck], pull: str) -> Iterator[Text]:

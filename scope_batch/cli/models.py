@@ -37,14 +37,10 @@ def list_(folder: o.ModelsFolderOption = None, as_json: o.AsJson = False) -> Non
     """Print every pipeline with its files, their licences, and which of them are here."""
     from scope_batch.cli.model_documents import listing_lines, listing_values
     from scope_batch.models.folder import models_place
-    from scope_batch.models.listing import list_files
-    from scope_batch.pipelines import PIPELINES
+    from scope_batch.models.listing import list_pipelines
 
     place = models_place(refuse_tiny(folder))
-    listed = [
-        (spec, list_files(spec.id, place.path, vace=spec.vace) if spec.needs_models else ())
-        for spec in PIPELINES.values()
-    ]
+    listed = list(list_pipelines(place.path))
     if as_json:
         print_json(listing_values(place, listed))
     else:
@@ -129,14 +125,16 @@ class _Wanted:
 
 def _wanted(pipeline: str, vae: str, *, vace: bool) -> _Wanted | None:
     """None: the pipeline needs no files. Raises UsageError for one that is not known or cannot do that."""
-    from scope_batch.models.layout import VAES
-    from scope_batch.pipelines import PIPELINES
+    from scope_batch.models.layout import VAES, is_known
+    from scope_batch.pipelines import KNOWN_PIPELINES
 
-    if pipeline not in PIPELINES:
-        raise UsageError(f"{pipeline}: no such pipeline; allowed: {', '.join(PIPELINES)}")
+    if pipeline not in KNOWN_PIPELINES.ids():
+        raise UsageError(f"{pipeline}: no such pipeline; allowed: {', '.join(KNOWN_PIPELINES.ids())}")
     if vae not in VAES:
         raise UsageError(f"--vae {vae}: not known; allowed: {', '.join(VAES)}")
-    spec = PIPELINES[pipeline]
+    spec = KNOWN_PIPELINES.get(pipeline)
+    if spec.needs_models and not is_known(pipeline):
+        raise UsageError(f"{KNOWN_PIPELINES.where(pipeline)} sees to its model files itself")
     if vace and not spec.vace:
         raise UsageError(f"--vace: {pipeline} cannot be steered through VACE")
     return _Wanted(spec, vae, vace) if spec.needs_models else None

@@ -19,6 +19,7 @@ def examine(models: str | None, folder: Path, *, render: bool = False) -> Iterat
         "devices": (),
         "attention": (),
         "encoders": (),
+        "plugins": (),
         "model_files": (models,),
         "disks": (folder,),
     }

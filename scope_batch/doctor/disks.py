@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from scope_batch.doctor.finding import Finding
+from scope_batch.doctor.finding import Finding, first_line
+from scope_batch.errors import OutputError
 from scope_batch.models.cache import cache_folder, flush_to_disk
 
 WRITTEN_BYTES = 64 << 20
@@ -33,8 +34,8 @@ def cache() -> Finding:
             file.write(b"x")
             flush_to_disk(file)
         free = shutil.disk_usage(folder).free
-    except OSError as error:
-        text = f"the cache folder cannot be written: {error.filename or ''} {error.strerror}"
+    except (OSError, OutputError) as error:
+        text = f"the cache folder cannot be written: {first_line(error)}"
         return Finding("cache", "fault", text, "name another one in SCOPE_BATCH_CACHE")
     values = {"folder": str(folder), "free_bytes": free}
     text = f"{folder}: can be written, {_gb(free)} free"

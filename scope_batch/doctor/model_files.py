@@ -9,8 +9,7 @@ from scope_batch.doctor.finding import Finding
 from scope_batch.models.check import Checker, FileCheck
 from scope_batch.models.folder import models_place, pull_command
 from scope_batch.models.layout import VAES
-from scope_batch.models.listing import DEFAULT_VAE, FOR_VACE, for_vae, list_files
-from scope_batch.pipelines import PIPELINES, PipelineSpec
+from scope_batch.models.listing import DEFAULT_VAE, FOR_VACE, ListedPipeline, for_vae, list_pipelines
 
 OWN = ("backbone", "builtin_lora")
 """Roles of files that no other pipeline reads: with none of them, nobody has tried to install it."""
@@ -24,20 +23,19 @@ def look(asked: str | None) -> Iterator[Finding]:
         return
     yield Finding("models", "ok", f"{place.path} ({place.why})", values={"folder": str(place.path)})
     checker, told = Checker(place.path), set[Path]()
-    for spec in PIPELINES.values():
-        if spec.needs_models:
-            checks = _checks(checker, spec)
+    for pipeline in list_pipelines(place.path):
+        if pipeline.files:
+            checks = _checks(checker, pipeline)
             yield from _wrong([check for check in checks if check.path not in told])
-            yield _summary(spec, checks, place.path)
+            yield _summary(pipeline.id, checks, place.path)
             told |= {check.path for check in checks}
 
 
-def _checks(checker: Checker, spec: PipelineSpec) -> tuple[FileCheck, ...]:
+def _checks(checker: Checker, pipeline: ListedPipeline) -> tuple[FileCheck, ...]:
     """Of what every job needs, and of whatever else is there."""
-    present = [file for file in list_files(spec.id, checker.folder, vace=spec.vace) if file.size_bytes is not None]
-    options = {file.needed_for for file in present}
+    options = {file.needed_for for file in pipeline.files if file.size_bytes is not None}
     vae_types = [name for name in VAES if for_vae(name) in options] or [DEFAULT_VAE]
-    found = [checker.check(spec.id, vae_type=name, vace=FOR_VACE in options) for name in vae_types]
+    found = [checker.check(pipeline.id, vae_type=name, vace=FOR_VACE in options) for name in vae_types]
     return tuple({check.path: check for checks in found for check in checks}.values())
 
 
@@ -52,13 +50,13 @@ def _wrong(checks: Sequence[FileCheck]) -> Iterator[Finding]:
             yield Finding("models", "warn", warning, values=values)
 
 
-def _summary(spec: PipelineSpec, checks: Sequence[FileCheck], folder: Path) -> Finding:
+def _summary(pipeline_id: str, checks: Sequence[FileCheck], folder: Path) -> Finding:
     states = {check.path: check.state for check in checks}
     missing = [str(check.artifact.local) for check in checks if check.state == "missing"]
-    values = {"pipeline": spec.id, "ready": set(states.values()) == {"ok"}, "missing": missing}
+    values = {"pipeline": pipeline_id, "ready": set(states.values()) == {"ok"}, "missing": missing}
     if not missing:
         sound = "complete" if values["ready"] else "all files are there, not all of them are sound"
-        return Finding("models", "ok" if values["ready"] else "warn", f"{spec.id}: {sound}", values=values)
+        return Finding("models", "ok" if values["ready"] else "warn", f"{pipeline_id}: {sound}", values=values)
     started = any(check.artifact.role in OWN and check.state != "missing" for check in checks)
-    text = f"{spec.id}: {'incomplete' if started else 'not here'}: missing {', '.join(missing)}"
-    return Finding("models", "fault" if started else "warn", text, pull_command(spec.id, folder), values)
+    text = f"{pipeline_id}: {'incomplete' if started else 'not here'}: missing {', '.join(missing)}"
+    return Finding("models", "fault" if started else "warn", text, pull_command(pipeline_id, folder), values)

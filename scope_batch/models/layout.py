@@ -83,6 +83,11 @@ def has_files(pipeline_id: str) -> bool:
     return pipeline_id in _BACKBONES
 
 
+def is_known(pipeline_id: str) -> bool:
+    """Whether its files stand here; those of a plugin do not."""
+    return pipeline_id in _BACKBONES
+
+
 def artifacts(pipeline_id: str, vae_type: VaeType = "wan", *, vace: bool = False) -> tuple[Artifact, ...]:
     """Everything that `pipeline_id` reads, one artifact per role; `vace`: with the VACE module, last.
 

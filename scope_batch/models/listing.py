@@ -1,13 +1,15 @@
-"""What a pipeline's files are and which of them are here. Torch-free: nothing is opened."""
+"""Every pipeline, what its files are and which of them are here. Torch-free: nothing is opened."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scope_batch.errors import UnavailableError
 from scope_batch.models.folder import size_on_disk
-from scope_batch.models.layout import VAES, Artifact, VaeType, artifacts
+from scope_batch.models.layout import VAES, Artifact, VaeType, artifacts, is_known
+from scope_batch.pipelines import KNOWN_PIPELINES
 
 DEFAULT_VAE: VaeType = "wan"
 FOR_VACE = "VACE"
@@ -20,6 +22,39 @@ class ListedFile:
     artifact: Artifact
     needed_for: str
     size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPipeline:
+    """`package`: the plugin that brings it. `problem`: why it cannot be used at all, "" if it can.
+
+    needs_models  and if `files` is empty nevertheless, it sees to them itself.
+    """
+
+    id: str
+    summary: str
+    package: str | None
+    problem: str
+    needs_models: bool
+    files: tuple[ListedFile, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether a job that asks for nothing special finds all it needs, as far as is known here."""
+        return not self.problem and is_ready(self.files)
+
+
+def list_pipelines(folder: Path) -> Iterator[ListedPipeline]:
+    """Built-in ones first, then those of plugins; one that is broken is in the list as well."""
+    for name in KNOWN_PIPELINES.ids():
+        package = KNOWN_PIPELINES.package(name)
+        try:
+            spec = KNOWN_PIPELINES.get(name)
+        except UnavailableError as error:
+            yield ListedPipeline(name, "", package, str(error), needs_models=False, files=())
+            continue
+        files = list_files(name, folder, vace=spec.vace) if spec.needs_models and is_known(name) else ()
+        yield ListedPipeline(name, spec.summary, package, "", spec.needs_models, files)
 
 
 def for_vae(vae_type: VaeType) -> str:

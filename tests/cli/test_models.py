@@ -8,6 +8,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
+from scope_batch.models import layout
 from scope_batch.models.layout import artifacts
 from tests.cli.conftest import Run
 
@@ -151,6 +152,13 @@ def test_a_pipeline_without_models_has_nothing_to_do(run: Run, verb: str) -> Non
 def test_what_makes_no_sense_is_a_usage_error(run: Run, arguments: str, words: str) -> None:
     ran = run("models", *arguments.split())
     assert ran.code == 2 and len(ran.errors) == 1 and words in ran.err
+
+
+def test_a_plugin_that_sees_to_its_files_itself_is_told_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "_BACKBONES", {})
+    ran = run("models", "pull", "longlive")
+    assert ran.code == 2 and "sees to its model files itself" in ran.err
+    assert "sees to its model files itself" in run("models", "list").out
 
 
 def test_models_alone_shows_its_help(run: Run) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from importlib import metadata
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from scope_batch.doctor import attention, devices, disks, encoders, versions
+import scope_batch.plugins
+from scope_batch.doctor import attention, devices, disks, encoders, plugins, versions
 from scope_batch.doctor.finding import Finding, first_line
 from scope_batch.errors import JobError, UnavailableError
 
@@ -138,6 +140,19 @@ def test_something_else_named_ffmpeg_is_a_fault(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(encoders, "run_quiet", lambda _: SimpleNamespace(stdout="hello\n"))
     (finding,) = encoders.look()
     assert finding.state == "fault"
+
+
+def test_plugins_are_told_and_a_broken_one_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(plugins.look()) == []
+    gray = EntryPoint("gray2", "scope_batch.processors.gray:GRAY", "scope_batch.processors")
+    monkeypatch.setattr(
+        scope_batch.plugins, "entry_points_of", lambda group: {"gray2": (gray,)} if group == gray.group else {}
+    )
+    (finding,) = plugins.look()
+    assert finding.state == "fault" and "calls itself 'gray'" in finding.text and finding.values["id"] == "gray2"
+    monkeypatch.setattr(scope_batch.plugins.Registry, "get", lambda *_: None)
+    (finding,) = plugins.look()
+    assert finding.state == "ok" and "the processor 'gray2'" in finding.text
 
 
 def test_a_disk_is_measured_and_nothing_stays_on_it(tmp_path: Path) -> None:

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import pytest
+
+from scope_batch import plugins
 from scope_batch.models.layout import VAES, artifacts
-from scope_batch.models.listing import is_ready, list_files
+from scope_batch.models.listing import is_ready, list_files, list_pipelines
+from scope_batch.pipelines import PIPELINES
+from scope_batch.pipelines.longlive import LONGLIVE
 
 from .helpers import BACKBONE
 
@@ -29,3 +36,20 @@ def test_a_pipeline_is_ready_without_what_only_some_jobs_ask_for(tmp_path: Path)
     assert {file.size_bytes for file in files} == {4, None}
     (tmp_path / BACKBONE).unlink()
     assert not is_ready(list_files("longlive", tmp_path, vace=True))
+
+
+OTHER = replace(LONGLIVE, id="other", summary="of a plugin")
+
+
+def test_every_pipeline_is_listed_those_of_plugins_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = {
+        name: (EntryPoint(name, f"{__name__}:{attribute}", "scope_batch.pipelines"),)
+        for name, attribute in (("other", "OTHER"), ("broken", "NOT_THERE"))
+    }
+    monkeypatch.setattr(plugins, "entry_points_of", lambda group: entries if group.endswith("pipelines") else {})
+    listed = {pipeline.id: pipeline for pipeline in list_pipelines(tmp_path)}
+    assert list(listed) == [*PIPELINES, "broken", "other"]
+    assert all(bool(listed[name].files) == spec.needs_models for name, spec in PIPELINES.items())
+    assert listed["other"].ready and listed["other"].files == () and listed["other"].needs_models
+    assert not listed["broken"].ready and "'broken' of" in listed["broken"].problem
+    assert not listed["longlive"].ready and listed["slate"].ready
