@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scope_batch.chunk import Blend, Chunk, Prompt, Still, Vace
 from scope_batch.engine.vace import VaceContext, mask_channels
-from scope_batch.engine.vae_stream import EncoderStream, Vae
+from scope_batch.engine.vae_stream import EncoderStream, LatentStatistics, Vae
 from scope_batch.engine.wan_vae import WanVae
 from scope_batch.session import ChunkInputs, ControlFrames
 
@@ -163,6 +163,19 @@ def test_the_split_is_hard_and_the_mask_stays_soft(vae: Vae) -> None:
 def test_of_the_masks_that_share_a_latent_the_middle_one_counts(frames: int, latents: int, picked: list[int]) -> None:
     masks = torch.arange(frames).float()[:, None, None].expand(-1, HEIGHT, WIDTH)
     assert mask_channels(masks, latents)[0, 0, :, 0, 0].tolist() == picked
+
+
+@pytest.mark.parametrize("masks", ["11", "1m"])
+def test_a_transformer_that_takes_latents_raw_gets_raw_ones(vae: Vae, masks: str) -> None:
+    """Those of gray, too, which no stream encodes."""
+    clip, statistics = Clip(masks), LatentStatistics(vae)
+    built, raw = (VaceContext(vae, HEIGHT, WIDTH, normalised=normalised) for normalised in (True, False))
+    for index in range(len(masks)):
+        chunk = chunk_of(index)
+        want, got = (context.build(chunk, clip.inputs(chunk)) for context in (built, raw))
+        for part in (slice(0, 16), slice(16, 32)):
+            assert torch.allclose(statistics.normalise(got[:, part]), want[:, part], atol=1e-5)
+        assert torch.equal(got[:, 32:], want[:, 32:])
 
 
 def test_mask_channels_are_the_pixels_of_a_cell() -> None:

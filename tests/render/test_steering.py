@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from scope_batch.engine.vae_stream import EncoderStream
 from scope_batch.events import ChunkStarted, Loading
 from scope_batch.options import RenderOptions
+from scope_batch.pipelines import PIPELINES
 from tests.render.helpers import TINY, Renderer, plan_of
 
 SIZE, FRAMES = 64, 21
@@ -228,3 +229,16 @@ def test_an_expression_and_its_numbers_give_the_same_video(lora: Path) -> None:
     keyed = plan_of(TINY, num_frames=33, lora_scales={str(lora): {0: 0, 30: 1}})
     spelled = plan_of(TINY, num_frames=33, lora_scales={str(lora): "0:(chunk / 2)"})
     assert listed.chunks == keyed.chunks == spelled.chunks
+
+
+@pytest.mark.parametrize("pipeline", [spec.id for spec in PIPELINES.values() if spec.vace and spec.needs_models][1:])
+def test_every_pipeline_is_steered_by_control_and_loras(
+    tiny: Renderer, control: Path, red: Path, lora: Path, pipeline: str
+) -> None:
+    """From the chunk on that an entry names, all of it at once."""
+    fields: dict[str, Any] = {"pipeline_id": pipeline, "num_frames": FRAMES, "denoising_steps": [1000]}
+    named = {"frame": 9, "vace_frames": str(control), "vace_ref_images": [str(red)], "lora_scales": {str(lora): 0.8}}
+    np.save(control, moving_square(4))
+    plain = tiny.frames(TINY, **fields)
+    told = tiny.frames(TINY, **fields, vace_context_scale=0.9, chunk_specs=[named])
+    assert np.array_equal(plain[:5], told[:5]) and not np.array_equal(plain[9:], told[9:])
