@@ -57,12 +57,16 @@ def test_the_example_plans_renders_and_checks_its_own_parameters(environment: di
         f"plan {job} --set pipeline_id=example-bar",
         f"plan {job}",
         "schema",
+        "models list",
     )
     codes, errors = done.stderr.splitlines(), [line for line in done.stderr.splitlines() if "error" in line]
-    assert [line for line in codes if line.startswith("exit")] == [f"exit {code}" for code in (0, 0, 65, 65, 65, 0, 0)]
+    assert [line for line in codes if line.startswith("exit")] == [
+        f"exit {code}" for code in (0, 0, 65, 65, 65, 0, 0, 0)
+    ]
     assert errors[0].endswith("post_processor_id.params.fade: must be less than 1, not 2")
     assert errors[1].endswith("example-trails has no such parameter; allowed: fade")
     assert errors[2].endswith(f"unknown pipeline 'example-bar'; available: {', '.join(PIPELINES)}, example-bars")
+    assert "\nexample-bars  a bar wanders over a colour made from the prompt" in done.stdout
     assert "out through example-trails: 40 frames" in done.stdout and '"example-bars"' in done.stdout
     trails, plain = (np.load(tmp_path / f"{name}.npy") for name in "ab")
     assert trails.shape == plain.shape == (40, 128, 192, 3) and (trails >= plain).all() and (trails > plain).any()

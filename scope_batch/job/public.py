@@ -58,4 +58,6 @@ def _public(values: Any, source: Source, loc: Loc, loras: Mapping[str, str]) -> 
     name = field_of(loc)
     if isinstance(text, str) and name in PATH_FIELDS | OUTPUT_FIELDS and text not in WORDS.get(name, ()):
         return PurePath(_VARIABLE.sub(r"\1}", text)).name or text
+    if isinstance(text, str) and "params" in loc and PurePath(text).is_absolute():
+        return PurePath(text).name or text  # a file that a processor reads, by all appearances
     return text

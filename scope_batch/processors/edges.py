@@ -20,11 +20,11 @@ STEP_RESPONSE = 4
 
 class EdgeParameters(Parameters):
     strength: float = Field(
-        default=1.0, gt=0, le=16, description="Brightness of an edge, as a multiple of the step in brightness there."
+        default=2.0, gt=0, le=16, description="Brightness of an edge, as a multiple of the step in brightness there."
     )
 
 
-def edges(frames: Frames, strength: float = 1.0) -> Frames:
+def edges(frames: Frames, strength: float) -> Frames:
     """A step of s levels shows as min(strength * s, 255): by a fixed measure, so that nothing flickers with the rest
     of its frame. At the border the picture goes on as its last row or column."""
     scale = np.float32(strength / STEP_RESPONSE)

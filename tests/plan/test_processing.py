@@ -15,6 +15,7 @@ from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_to_dict
 from scope_batch.plan.table import render_plan
 from tests.plan.helpers import plan, video_plan
+from tests.plan.steering import steered
 from tests.processors.kinds import install
 
 
@@ -114,3 +115,12 @@ def test_a_pre_processor_needs_an_input_and_for_vace_a_pipeline_that_has_it() ->
     bare = replace(PIPELINES["longlive"], id="bare", vace=False)
     with pytest.raises(JobError, match="pre_processor_output: bare has no VACE; allowed: video"):
         video_plan(spec=bare, pre_processor_id="gray", pre_processor_output="vace_frames")
+
+
+def test_input_of_entries_goes_through_vace_unprocessed_and_is_refused() -> None:
+    entry = {"chunk": 1, "input_video": "/other 12.npy"}
+    steering = {"pre_processor_id": "gray", "input_path": "/clip.mp4"}
+    line = r"chunk_specs\[0\]\.input_video: would pass no pre-processor"
+    with pytest.raises(JobError, match=line):
+        steered(entry, **steering, vace_use_input_video=True)
+    assert steered(entry, **steering).chunks[1].mode == "video"

@@ -142,3 +142,11 @@ def test_a_job_with_several_faults_tells_each(slate: Renderer) -> None:
         slate.npy(SLATE, post_processor_id=[{"id": "edges", "params": {"strength": "x", "blur": 1}}, "rife"])
     assert [line.partition(": ")[0].split(":")[0] for line in caught.value.problems] == ["job.yaml"] * 3
     assert json.dumps(caught.value.problems).count("strength") == 2
+
+
+def test_what_looks_like_a_file_is_public_by_its_name_alone() -> None:
+    job = job_of(SLATE, post_processor_id={"id": "edges"})
+    (use,) = job.post_processor_id
+    named = use.model_copy(update={"params": {"table": "/home/me/film.cube", "mode": "a/b"}})
+    public = job.model_copy(update={"post_processor_id": (named,)}).to_public_dict()
+    assert public["post_processor_id"] == [{"id": "edges", "params": {"table": "film.cube", "mode": "a/b"}}]
