@@ -6,9 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from scope_batch.engine.load import load
 from scope_batch.engine.tae import TaeVae
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics
+from scope_batch.events import silent
 from scope_batch.models.tae import MEMORY_BLOCKS, TaeConfig, TinyAutoencoder
+from scope_batch.pipelines import PIPELINES
+from scope_batch.session import EngineRequest
 
 KINDS = ("tae", "lighttae")
 
@@ -90,6 +94,12 @@ def test_a_chunk_that_is_not_the_first_fills_its_groups(vae: TaeVae) -> None:
 def test_raw_latents_are_the_normalised_ones_with_mean_and_deviation(vae: TaeVae) -> None:
     raw = EncoderStream(vae, normalised=False).encode(clip(9)).transpose(1, 2)
     assert torch.allclose(LatentStatistics(vae).normalise(raw).transpose(1, 2), encode(vae, clip(9), [9]), atol=1e-5)
+
+
+@pytest.mark.parametrize("vae_type", KINDS)
+def test_only_lighttae_is_loaded_as_one_that_speaks_raw_latents(vae_type: str) -> None:
+    engine = load(EngineRequest(PIPELINES["longlive"], "tiny", vae_type=vae_type, device="cpu"), silent)
+    assert engine.vae.speaks_raw == (vae_type == "lighttae")
 
 
 def test_a_block_sees_the_frame_before_and_none_after(module: TinyAutoencoder) -> None:

@@ -3,7 +3,16 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics, Vae, from_uint8, to_uint8
+from scope_batch.engine.vae_stream import (
+    LATENT_MEAN,
+    LATENT_STD,
+    DecoderStream,
+    EncoderStream,
+    LatentStatistics,
+    Vae,
+    from_uint8,
+    to_uint8,
+)
 from scope_batch.engine.wan_vae import WanVae
 
 
@@ -21,6 +30,11 @@ def encode(vae: Vae, pieces: list[Tensor]) -> Tensor:
 def decode(vae: Vae, pieces: list[Tensor]) -> Tensor:
     stream = DecoderStream(vae)
     return torch.cat([stream.decode(piece)[0] for piece in pieces])
+
+
+def test_the_statistics_are_those_of_wan(vae: Vae) -> None:
+    config = vae.module.config
+    assert (tuple(config.latents_mean), tuple(config.latents_std)) == (LATENT_MEAN, LATENT_STD)
 
 
 def test_encoding_in_chunks_equals_the_whole_clip(vae: Vae) -> None:
