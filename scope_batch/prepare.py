@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from scope_batch.chunk import ClipFacts, Plan
@@ -14,6 +15,7 @@ from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job
 from scope_batch.plan.material import all_offers
 from scope_batch.plan.memory import device_memory, precision_of
+from scope_batch.sinks.output import Output, parse_outputs
 
 
 def prepare(job: Job) -> Plan:
@@ -44,6 +46,17 @@ def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
     if sizes is None:
         return None
     return device_memory(plan, spec, sizes, precision_of(dtype, job.vae_dtype, job.quantization))
+
+
+def outputs_of(
+    job: Job, paths: Sequence[str] = (), stdout_format: str | None = None, stem: str = "job"
+) -> tuple[Output, ...]:
+    """Where the frames go: to `paths` (`-` for standard output), else where the job says, else to `./<stem>.mp4`.
+
+    Raises JobError for what cannot be written so.
+    """
+    written = [output.model_dump(exclude_none=True) for output in job.output]
+    return parse_outputs(written, paths, stdout_format, stem, job.video.model_dump(exclude_none=True))
 
 
 def _clip(job: Job) -> ClipFacts | None:

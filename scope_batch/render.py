@@ -25,12 +25,12 @@ from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import values
 from scope_batch.plan.shares import Shares
 from scope_batch.plugins import foreign
-from scope_batch.prepare import prepare
+from scope_batch.prepare import outputs_of, prepare
 from scope_batch.session import Engine, Session
 from scope_batch.sinks.forecast import check_space
 from scope_batch.sinks.metadata import metadata_text
 from scope_batch.sinks.open import SinkSettings, check_outputs, open_sinks
-from scope_batch.sinks.output import Output, files_of, parse_outputs
+from scope_batch.sinks.output import Output, files_of
 from scope_batch.sinks.uptodate import is_up_to_date
 from scope_batch.sinks.writer import BackgroundWriter
 
@@ -64,9 +64,7 @@ def render_job(
     plan = prepare(job)
     for warning in plan.warnings:
         report(Warned(warning))
-    written = [output.model_dump(exclude_none=True) for output in job.output]
-    video = job.video.model_dump(exclude_none=True)
-    outputs = parse_outputs(written, options.outputs, options.output_format, job_stem, video)
+    outputs = outputs_of(job, options.outputs, options.output_format, job_stem)
     settings = _sink_settings(job, plan, options)
     if options.skip_existing and _is_made(outputs, plan, settings):
         report(Warned("every output exists and was made from this job: skipped"))

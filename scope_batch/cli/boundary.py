@@ -136,4 +136,6 @@ def _keep(text: str) -> Path | str:
             file.write(head + text + "\n")
     except OSError as error:
         return f"no file: {error.strerror}; -v shows it"
+    except OutputError as error:
+        return f"no file: {error}; -v shows it"
     return path

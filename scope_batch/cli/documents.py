@@ -15,8 +15,10 @@ from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, ClosedPipeError, Outp
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.text import Text
+    from rich.text import Text as RichText
 
+    from scope_batch.chunk import Plan
+    from scope_batch.job import Job
     from scope_batch.job.template import Clip
 
 PIPED_COLUMNS = 120
@@ -35,14 +37,27 @@ def print_plan(
     from scope_batch.plan import plan_to_dict
     from scope_batch.prepare import prepare
 
-    plan = prepare(read_job(argument, overrides, models))
+    job = read_job(argument, overrides, models)
+    plan = prepare(job)
+    _check_files(job, plan)
     if as_json:
         print_json(plan_to_dict(plan))
     else:
         from scope_batch.plan.table import render_plan
 
-        _print_rich(render_plan(plan))
+        _print_rich(*render_plan(plan).renderables)
     return EXIT_CHECK_FAILED if strict and plan.warnings else EXIT_OK
+
+
+def _check_files(job: Job, plan: Plan) -> None:
+    """What a render would refuse before anything loads: outputs that cannot be written so, damaged control."""
+    from scope_batch.prepare import outputs_of
+
+    outputs_of(job)
+    if plan.placements or any(chunk.vace is not None for chunk in plan.chunks):
+        from scope_batch.media.material import check_material  # numpy, which a job without inputs does not need
+
+        check_material(plan)
 
 
 def print_plans(arguments: Sequence[str], overrides: Sequence[str], models: str | None, showing: Showing) -> int:
@@ -113,19 +128,20 @@ def print_json(values: Any) -> None:
     print_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
-def print_lines(lines: Iterable[Text]) -> None:
+def print_lines(lines: Iterable[RichText]) -> None:
     """Each as one line, however long, so that a search finds whole paths."""
     _print_rich(*lines, whole_lines=True)
 
 
 def _print_rich(*parts: RenderableType, whole_lines: bool = False) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_COLUMNS
     console = Console(width=width, highlight=False, emoji=False)
     with console.capture() as shown:  # rich answers a closed pipe with an exit of its own
         for part in parts:
-            console.print(part, soft_wrap=whole_lines)
+            console.print(part, soft_wrap=whole_lines or (width is not None and isinstance(part, Text)))
     print_text(shown.get())
 
 

@@ -51,7 +51,7 @@ class Column:
     ratio: int | None = None
 
 
-def render_plan(plan: Plan) -> RenderableType:
+def render_plan(plan: Plan) -> Group:
     """Fits 80 columns; a wider terminal shows more of the prompts."""
     rows = list(_rows(plan))
     parts: list[RenderableType] = [_headline(plan), _table(plan, rows)]

@@ -22,7 +22,7 @@ def _prepare(monkeypatch):
 
 @pytest.fixture
 def warned(monkeypatch):
-    plan = SimpleNamespace(warnings=("a cut",))
+    plan = SimpleNamespace(warnings=("a cut",), placements=(), chunks=())
     monkeypatch.setattr(scope_batch.prepare, "prepare", lambda _: plan)
     monkeypatch.setattr("scope_batch.plan.plan_to_dict", lambda plan: {"warnings": list(plan.warnings)})
 
@@ -100,3 +100,14 @@ def test_info_of_a_file_without_a_job(run, tmp_path):
 def test_without_a_verb_there_is_help_and_exit_2(run):
     ran = run()
     assert ran.code == 2 and "render" in ran.out + ran.err
+
+
+def test_a_plan_refuses_outputs_that_a_render_would_refuse(run, job):
+    ran = run("plan", job(), "--set", "output={path: a.mp4, preset: plaid}")
+    assert ran.code == 65 and "'plaid' is not known" in ran.err
+
+
+def test_remarks_are_whole_lines_where_no_terminal_shows_them(run, job):
+    ran = run("plan", job(), "--set", "chunk_specs=[{chunk: 1}, {chunk: 2, denoising_steps: [250, 1000, 750, 500]}]")
+    warnings = [line for line in ran.out.splitlines() if line.startswith("warning: ")]
+    assert any(len(line) > 120 and line.endswith("to the picture") for line in warnings)
