@@ -108,6 +108,11 @@ def test_a_plan_refuses_outputs_that_a_render_would_refuse(run, job):
 
 
 def test_remarks_are_whole_lines_where_no_terminal_shows_them(run, job):
-    ran = run("plan", job(), "--set", "chunk_specs=[{chunk: 1}, {chunk: 2, denoising_steps: [250, 1000, 750, 500]}]")
+    ran = run(
+        "plan",
+        job(),
+        "--set",
+        "chunk_specs=[{chunk: 1}, {chunk: 2, denoising_steps: [250, 1000, 750, 500, 250, 249, 248, 247]}]",
+    )
     warnings = [line for line in ran.out.splitlines() if line.startswith("warning: ")]
-    assert any(len(line) > 120 and line.endswith("to the picture") for line in warnings)
+    assert len(warnings) == 4 and max(map(len, warnings)) > 120 and warnings[-1].endswith("to the picture")

@@ -10,7 +10,7 @@ from tests.plan.steering import steered
 
 def test_a_reference_that_would_push_the_last_image_out_is_refused() -> None:
     both = {"chunk": 2, "last_frame_image": "/e.png", "vace_ref_images": ["/r.png"]}
-    with pytest.raises(JobError, match="both act in chunk 2: .* the last image falls off its end"):
+    with pytest.raises(JobError, match=r"both act in chunk 2: .* the last image falls off its end"):
         steered(both)
 
 
