@@ -60,11 +60,16 @@ def import_export(data: bytes, *, name: str, fps: Fraction, folder: Path) -> Imp
     return Imported(text, tuple(told.lines))
 
 
+def _nothing_to_show(name: str, needed: str, told: Told) -> JobError:
+    why = f" ({'; '.join(told.lines)})" if told.lines else ""
+    return JobError(f"{name}: no block of the timeline can be shown; {needed}{why}")
+
+
 def _timeline(export: Export, fps: Fraction, name: str, told: Told) -> tuple[list[Line], list[Change]]:
     """The length, if the timeline has one, and what is shown when."""
     if not export.blocks:
         if not export.prompts:
-            raise JobError(f"{name}: no block of the timeline can be shown; an export needs at least one prompt")
+            raise _nothing_to_show(name, "an export needs at least one prompt", told)
         told.assumed("timeline (absent)", "the job's default length")
         return [], []
     end_s = max(block.end_s for block in export.blocks)
@@ -73,9 +78,7 @@ def _timeline(export: Export, fps: Fraction, name: str, told: Told) -> tuple[lis
     num_frames = max(math.floor(end_s * fps + Fraction(1, 2)), 1)
     shown = changes(export.blocks, fps, num_frames, told)
     if not shown:
-        raise JobError(
-            f"{name}: no block of the timeline can be shown; an export needs at least one that lasts a frame"
-        )
+        raise _nothing_to_show(name, "an export needs at least one that lasts a frame", told)
     if frame_at(shown[0].time_s, fps) > 0:
         told.assumed(shown[0].block.place, f"begins at {shown[0].time_s:g} s, its prompt is in force from frame 0 on")
     return [Line("num_frames", num_frames, f"{end_s:g} s")], shown
