@@ -91,6 +91,15 @@ def test_a_lost_file_is_made_again(tmp_path: Path) -> None:
     assert digest(folder) == before
 
 
+@pytest.mark.parametrize("pipeline", ["longlive", "streamdiffusionv2", "memflow", "reward-forcing"])
+def test_a_backbone_is_wrapped_as_the_published_one(pipeline: str) -> None:
+    files = find_models(pipeline, "tiny")
+    loaded = torch.load(files.backbone, weights_only=True)
+    weights = loaded if pipeline == "reward-forcing" else loaded["generator"]
+    assert all(key.startswith("model.") for key in weights)
+    assert (files.builtin_lora is not None) == (pipeline in ("longlive", "memflow"))
+
+
 def test_special_ids_are_those_of_umt5(tiny: ModelFiles) -> None:
     tokenizer = load_tokenizer(tiny)
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)
