@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from scope_batch import laws
 from scope_batch.chunk import Chunk
 from scope_batch.engine.attention_bias import score_bias
-from scope_batch.engine.context_frames import CONTEXT_LATENTS
-from scope_batch.engine.kv_cache import CacheSize, KVCache, Pass
+from scope_batch.engine.kv_cache import KVCache, Pass
 
 
 class ContextMemory(KVCache):
@@ -14,18 +14,14 @@ class ContextMemory(KVCache):
     So keys are never older than the prompt in force. See `memory.Memory`.
     """
 
-    def __init__(self, window: int, size: CacheSize) -> None:
-        super().__init__(window, size)
-
     def forget(self) -> None:
         """Nothing to do: a sequence attends to no slot that it has not written."""
 
     def renewal(self, chunk: Chunk) -> Pass | None:
-        self.score_bias = None
-        return None if chunk.start_latent == 0 else _pass(0, CONTEXT_LATENTS)
+        return None if chunk.start_latent == 0 else _pass(0, laws.CONTEXT_LATENTS)
 
     def begin(self, chunk: Chunk) -> Pass:
-        context = CONTEXT_LATENTS if chunk.start_latent else 0
+        context = laws.CONTEXT_LATENTS if chunk.start_latent else 0
         here = _pass(context, chunk.latents)
         assert chunk.attention_bias is not None
         tokens, size = self.size.tokens, self.size
@@ -35,8 +31,9 @@ class ContextMemory(KVCache):
         )
         return here
 
-    def end(self, chunk: Chunk) -> None:
-        """Nothing to do: what the passes have left is not read again."""
+    def end(self, chunk: Chunk) -> None:  # noqa: ARG002  (every memory is told which chunk ends)
+        """What the passes have left is not read again, and the context has no weight of its own."""
+        self.score_bias = None
 
 
 def _pass(start: int, frames: int) -> Pass:

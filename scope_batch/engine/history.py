@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scope_batch import laws
-from scope_batch.engine.context_frames import RECENT_FRAMES, ContextFrames
+from scope_batch.engine.context_frames import ContextFrames
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, Vae
 from scope_batch.pipelines import PipelineSpec
 
@@ -27,7 +27,7 @@ class History(Protocol):
 
 def frames_in_sight(spec: PipelineSpec) -> int:
     """Decoded frames that the pipeline's history looks at."""
-    return RECENT_FRAMES if spec.memory == "context" else 0
+    return laws.FRAMES_IN_SIGHT if spec.memory == "context" else 0
 
 
 def open_history(spec: PipelineSpec, vae: Vae, decoder: DecoderStream, height: int, width: int) -> History:

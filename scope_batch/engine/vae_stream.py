@@ -159,8 +159,11 @@ class DecoderStream:
         return frames, finite
 
     def _see(self, pixels: Tensor) -> None:
-        seen = pixels if self.recent is None else torch.cat([self.recent, pixels], dim=2)
-        self.recent = seen[:, :, -self._in_sight :]
+        if self.recent is None:
+            self.recent = pixels
+        else:
+            kept = self._in_sight - pixels.shape[2]
+            self.recent = torch.cat([self.recent[:, :, -kept:], pixels], dim=2)
 
 
 def to_uint8(pixels: Tensor) -> Tensor:

@@ -82,11 +82,11 @@ def _history_latents(spec: PipelineSpec) -> int:
 
 
 def _sight_bytes(plan: Plan, spec: PipelineSpec, precision: Precision) -> int:
-    """The frames in sight, before rounding, and statistics to encode one of them with."""
+    """The frames in sight, before rounding, and the statistics of the stream that encodes one of them."""
     if spec.memory != "context":
         return 0
-    frames = laws.FRAMES_IN_SIGHT * 3 * plan.height * plan.width * precision.vae
-    return frames
+    frames = laws.FRAMES_IN_SIGHT * 3 * plan.height * plan.width
+    return (frames + 2 * laws.LATENT_CHANNELS) * precision.vae
 
 
 def _latent_bytes(plan: Plan) -> int:

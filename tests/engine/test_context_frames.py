@@ -7,7 +7,8 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from scope_batch.engine.context_frames import RECENT_FRAMES, ContextFrames
+from scope_batch import laws
+from scope_batch.engine.context_frames import ContextFrames
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics
 from scope_batch.engine.wan_vae import WanVae
 
@@ -22,7 +23,7 @@ class Sequence:
     """Chunks that are decoded and remembered, one after the other."""
 
     def __init__(self, vae: WanVae) -> None:
-        self.decoder = DecoderStream(vae, in_sight=RECENT_FRAMES)
+        self.decoder = DecoderStream(vae, in_sight=laws.FRAMES_IN_SIGHT)
         self.context = ContextFrames(EncoderStream(vae), self.decoder)
         self.start = 0
 

@@ -23,8 +23,11 @@ from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.rope import RotaryTable
 from scope_batch.engine.session import CausalSession
 from scope_batch.events import silent
+from scope_batch.models.sizes import model_sizes
 from scope_batch.pipelines.krea import KREA
+from scope_batch.plan.memory import Precision, device_memory
 from scope_batch.session import NO_INPUTS, ChunkInputs, ControlFrames, EngineRequest, LoraRequest
+from tests.engine.test_memory_forecast import held, within
 from tests.models.lora_files import pair, write
 from tests.plan.helpers import plan, video_plan
 
@@ -249,6 +252,18 @@ def test_memory_is_flat(engine: CausalEngine) -> None:
             if chunk.index in (7, 15):
                 held.append(live_bytes())
     assert held[0] == held[1]
+
+
+def test_what_lasts_is_forecast_to_the_byte(engine: CausalEngine) -> None:
+    wanted, sizes = text_plan(chunks=4), model_sizes(KREA.id, "tiny", "wan", vace=False)
+    assert sizes is not None
+    expected = device_memory(wanted, KREA, sizes, Precision(backbone=4, vae=4))
+    with engine.session(wanted, silent) as session:
+        for chunk in wanted.chunks:
+            session.generate(chunk)
+        parts = [session._memory, session._history, session._encoder, session._context]
+        held_bytes = held(tensor for part in parts for tensor in within(part, []))
+    assert held_bytes == expected.kv_cache + expected.history + expected.vae_streams
 
 
 def test_vace_steers_the_chunks_alone(contexts: list[tuple[Tensor, list[Tensor]]]) -> None:
