@@ -11,6 +11,7 @@ import pytest
 from scope_batch.chunk import Chunk, Plan
 from scope_batch.material import Placement
 from scope_batch.media.inputs import InputReader, open_inputs
+from scope_batch.media.processed import Processed
 from scope_batch.processors import ProcessorSpec
 from scope_batch.processors.chain import Chain, Stage
 from tests.media.plans import SIZE, VACE, as_frames, chunk_of, floats, place, plan_of, saved
@@ -93,3 +94,16 @@ def test_control_is_processed_and_what_lies_over_it_is_not(tmp_path, clip):
         first, _, last = (inputs.get().control for _ in chunks)
     assert np.array_equal(first.frames, wanted[:9])
     assert plan.chunks[2].lead == 1 and np.array_equal(last.frames, wanted[20:])
+
+
+def test_every_frame_passes_once_although_the_reader_steps_back_by_one():
+    read: list[int] = []
+
+    def source(frame: int) -> np.ndarray:
+        read.append(frame)
+        return np.full((SIZE, SIZE, 3), frame, np.uint8)
+
+    stage = Stage("trail", {}, TRAIL.build({}))
+    frames = Processed(Chain((stage,)), (SIZE, SIZE), [(0, 40)], source)
+    assert [frames.frame(index)[0, 0, 0] for index in (0, 12, 11, 12, 30, 29, 39)] == [0, 1, 1, 1, 1, 1, 1]
+    assert read == list(range(40))

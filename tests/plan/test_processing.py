@@ -78,7 +78,7 @@ def test_the_document_has_them_with_their_parameters() -> None:
 
 
 def test_control_from_processed_input_is_planned_as_text() -> None:
-    made = video_plan(pre_processor_id="edges", pre_processor_output="vace_frames")
+    made = video_plan(pre_processor_id="edges", pre_processor_output="vace_frames", vace_context_scale=0.5)
     assert {chunk.mode for chunk in made.chunks} == {"text"} and all(chunk.vace for chunk in made.chunks)
     (placement,) = made.placements
     assert placement.processed and (placement.material.kind, placement.first_frame, placement.end_frame) == (

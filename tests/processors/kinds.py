@@ -60,6 +60,12 @@ class Doubling(Processor):
         return DoublingStream()
 
 
+class Slow(Doubling):
+    """The same at the rate that it was: it takes twice as long."""
+
+    fps_factor = Fraction(1)
+
+
 class TrailStream:
     """The difference to the frame before, black at first: as optical flow would look back."""
 
@@ -180,6 +186,7 @@ class OneStream(Processor):
 
 
 DOUBLE = spec_of("double", Doubling())
+SLOW = spec_of("slow", Slow())
 TRAIL = spec_of("trail", Trail())
 AHEAD = spec_of("ahead", Ahead(1))
 FAR = spec_of("far", Ahead(30))
@@ -192,6 +199,6 @@ GOOD = (DOUBLE, TRAIL, AHEAD, FAR, HALF)
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have them found, as if a package had brought them."""
     group = "scope_batch.processors"
-    names = ("double", "trail", "ahead", "far", "half", "failing", "tenfold")
+    names = ("double", "slow", "trail", "ahead", "far", "half", "failing", "tenfold")
     entries = {name: (EntryPoint(name, f"{__name__}:{name.upper()}", group),) for name in names}
     monkeypatch.setattr(plugins, "entry_points_of", lambda asked: entries if asked == group else {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import wave
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,12 @@ from scope_batch.errors import Interrupted, JobError, UnavailableError
 from scope_batch.events import ChunkDone, Event, Started, Warned
 from scope_batch.media.probe import probe_clip
 from scope_batch.options import RenderOptions
+from scope_batch.origin import plugins_of
 from scope_batch.processors.gray import gray
 from scope_batch.render import render_job
 from scope_batch.sinks.metadata import read_metadata
+from scope_batch.sinks.writer import BackgroundWriter
+from scope_batch.slate.engine import Drawn
 from tests.processors.kinds import doubled, mean
 from tests.render.helpers import SLATE, Renderer, StopAt, ffmpeg, job_of, load_frames, names_in
 
@@ -92,10 +96,12 @@ def slate_again(slate: Renderer, job: dict[str, Any], options: RenderOptions) ->
 
 def test_sound_is_as_long_as_what_is_delivered(slate: Renderer, tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "sine=d=9", tmp_path / "sound.wav")
-    slate({**SLATE, "num_frames": 32, "audio": str(tmp_path / "sound.wav"), "post_processor_id": "half"}, "a.mp4")
+    slate({**SLATE, "num_frames": 16, "audio": str(tmp_path / "sound.wav"), "post_processor_id": "slow"}, "a.mp4")
     ffmpeg("-i", slate.folder / "a.mp4", "-map", "0:a", slate.folder / "out.wav")
-    seconds = (slate.folder / "out.wav").stat().st_size / (44100 * 2)
-    assert seconds == pytest.approx(2.0, abs=0.1)
+    with wave.open(str(slate.folder / "out.wav")) as sound:
+        samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16)
+    assert len(samples) == pytest.approx(2.0 * 44100, rel=0.05)
+    assert np.abs(samples[int(1.5 * 44100) : int(1.9 * 44100)]).max() > 1000, "it falls silent"
 
 
 def test_after_a_signal_what_a_processor_holds_is_written(slate: Renderer) -> None:
@@ -114,6 +120,28 @@ def test_a_processor_that_fails_ends_the_render_in_one_line(slate: Renderer, nam
     with pytest.raises(UnavailableError, match=f"^the processor '{name}' of an unknown package: ") as caught:
         slate({**DOUBLED, "post_processor_id": name}, "a.mp4")
     assert "\n" not in str(caught.value) and not names_in(slate.folder)
+
+
+def test_after_a_fault_nothing_is_flushed() -> None:
+    called: list[str] = []
+
+    class Faulty:
+        def process(self, frames: np.ndarray) -> np.ndarray:
+            called.append("process")
+            raise UnavailableError(f"no more than {len(frames)}")
+
+        def flush(self) -> np.ndarray:
+            called.append("flush")
+            return np.empty((0, 64, 64, 3), np.uint8)
+
+    with pytest.raises(UnavailableError, match="no more than 9"), BackgroundWriter([], post=Faulty()) as writer:
+        writer.submit(Drawn(np.zeros((9, 64, 64, 3), np.uint8)), 9)
+    assert called == ["process"]
+
+
+def test_packages_of_processors_are_in_the_origin() -> None:
+    assert plugins_of(job_of(SLATE, post_processor_id=["gray", "double"])) == ["an unknown package"]
+    assert plugins_of(job_of(SLATE, post_processor_id="gray")) == []
 
 
 def test_two_renders_are_equal_and_one_that_failed_leaves_nothing_behind(slate: Renderer) -> None:
