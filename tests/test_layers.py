@@ -20,7 +20,7 @@ FORBIDDEN = {
     "memory": {"*"},
     "safetensors_header": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "plugins": {"pipelines", "processors", "chunk", "session", "job", "plan", "media", "sinks", "engine", "models"},
-    "processors": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
+    "processors": {"pipelines", "chunk", "session", "job", "plan", "media", "sinks", "engine", "models", "render"},
     "chunk": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "pipelines": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "job": {"plan", "importing", "media", "sinks", "engine", "models", "render", "cli", "progress"},

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Parameters(BaseModel):
     """What a processor is made from: a subclass declares its fields, with defaults, limits and descriptions.
 
-    Unknown names and values of another type are refused; `validate_default` is not needed, a job's values are checked.
+    Unknown names and values of another type are refused before anything is rendered.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
