@@ -15,8 +15,8 @@ IDS = [spec.id for spec in PIPELINES.values() if spec.needs_models]
 CAT_THEN_DOG = {"chunk_specs": [{"frame": 12, "text": "a red dog in the snow"}]}
 
 
-@pytest.mark.parametrize("pipeline", IDS)
 @pytest.mark.parametrize("mode", ["text", "video"])
+@pytest.mark.parametrize("pipeline", IDS)
 def test_it_renders(tiny: Renderer, clip: Path, pipeline: str, mode: str) -> None:
     count = 14
     video = {"input_path": str(clip)} if mode == "video" else {}
