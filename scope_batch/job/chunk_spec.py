@@ -71,7 +71,7 @@ class ChunkSpec(Placed):
     noise_controller: bool | None = Field(default=None, description="Adapt noise_scale to motion in this chunk.")
     denoising_steps: Steps | None = Field(default=None, description="Timesteps of this chunk, 1..1000.")
     kv_cache_attention_bias: AttentionBias | None = Field(
-        default=None, description="Weight of cached frames in this chunk."
+        default=None, description="Weight of earlier frames in this chunk's attention."
     )
     reset_cache: bool = Field(default=False, description="Start anew here: a hard cut.")
     manage_cache: bool | None = Field(

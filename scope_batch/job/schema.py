@@ -87,7 +87,8 @@ class Job(Checked):
     )
     manage_cache: bool = Field(default=True, description="Let changes cut by themselves; without it they recache.")
     kv_cache_attention_bias: Annotated[Schedule[float], Scheduled(*ATTENTION_BIAS)] | None = Field(
-        default=None, description="Weight of cached frames in attention, 1 = plain attention."
+        default=None,
+        description="Weight of earlier frames in attention, 1 = plain; of krea-realtime-video alone, whose own is 0.3.",
     )
     prompt_interpolation_method: BlendMethod = Field(
         default="linear", description="How weighted prompts blend; slerp takes two."
