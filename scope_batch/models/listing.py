@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scope_batch.errors import UnavailableError
-from scope_batch.models.folder import size_on_disk
+from scope_batch.models.folder import size_on_disk, wanted_artifacts
 from scope_batch.models.layout import VAES, Artifact, VaeType, artifacts, is_known
 from scope_batch.pipelines import KNOWN_PIPELINES
 
@@ -69,7 +69,7 @@ def list_files(pipeline_id: str, folder: Path, *, vace: bool) -> tuple[ListedFil
         for artifact in artifacts(pipeline_id, vae_type):
             named.setdefault(artifact, "" if artifact in always else for_vae(vae_type))
     if vace:
-        for artifact in artifacts(pipeline_id, vace=True):
+        for artifact in wanted_artifacts(pipeline_id, folder, vace=True):
             named.setdefault(artifact, FOR_VACE)
     return tuple(ListedFile(artifact, why, size_on_disk(folder, artifact)) for artifact, why in named.items())
 

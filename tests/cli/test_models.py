@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,6 +133,15 @@ def test_a_folder_that_cannot_be_made_is_code_74(run: Run) -> None:
     Path("m/LongLive-1.3B").write_text("in the way")
     ran = run("models", "pull", "longlive", "--models", "m")
     assert ran.code == 74 and "LongLive-1.3B" in ran.err
+
+
+@pytest.mark.usefixtures("online")
+def test_a_disk_that_is_too_small_is_code_74_before_anything_is_fetched(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    ran = run("models", "pull", "longlive", "--models", "m")
+    assert ran.code == 74 and "are to be fetched" in ran.err and not Path("m").exists()
 
 
 @pytest.mark.parametrize("verb", ["check", "pull"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scope_batch import plugins
-from scope_batch.models.layout import VAES, artifacts
+from scope_batch.models.layout import VACE_CHECKPOINT, VAES, artifacts
 from scope_batch.models.listing import is_ready, list_files, list_pipelines
 from scope_batch.pipelines import PIPELINES
 from scope_batch.pipelines.longlive import LONGLIVE
@@ -53,3 +53,11 @@ def test_every_pipeline_is_listed_those_of_plugins_too(tmp_path: Path, monkeypat
     assert listed["other"].ready and listed["other"].files == () and listed["other"].needs_models
     assert not listed["broken"].ready and "'broken' of" in listed["broken"].problem
     assert not listed["longlive"].ready and listed["slate"].ready
+
+
+def test_a_whole_checkpoint_stands_for_its_module(tmp_path: Path) -> None:
+    path = tmp_path / VACE_CHECKPOINT.local
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (listed,) = [file for file in list_files("longlive", tmp_path, vace=True) if file.needed_for == "VACE"]
+    assert listed.artifact == VACE_CHECKPOINT and listed.size_bytes == 0
