@@ -31,6 +31,9 @@ class RelativeMemory(RollingMemory):
         self._keys_rotary = self._table.at(self.window.places(end))
         return Pass(here.attend - here.frames, here.frames, here.writes, here.attend)
 
+    def end(self, chunk: Chunk) -> None:  # noqa: ARG002  (nothing of it)
+        self._keys_rotary = None  # as large as a pass's own, and of no use to the next chunk
+
     def attended(self, layer: int, key: Tensor, value: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:  # noqa: ARG002  (the keys' own is wider)
         assert self._keys_rotary is not None, "a chunk must have begun"
         keys, values = self.update(layer, key, value)

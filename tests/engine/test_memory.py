@@ -140,6 +140,12 @@ def test_what_leaves_the_window_is_folded_into_the_sink_once(dtype: torch.dtype)
     assert torch.equal(memory.keys[0][:, :third], want)
 
 
+def test_between_chunks_there_are_keys_and_values_alone() -> None:
+    memory = open_memory(spec_of("reward-forcing"), SIZE, Places(), TextCache(1), bank=False)
+    list(walk(memory, chunks_of(spec_of("reward-forcing"), "text", 2)))
+    assert [name for name, value in vars(memory).items() if isinstance(value, Tensor | tuple)] == []
+
+
 def test_a_recache_sees_the_window_and_keeps_a_late_sink() -> None:
     spec = spec_of("memflow")
     chunks = chunks_of(spec, "text", 7, chunk_specs=[{"chunk": k, "text": str(k)} for k in (3, 6)])
