@@ -26,8 +26,9 @@ class Engines:
 
 
 def serves(loaded: EngineRequest, wanted: EngineRequest) -> bool:
-    """An engine with VACE renders jobs without it just the same."""
-    return loaded == replace(wanted, vace=loaded.vace or wanted.vace)
+    """An engine with VACE renders jobs without it just the same, and what fits does so for less."""
+    expected = max(loaded.expected_bytes, wanted.expected_bytes)
+    return loaded == replace(wanted, vace=loaded.vace or wanted.vace, expected_bytes=expected)
 
 
 def request_of(job: Job, plan: Plan, options: RenderOptions) -> EngineRequest:
@@ -47,4 +48,14 @@ def request_of(job: Job, plan: Plan, options: RenderOptions) -> EngineRequest:
             LoraRequest(lora.path, scale if lora.merged else None)
             for lora, scale in zip(plan.loras, plan.chunks[0].lora_scales, strict=True)
         ),
+        quantization=job.quantization,
+        low_vram=options.low_vram,
+        expected_bytes=_expected_bytes(plan, options) if options.low_vram == "auto" else 0,
     )
+
+
+def _expected_bytes(plan: Plan, options: RenderOptions) -> int:
+    """On the device, at most. The plan counts in bfloat16. 0 where no forecast is made."""
+    if plan.memory is None:
+        return 0
+    return max(plan.memory.peak, plan.memory.prompts) * (2 if options.dtype == "float32" else 1)

@@ -14,6 +14,7 @@ class RenderOptions:
     overwrite, skip_existing  what to do with outputs that exist; neither = OutputExistsError.
     models      folder, "tiny", or None for the job's or the usual places.
     device      "auto", "cpu", "cuda", "cuda:N"; dtype "auto", "float32", "bfloat16".
+    low_vram    "off", "on", "cast" or "auto": see `EngineRequest`.
     latents     also save the denoised latents here (safetensors); preview: a PNG replaced after each chunk.
     metadata    write the resolved job into the outputs.
     force       go on although the disk looks too small.
@@ -26,6 +27,7 @@ class RenderOptions:
     models: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    low_vram: str = "auto"
     latents: Path | None = None
     preview: Path | None = None
     metadata: bool = True

@@ -102,6 +102,8 @@ class EngineRequest:
     device        "auto", "cpu", "cuda", "cuda:N"; dtype, vae_dtype "auto", "float32", "bfloat16".
     noise_device  "cpu" or "cuda": where the noise is drawn.
     vace          the VACE module is needed; loras: in the order of the plan.
+    quantization  None or "fp8_e4m3fn", for which no LoRA may be merged.
+    low_vram      "off", "on" (blocks wait in host memory), "cast" (in fp8), or "auto": whether `expected_bytes` fit.
     """
 
     spec: PipelineSpec
@@ -114,6 +116,9 @@ class EngineRequest:
     deterministic: bool = False
     vace: bool = False
     loras: tuple[LoraRequest, ...] = ()
+    quantization: str | None = None
+    low_vram: str = "off"
+    expected_bytes: int = 0
 
 
 class Loader(Protocol):

@@ -132,12 +132,6 @@ def test_the_model_files_are_those_that_the_loader_reads(vae: str) -> None:
         assert artifact.local.parts[0] in told and artifact.path.split("/")[-1] in told
 
 
-@pytest.mark.parametrize("field", ["quantization"])
-def test_what_is_not_there_yet_is_refused_by_name(field: str) -> None:
-    with pytest.raises(errors.JobError, match=f"{field}: .*not available yet"):
-        load_text(f"prompt: a cat\n{field}: fp8_e4m3fn\n", name="job.yaml")
-
-
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)]+)\)", README))))
 def test_a_link_leads_somewhere(target: str) -> None:
     assert (ROOT / target).exists()

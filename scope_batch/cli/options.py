@@ -25,6 +25,13 @@ class Dtype(StrEnum):
     bfloat16 = "bfloat16"
 
 
+class LowVram(StrEnum):
+    auto = "auto"
+    off = "off"
+    on = "on"
+    cast = "cast"
+
+
 class Progress(StrEnum):
     auto = "auto"
     rich = "rich"
@@ -122,6 +129,15 @@ Models = Annotated[
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]", help="Where to compute.", rich_help_panel=_MACHINE)]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the model.", rich_help_panel=_MACHINE)]
+LowVramOption = Annotated[
+    LowVram,
+    typer.Option(
+        "--low-vram",
+        help="on: the transformer's blocks wait in host memory (same frames, slower). cast: they are stored in fp8 "
+        "(other frames). auto: on if the forecast does not fit.",
+        rich_help_panel=_MACHINE,
+    ),
+]
 Deterministic = Annotated[
     bool,
     typer.Option("--deterministic", help="The same bytes every time, also on a GPU.", rich_help_panel=_MACHINE),

@@ -10,11 +10,13 @@ from typing import cast
 import torch
 
 from scope_batch.chunk import Plan
+from scope_batch.engine import low_vram
 from scope_batch.engine.causal import CausalWan
 from scope_batch.engine.causal_vace import CausalVaceWan
 from scope_batch.engine.device import device_faults, exact_arithmetic, peak_bytes, resolve_device, resolve_dtype
 from scope_batch.engine.lora import LoraScales
 from scope_batch.engine.noise import NoiseSource
+from scope_batch.engine.precision import check_fp8, check_loras, fp8_config, quantize
 from scope_batch.engine.session import CausalSession
 from scope_batch.engine.tae import TaeVae
 from scope_batch.engine.text import PromptEncoder, texts_of
@@ -69,6 +71,9 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
         torch.cuda.set_device(device)
     dtype = resolve_dtype(request.dtype, device)
     vae_dtype = dtype if request.vae_dtype == "auto" else resolve_dtype(request.vae_dtype, device)
+    if request.quantization:
+        check_fp8(device)
+    low_vram_choice = low_vram.choose(request, device, report)
     files = find_models(
         request.spec.id,
         request.models,
@@ -86,13 +91,20 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
             dtype=dtype,
             device=device,
             builtin_lora=builtin_lora,
+            blocks_on=torch.device("cpu") if low_vram_choice == "on" else device,
             merge=[(lora, scale) for lora, scale in zip(loras, scales, strict=True) if scale is not None],
             report=report,
         )
+        beside = {i: lora for i, lora in enumerate(loras) if scales[i] is None}
+        if request.quantization:
+            check_loras(transformer, list(beside.values()))
+            quantize(transformer, fp8_config())
+        branches = LoraScales(transformer, beside)
+        low_vram.apply(low_vram_choice, transformer, dtype, device)
         return CausalEngine(
             spec=request.spec,
             transformer=transformer,
-            loras=LoraScales(transformer, {i: lora for i, lora in enumerate(loras) if scales[i] is None}),
+            loras=branches,
             vae=_vae(files, vae_dtype, device, report),
             prompts=PromptEncoder(files, device),
             device=device,

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from scope_batch.job import unavailable
 from scope_batch.job.faults import Fault, raise_all
 from scope_batch.job.prompts import STRICT
 
@@ -32,11 +31,9 @@ class Checked(BaseModel):
         if not isinstance(data, dict):
             return handler(data)
         written = cls.folded({key: value for key, value in data.items() if value is not None})
-        refused = unavailable.refused(cls, written)
-        faults = [*refused, *cls.faults(written)]
-        accepted = {key: value for key, value in written.items() if (key,) not in {fault.loc for fault in refused}}
+        faults = cls.faults(written)
         try:
-            made = handler(accepted)
+            made = handler(written)
         except ValidationError as error:
             raise_all(faults, error)
             raise

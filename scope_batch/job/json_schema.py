@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from scope_batch.job.schema import Job
-from scope_batch.job.unavailable import BY_FIELD
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}
@@ -22,8 +21,7 @@ def job_json_schema() -> dict[str, Any]:
     for model in (schema, *schema["$defs"].values()):
         required = model.get("required", [])
         model["properties"] = {
-            name: _property(name, field, required=name in required)
-            for name, field in model.get("properties", {}).items()
+            name: _property(field, required=name in required) for name, field in model.get("properties", {}).items()
         }
     schema["$defs"]["Variable"] = VARIABLE
     for name in PLACED:
@@ -31,11 +29,9 @@ def job_json_schema() -> dict[str, Any]:
     return {"$schema": DIALECT, **schema, "title": "scope-batch job"}
 
 
-def _property(name: str, field: dict[str, Any], *, required: bool) -> dict[str, Any]:
+def _property(field: dict[str, Any], *, required: bool) -> dict[str, Any]:
     notes: dict[str, Any] = {key: field.pop(key) for key in ("description", "default", "examples") if key in field}
     field.pop("title", None)
-    if name in BY_FIELD:
-        notes["description"] = f"{notes.get('description', '')} Not available yet.".strip()
     if notes.get("default") is None or isinstance(notes["default"], dict):
         notes.pop("default", None)
     choices = _choices(field)

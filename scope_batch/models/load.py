@@ -36,6 +36,7 @@ FLOAT32_BELOW_BYTES = 2 << 30
 """A text encoder that is smaller than this in float32 is computed in float32."""
 
 _FP8 = torch.float8_e4m3fn
+_BLOCKS = ("blocks.", "vace_blocks.")
 _TIED = frozenset({"encoder.embed_tokens.weight"})
 
 
@@ -47,6 +48,7 @@ def load_transformer(
     dtype: torch.dtype,
     device: torch.device,
     builtin_lora: BuiltinLora = "merged",
+    blocks_on: torch.device | None = None,
     merge: Merge = (),
     report: Report = silent,
 ) -> W:
@@ -54,6 +56,7 @@ def load_transformer(
 
     kind    `WanTransformer3DModel`, or a class made from it; with `files.vace` a `WanVACETransformer3DModel`.
     "merged": W + B A is computed in float32 and rounded once. "adapter": a PEFT side branch named `builtin`.
+    blocks_on  where the blocks' weights end up, made on `device` like the others; None: there.
     merge   LoRAs of the job that become part of the weights in the same sum, after a merged LoRA of the pipeline.
     Raises JobError for a file that does not fit.
     """
@@ -68,7 +71,8 @@ def load_transformer(
         merge = ((builtin, 1.0), *merge)
     for key in list(model.state_dict()):
         target = torch.float32 if _kept_in_float32(model, key) else dtype
-        state[key] = _place(merged(key, state[key], merge, device), target, device)
+        home = blocks_on if blocks_on is not None and key.startswith(_BLOCKS) else device
+        state[key] = _place(merged(key, state[key], merge, device), target, device).to(home)
     _assign(model, state)
     # Its tables are no part of the state dict, so they are still on meta.
     config: Any = model.config

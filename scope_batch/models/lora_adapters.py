@@ -34,6 +34,7 @@ def attach(model: Any, lora: Lora, name: str) -> None:
         return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
+        warnings.filterwarnings("ignore", "TorchaoLoraLinear was instantiated")  # nothing is merged into fp8
         # PEFT goes by whole names, but compares them with their ends: a VACE model has more than one `proj_out`.
         warnings.filterwarnings("ignore", "While injecting the PEFT adapters, an inconsistency")
         model.load_lora_adapter(halves, prefix=None, adapter_name=name)

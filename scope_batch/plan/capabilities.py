@@ -102,6 +102,7 @@ CAPABILITIES = (
     Capability("vace_use_input_video", False, _with_vace, NO_VACE),
     Capability("vace_context_scale", 1.0, lambda job: job.steered, "nothing steers through VACE"),
     Capability("vace_length", "error", lambda job: job.control, "there are no vace_frames or vace_masks of the job"),
+    Capability("quantization", None, lambda job: job.spec.needs_models, "{pipeline} has no weights"),
     Capability("on_lora_change", "keep", lambda job: job.loras, NO_LORA),
     Capability("lora_merge", "auto", lambda job: job.loras, NO_LORA),
     Capability("memory_bank", False, lambda job: job.spec.memory_bank, "{pipeline} has no memory bank"),

@@ -102,9 +102,18 @@ class Loras:
                 f"{track.curve.where}: lora_merge: always needs one scale for the whole job, and this one changes at "
                 f"chunk {change.index} (frame {change.first_frame}); allowed: auto, never"
             )
+        if self.job.lora_merge == "always" and self.job.quantization is not None:
+            self.remarks.problems.append(
+                f"{track.curve.where}: lora_merge: always contradicts quantization: {self.job.quantization}, under "
+                "which LoRAs stay beside the weights; allowed: auto, never"
+            )
         if not any(scales):
             self.remarks.notes.append(f"{track.curve.where}: the scale is 0 in every chunk: the LoRA has no effect")
-        return LoraUse(track.path, merged=change is None and self.job.lora_merge != "never")
+        return LoraUse(track.path, merged=change is None and self._merges)
+
+    @property
+    def _merges(self) -> bool:
+        return self.job.lora_merge != "never" and self.job.quantization is None
 
 
 def has_loras(job: Job) -> bool:

@@ -68,9 +68,8 @@ def _saved(backbone: Backbone, number_bytes: int) -> int:
         backbone.vace_blocks + 1
     ) * width * width * bool(backbone.vace_blocks)
     once = (backbone.text_width + width) * width + _MODULATIONS * width * width + _PATCH_NUMBERS * width
-    time = (backbone.time_width + width) * width
-    layers = 10 * blocks + 6 + (backbone.vace_blocks + 1) * bool(backbone.vace_blocks)
-    return (matrices + once) * (number_bytes - 1) + time * (_FLOAT_BYTES - 1) - layers * _FLOAT_BYTES
+    layers = 10 * blocks + 4 + (backbone.vace_blocks + 1) * bool(backbone.vace_blocks)
+    return (matrices + once) * (number_bytes - 1) - layers * _FLOAT_BYTES
 
 
 def kv_cache_bytes(backbone: Backbone, tokens: int, number_bytes: int) -> int:

@@ -194,3 +194,10 @@ def test_deterministic_prepares_cublas(run, fake, job, monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     run("render", job(), "--deterministic")
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8" and fake.CALLS[0][1].deterministic
+
+
+def test_low_vram_reaches_the_render(run, job, fake):
+    run("render", job(), "--low-vram", "on")
+    run("render", job())
+    assert [options.low_vram for _, options in fake.CALLS] == ["on", "auto"]
+    assert run("render", job(), "--low-vram", "yes").code == 2

@@ -90,7 +90,7 @@ SECOND_LINE = [
 ]  # fmt: skip
 
 NOT_BUILT = [
-    ("quantization: fp8_e4m3fn", "1: quantization: quantization is not available yet"),
+    ("quantization: int4", "15: quantization: must be 'fp8_e4m3fn', not 'int4'"),
     ("post_processor_id: rife", "20: post_processor_id: unknown processor 'rife'; available: passthrough, gray, edges"),
 ]
 

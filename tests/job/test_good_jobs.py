@@ -89,8 +89,8 @@ def test_a_request_body_is_a_job() -> None:
 def test_values_made_in_python_are_checked_alike() -> None:
     made = Job(prompt="a", chunk_specs=[ChunkSpec(chunk=1, text="b")], seed=7)  # type: ignore[arg-type]
     assert made.canonical_json() == job("chunk_specs: [{chunk: 1, text: b}]\nseed: 7").canonical_json()
-    with pytest.raises(JobError, match=r"^quantization: quantization is not available yet$"):
-        parse_job({"prompt": "a", "quantization": "fp8_e4m3fn"})
+    with pytest.raises(JobError, match=r"^quantization: must be 'fp8_e4m3fn', not 'int4'$"):
+        parse_job({"prompt": "a", "quantization": "int4"})
     with pytest.raises(JobError, match=r"^chunk_specs\[1\]\.chunk: chunk 1 has an entry already: chunk_specs\[0\]$"):
         parse_job({"prompt": "a", "chunk_specs": [{"chunk": 1}, {"chunk": 1}]})
 

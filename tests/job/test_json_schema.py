@@ -26,10 +26,6 @@ def test_what_the_loader_takes_is_allowed() -> None:
     assert types(properties["prompt"]) == {"string", "array"}
 
 
-def test_what_is_not_built_says_so() -> None:
-    assert job_json_schema()["properties"]["quantization"]["description"].endswith("Not available yet.")
-
-
 def test_it_is_plain_json_of_the_2020_12_draft_and_forbids_other_keys() -> None:
     schema = json.loads(json.dumps(job_json_schema(), allow_nan=False))
     assert schema["$schema"].endswith("2020-12/schema")

@@ -187,3 +187,10 @@ def test_the_document_names_each_lora_by_its_file_and_by_its_path_where_names_ar
     ]
     assert document["chunks"][1]["lora_scales"] == {"a.safetensors": 1, B: 1, "/x/b.safetensors": 1}
     assert [chunk["lora_changed"] for chunk in document["chunks"][:3]] == [False, True, False]
+
+
+def test_under_fp8_loras_stay_side_branches() -> None:
+    made = plan(lora_scales={A: 1}, quantization="fp8_e4m3fn")
+    assert [lora.merged for lora in made.loras] == [False]
+    with pytest.raises(JobError, match="lora_merge: always contradicts quantization: fp8_e4m3fn"):
+        plan(lora_scales={A: 1}, quantization="fp8_e4m3fn", lora_merge="always")

@@ -1,0 +1,72 @@
+"""`quantization: fp8_e4m3fn`: every linear layer of the backbone multiplies in fp8, through torchao.
+
+Weights and activations are e4m3 with one scale per tensor; convolutions, norms, modulation, keys and values stay as
+they are, and so does the embedding of time, which diffusers keeps in float32.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from scope_batch.errors import JobError, UnavailableError
+from scope_batch.models.lora import Lora
+
+FIELD = "quantization: fp8_e4m3fn"
+CAPABILITY = (8, 9)
+"""Of the first GPUs that multiply fp8: Ada; Hopper and Blackwell are above."""
+
+
+def check_fp8(device: torch.device) -> None:
+    """Before anything is loaded. Raises UnavailableError for a device that cannot, or without torchao."""
+    needs = f"{FIELD} needs a CUDA device of compute capability {CAPABILITY[0]}.{CAPABILITY[1]} or more"
+    if device.type != "cuda":
+        raise UnavailableError(f"{needs}; this is a {device.type.upper()}")
+    capability = torch.cuda.get_device_capability(device)
+    if capability < CAPABILITY:
+        raise UnavailableError(f"{needs}; {torch.cuda.get_device_name(device)} has {capability[0]}.{capability[1]}")
+    import_torchao()
+
+
+def import_torchao() -> Any:
+    """`torchao.quantization`. Raises UnavailableError if it is not there."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import torchao.quantization
+    except ImportError as error:
+        raise UnavailableError(f"{FIELD} needs torchao: pip install 'scope-batch[fp8]'") from error
+    return torchao.quantization
+
+
+def fp8_config() -> Any:
+    torchao = import_torchao()
+    return torchao.Float8DynamicActivationFloat8WeightConfig(granularity=torchao.PerTensor())
+
+
+def quantize(transformer: Any, config: Any) -> None:
+    """Every linear layer that is not kept in float32, in place; LoRAs that are merged must be by now."""
+    kept = set(transformer._keep_in_fp32_modules)
+
+    def chosen(module: nn.Module, name: str) -> bool:
+        if not isinstance(module, nn.Linear) or kept & set(name.split(".")):
+            return False
+        return bool(module.weight.any())  # of nothing but zeros torchao would make NaN
+
+    import_torchao().quantize_(transformer, config, filter_fn=chosen)
+
+
+def check_loras(transformer: nn.Module, loras: Sequence[Lora]) -> None:
+    """Whole matrices that a LoRA moves cannot be added to rounded ones. Raises JobError."""
+    for lora in loras:
+        moved = [name for name in lora.diffs if isinstance(_owner(transformer, name), nn.Linear)]
+        if any(name.endswith(".weight") for name in moved):
+            raise JobError(f"{lora.path}: changes whole matrices of linear layers, which {FIELD} cannot follow")
+
+
+def _owner(model: nn.Module, name: str) -> nn.Module:
+    return model.get_submodule(name.rpartition(".")[0])

@@ -1,0 +1,91 @@
+"""fp8 through torchao. A CPU cannot multiply fp8, so weights alone are fp8 here; the GPU bench runs the whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from scope_batch.engine import precision
+from scope_batch.engine.load import load
+from scope_batch.errors import JobError, UnavailableError
+from scope_batch.events import silent
+from scope_batch.models.lora import Lora
+from scope_batch.pipelines import PIPELINES
+from scope_batch.session import EngineRequest
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_a_cpu_is_refused_before_anything_is_loaded() -> None:
+    request = EngineRequest(PIPELINES["longlive"], models="/nowhere", device="cpu", quantization="fp8_e4m3fn")
+    with pytest.raises(
+        UnavailableError, match=r"needs a CUDA device of compute capability 8\.9 or more; this is a CPU"
+    ):
+        load(request, silent)
+
+
+def test_an_older_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "An Older GPU")
+    with pytest.raises(UnavailableError, match=r"An Older GPU has 8\.6"):
+        precision.check_fp8(CUDA)
+
+
+def test_without_torchao_the_command_that_fetches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(UnavailableError, match=r"pip install 'scope-batch\[fp8\]'"):
+        precision.check_fp8(CUDA)
+
+
+class Recorder:
+    """Stands for torchao: notes what it is to quantize."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def quantize_(self, model: nn.Module, config: Any, filter_fn: Any) -> None:
+        assert config == "config"
+        self.names += [name for name, module in model.named_modules() if filter_fn(module, name)]
+
+
+@pytest.fixture(scope="module")
+def transformer() -> Iterator[Any]:
+    engine = load(EngineRequest(PIPELINES["longlive"], models="tiny", device="cpu"), silent)
+    yield engine.transformer
+
+
+def test_every_linear_layer_but_those_of_time(transformer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr(precision, "import_torchao", lambda: recorder)
+    precision.quantize(transformer, "config")
+    linear = {name for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
+    assert linear - set(recorder.names) == {f"condition_embedder.time_embedder.linear_{i}" for i in (1, 2)}
+    assert set(recorder.names) <= linear and "proj_out" in recorder.names
+
+
+def test_a_matrix_of_zeros_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr(precision, "import_torchao", lambda: recorder)
+    model = nn.ModuleDict({"zeros": nn.Linear(4, 4), "other": nn.Linear(4, 4)})
+    nn.init.zeros_(model["zeros"].weight)  # type: ignore[arg-type]
+    model._keep_in_fp32_modules = []  # type: ignore[assignment]
+    precision.quantize(model, "config")
+    assert recorder.names == ["other"]
+
+
+def lora(*diffs: str) -> Lora:
+    return Lora(Path("x.safetensors"), {}, {name: torch.zeros(1) for name in diffs})
+
+
+def test_a_lora_that_moves_whole_matrices_is_refused_by_name(transformer: Any) -> None:
+    precision.check_loras(transformer, [lora("blocks.0.attn1.to_q.bias", "blocks.0.norm2.weight")])
+    with pytest.raises(JobError, match=r"x\.safetensors: changes whole matrices"):
+        precision.check_loras(transformer, [lora("blocks.0.attn1.to_q.weight")])
