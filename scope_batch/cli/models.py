@@ -98,17 +98,17 @@ def pull(
         return _needs_none(pipeline)
     from scope_batch.cli.model_documents import fetch_line
     from scope_batch.models.folder import models_folder, wanted_artifacts
-    from scope_batch.models.pull import check_room, fetch_files, hide_progress, plan_fetches
+    from scope_batch.models.pull import check_room, fetch_files, plan_fetches, show_progress
 
     place = models_folder(refuse_tiny(folder))
     stderr = TolerantStream(sys.stderr)
+    show_progress(shown=False)  # of asking what there is
     fetches = plan_fetches(wanted_artifacts(pipeline, place, vae_type=wanted.vae_type, vace=vace), place)
     if dry_run:
         print_text("".join(f"{fetch_line(fetch)}\n" for fetch in fetches) or f"nothing is missing in {place}\n")
         return EXIT_OK
     check_room(fetches, place)
-    if not stderr.isatty():
-        hide_progress()
+    show_progress(shown=stderr.isatty())  # where nobody watches them, bars fill a log
     for fetch in fetches:
         stderr.line(f"fetching {fetch_line(fetch)}")
         fetch_files(fetch, place)

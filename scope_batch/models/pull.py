@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
+from huggingface_hub import utils as hub_utils
 
 from scope_batch.errors import OutputError, ScopeBatchError, TemporaryError, UnavailableError
 from scope_batch.models.folder import download_command, is_present, repo_folder
@@ -68,9 +70,11 @@ def fetch_files(fetch: Fetch, folder: Path) -> None:
     _check_all_there(fetch.repo, [a for a in fetch.artifacts if not is_present(folder, a)])
 
 
-def hide_progress() -> None:
-    """No progress bars from the Hub's library, in this process: where nobody watches them they fill a log."""
-    huggingface_hub.utils.disable_progress_bars()  # type: ignore[attr-defined]  # public, but not in its __all__
+def show_progress(*, shown: bool) -> None:
+    """Whether the Hub's library draws progress bars here; HF_HUB_DISABLE_PROGRESS_BARS has the last word."""
+    switch = "enable_progress_bars" if shown else "disable_progress_bars"
+    with warnings.catch_warnings(action="ignore"):  # in which it says who has the last word
+        getattr(hub_utils, switch)()
 
 
 def _plan(repo: str, artifacts: tuple[Artifact, ...], folder: Path, command: str) -> Fetch:

@@ -160,3 +160,11 @@ def test_licences_are_said_in_plain_words_and_never_guessed() -> None:
     assert "NOT for commercial use" in hub.licence_of("daydreamlive/LongLive-1.3B").words
     assert hub.licence_of("daydreamlive/Wan2.1-T2V-1.3B").commercial
     assert hub.licence_of("somebody/else") is hub.UNKNOWN and hub.UNKNOWN.commercial is None
+
+
+def test_progress_bars_can_be_hidden_and_shown() -> None:
+    from huggingface_hub.utils import are_progress_bars_disabled
+
+    for shown in (False, True):
+        pull.show_progress(shown=shown)
+        assert are_progress_bars_disabled() is not shown
