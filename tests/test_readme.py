@@ -18,6 +18,7 @@ from scope_batch.cli.app import app
 from scope_batch.job import load_text
 from scope_batch.models.layout import VAES, artifacts
 from scope_batch.npy_stream import npy_header
+from scope_batch.pipelines import PIPELINES
 from scope_batch.prepare import prepare
 
 ROOT = Path(__file__).parents[1]
@@ -126,8 +127,9 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
 
 
 @pytest.mark.parametrize("vae", VAES)
-def test_the_model_files_are_those_that_the_loader_reads(vae: str) -> None:
-    for artifact in artifacts("longlive", vae, vace=True):  # type: ignore[arg-type]
+@pytest.mark.parametrize("pipeline", [spec.id for spec in PIPELINES.values() if spec.needs_models])
+def test_the_model_files_are_those_that_the_loader_reads(pipeline: str, vae: str) -> None:
+    for artifact in artifacts(pipeline, vae, vace=True):  # type: ignore[arg-type]
         told = " ".join(row[0] for row in rows("below the folder") if row[1] == f"`{artifact.repo}`")
         assert artifact.local.parts[0] in told and artifact.path.split("/")[-1] in told
 
@@ -140,3 +142,8 @@ def test_a_link_leads_somewhere(target: str) -> None:
 def test_the_gate_is_a_script_that_a_shell_can_read() -> None:
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
     subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], check=True)
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_pipeline_is_named(pipeline: str) -> None:
+    assert f"`{pipeline}`" in README
