@@ -165,7 +165,9 @@ class Job(Checked):
     noise_device: Literal["cpu", "cuda"] = Field(
         default="cpu", description="Where noise is drawn; cpu repeats everywhere."
     )
-    vae_type: Literal["wan", "lightvae", "tae", "lighttae"] = Field(default="wan", description="Which VAE.")
+    vae_type: Literal["wan", "lightvae", "tae", "lighttae"] = Field(
+        default="wan", description="Which VAE: wan, lightvae (narrower), tae or lighttae (much smaller)."
+    )
     vae_dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="The VAE's number format.")
     quantization: Literal["fp8_e4m3fn"] | None = Field(
         default=None, description="Number format of the backbone's weights."
