@@ -215,8 +215,8 @@ def test_steering_in_bfloat16_which_is_what_a_gpu_computes_in(
     tiny: Renderer, control: Path, red: Path, lora: Path
 ) -> None:
     """Streams, contexts, hints and side branches take their layers' formats, and mean the same in them."""
-    entry = {"chunk": 1, "last_frame_image": str(red), "vace_ref_images": [str(red)]}
-    steering = {"vace_frames": str(control), "lora_scales": {str(lora): [0, 0.02]}, "chunk_specs": [entry]}
+    entries = [{"chunk": 0, "vace_ref_images": [str(red)]}, {"chunk": 1, "last_frame_image": str(red)}]
+    steering = {"vace_frames": str(control), "lora_scales": {str(lora): [0, 0.02]}, "chunk_specs": entries}
     exact, rounded = (
         tiny.frames(TINY, options=RenderOptions(dtype=dtype), num_frames=FRAMES, **steering).astype(int)
         for dtype in ("float32", "bfloat16")
