@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 
@@ -10,6 +11,8 @@ QUIET_LIBRARIES = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+QUIET_LOGGERS = ("torchao", "torch.utils._pytree")
+"""What importing torchao says of parts of it that this program does not use; diffusers imports it where it is there."""
 DETERMINISTIC_CUBLAS = ":4096:8"
 WAIT_POLICY = "PASSIVE"
 """Threads that wait for each other sleep. Spinning, they starve an encoder or a second render on the same cores: a CPU
@@ -27,4 +30,6 @@ def prepare_libraries(*, verbose: bool, deterministic: bool) -> None:
     if not verbose:
         for name, value in QUIET_LIBRARIES.items():
             os.environ.setdefault(name, value)
+        for name in QUIET_LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         warnings.simplefilter("ignore")
