@@ -1,6 +1,6 @@
 """LongLive on a CUDA device: parity in float32, bfloat16 beside it, and full-size speed with random weights.
 
-    PYTHONPATH=. python tests/bench/gpu.py WORK [parity] [repeat] [full] [memory] [steer] [full_steer]
+    PYTHONPATH=. python tests/bench/gpu.py WORK [parity] [repeat] [full] [memory] [steer] [full_steer] [kin] [small]
 
 WORK is a folder for checkpoints (about 4 GB for `full`, in the published layout and size but with random weights).
 Prints one line per figure. Needs nothing but a GPU; no network.
@@ -8,6 +8,7 @@ Prints one line per figure. Needs nothing but a GPU; no network.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import sys
 import time
@@ -30,6 +31,7 @@ from scope_batch.pipelines import PIPELINES
 from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest, LoraRequest
 from tests.parity.cases import Case, load_case, plan_of
 from tests.parity.make_models import make
+from tests.parity.test_kin import CASES as KIN_CASES
 from tests.parity.trim import VACE_CASES
 from tests.parity.vace_inputs import inputs_of
 
@@ -42,8 +44,9 @@ def say(name: str, value: object) -> None:
     print(f"{name:44s} {value}", flush=True)
 
 
-def engine(models: Path, *, vae: str = "lightvae", **request: Any) -> CausalEngine:
-    return load(EngineRequest(LONGLIVE, models=str(models), vae_type=vae, device="cuda", **request), silent)
+def engine(models: Path, *, vae: str = "lightvae", pipeline: str = "longlive", **request: Any) -> CausalEngine:
+    spec = PIPELINES[pipeline]
+    return load(EngineRequest(spec, models=str(models), vae_type=vae, device="cuda", **request), silent)
 
 
 def long_plan(chunks: int, height: int, width: int) -> Plan:
@@ -90,6 +93,16 @@ def parity(work: Path) -> None:
                     mean = case.arrays["frame_mean"][chunk.first_frame : chunk.first_frame + chunk.frames]
                     levels.append(np.abs(made.frames().mean((1, 2)) / 255 - mean).max())
             say(f"{dtype} {name}", f"latents {max(errors):.1e}, frame means {max(levels):.1e}")
+
+
+def kin(work: Path) -> None:
+    """The other pipelines against the reference values."""
+    models = make(work / "kin", parts=[*PARTS, "lightvae", "streamdiffusionv2", "memflow", "rewardforcing"])
+    for dtype in ("float32", "bfloat16"):
+        for name in KIN_CASES:
+            case = load_case(name)
+            worst = max(errors_of(engine(models, pipeline=plan_of(case).pipeline_id, dtype=dtype), case))
+            say(f"{dtype} {name}", f"latents {worst:.1e}")
 
 
 def digest(loaded: CausalEngine, plan: Plan) -> str:
@@ -201,7 +214,8 @@ def errors_of(loaded: CausalEngine, case: Case) -> list[float]:
     plan, errors = plan_of(case), []
     with loaded.session(plan, silent) as session:
         for chunk, call in zip(plan.chunks, case.facts["calls"], strict=True):
-            made = session.generate(chunk, inputs_of(call, case.arrays, chunk)).latents()
+            inputs = replace(inputs_of(call, case.arrays, chunk), pixels=case.pixels(chunk.index))
+            made = session.generate(chunk, inputs).latents()
             want = case.arrays[f"latents_{chunk.index:02d}"]
             errors.append(float(np.linalg.norm(made - want) / np.linalg.norm(want)))
     return errors
@@ -232,6 +246,28 @@ def full_steer(work: Path) -> None:
     count_syncs(loaded, replace(plan, chunks=tuple(vace)), lambda chunk: control(chunk, 0.5))
 
 
+def small(work: Path) -> None:
+    """Published sizes where memory is short: blocks in host memory, weights in fp8, fp8 arithmetic."""
+    size = {"heads": 12, "layers": 30, "ffn": 8960, "rank": 256}
+    models = make(work / "small", parts=[*PARTS, "wanvae"], dtype=torch.bfloat16, fp8_text_encoder=True, **size)
+    for name, request in SMALL.items():
+        say("with", name)
+        gc.collect()  # hooks and modules refer to each other
+        torch.cuda.empty_cache()
+        loaded = engine(models, vae="wan", **request)
+        time_chunks(loaded, long_plan(14, 480, 832))
+        say("  frames", digest(loaded, long_plan(3, 320, 576)))
+        del loaded
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "low_vram on": {"low_vram": "on"},
+    "low_vram cast": {"low_vram": "cast"},
+    "quantization fp8_e4m3fn": {"quantization": "fp8_e4m3fn"},
+}
+
+
 def control(chunk: Chunk, share: float) -> ChunkInputs:
     """Random control frames; the mask is 1 in the left `share` of the picture."""
     if chunk.vace is None:
@@ -257,7 +293,7 @@ def memory(work: Path) -> None:
 
 def main() -> None:
     work, *names = sys.argv[1:]
-    made = (parity, repeat, full, memory, steer, full_steer)
+    made = (parity, repeat, full, memory, steer, full_steer, kin, small)
     tasks: dict[str, Callable[[Path], None]] = {task.__name__: task for task in made}
     say("device", f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     for name in names or tasks:
