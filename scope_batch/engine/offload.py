@@ -20,7 +20,8 @@ SLOTS = 2
 class BlockOffload:
     """Hooks on `blocks`, which always run in this order, whole passes or none. They must be moved nowhere else.
 
-    After the hooks are there a parameter lies in pinned host memory; it may be written to between passes.
+    After the hooks are there a parameter lies in pinned host memory; it may be written to between passes, also
+    after one that broke off.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], device: torch.device) -> None:
@@ -35,7 +36,7 @@ class BlockOffload:
         self._held: list[int | None] = [None] * SLOTS
         for index, block in enumerate(blocks):
             block.register_forward_pre_hook(lambda *_, index=index: self._enter(index))
-            block.register_forward_hook(lambda *_, index=index: self._leave(index))
+            block.register_forward_hook(lambda *_, index=index: self._leave(index), always_call=True)
 
     def _enter(self, index: int) -> None:
         if index == 0:

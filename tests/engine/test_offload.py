@@ -75,5 +75,7 @@ def test_a_pass_that_broke_off_leaves_no_trace(blocks: nn.ModuleList) -> None:
     BlockOffload(blocks, CPU)
     with pytest.raises(RuntimeError, match="shape"):
         blocks[0](torch.randn(2, 7))
+    for each in (blocks, plain):
+        each[0].linear.bias.copy_(torch.ones(8))
     blocks[0](x)
     assert torch.equal(run(blocks, x), run(plain, x))
