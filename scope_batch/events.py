@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
-StageName = Literal["encoding", "recaching", "denoising", "decoding", "writing"]
+StageName = Literal["encoding", "context", "recaching", "denoising", "decoding", "writing"]
+""" "context": a pipeline that remembers nothing makes what it continues anew, before every chunk."""
 
 
 @dataclass(frozen=True, slots=True)

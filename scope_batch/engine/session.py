@@ -157,7 +157,7 @@ class CausalSession:
         past = self._memory.renewal(chunk)
         if past is None:
             return
-        self._stage(chunk, "recaching")
+        self._stage(chunk, "recaching" if chunk.recache else "context")
         rotary = self._rotary.frames(past.start, past.frames)
         self._forward(past, self._history.last(past.start, past.frames), CLEAN, rotary, predict=False)
 
@@ -195,5 +195,5 @@ class CausalSession:
 
     def _time_of(self, timestep: int) -> tuple[Tensor, Tensor]:
         if timestep not in self._time:
-            self._time[timestep] = self._transformer.embed_time(torch.tensor([timestep], device=self._device))
+            self._time[timestep] = self._transformer.embed_time(torch.full((1,), timestep, device=self._device))
         return self._time[timestep]

@@ -22,7 +22,7 @@ from scope_batch.engine.context_memory import ContextMemory
 from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.rope import RotaryTable
 from scope_batch.engine.session import CausalSession
-from scope_batch.events import silent
+from scope_batch.events import Event, Stage, silent
 from scope_batch.models.sizes import model_sizes
 from scope_batch.pipelines.krea import KREA
 from scope_batch.plan.memory import Precision, device_memory
@@ -112,6 +112,14 @@ def test_before_each_chunk_the_context_is_computed_anew_under_the_prompt_in_forc
     for (context, values), text in zip(contexts, ("a cat", "a red dog", "a red dog"), strict=True):
         for layer, fresh in zip(values, fresh_values(engine, context, text), strict=True):
             assert torch.allclose(layer.flatten(2), fresh, atol=1e-5)
+
+
+def test_a_context_is_told_as_one_and_not_as_a_prompt_that_changed(engine: CausalEngine) -> None:
+    wanted, told = text_plan(chunks=2), list[Event]()
+    with engine.session(wanted, told.append) as session:
+        for chunk in wanted.chunks:
+            session.generate(chunk)
+    assert [event.chunk for event in told if isinstance(event, Stage) and event.stage == "context"] == [1]
 
 
 def test_the_context_is_the_first_or_oldest_frame_and_the_last_two(
