@@ -139,7 +139,8 @@ def _check_change(job: Job, spec: PipelineSpec, remarks: Remarks) -> None:
     if job.on_lora_change == "cut" and not job.manage_cache:
         remarks.problems.append(f"{where}: cut contradicts manage_cache: false; allowed beside it: keep, recache")
     if job.on_lora_change == "recache" and spec.on_prompt_change != "recache":
-        remarks.problems.append(f"{where}: {spec.id} never recaches; allowed: keep, cut")
+        why = "makes its context anew for every chunk anyway" if spec.memory == "context" else "never recaches"
+        remarks.problems.append(f"{where}: {spec.id} {why}; allowed: keep, cut")
 
 
 def _named(job: Job) -> Iterator[tuple[str, Schedule[float], str]]:

@@ -8,6 +8,7 @@ import pytest
 
 from scope_batch.chunk import LoraUse, Plan
 from scope_batch.errors import JobError
+from scope_batch.pipelines.krea import KREA
 from scope_batch.plan import plan_to_dict
 from tests.plan.helpers import SDV2, marks, plan, video_plan
 
@@ -144,6 +145,9 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
     )
     assert problem(lora_scales={A: 1}, on_lora_change="recache", spec=SDV2) == (
         "on_lora_change: one-by-one never recaches; allowed: keep, cut"
+    )
+    assert problem(lora_scales={A: 1}, on_lora_change="recache", spec=KREA) == (
+        "on_lora_change: krea-realtime-video makes its context anew for every chunk anyway; allowed: keep, cut"
     )
 
 
