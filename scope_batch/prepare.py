@@ -26,7 +26,8 @@ def prepare(job: Job) -> Plan:
     check_inputs(job)
     _check_loras(job)
     plan = plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), _clip(job), _facts(job))
-    return replace(plan, memory=memory_of(job, plan))
+    memory = memory_of(job, plan)
+    return replace(plan, memory=memory, notes=(*plan.notes, *_no_forecast(job, memory)))
 
 
 def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
@@ -46,6 +47,13 @@ def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
     if sizes is None:
         return None
     return device_memory(plan, spec, sizes, precision_of(dtype, job.vae_dtype, job.quantization))
+
+
+def _no_forecast(job: Job, memory: DeviceMemory | None) -> tuple[str, ...]:
+    if memory is not None or not KNOWN_PIPELINES.get(job.pipeline_id).needs_models:
+        return ()
+    what = f"{job.pipeline_id} with vae_type: {job.vae_type}"
+    return (f"no forecast of device memory is made for {what}; --low-vram auto takes it to fit",)
 
 
 def outputs_of(

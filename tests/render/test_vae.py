@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scope_batch.job import parse_job
 from scope_batch.models.check import Checker, all_ok
 from scope_batch.models.tiny import tiny_models_folder
+from scope_batch.prepare import prepare
 from tests.render.helpers import TINY, Renderer
 
 KINDS = ("tae", "lighttae")
@@ -35,6 +37,11 @@ def test_control_that_begins_late_steers_from_there(tiny: Renderer, kind: str, t
     plain = tiny.frames(TINY, vae_type=kind, num_frames=21)
     steered = tiny.frames(TINY, vae_type=kind, num_frames=21, chunk_specs=[late])
     assert np.array_equal(plain[:9], steered[:9]) and not np.array_equal(plain[12:], steered[12:])
+
+
+def test_a_plan_says_that_it_has_no_forecast(kind: str) -> None:
+    (note,) = prepare(parse_job({**TINY, "vae_type": kind, "num_frames": 9})).notes
+    assert note.startswith(f"no forecast of device memory is made for longlive with vae_type: {kind}")
 
 
 def test_the_files_of_the_tiny_set_are_sound(kind: str) -> None:
