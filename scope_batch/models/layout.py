@@ -78,11 +78,6 @@ _BACKBONES: dict[str, tuple[Artifact, ...]] = {
 }
 
 
-def has_files(pipeline_id: str) -> bool:
-    """Whether it is known what the pipeline reads."""
-    return pipeline_id in _BACKBONES
-
-
 def is_known(pipeline_id: str) -> bool:
     """Whether its files stand here; those of a plugin do not."""
     return pipeline_id in _BACKBONES

@@ -87,7 +87,7 @@ def model_sizes(
 
     What a missing or unreadable file would tell is taken as published: the loader is the one to refuse it.
     """
-    if vae_type not in VAE_WIDTHS or not layout.has_files(pipeline_id):
+    if vae_type not in VAE_WIDTHS or not layout.is_known(pipeline_id):
         return None
     if models == TINY:
         sizes = ModelSizes(TINY_BACKBONE, TINY_TEXT_ENCODER, TINY_VAE_WIDTH, read=True)

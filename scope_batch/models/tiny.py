@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from scope_batch.models import cache, layout, tiny_tae, tiny_tokenizer, tiny_vace, tiny_vae, tiny_weights
 from scope_batch.models.layout import TAES, VAES, Artifact, Role, VaeType
 
-VERSION = 1
+VERSION = 2
 
 HEADS, LAYERS, FFN, RANK = 2, 4, 512, 8
 
