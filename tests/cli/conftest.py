@@ -34,6 +34,7 @@ Run = Callable[..., Ran]
 def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)  # of whatever terminal, or worker, runs the tests
 
     def ran(*arguments: str) -> Ran:
         capfd.readouterr()
