@@ -19,16 +19,19 @@ class Engines:
         self._kept: tuple[EngineRequest, Engine] | None = None
 
     def get(self, request: EngineRequest, report: Report) -> Engine:
-        if self._kept is None or not serves(self._kept[0], request):
+        if self._kept is None or not serves(*self._kept, request):
             self._kept = None  # frees the device before the next one is loaded
             self._kept = request, load_engine(request, report)
         return self._kept[1]
 
 
-def serves(loaded: EngineRequest, wanted: EngineRequest) -> bool:
-    """An engine with VACE renders jobs without it just the same, and what fits does so for less."""
-    expected = max(loaded.expected_bytes, wanted.expected_bytes)
-    return loaded == replace(wanted, vace=loaded.vace or wanted.vace, expected_bytes=expected)
+def serves(loaded: EngineRequest, engine: Engine, wanted: EngineRequest) -> bool:
+    """An engine with VACE renders jobs without it just the same, and what fits does so for less; a job that takes more
+    of a GPU may need other measures against too little memory, which are taken when an engine is loaded."""
+    on_gpu = engine.peak_device_bytes() > 0
+    if on_gpu and wanted.expected_bytes > loaded.expected_bytes:
+        return False
+    return loaded == replace(wanted, vace=loaded.vace or wanted.vace, expected_bytes=loaded.expected_bytes)
 
 
 def request_of(job: Job, plan: Plan, options: RenderOptions) -> EngineRequest:
