@@ -14,6 +14,7 @@ from scope_batch.chunk import Chunk, Plan
 from scope_batch.engines import Engines, request_of
 from scope_batch.errors import Interrupted, JobError, OutputExistsError, TimeLimitError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Report, Started, Warned
+from scope_batch.held import held_peak_bytes, held_session
 from scope_batch.job import Job
 from scope_batch.job.inputs import named_inputs
 from scope_batch.media.audio import audio_args
@@ -24,7 +25,6 @@ from scope_batch.origin import job_sha256, origin_of, plugins_of
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import values
 from scope_batch.plan.shares import Shares
-from scope_batch.plugins import foreign
 from scope_batch.prepare import outputs_of, prepare
 from scope_batch.session import Engine, Session
 from scope_batch.sinks.forecast import check_space
@@ -98,7 +98,7 @@ class _Run:
         self.engine = engine
         try:
             with (
-                engine.session(plan, self.report) as session,
+                held_session(engine, plan, self.report) as session,
                 open_inputs(plan) as inputs,
                 open_sinks(outputs, plan, settings) as self.writer,
             ):
@@ -121,15 +121,13 @@ class _Run:
     def _chunks(self, plan: Plan, session: Session, inputs: Inputs, stop: Stop) -> None:
         assert self.writer is not None
         shares = Shares()
-        where = KNOWN_PIPELINES.where(plan.pipeline_id)
         for chunk in plan.chunks:
             stop.check()
             begun_s = time.monotonic()
             prompt = values.prompt(shares(chunk.conditioning))
             self.report(ChunkStarted(chunk.index, prompt))
             given = inputs.get()
-            with foreign(where):
-                made = session.generate(chunk, given)
+            made = session.generate(chunk, given)
             self.writer.submit(made, chunk.keep)
             self.report(self._chunk_done(plan, chunk, begun_s, prompt))
 
@@ -174,7 +172,7 @@ class _Run:
             render_s=render_s,
             fps=frames / render_s if render_s else 0.0,
             peak_host_bytes=peak_host_bytes(),
-            peak_device_bytes=self.engine.peak_device_bytes() if self.engine is not None else 0,
+            peak_device_bytes=held_peak_bytes(self.engine, plan) if self.engine is not None else 0,
             outputs=files,
             message=message,
         )

@@ -33,6 +33,7 @@ FORBIDDEN = {
     "slate": {"job", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "progress": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli"},
     "options": {"*"},
+    "held": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "engines": {"render", "cli", "progress", "engine", "plan", "media", "sinks"},
     "render": {"cli", "progress", "engine", "doctor"},
     "doctor": {"cli", "progress", "engine"},

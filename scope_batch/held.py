@@ -1,0 +1,76 @@
+"""An engine held to its contract: what a plugin's does wrong is one line that names it, whenever it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scope_batch.chunk import Chunk, Plan
+from scope_batch.errors import UnavailableError
+from scope_batch.events import Report
+from scope_batch.pipelines import KNOWN_PIPELINES
+from scope_batch.plugins import foreign
+from scope_batch.session import NO_INPUTS, ChunkInputs, Engine, Frames, Generated, Session
+
+
+@contextmanager
+def held_session(engine: Engine, plan: Plan, report: Report) -> Iterator[Session]:
+    """Open the engine for a plan; what goes wrong inside the `with` is nobody's fault but the caller's."""
+    where = KNOWN_PIPELINES.where(plan.pipeline_id)
+    with foreign(where):
+        opened = engine.session(plan, report)
+        session = opened.__enter__()
+    try:
+        yield HeldSession(session, plan, where)
+    except BaseException as error:
+        with foreign(where):
+            opened.__exit__(type(error), error, error.__traceback__)
+        raise
+    with foreign(where):
+        opened.__exit__(None, None, None)
+
+
+def held_peak_bytes(engine: Engine, plan: Plan) -> int:
+    with foreign(KNOWN_PIPELINES.where(plan.pipeline_id)):
+        return engine.peak_device_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSession:
+    """See `Session`. where: as `foreign` takes it."""
+
+    session: Session
+    plan: Plan
+    where: str | None
+
+    def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> HeldChunk:
+        with foreign(self.where):
+            made = self.session.generate(chunk, inputs)
+        shape = (chunk.frames, self.plan.height, self.plan.width, 3)
+        return HeldChunk(made, shape, self.where, f"{self.where or self.plan.pipeline_id}: chunk {chunk.index}")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldChunk:
+    """See `Generated`. Raises UnavailableError, which begins with `name`, for frames of another kind or shape."""
+
+    made: Generated
+    shape: tuple[int, ...]
+    where: str | None
+    name: str
+
+    def frames(self) -> Frames:
+        with foreign(self.where):
+            frames = self.made.frames()
+        if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.shape != self.shape:
+            found = f"{frames.dtype} {frames.shape}" if isinstance(frames, np.ndarray) else type(frames).__name__
+            raise UnavailableError(f"{self.name}: made {found}, uint8 {self.shape} is wanted")
+        return frames
+
+    def latents(self) -> NDArray[np.float32] | None:
+        with foreign(self.where):
+            return self.made.latents()
