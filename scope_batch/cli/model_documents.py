@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal
 from rich.text import Text
 
+from scope_batch.models.folder import pull_command
 from scope_batch.models.hub import licence_of, page_of
 from scope_batch.models.listing import ListedFile, ListedPipeline, is_ready
 
@@ -32,7 +33,7 @@ def listing_lines(place: ModelsFolder, pipelines: Sequence[ListedPipeline]) -> I
         yield from _columns(rows)
         yield from (Text(f"  {line}", "yellow") for line in _terms(files))
         if not is_ready(files):
-            yield Text(f"  what is missing is fetched by: scope-batch models pull {pipeline.id}")
+            yield Text(f"  what is missing is fetched by: {pull_command(pipeline.id, place.path)}")
         elif pipeline.needs_models and not files:
             yield Text("  sees to its model files itself")
 

@@ -69,6 +69,8 @@ def check(
     """Check a pipeline's files: present, readable, every key there. Exit code 1 unless all of them are sound."""
     wanted = _wanted(pipeline, vae, vace=vace)
     if wanted is None:
+        if as_json:
+            print_json({"pipeline": pipeline, "folder": None, "ok": True, "files": []})
         return _needs_none(pipeline)
     prepare_libraries(verbose=False, deterministic=False)
     from scope_batch.cli.model_documents import check_lines, check_values

@@ -49,6 +49,12 @@ def test_list_names_every_pipeline_its_files_and_their_terms(run: Run) -> None:
     assert "slate" in ran.out and "scope-batch models pull longlive" in ran.out
 
 
+def test_what_a_named_folder_lacks_is_fetched_into_that_folder(run: Run) -> None:
+    assert (
+        "scope-batch models pull memflow --models /elsewhere\n" in run("models", "list", "--models", "/elsewhere").out
+    )
+
+
 def test_list_as_json(run: Run, parity_models: Path) -> None:
     told = json.loads(run("models", "list", "--models", str(parity_models), "--json").out)
     assert told["folder"] == str(parity_models) and told["why"] == "--models"
@@ -148,6 +154,11 @@ def test_a_disk_that_is_too_small_is_code_74_before_anything_is_fetched(
 def test_a_pipeline_without_models_has_nothing_to_do(run: Run, verb: str) -> None:
     ran = run("models", verb, "slate")
     assert ran.code == 0 and ran.err == "slate needs no model files\n"
+
+
+def test_what_needs_no_files_is_told_in_json_too(run: Run) -> None:
+    told = json.loads(run("models", "check", "slate", "--json").out)
+    assert told == {"pipeline": "slate", "folder": None, "ok": True, "files": []}
 
 
 @pytest.mark.parametrize(
