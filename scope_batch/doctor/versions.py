@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -12,8 +13,10 @@ from scope_batch import __version__
 from scope_batch.doctor.finding import Finding
 
 PACKAGE = "scope-batch"
-SHOWN = ("torch", "torchao", "diffusers", "transformers", "peft")
+SHOWN = ("torch", "diffusers", "transformers", "peft")
 """Said even when all is well; of the others only what is wrong."""
+QUANTIZATION = "fp8"
+"""The extra that brings what `quantization` needs."""
 
 
 def look() -> Iterator[Finding]:
@@ -30,12 +33,24 @@ def look() -> Iterator[Finding]:
         finding = _package(requirement)
         if finding.state != "ok" or requirement.name in SHOWN:
             yield finding
+    yield from map(_optional, _requirements(QUANTIZATION))
 
 
-def _requirements() -> list[Requirement]:
-    """Those of a plain install."""
+def _requirements(extra: str = "") -> list[Requirement]:
+    """Those of a plain install, or those that an extra adds."""
     wanted = [Requirement(line) for line in metadata.requires(PACKAGE) or ()]
-    return [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
+    asked = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": extra})]
+    return [one for one in asked if not extra or not (one.marker is None or one.marker.evaluate({"extra": ""}))]
+
+
+def _optional(requirement: Requirement) -> Finding:
+    """Without it a render works, all but `quantization`."""
+    finding = _package(requirement)
+    if finding.state == "ok":
+        return finding
+    if finding.values:
+        return replace(finding, state="warn")
+    return Finding("package", "ok", f"{requirement.name} is not installed, so there is no quantization")
 
 
 def _package(requirement: Requirement) -> Finding:

@@ -40,6 +40,24 @@ def test_a_package_that_is_missing_is_a_fault(monkeypatch: pytest.MonkeyPatch) -
     assert [finding.state for finding in versions.look()] == ["ok", "fault"]
 
 
+@pytest.mark.parametrize(
+    ("version", "state", "words"),
+    [("0.18", "ok", "torchao 0.18"), ("0.1", "warn", "does not fit"), (None, "ok", "there is no quantization")],
+)
+def test_what_only_quantization_needs_is_never_a_fault(
+    monkeypatch: pytest.MonkeyPatch, version: str | None, state: str, words: str
+) -> None:
+    def version_of(_: str) -> str:
+        if version is None:
+            raise metadata.PackageNotFoundError
+        return version
+
+    monkeypatch.setattr(metadata, "requires", lambda _: ["torchao>=0.18; extra == 'fp8'"])
+    monkeypatch.setattr(metadata, "version", version_of)
+    _, finding = versions.look()
+    assert finding.state == state and words in finding.text
+
+
 def test_a_source_tree_that_is_not_installed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def requires(_: str) -> None:
         raise metadata.PackageNotFoundError
