@@ -23,6 +23,8 @@ class Stage:
     parameters  as the job gives them.
     where       "the processor 'x' of scope-batch-example 0.1.0", None for what is built in: code of others fails in
                 one line, which begins so.
+
+    What becomes of no frames the processor is not asked: one that interpolates might say -1.
     """
 
     id: str
@@ -37,11 +39,11 @@ class Stage:
 
     def frames_out(self, frames: int) -> int:
         with foreign(self.where):
-            return self.processor.frames_out(frames)
+            return self.processor.frames_out(frames) if frames else 0
 
     def frames_ready(self, frames: int) -> int:
         with foreign(self.where):
-            return self.processor.frames_ready(frames)
+            return self.processor.frames_ready(frames) if frames else 0
 
     def size_out(self, height: int, width: int) -> tuple[int, int]:
         with foreign(self.where):

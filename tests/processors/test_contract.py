@@ -76,3 +76,16 @@ def test_a_fault_of_a_plugin_is_one_line_with_its_name_and_a_fault_of_ours_a_bug
         run(Chain((ours,)), moving_frames(1))
     with pytest.raises(UnavailableError, match=r"^the processor 'failing' of x 1\.0: RuntimeError: no more frames$"):
         run(Chain((theirs,)), moving_frames(1))
+
+
+def test_of_no_frames_nothing_comes_whatever_a_processor_reckons() -> None:
+    class Between(kinds.Doubling):
+        def frames_out(self, frames: int) -> int:
+            return 2 * frames - 1
+
+        def frames_ready(self, frames: int) -> int:
+            return 2 * frames - 2
+
+    chain = chain_of(spec_of("between", Between()), DOUBLE)
+    assert (chain.frames_out(0), chain.frames_ready(0)) == (0, 0)
+    assert (chain.frames_out(3), chain.frames_ready(3)) == (10, 6)
