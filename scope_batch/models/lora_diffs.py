@@ -29,6 +29,8 @@ class MovedParameters:
     @torch.no_grad()
     def set(self, scales: Sequence[float]) -> None:
         """scales: one for each LoRA. The sum is computed in float32 and rounded once; at 0 nothing is left of it."""
+        if any(moved.parameter.is_pinned() for moved in self._moved):
+            torch.cuda.synchronize()  # weights that wait in host memory: copies still under way would read new values
         for moved in self._moved:
             total = moved.pristine.float()
             for index, diff in moved.diffs:

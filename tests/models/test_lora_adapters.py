@@ -16,6 +16,7 @@ from scope_batch.models.folder import find_models
 from scope_batch.models.load import BuiltinLora
 from scope_batch.models.lora import Lora, read_loras
 from scope_batch.models.lora_adapters import BUILTIN_ADAPTER, adapter_name, attach
+from scope_batch.models.lora_diffs import MovedParameters
 
 from .helpers import CPU, longlive
 from .lora_files import FFN, WIDTH, pair, random, write
@@ -150,3 +151,16 @@ def test_a_files_name_may_look_like_a_part_of_peft(parity_models: Path, tmp_path
     model, branches = branched(parity_models, odd, "adapter")
     branches.set((0.5,))
     assert error(forward(model), forward(load_transformer(files, merge=[(odd[0], 0.5)]))) < 1e-4
+
+
+def test_weights_on_their_way_to_the_device_are_not_changed_under_its_hands(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, order = torch.nn.Linear(2, 2).requires_grad_(False), list[str]()
+    moved = MovedParameters(layer, [Lora(Path("a"), pairs={}, diffs={"bias": torch.ones(2)})])
+    before = layer.bias.clone()
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: order.append("old" if layer.bias.equal(before) else "new"))
+    moved.set([1.0])
+    assert order == []
+    before = layer.bias.clone()
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda _: True)
+    moved.set([2.0])
+    assert order == ["old"] and not layer.bias.equal(before)
