@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from scope_batch.engine.transfer import send
+
 THETA = 10_000.0
 
 Rotary = tuple[Tensor, Tensor]
@@ -50,8 +52,7 @@ class RotaryTable:
         angles = torch.cat(
             [by_time[:, None].expand(count, tokens, -1), self._space[None].expand(count, tokens, -1)], dim=-1
         ).reshape(1, count * tokens, 1, -1)
-        cos, sin = angles.cos().float(), angles.sin().float()
-        return cos.to(self.device, non_blocking=True), sin.to(self.device, non_blocking=True)
+        return send(angles.cos().float(), self.device), send(angles.sin().float(), self.device)
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:

@@ -25,7 +25,7 @@ from scope_batch.engine.memory import open_memory
 from scope_batch.engine.noise import ChunkNoise, NoiseSource
 from scope_batch.engine.rope import Rotary, RotaryTable
 from scope_batch.engine.sampler import SigmaTable, clean_, renoise_
-from scope_batch.engine.transfer import to_device
+from scope_batch.engine.transfer import send, to_device
 from scope_batch.engine.vace import VaceContext
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, Vae, from_uint8
 from scope_batch.events import Report, Stage, StageName
@@ -98,7 +98,7 @@ class CausalSession:
         if chunk.forgets_motion:
             self._controller.reset()
         if chunk.text_changed:
-            self._prompt = self._embed(chunk.conditioning)[None].to(self._device, non_blocking=True)
+            self._prompt = send(self._embed(chunk.conditioning)[None], self._device)
             self._text.clear()
         if self._loras.set(chunk.lora_scales):
             # All that was computed with the old weights, but for the frames' own keys and values: they are history.

@@ -20,5 +20,9 @@ def to_host(tensor: Tensor) -> Tensor:
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     """Start copying; on the CPU the array's own memory, or a copy where torch cannot use it (a read-only view)."""
-    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    return send(torch.from_numpy(np.require(array, requirements=["C", "W"])), device)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Start copying a tensor of the host; on the CPU the tensor itself."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
