@@ -14,10 +14,12 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from scope_batch.chunk import Chunk, Plan
 from scope_batch.engine.load import CausalEngine, load
 from scope_batch.events import silent
+from scope_batch.job import load_text
 from scope_batch.memory import DeviceMemory
 from scope_batch.models.sizes import model_sizes
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan.memory import Precision, device_memory
+from scope_batch.prepare import prepare
 from scope_batch.session import EngineRequest
 from tests.engine.test_session_vace import FRAMES, SIZE, chunk, inputs_of
 
@@ -112,3 +114,22 @@ def test_working_memory_is_near_what_the_profiler_sees(
 ) -> None:
     monkeypatch.setattr(nn.Upsample, "forward", enlarged)
     assert forecast(chunks).transient == pytest.approx(working_bytes(engine, chunks), rel=0.2)
+
+
+@pytest.mark.parametrize("pipeline", [spec.id for spec in PIPELINES.values() if spec.needs_models][1:])
+def test_what_lasts_in_every_pipeline_is_exact_to_the_byte(pipeline: str) -> None:
+    job = load_text(
+        f"pipeline_id: {pipeline}\nprompt: a\nmodels: tiny\nnum_frames: 30\nheight: {SIZE}\nwidth: {SIZE}\n"
+        "denoising_steps: [1000]\nmemory_bank: " + str(PIPELINES[pipeline].memory_bank).lower(),
+        name="j",
+    )
+    plan = prepare(job)
+    engine = load(EngineRequest(PIPELINES[pipeline], models="tiny", device="cpu", dtype="bfloat16"), silent)
+    assert isinstance(engine, CausalEngine) and plan.memory is not None
+    with engine.session(plan, silent) as session:
+        for one in plan.chunks:
+            session.generate(one)
+        kept = [session._memory, session._text, session._history, session._decoder, session._encoder, session._context]
+        lasting = held(within(kept, [session._rotary]))  # the rotary table stays on the host
+    told = plan.memory
+    assert lasting == told.kv_cache + told.text_cache + told.history + told.vae_streams
