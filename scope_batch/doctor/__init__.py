@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -29,4 +30,7 @@ def examine(models: str | None, folder: Path, *, render: bool = False) -> Iterat
             yield from import_module(f"scope_batch.doctor.{name}").look(*arguments)
         except (ImportError, OSError) as error:  # OSError: the package is there, but not the libraries it loads
             text = f"{name.replace('_', ' ')} cannot be looked at: {first_line(error)}"
-            yield Finding("package", "fault", text, "install the packages that are named above")
+            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES)
+            yield Finding(
+                "package", "fault", text, "see the disks" if full else "install the packages that are named above"
+            )

@@ -55,8 +55,13 @@ def _summary(pipeline_id: str, checks: Sequence[FileCheck], folder: Path) -> Fin
     missing = [str(check.artifact.local) for check in checks if check.state == "missing"]
     values = {"pipeline": pipeline_id, "ready": set(states.values()) == {"ok"}, "missing": missing}
     if not missing:
-        sound = "complete" if values["ready"] else "all files are there, not all of them are sound"
-        return Finding("models", "ok" if values["ready"] else "warn", f"{pipeline_id}: {sound}", values=values)
+        if not values["ready"]:
+            text = f"{pipeline_id}: all files are there, not all of them are sound"
+            return Finding("models", "warn", text, values=values)
+        if VAES[DEFAULT_VAE] not in {check.artifact for check in checks}:
+            text = f"{pipeline_id}: complete but for the VAE of a job that names none (vae_type: {DEFAULT_VAE})"
+            return Finding("models", "warn", text, pull_command(pipeline_id, folder), values)
+        return Finding("models", "ok", f"{pipeline_id}: complete", values=values)
     started = any(check.artifact.role in OWN and check.state != "missing" for check in checks)
     text = f"{pipeline_id}: {'incomplete' if started else 'not here'}: missing {', '.join(missing)}"
     return Finding("models", "fault" if started else "warn", text, pull_command(pipeline_id, folder), values)

@@ -16,6 +16,8 @@ from scope_batch.models.layout import Artifact, VaeType
 
 TINY = "tiny"
 """The bare word that stands for the built-in set; `./tiny` is a folder."""
+TINY_VERSION = 2
+"""Raised whenever a byte of any file of that set changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,16 @@ class ModelsFolder:
 def models_place(asked: str | None, asked_by: str = "--models") -> ModelsFolder:
     """The folder that `asked` (--models, else the job's `models`) or the environment names. Not for `tiny`.
 
-    Without either: Scope's own folder if there is one, else the platform's data folder.
+    Without either: Scope's own folder if there is one, else the platform's data folder. Raises UnavailableError for a
+    file.
     """
     variables = ("SCOPE_BATCH_MODELS", "DAYDREAM_SCOPE_MODELS_DIR")
     for named, why in ((asked, asked_by), *((os.environ.get(name), f"${name}") for name in variables)):
         if named:
-            return ModelsFolder(Path(named).expanduser().absolute(), why)
+            folder = Path(named).expanduser().absolute()
+            if folder.is_file():
+                raise UnavailableError(f"{why}: {folder} is a file; a folder of model files is needed")
+            return ModelsFolder(folder, why)
     scope = Path.home() / ".daydream-scope" / "models"
     if scope.is_dir():
         return ModelsFolder(scope, "Scope's own folder")

@@ -1,7 +1,7 @@
 """`models: tiny`: a checkpoint set in the published layout, made from frozen random streams when it is first asked for.
 
 It runs the real engine on a CPU in seconds and downloads nothing. What it shows are coloured shapes that drift and
-answer to the prompt, not pictures. Raise `VERSION` whenever a byte of any file changes.
+answer to the prompt, not pictures. Raise `folder.TINY_VERSION` whenever a byte of any file changes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from scope_batch.models import cache, layout, tiny_tae, tiny_tokenizer, tiny_vace, tiny_vae, tiny_weights
+from scope_batch.models.folder import TINY_VERSION
 from scope_batch.models.layout import TAES, VAES, Artifact, Role, VaeType
-
-VERSION = 2
 
 HEADS, LAYERS, FFN, RANK = 2, 4, 512, 8
 
@@ -36,7 +35,7 @@ def tiny_models_folder(pipeline_id: str = "longlive", *, vae_type: VaeType = "li
 
     Files appear whole, under a lock: any number of processes may ask at once. About a second the first time.
     """
-    folder = cache.cache_folder("tiny") / f"v{VERSION}"
+    folder = cache.cache_folder("tiny") / f"v{TINY_VERSION}"
     folder.mkdir(exist_ok=True)
     artifacts = layout.artifacts(pipeline_id, vae_type, vace=vace)
     if all((folder / a.local).exists() for a in artifacts):

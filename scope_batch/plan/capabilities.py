@@ -61,12 +61,17 @@ def context_of(job: Job, spec: PipelineSpec, facts: Facts) -> Context:
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """`field`, at request or chunk level, has an effect only where `honoured`; elsewhere `reason` says why not."""
+    """`field`, at request or chunk level, has an effect only where `honoured`; elsewhere `reason` says why not.
+
+    of_models  about a model's files or numbers: a pipeline without any lets it pass with a note, so that the slate
+               draws every job.
+    """
 
     field: str
     default: Any
     honoured: Callable[[Context], bool]
     reason: str
+    of_models: bool = False
 
 
 def _with_vace(context: Context) -> bool:
@@ -102,11 +107,13 @@ CAPABILITIES = (
     Capability("vace_use_input_video", False, _with_vace, NO_VACE),
     Capability("vace_context_scale", 1.0, lambda job: job.steered, "nothing steers through VACE"),
     Capability("vace_length", "error", lambda job: job.control, "there are no vace_frames or vace_masks of the job"),
-    Capability("quantization", None, lambda job: job.spec.needs_models, "{pipeline} has no weights"),
+    Capability("vae_type", "wan", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
+    Capability("vae_dtype", "auto", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
+    Capability("quantization", None, lambda job: job.spec.needs_models, "{pipeline} has no weights", of_models=True),
     Capability("on_lora_change", "keep", lambda job: job.loras, NO_LORA),
     Capability("lora_merge", "auto", lambda job: job.loras, NO_LORA),
-    Capability("memory_bank", False, lambda job: job.spec.memory_bank, "{pipeline} has no memory bank"),
-    Capability("kv_cache_attention_bias", 1.0, _with_bias, "{pipeline} has no such bias"),
+    Capability("memory_bank", False, lambda job: job.spec.memory_bank, "{pipeline} has no memory bank", of_models=True),
+    Capability("kv_cache_attention_bias", 1.0, _with_bias, "{pipeline} has no such bias", of_models=True),
 )
 
 
@@ -117,7 +124,7 @@ def check(job: Job, spec: PipelineSpec, facts: Facts, remarks: Remarks) -> None:
             continue
         reason = capability.reason.format(pipeline=spec.id, no_video=context.no_video)
         for where, value in _written(job, capability.field):
-            if _is_default(value, capability.default):
+            if _is_default(value, capability.default) or (capability.of_models and not spec.needs_models):
                 remarks.notes.append(f"{where} has no effect: {reason}")
             else:
                 allowed = (

@@ -43,7 +43,7 @@ JOBS: list[tuple[str, str, int, str]] = [
     ("two documents", "---\nprompt: b", 65, "a second document"),
     ("variable", "output: ${NOT_SET_ANYWHERE}", 65, "NOT_SET_ANYWHERE is not set"),
     ("pipeline", "version: 7", 65, "unknown version 7"),
-    ("no weights", "quantization: fp8_e4m3fn", 65, "slate has no weights"),
+    ("number format", "quantization: fp8", 65, "quantization"),
     ("infinite", "noise_scale: .inf", 65, "not a number that a job can use"),
     ("extension", "output: out.avi", 65, r"unknown extension '?\.avi"),
     ("pattern", "output: out.png", 65, "needs one number in its file name"),

@@ -1,0 +1,17 @@
+"""What a pipeline cannot honour."""
+
+from __future__ import annotations
+
+import pytest
+
+from scope_batch.job import load_text
+from scope_batch.prepare import prepare
+
+
+@pytest.mark.parametrize(
+    "field", ["quantization: fp8_e4m3fn", "vae_type: tae", "vae_dtype: float32", "memory_bank: true"]
+)
+def test_what_is_about_models_passes_the_slate_with_a_note(field: str) -> None:
+    """So that it draws every job."""
+    notes = prepare(load_text(f"pipeline_id: slate\nprompt: a\n{field}", name="j")).notes
+    assert any(note.startswith(f"j:3:1: {field.split(':')[0]} has no effect: slate has no ") for note in notes)
