@@ -12,7 +12,8 @@ from scope_batch.job.prompts import STRICT
 
 
 class Checked(BaseModel):
-    """Null means not given; what the fields alone cannot tell is found by `faults`, together with their own errors."""
+    """Null means not given, and an unknown key is unknown whatever its value. What the fields alone cannot tell is
+    found by `faults`, together with their own errors."""
 
     model_config = STRICT
 
@@ -30,7 +31,7 @@ class Checked(BaseModel):
     def _check(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(data, dict):
             return handler(data)
-        written = cls.folded({key: value for key, value in data.items() if value is not None})
+        written = cls.folded(without_nulls(data, cls))
         faults = cls.faults(written)
         try:
             made = handler(written)
@@ -39,3 +40,8 @@ class Checked(BaseModel):
             raise
         raise_all(faults)
         return made
+
+
+def without_nulls(data: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """A map without those fields of `model` that are null; keys that it does not have stay."""
+    return {key: value for key, value in data.items() if value is not None or key not in model.model_fields}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -36,11 +36,12 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class ScalarNode(Node):
-    """`text`: as written. `plain`: without quotes."""
+    """`text`: as written. `plain`: without quotes. `colon`: False for the empty value of a key that has no colon."""
 
     value: Scalar
     text: str
     plain: bool
+    colon: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,8 @@ class _Reader:
             if not isinstance(key, yaml.ScalarEvent) or key.tag is not None:
                 raise self._error(key, "a key must be a plain text")
             value = self._node(next(self._events), depth + 1)
+            if isinstance(value, ScalarNode) and value.plain and not value.text and value.position == _end(key):
+                value = replace(value, colon=False)
             if key.value == "<<" and not key.style:
                 merged += self._to_merge(key, value)
             elif key.value in entries:
@@ -189,6 +192,10 @@ class _Reader:
 
 def _position(event: Any) -> tuple[int, int]:
     return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def _end(event: Any) -> tuple[int, int]:
+    return event.end_mark.line + 1, event.end_mark.column + 1
 
 
 def _short(text: str) -> str:

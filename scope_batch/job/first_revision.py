@@ -39,7 +39,11 @@ def fold_first_revision(written: Mapping[str, Any]) -> tuple[dict[str, Any], Mov
     A value joins its chunk's entry if that has none. Malformed lists are left alone: their own errors follow.
     """
     specs = written.get("chunk_specs") or ()
-    lists = {name: [_plain(item) for item in items] for name in LISTS if isinstance(items := written.get(name), LIST)}
+    lists = {
+        name: [_plain(item, sparse) for item in items]
+        for name, sparse in LISTS.items()
+        if isinstance(items := written.get(name), LIST)
+    }
     sparse = {name: items for name, items in lists.items() if items and all(_is_item(i, LISTS[name]) for i in items)}
     if not sparse or not isinstance(specs, LIST):
         return dict(written), {}
@@ -69,9 +73,13 @@ class _Folding:
         self.moved[(*old, sparse.key)] = ("chunk_specs", place, sparse.field)
 
 
-def _plain(item: Any) -> Any:
-    """An item made in Python as the map that a file would hold."""
-    return {name: getattr(item, name) for name in item.model_fields_set} if isinstance(item, BaseModel) else item
+def _plain(item: Any, sparse: Sparse) -> Any:
+    """An item as the map of what it gives: made in Python or read from a file, where null means not given."""
+    if isinstance(item, BaseModel):
+        item = {name: getattr(item, name) for name in item.model_fields_set}
+    if not isinstance(item, Mapping):
+        return item
+    return {name: value for name, value in item.items() if value is not None or name not in (*PLACES, sparse.key)}
 
 
 def _is_item(item: Any, sparse: Sparse) -> bool:

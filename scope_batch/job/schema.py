@@ -48,6 +48,7 @@ def _known_version(version: int) -> int:
 
 def _parse_reference(value: Any) -> Path:
     if isinstance(value, dict):
+        ChunkReferences.model_validate(value)  # what is wrong inside comes first
         raise wrong("must be a path; or every item must be {chunk, images}, with frame or time in place of chunk")
     return parse_input_path(value)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 from scope_batch.job.document import ListNode, MapNode, Node, ScalarNode
@@ -13,6 +15,9 @@ from scope_batch.job.scalar_words import plain_scalar
 from scope_batch.job.scalars import expand_home
 from scope_batch.job.source import Mark, Origin, show
 from scope_batch.job.variables import has_variable, replace_variables
+
+MAX_TEXT = 100
+"""Characters of a text inside a message."""
 
 
 @dataclass(slots=True)
@@ -53,7 +58,27 @@ class Values:
                 self.marks[(*loc, written)] = mark
                 continue
             values[name] = self.add(value, origin, (*loc, name), position, environ)
+        self._report_commas(node, origin, loc)
         return values
+
+    def _report_commas(self, node: MapNode, origin: Origin, loc: Loc) -> None:
+        """In `{text: a cat, best quality}` the comma ends the text: YAML takes the rest for keys without a value."""
+        written = [*node.entries.items()]
+        for index, (key, (position, value)) in enumerate(written):
+            before = written[index - 1][1][1] if index else None
+            if not _lacks_colon(value) or _lacks_colon(before):
+                continue
+            rest = [name for name, _ in takewhile(lambda entry: _lacks_colon(entry[1][1]), written[index:])]
+            mark = Mark(origin, position, position)
+            # One line says it of all of them: what the schema says at the same mark is left out.
+            self.marks.update(((*loc, placed_key(name, origin, loc)), mark) for name in rest)
+            message = "unknown key without a value" if index else "a key without a value"
+            if isinstance(before, ScalarNode) and isinstance(before.value, str):
+                text = ", ".join((before.text, *rest))
+                quoted = json.dumps(text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}...", ensure_ascii=False)
+                message += "; a comma ends a text inside { }, "
+                message += f"put the text in quotes: {written[index - 1][0]}: {quoted}"
+            self.problems.append((mark, f"{mark.at_key()}: {show((*loc, key))}: {message}"))
 
     def move(self, moved: Mapping[Loc, Loc]) -> None:
         """What stands at an old place counts as standing at the new one; the innermost old place decides."""
@@ -86,6 +111,10 @@ class Values:
         if not value.strip() or value.startswith("~") or "\0" in value:
             return value
         return str(origin.folder / value)
+
+
+def _lacks_colon(node: Node | None) -> bool:
+    return isinstance(node, ScalarNode) and not node.colon
 
 
 def placed_key(key: str, origin: Origin, loc: Loc) -> str:

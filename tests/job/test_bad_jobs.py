@@ -47,6 +47,7 @@ WHOLE = [
 
 SECOND_LINE = [
     ("foo: 1", "1: foo: unknown key"),
+    ("num_frame:", "1: num_frame: unknown key (did you mean num_frames?)"),
     ("num_frame: 1", "1: num_frame: unknown key (did you mean num_frames?)"),
     ("time: 3", "1: time: unknown key here (it stands in an entry of chunk_specs)"),
     ("height: 479", "9: height: must be a multiple of 16, not 479 (464 and 480 are)"),
@@ -87,6 +88,31 @@ SECOND_LINE = [
     ("x: !!python/object/apply:os.system [ls]",
      "4: the tag tag:yaml.org,2002:python/object/apply:os.system is not allowed; a job holds plain values"),
     ("? [a]\n: b", "3: a key must be a plain text"),
+]  # fmt: skip
+
+NULLS = [
+    ("{}: null", ""),
+    ("chunk_specs: [{{chunk: 1, {}: null}}]", "chunk_specs[0]."),
+    ("chunk_specs: [{{chunk: 1, prompts: [{{text: a, {}: null}}]}}]", "chunk_specs[0].prompts[0]."),
+    ("chunk_prompts: [{{chunk: 1, text: b, {}: null}}]", "chunk_prompts[0]."),
+    ("first_frames: [{{chunk: 1, image: a.png, {}: null}}]", "first_frames[0]."),
+    ("vace_ref_images: [{{chunk: 1, images: [a.png], {}: null}}]", "vace_ref_images[0]."),
+    ("output: {{path: a.mp4, {}: null}}", "output."),
+    ("video: {{{}: null}}", "video."),
+    ("post_processor_id: {{id: gray, {}: null}}", "post_processor_id."),
+]
+
+COMMAS = [
+    ("text: masterpiece, best quality, a dog",
+     '33: chunk_specs[0].best quality: unknown key without a value; a comma ends a text inside { }, '
+     'put the text in quotes: text: "masterpiece, best quality, a dog"'),
+    ("text: a dog, time",
+     '27: chunk_specs[0].time: unknown key without a value; a comma ends a text inside { }, '
+     'put the text in quotes: text: "a dog, time"'),
+    ("prompts: [{text: a, b, weight: 1}]",
+     '34: chunk_specs[0].prompts[0].b: unknown key without a value; a comma ends a text inside { }, '
+     'put the text in quotes: text: "a, b"'),
+    ("seed: 1, a dog", "23: chunk_specs[0].a dog: unknown key without a value"),
 ]  # fmt: skip
 
 NOT_BUILT = [
@@ -135,6 +161,23 @@ def test_a_bad_field_is_one_line(text: str, line: str) -> None:
 @pytest.mark.parametrize(("entry", "line"), ENTRIES)
 def test_a_bad_entry_is_one_line(entry: str, line: str) -> None:
     assert problems(f"prompt: a\nchunk_specs:\n - {entry}") == (f"j:3:{line}",)
+
+
+@pytest.mark.parametrize(("text", "place"), NULLS)
+def test_an_unknown_key_is_unknown_without_a_value_too(text: str, place: str) -> None:
+    (line,) = problems("prompt: a\n" + text.format("nonsense"))
+    assert line.endswith(f": {place}nonsense: unknown key")
+
+
+@pytest.mark.parametrize(("entry", "line"), COMMAS)
+def test_a_text_cut_short_by_a_comma_is_one_line(entry: str, line: str) -> None:
+    assert problems(f"prompt: a\nchunk_specs:\n- {{chunk: 1, {entry}}}") == (f"j:3:{line}",)
+
+
+def test_overrides_with_unknown_keys_or_commas_are_refused() -> None:
+    assert problems("prompt: a", "nonsense=null") == ("--set nonsense: nonsense: unknown key",)
+    (line,) = problems("prompt: a", "chunk_specs.0={chunk: 1, text: a, b}")
+    assert line.startswith("--set chunk_specs.0: chunk_specs[0].b: unknown key without a value")
 
 
 def test_an_entry_given_twice_names_both_lines() -> None:

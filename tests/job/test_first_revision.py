@@ -103,3 +103,8 @@ def test_many_prompts_are_folded_at_once() -> None:
     began = time.process_time()
     assert len(job(f"chunk_prompts:\n{prompts}").chunk_specs) == 5000
     assert time.process_time() - began < 5
+
+
+def test_a_null_beside_the_value_does_not_keep_it_from_being_folded() -> None:
+    made = job("chunk_prompts: [{chunk: 1, text: b, frame: null, time: null}]")
+    assert [(entry.chunk, entry.text) for entry in made.chunk_specs] == [(1, "b")] and not made.chunk_prompts
