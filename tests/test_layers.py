@@ -18,6 +18,7 @@ FORBIDDEN = {
     "events": {"*"},
     "material": {"*"},
     "memory": {"*"},
+    "timing": {"pipelines", "processors", "chunk", "session", "job", "plan", "media", "sinks", "engine", "models"},
     "safetensors_header": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "plugins": {"pipelines", "processors", "chunk", "session", "job", "plan", "media", "sinks", "engine", "models"},
     "processors": {"pipelines", "chunk", "session", "job", "plan", "media", "sinks", "engine", "models", "render"},

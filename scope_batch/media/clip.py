@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scope_batch.errors import JobError
 from scope_batch.media.ffmpeg import LOCAL_FILES, QUIET, file_url, last_lines, run_quiet
-from scope_batch.media.timing import Timing
+from scope_batch.timing import Timing
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".gif", ".nut")
 DEMUXERS = "mov,mp4,matroska,webm,gif,nut"

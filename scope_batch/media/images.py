@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scope_batch.errors import JobError
 from scope_batch.media.source import MAX_FRAME_PIXELS, Frame, Source, opening
-from scope_batch.media.timing import Timing
+from scope_batch.timing import Timing
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")

@@ -12,7 +12,7 @@ from scope_batch.media.arrays import ArraySource
 from scope_batch.media.planes import Planes
 from scope_batch.media.source import Source, check_size, open_source, opening
 from scope_batch.media.tensor_place import locate_tensor
-from scope_batch.media.timing import picked_frames
+from scope_batch.timing import picked_frames
 
 SAFETENSORS = ".safetensors"
 
@@ -40,7 +40,7 @@ def picked(opened: Source | Planes, material: Material) -> Sequence[int]:
     return picked_frames(
         opened.timing,
         name=opened.name,
-        input_fps=material.input_fps,
+        fps=material.input_fps,
         start_s=material.start_s,
         end_s=material.end_s,
     )

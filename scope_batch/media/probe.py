@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scope_batch.chunk import ClipFacts
 from scope_batch.media.source import open_source
-from scope_batch.media.timing import picked_frames
+from scope_batch.timing import picked_frames
 
 
 def probe_clip(
@@ -18,7 +18,7 @@ def probe_clip(
     Raises MissingInputError if there is none, JobError if it cannot be read or its rate varies without `input_fps`.
     """
     with open_source(path) as source:
-        picks = picked_frames(source.timing, name=source.name, input_fps=input_fps, start_s=start_s, end_s=end_s)
+        picks = picked_frames(source.timing, name=source.name, fps=input_fps, start_s=start_s, end_s=end_s)
         fps = input_fps or source.timing.fps
         assert fps is not None, "picked_frames refuses a varying rate without input_fps"
         return ClipFacts(source.width, source.height, len(picks), fps, source.has_audio)

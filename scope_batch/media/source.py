@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.media.closing import Closing
-from scope_batch.media.timing import Timing
+from scope_batch.timing import Timing
 
 Frame = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB. Read-only by agreement: a source may hand out the same one twice."""

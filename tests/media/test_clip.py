@@ -12,7 +12,7 @@ from scope_batch.media import clip
 from scope_batch.media.ffmpeg import file_url, run_quiet
 from scope_batch.media.probe import probe_clip
 from scope_batch.media.source import open_source
-from scope_batch.media.timing import Timing
+from scope_batch.timing import Timing
 from tests.media.conftest import ffmpeg, random_frames, write_lossless
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor
+from typing import Literal
 
 from scope_batch.errors import JobError
 
@@ -30,16 +31,27 @@ FEW_FRAMES = 4
 class Timing:
     """ticks: when each frame is shown, ascending, the first at 0. end: tick at which the last one ends.
     tick_s: seconds per tick. fps: frames per second, None if the rate varies.
+    stated: the file says when its frames are shown; arrays and folders of images do not, and count as STILL_FPS.
     """
 
     ticks: Sequence[int]
     end: int
     tick_s: Fraction
     fps: Fraction | None
+    stated: bool = True
+
+    @property
+    def frames(self) -> int:
+        return len(self.ticks)
+
+    @property
+    def mean_fps(self) -> Fraction:
+        """The constant rate, or the mean of a rate that varies."""
+        return self.fps or self.frames / self.end_s
 
     @property
     def end_s(self) -> Fraction:
-        return self.end * self.tick_s if self.fps is None else len(self.ticks) / self.fps
+        return self.end * self.tick_s if self.fps is None else self.frames / self.fps
 
     def shown_by(self, at_s: Fraction) -> int:
         """Number of frames shown by `at_s`, the moment itself included.
@@ -58,9 +70,10 @@ class Timing:
         return bisect_left(self.ticks, ceil((at_s - TIME_SLACK_S) / self.tick_s))
 
     @staticmethod
-    def even(frames: int, fps: Fraction = STILL_FPS) -> Timing:
-        """`frames` frames at a constant rate."""
-        return Timing(range(frames), frames, 1 / fps, fps)
+    def even(frames: int, fps: Fraction | None = None) -> Timing:
+        """`frames` frames at a constant rate; None: the file states no rate."""
+        rate = fps or STILL_FPS
+        return Timing(range(frames), frames, 1 / rate, rate, stated=fps is not None)
 
     @staticmethod
     def of_ticks(ticks: Sequence[int], last_ticks: int, tick_s: Fraction) -> Timing:
@@ -73,37 +86,45 @@ class Timing:
 
 
 def picked_frames(
-    timing: Timing, *, name: str, input_fps: Fraction | None, start_s: float | None, end_s: float | None
+    timing: Timing,
+    *,
+    name: str,
+    fps: Fraction | None,
+    start_s: float | None,
+    end_s: float | None,
+    fields: Literal["input", "vace"] = "input",
 ) -> Sequence[int]:
-    """Indices of the clip's frames that the job takes, in order; `name` is the clip's name for messages.
+    """Indices of the clip's frames that the job takes, in order.
 
-    Without `input_fps`: every frame shown in [start, end). With it: for each i the last frame shown at or before
-    start + i / input_fps. Raises JobError if the range is empty or outside the clip, or the rate varies and no
-    `input_fps` says how to sample it.
+    Without `fps`: every frame shown in [start, end). With it: for each i the last frame shown at or before
+    start + i / fps. Raises JobError if the range is empty or outside the clip, or the rate varies and no `fps` says how
+    to sample it; its message begins with `name` and calls the job's fields input_start or vace_start, and so on.
     """
-    start, end = _range(timing, name, start_s, end_s)
-    if input_fps is None:
+    start, end = _range(timing, name, start_s, end_s, fields)
+    if fps is None:
         if timing.fps is None:
-            raise JobError(f"{name}: its frame rate varies; `input_fps: N` samples it by time, N times a second")
+            raise JobError(f"{name}: its frame rate varies; `{fields}_fps: N` samples it by time, N times a second")
         picks: Sequence[int] = range(timing.shown_before(start), timing.shown_before(end))
     else:
-        count = ceil((end - TIME_SLACK_S - start) * input_fps)
-        picks = [timing.shown_by(start + i / input_fps) - 1 for i in range(count)]
+        count = ceil((end - TIME_SLACK_S - start) * fps)
+        picks = [timing.shown_by(start + i / fps) - 1 for i in range(count)]
     if not picks:
-        raise JobError(f"{name}: no frame between input_start {float(start):g} s and input_end {float(end):g} s")
+        raise JobError(f"{name}: no frame between {fields}_start {float(start):g} s and {fields}_end {float(end):g} s")
     return picks
 
 
-def _range(timing: Timing, name: str, start_s: float | None, end_s: float | None) -> tuple[Fraction, Fraction]:
+def _range(
+    timing: Timing, name: str, start_s: float | None, end_s: float | None, fields: str
+) -> tuple[Fraction, Fraction]:
     start = Fraction(start_s or 0)
     end = timing.end_s if end_s is None else Fraction(end_s)
     length = f"the clip is {float(timing.end_s):.3f} s long"
     if not 0 <= start < timing.end_s:
-        raise JobError(f"{name}: input_start {float(start):g} s is outside the clip: {length}")
-    if end > timing.end_s + timing.end_s / len(timing.ticks):
-        raise JobError(f"{name}: input_end {float(end):g} s is past the end of the clip: {length}")
+        raise JobError(f"{name}: {fields}_start {float(start):g} s is outside the clip: {length}")
+    if end > timing.end_s + timing.end_s / timing.frames:
+        raise JobError(f"{name}: {fields}_end {float(end):g} s is past the end of the clip: {length}")
     if end <= start:
-        raise JobError(f"{name}: input_end {float(end):g} s must lie after input_start {float(start):g} s")
+        raise JobError(f"{name}: {fields}_end {float(end):g} s must lie after {fields}_start {float(start):g} s")
     return start, min(end, timing.end_s)
 
 

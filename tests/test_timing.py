@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 
 from scope_batch.errors import JobError
-from scope_batch.media.timing import Timing, picked_frames
+from scope_batch.timing import Timing, picked_frames
 
 MS = Fraction(1, 1000)
 
@@ -13,7 +13,7 @@ def rounded(rate: Fraction, count: int, tick: Fraction = MS) -> Timing:
 
 
 def picks(timing: Timing, fps=None, start=None, end=None) -> list[int]:
-    return list(picked_frames(timing, name="c.mp4", input_fps=fps, start_s=start, end_s=end))
+    return list(picked_frames(timing, name="c.mp4", fps=fps, start_s=start, end_s=end))
 
 
 @pytest.mark.parametrize(
