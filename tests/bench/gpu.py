@@ -1,6 +1,6 @@
-"""LongLive on a CUDA device: parity in float32, bfloat16 beside it, and full-size speed with random weights.
+"""Time LongLive on a CUDA device at the published sizes, with random weights; `tests/gpu` checks the numbers.
 
-    PYTHONPATH=. python tests/bench/gpu.py WORK [parity] [repeat] [full] [memory] [steer] [full_steer] [kin] [small]
+    PYTHONPATH=. python tests/bench/gpu.py WORK [full] [full_steer] [small]
 
 WORK is a folder for checkpoints (about 4 GB for `full`, in the published layout and size but with random weights).
 Prints one line per figure. Needs nothing but a GPU; no network.
@@ -9,13 +9,11 @@ Prints one line per figure. Needs nothing but a GPU; no network.
 from __future__ import annotations
 
 import gc
-import hashlib
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,106 +21,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from scope_batch.chunk import Blend, Chunk, Plan, Prompt, Vace
-from scope_batch.engine.load import CausalEngine, load
-from scope_batch.errors import UnavailableError
+from scope_batch.chunk import Chunk, Plan, Vace
+from scope_batch.engine.load import CausalEngine
 from scope_batch.events import Event, Stage, silent
-from scope_batch.pipelines import PIPELINES
-from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest, LoraRequest
-from tests.parity.cases import Case, load_case, plan_of
+from scope_batch.session import ChunkInputs, ControlFrames, LoraRequest
+from tests.gpu.helpers import cuda_engine, frames_sha256, long_plan
 from tests.parity.make_models import make
-from tests.parity.test_kin import CASES as KIN_CASES
-from tests.parity.trim import VACE_CASES
-from tests.parity.vace_inputs import inputs_of
 
-LONGLIVE = PIPELINES["longlive"]
-CASES = ["longlive_t2v_prompt_switch", "longlive_t2v_blend_slerp", "longlive_v2v_controller", "longlive_mode_switch"]
 PARTS = ["config", "tokenizer", "longlive", "text_encoder"]
 
 
 def say(name: str, value: object) -> None:
     print(f"{name:44s} {value}", flush=True)
-
-
-def engine(models: Path, *, vae: str = "lightvae", pipeline: str = "longlive", **request: Any) -> CausalEngine:
-    spec = PIPELINES[pipeline]
-    return load(EngineRequest(spec, models=str(models), vae_type=vae, device="cuda", **request), silent)
-
-
-def long_plan(chunks: int, height: int, width: int) -> Plan:
-    """Text to video under one prompt, a recache in the middle."""
-    made, first_frame = [], 0
-    for i in range(chunks):
-        switch = i == chunks // 2
-        frames = LONGLIVE.chunk_frames("text", first=i == 0)
-        made.append(
-            Chunk(
-                index=i,
-                first_frame=first_frame,
-                frames=frames,
-                keep=frames,
-                latents=3,
-                start_latent=3 * i,
-                mode="text",
-                cut_reason="start" if i == 0 else None,
-                recache_reason="prompt change" if switch else None,
-                conditioning=Blend((Prompt("a red robot" if i >= chunks // 2 else "a cat walking"),)),
-                text_changed=i == 0 or switch,
-                seed=42,
-                denoising_steps=LONGLIVE.steps_text,
-                noise_scale=None,
-                noise_controller=False,
-            )
-        )
-        first_frame += frames
-    return Plan("longlive", first_frame, Fraction(16), height, width, tuple(made))
-
-
-def parity(work: Path) -> None:
-    models = make(work / "tiny", parts=[*PARTS, "lightvae"])
-    for dtype in ("float32", "bfloat16"):
-        loaded = engine(models, dtype=dtype)
-        for name in CASES:
-            case = load_case(name)
-            plan, errors, levels = plan_of(case), [], []
-            with loaded.session(plan, silent) as session:
-                for i, chunk in enumerate(plan.chunks):
-                    made = session.generate(chunk, ChunkInputs(case.pixels(i)))
-                    want = case.arrays[f"latents_{i:02d}"]
-                    errors.append(np.linalg.norm(made.latents() - want) / np.linalg.norm(want))
-                    mean = case.arrays["frame_mean"][chunk.first_frame : chunk.first_frame + chunk.frames]
-                    levels.append(np.abs(made.frames().mean((1, 2)) / 255 - mean).max())
-            say(f"{dtype} {name}", f"latents {max(errors):.1e}, frame means {max(levels):.1e}")
-
-
-def kin(work: Path) -> None:
-    """The other pipelines against the reference values."""
-    models = make(work / "kin", parts=[*PARTS, "lightvae", "streamdiffusionv2", "memflow", "rewardforcing"])
-    for dtype in ("float32", "bfloat16"):
-        for name in KIN_CASES:
-            case = load_case(name)
-            worst = max(errors_of(engine(models, pipeline=plan_of(case).pipeline_id, dtype=dtype), case))
-            say(f"{dtype} {name}", f"latents {worst:.1e}")
-
-
-def digest(loaded: CausalEngine, plan: Plan) -> str:
-    """sha256 of all frames."""
-    frames = hashlib.sha256()
-    with loaded.session(plan, silent) as session:
-        for made in [session.generate(chunk) for chunk in plan.chunks]:
-            frames.update(made.frames().tobytes())
-    return frames.hexdigest()[:16]
-
-
-def repeat(work: Path) -> None:
-    """Same job twice, another one between."""
-    models = make(work / "tiny", parts=[*PARTS, "lightvae"])
-    for deterministic in (False, True):
-        loaded = engine(models, deterministic=deterministic)
-        plan, other = long_plan(8, 256, 256), long_plan(3, 128, 192)
-        prints = [digest(loaded, each) for each in (plan, other, plan)]
-        say(f"same frames again (deterministic={deterministic})", prints[0] == prints[2])
-    torch.use_deterministic_algorithms(False)
 
 
 def full(work: Path) -> None:
@@ -133,7 +43,7 @@ def full(work: Path) -> None:
     say("random checkpoints made, s", f"{time.monotonic() - begun:.1f}")
     for attempt in ("cold", "warm"):
         begun = time.monotonic()
-        loaded = engine(work / "full", vae="wan")
+        loaded = cuda_engine(work / "full", vae="wan")
         say(f"load {attempt}, s", f"{time.monotonic() - begun:.1f}")
     for height, width in ((320, 576), (480, 832)):
         time_chunks(loaded, long_plan(14, height, width))
@@ -189,38 +99,6 @@ def count_syncs(loaded: CausalEngine, plan: Plan, inputs: Callable[[Chunk], Chun
         say("  at", warning)
 
 
-def steer(work: Path) -> None:
-    """VACE and LoRAs against the reference values; a LoRA merged, beside the weights, and gone again."""
-    models = make(work / "tiny", parts=[*PARTS, "lightvae", "vace", "loras"])
-    for dtype in ("float32", "bfloat16"):
-        loaded = engine(models, dtype=dtype, vace=True)
-        for name in VACE_CASES:
-            say(f"{dtype} {name}", f"latents {max(errors_of(loaded, load_case(name))):.1e}")
-        for name, merged in (
-            ("longlive_lora_fixed", True),
-            ("longlive_lora_fixed", False),
-            ("longlive_lora_ramp", False),
-        ):
-            case = load_case(name)
-            loras = tuple(
-                LoraRequest(models / lora["file"], lora["scale"] if merged else None) for lora in case.facts["loras"]
-            )
-            worst = max(errors_of(engine(models, dtype=dtype, loras=loras), case))
-            say(f"{dtype} {name} {'merged' if merged else 'branch'}", f"latents {worst:.1e}")
-
-
-def errors_of(loaded: CausalEngine, case: Case) -> list[float]:
-    """Relative error of each chunk's latents."""
-    plan, errors = plan_of(case), []
-    with loaded.session(plan, silent) as session:
-        for chunk, call in zip(plan.chunks, case.facts["calls"], strict=True):
-            inputs = replace(inputs_of(call, case.arrays, chunk), pixels=case.pixels(chunk.index))
-            made = session.generate(chunk, inputs).latents()
-            want = case.arrays[f"latents_{chunk.index:02d}"]
-            errors.append(float(np.linalg.norm(made - want) / np.linalg.norm(want)))
-    return errors
-
-
 def full_steer(work: Path) -> None:
     """What steering costs at the published sizes: control with a mask in every chunk, a LoRA merged and as a branch."""
     size = {"heads": 12, "layers": 30, "ffn": 8960, "rank": 256, "user_rank": 32}
@@ -228,14 +106,14 @@ def full_steer(work: Path) -> None:
     make(work / "full_steer", parts=parts, dtype=torch.bfloat16, fp8_text_encoder=True, **size)
     path = work / "full_steer" / "lora" / "style.safetensors"
     for name, loras in (("merged", (LoraRequest(path, 0.5),)), ("branch", (LoraRequest(path, None),))):
-        loaded = engine(work / "full_steer", vae="wan", loras=loras)
+        loaded = cuda_engine(work / "full_steer", vae="wan", loras=loras)
         plan = long_plan(14, 480, 832)
         ramp = [replace(c, lora_scales=(0.5 + 0.01 * c.index,), lora_changed=c.index > 0) for c in plan.chunks]
         say("LoRA", name)
         time_chunks(loaded, replace(plan, chunks=tuple(ramp)) if name == "branch" else plan)
         del loaded
         torch.cuda.empty_cache()
-    loaded = engine(work / "full_steer", vae="wan", vace=True)
+    loaded = cuda_engine(work / "full_steer", vae="wan", vace=True)
     for name, share in (("none", 0.0), ("control", 1.0), ("control and mask", 0.5)):
         say("VACE", name)
         plan = long_plan(14, 480, 832)
@@ -254,9 +132,9 @@ def small(work: Path) -> None:
         say("with", name)
         gc.collect()  # hooks and modules refer to each other
         torch.cuda.empty_cache()
-        loaded = engine(models, vae="wan", **request)
+        loaded = cuda_engine(models, vae="wan", **request)
         time_chunks(loaded, long_plan(14, 480, 832))
-        say("  frames", digest(loaded, long_plan(3, 320, 576)))
+        say("  frames", frames_sha256(loaded, long_plan(3, 320, 576))[:16])
         del loaded
 
 
@@ -278,22 +156,9 @@ def control(chunk: Chunk, share: float) -> ChunkInputs:
     return ChunkInputs(control=ControlFrames(frames, masks, inactive_is_gray=share == 1, reactive_is_gray=False))
 
 
-def memory(work: Path) -> None:
-    """Out of device memory in the first chunk is told as such."""
-    models = make(work / "tiny", parts=[*PARTS, "lightvae"])
-    loaded, plan = engine(models), long_plan(2, 1024, 1024)
-    torch.cuda.set_per_process_memory_fraction(0.02)
-    try:
-        digest(loaded, plan)
-        say("out of memory", "did not happen")
-    except UnavailableError as error:
-        say("out of memory", str(error)[:110])
-    torch.cuda.set_per_process_memory_fraction(1.0)
-
-
 def main() -> None:
     work, *names = sys.argv[1:]
-    made = (parity, repeat, full, memory, steer, full_steer, kin, small)
+    made = (full, full_steer, small)
     tasks: dict[str, Callable[[Path], None]] = {task.__name__: task for task in made}
     say("device", f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     for name in names or tasks:
