@@ -16,6 +16,7 @@ from scope_batch.laws import Mode
 from scope_batch.material import Placement
 from scope_batch.memory import DeviceMemory
 from scope_batch.processors.chain import NO_PROCESSORS, Chain
+from scope_batch.timing import Timing
 
 BlendMethod = Literal["linear", "slerp"]
 
@@ -27,6 +28,7 @@ class ClipFacts:
     width, height  pixels, after rotation, before `fit`.
     frames         after `input_start`/`input_end` and picking by `input_fps`; counted, not estimated.
     fps            frames per second of those frames.
+    timing         when each frame of the whole file is shown; None: the file is taken as a whole, at `fps`.
     """
 
     width: int
@@ -34,6 +36,7 @@ class ClipFacts:
     frames: int
     fps: Fraction
     has_audio: bool
+    timing: Timing | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

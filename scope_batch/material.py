@@ -5,10 +5,13 @@ The planner places material, `media` reads it by window, nobody else looks at it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from scope_batch.timing import Timing
 
 Kind = Literal["video", "frames", "masks"]
 """video: encoded and mixed with noise. frames: VACE's control, kept or replaced pixels. masks: 1 = generate."""
@@ -31,27 +34,42 @@ class BlobPart:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """A file, or a part of one, and how its frames are counted.
+    """A file, or a part of one, and which of its frames count.
 
-    input_fps, start_s, end_s  only of `input_path`: picks frames by time; None = every frame.
+    fps, start_s, end_s  pick frames by time, see `timing.picked_frames`; all None = every frame.
+    timed_by             a clip with as many frames, which says when each of them is shown in place of the file itself.
     """
 
     kind: Kind
     path: Path
     part: BlobPart | None = None
-    input_fps: Fraction | None = None
+    fps: Fraction | None = None
     start_s: float | None = None
     end_s: float | None = None
+    timed_by: Path | None = None
+
+    @property
+    def picks(self) -> bool:
+        """Some frames count and others do not, or not once each."""
+        return (self.fps, self.start_s or None, self.end_s) != (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class MaterialFacts:
-    """frames: after picking by time; height, width in pixels. exact: an array, which is never resized."""
+    """What a file holds.
+
+    frames         all of them; height, width in pixels.
+    exact          an array, which is never resized.
+    still          a single picture that stands for any number of frames.
+    timing         when its frames are shown; None: the file does not say.
+    """
 
     frames: int
     height: int
     width: int
     exact: bool
+    still: bool = False
+    timing: Timing | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,8 @@ class Timing:
         """
         if self.fps is not None:
             return max(0, min(floor((at_s + TIME_SLACK_S) * self.fps) + 1, len(self.ticks)))
-        return bisect_right(self.ticks, floor((at_s + TIME_SLACK_S) / self.tick_s))
+        rounding_s = min(self.tick_s, JITTER_S)  # Matroska writes 66.7 ms as 67 ms
+        return bisect_right(self.ticks, floor((at_s + max(rounding_s, TIME_SLACK_S)) / self.tick_s))
 
     def shown_before(self, at_s: Fraction) -> int:
         """Number of frames shown before `at_s`, the moment itself excluded."""
@@ -111,6 +112,11 @@ def picked_frames(
     if not picks:
         raise JobError(f"{name}: no frame between {fields}_start {float(start):g} s and {fields}_end {float(end):g} s")
     return picks
+
+
+def within(picks: Sequence[int], frames: int) -> Sequence[int]:
+    """The picks that a file of `frames` frames has."""
+    return picks if picks[-1] < frames else [pick for pick in picks if pick < frames]
 
 
 def _range(

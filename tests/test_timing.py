@@ -58,10 +58,10 @@ def test_a_clip_with_rounded_times_sampled_at_its_own_rate_is_itself(rate):
     assert picks(timing, fps=rate) == picks(timing) == list(range(100))
 
 
-def test_a_moment_counts_as_reached_a_microsecond_early():
+def test_a_moment_counts_as_reached_as_early_as_times_are_rounded():
     timing = Timing.of_ticks([0, 1, 5, 9], 4, Fraction(1, 10))
     assert timing.fps is None
-    assert [timing.shown_by(Fraction(t)) for t in ("0.4999995", "0.499998", "0.5")] == [3, 2, 3]
+    assert [timing.shown_by(Fraction(t)) for t in ("0.4995", "0.498", "0.5")] == [3, 2, 3]
     assert [timing.shown_before(Fraction(t)) for t in ("0.5000005", "0.500002", "0.5")] == [2, 3, 2]
 
 
@@ -82,3 +82,10 @@ def test_start_and_end_take_the_frames_shown_in_between():
 def test_a_range_without_frames_is_refused(start, end, says):
     with pytest.raises(JobError, match=says):
         picks(Timing.even(25, Fraction(25)), start=start, end=end)
+
+
+def test_a_varying_rate_of_rounded_times_is_sampled_without_stutter():
+    kept = [n for n in range(60) if n not in (7, 30)]
+    timing = Timing.of_ticks([round(n * 1000 / 30) for n in kept], 33, MS)
+    assert timing.fps is None
+    assert [kept[pick] for pick in picks(timing, fps=30)] == [n - (n in (7, 30)) for n in range(60)]

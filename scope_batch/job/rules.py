@@ -67,9 +67,12 @@ def _input_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(("num_frames",), "input needs an input_path", AT_VALUE)
         if written.get("audio") == "input":
             yield Fault(("audio",), "input needs an input_path", AT_VALUE)
-    start, end = _seconds(written.get("input_start", 0)), _seconds(written.get("input_end"))
-    if start is not None and end is not None and end <= start:
-        yield Fault(("input_end",), f"must be after input_start ({start:g} s), not {end:g} s", AT_VALUE)
+        if written.get("vace_fps") == "input":
+            yield Fault(("vace_fps",), "input needs an input_path", AT_VALUE)
+    for clip in ("input", "vace"):
+        start, end = _seconds(written.get(f"{clip}_start", 0)), _seconds(written.get(f"{clip}_end"))
+        if start is not None and end is not None and end <= start:
+            yield Fault((f"{clip}_end",), f"must be after {clip}_start ({start:g} s), not {end:g} s", AT_VALUE)
 
 
 def _seconds(value: Any) -> float | None:

@@ -40,6 +40,10 @@ def parse_input_rate(value: Any) -> Fraction | Literal["native"]:
     return "native" if value == "native" else parse_rate(value)
 
 
+def parse_control_rate(value: Any) -> Fraction | Literal["native", "input"]:
+    return "input" if value == "input" else parse_input_rate(value)
+
+
 def parse_seconds(value: Any) -> float:
     """Seconds >= 0 from 3.75 or "MM:SS.mmm" (also "HH:MM:SS.mmm")."""
     if isinstance(value, str) and (clock := _CLOCK.fullmatch(value)):
@@ -106,6 +110,11 @@ Rate = Annotated[Fraction, PlainValidator(parse_rate, json_schema_input_type=flo
 InputRate = Annotated[
     Fraction | Literal["native"],
     PlainValidator(parse_input_rate, json_schema_input_type=float | str),
+    PlainSerializer(str),
+]
+ControlRate = Annotated[
+    Fraction | Literal["native", "input"],
+    PlainValidator(parse_control_rate, json_schema_input_type=float | str),
     PlainSerializer(str),
 ]
 Seconds = Annotated[float, PlainValidator(parse_seconds, json_schema_input_type=float | str)]

@@ -24,7 +24,17 @@ from scope_batch.job.outputs import Encoder, Outputs
 from scope_batch.job.processors import Processors
 from scope_batch.job.prompts import Prompts
 from scope_batch.job.public import public_dict
-from scope_batch.job.scalars import Audio, InputPath, InputRate, Models, NumFrames, Rate, Seconds, parse_input_path
+from scope_batch.job.scalars import (
+    Audio,
+    ControlRate,
+    InputPath,
+    InputRate,
+    Models,
+    NumFrames,
+    Rate,
+    Seconds,
+    parse_input_path,
+)
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, LORA_SCALE, NOISE_SCALE, Schedule, Scheduled
 from scope_batch.job.source import NO_SOURCE, Source
 from scope_batch.pipelines import KNOWN_PIPELINES
@@ -133,6 +143,19 @@ class Job(Checked):
     )
     vace_length: Literal["error", "hold", "loop", "end"] = Field(
         default="error", description="When control frames or masks end before the job."
+    )
+    vace_fps: ControlRate | None = Field(
+        default=None,
+        description="Rate at which control and masks are read, frames picked by time; native: every frame; input: the "
+        "same frames as of the input. Default: input where they have as many frames as the input, else native.",
+    )
+    vace_start: Seconds | None = Field(
+        default=None,
+        description='Where vace_frames and vace_masks start: seconds or "MM:SS.mmm". Default: as vace_fps.',
+    )
+    vace_end: Seconds | None = Field(
+        default=None,
+        description='Where vace_frames and vace_masks end: seconds or "MM:SS.mmm". Default: as vace_fps.',
     )
     first_frame_image: InputPath | None = Field(default=None, description="Image that the video starts with.")
     last_frame_image: InputPath | None = Field(default=None, description="Image that the video ends with.")

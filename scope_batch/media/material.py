@@ -24,14 +24,21 @@ _RANGES = {"frames": (-1.0, 1.0), "masks": (0.0, 1.0)}
 
 
 def probe_material(material: Material) -> MaterialFacts:
-    """Length and size of `material`; what can be seen without reading its values is checked.
+    """Length, size and times of `material`; what can be seen without reading its values is checked.
 
     Raises MissingInputError, or JobError (beginning with the file's name) if it is of an unknown kind, damaged, of
     another dtype or shape than its kind allows, or a part that does not lie inside its blob.
     """
     with open_material(material) as opened:
         frames = len(picked(opened, material))
-        return MaterialFacts(frames, opened.height, opened.width, exact=isinstance(opened, Planes))
+        return MaterialFacts(
+            frames,
+            opened.height,
+            opened.width,
+            exact=isinstance(opened, Planes),
+            still=frames == 1 and not opened.timing.stated and material.part is None,
+            timing=opened.timing if opened.timing.stated else None,
+        )
 
 
 def check_material(plan: Plan) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 from scope_batch.errors import JobError
@@ -12,7 +14,7 @@ from scope_batch.media.arrays import ArraySource
 from scope_batch.media.planes import Planes
 from scope_batch.media.source import Source, check_size, open_source, opening
 from scope_batch.media.tensor_place import locate_tensor
-from scope_batch.timing import picked_frames
+from scope_batch.timing import Timing, picked_frames, within
 
 SAFETENSORS = ".safetensors"
 
@@ -34,16 +36,23 @@ def open_material(material: Material) -> Source | Planes:
 
 def picked(opened: Source | Planes, material: Material) -> Sequence[int]:
     """Which of its frames count, in order. Control frames count one by one, however long each is shown."""
-    by_time = (material.input_fps, material.start_s, material.end_s)
-    if material.kind != "video" and by_time == (None, None, None):
+    if material.kind != "video" and not material.picks:
         return range(opened.frames)
-    return picked_frames(
-        opened.timing,
-        name=opened.name,
-        fps=material.input_fps,
-        start_s=material.start_s,
-        end_s=material.end_s,
-    )
+    timing = opened.timing if material.timed_by is None else clip_timing(material.timed_by)
+    picks = picked_frames(timing, name=opened.name, fps=material.fps, start_s=material.start_s, end_s=material.end_s)
+    return within(picks, opened.frames)
+
+
+def clip_timing(path: Path) -> Timing:
+    """When the frames of a clip are shown. Raises as `open_source` does."""
+    stat = path.stat()
+    return _timing_of(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=4)
+def _timing_of(path: Path, *_: int) -> Timing:
+    with open_source(path) as source:
+        return source.timing
 
 
 def _open(material: Material) -> Source | Planes:

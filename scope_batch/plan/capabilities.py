@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a job has. clip: an input video; video: a chunk that is made from one; control: control frames or masks of
-    the whole job; steered: anything that steers through VACE; fitted: pictures that are resized; loras: LoRAs;
-    processed: pre-processors; steering: the field that sends the input video through VACE, if one does."""
+    the whole job; moving: files with more than one frame among the control; moving_control: among that of the whole
+    job; steered: anything that steers through VACE; fitted: pictures that are resized; loras: LoRAs; processed:
+    pre-processors; steering: the field that sends the input video through VACE, if one does."""
 
     spec: PipelineSpec
     clip: bool
     video: bool
     control: bool
+    moving: bool
+    moving_control: bool
     steered: bool
     fitted: bool
     loras: bool
@@ -45,12 +48,19 @@ def context_of(job: Job, spec: PipelineSpec, facts: Facts) -> Context:
     offers = list(all_offers(job))
     kinds = {offer.material.kind for offer in offers}
     clip, control = job.input_path is not None, job.vace_frames is not None or job.vace_masks is not None
+    moving = [
+        offer
+        for offer in offers
+        if offer.material.kind in CONTROL and offer.material.part is None and not facts[offer.material].still
+    ]
     images = any(getattr(holder, field) for holder in (job, *job.chunk_specs) for field in IMAGE_FIELDS)
     return Context(
         spec=spec,
         clip=clip,
         video=mode_of(job) == "video" or "video" in kinds,
         control=control,
+        moving=bool(moving),
+        moving_control=any(offer.of_job for offer in moving),
         steered=bool(kinds & {*CONTROL}) or images or job.input_steers,
         fitted=clip or not all(facts[offer.material].exact for offer in offers),
         loras=has_loras(job),
@@ -85,6 +95,7 @@ def _with_bias(context: Context) -> bool:
 NO_INPUT = "there is no input video (input_path)"
 NO_LORA = "the job uses no LoRA (lora_scales)"
 NO_VACE = "{pipeline} has no VACE"
+NO_MOVING_CONTROL = "there are no vace_frames or vace_masks of the job that move"
 IMAGE_FIELDS = ("first_frame_image", "last_frame_image", "vace_ref_images")
 
 CAPABILITIES = (
@@ -107,6 +118,9 @@ CAPABILITIES = (
     Capability("vace_use_input_video", False, _with_vace, NO_VACE),
     Capability("vace_context_scale", 1.0, lambda job: job.steered, "nothing steers through VACE"),
     Capability("vace_length", "error", lambda job: job.control, "there are no vace_frames or vace_masks of the job"),
+    Capability("vace_fps", None, lambda job: job.moving, "there are no vace_frames or vace_masks that move"),
+    Capability("vace_start", None, lambda job: job.moving_control, NO_MOVING_CONTROL),
+    Capability("vace_end", None, lambda job: job.moving_control, NO_MOVING_CONTROL),
     Capability("vae_type", "wan", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
     Capability("vae_dtype", "auto", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
     Capability("quantization", None, lambda job: job.spec.needs_models, "{pipeline} has no weights", of_models=True),

@@ -24,7 +24,9 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     `denoising_steps` the list before video mode replaces its first step, `noise_seed` what the noise is drawn from.
     `kv_cache_attention_bias`: null where the pipeline has none.
     `vace`: what steers the chunk, null where nothing does; `fresh`: its encoder streams start anew.
-    Placements cover delivered frames first_frame .. end_frame - 1; of a kind the later one shows.
+    Placements cover delivered frames first_frame .. end_frame - 1; of a kind the later one shows. `fps_exact`,
+    `start_s`, `end_s`: which of its frames count, picked by time; null where all do. `timed_by`: the clip whose times
+    count for it.
     `device_memory`: bytes, null where no forecast is made; `peak` = `persistent` + `transient`.
     A LoRA's name is its file's; `merged`: one scale for the whole job, part of the weights; else a side branch.
     """
@@ -130,6 +132,10 @@ def _placement(placement: Placement) -> dict[str, Any]:
         "first_frame": placement.first_frame,
         "end_frame": placement.end_frame,
         "fill": placement.fill,
+        "fps_exact": None if material.fps is None else str(material.fps),
+        "start_s": material.start_s,
+        "end_s": material.end_s,
+        "timed_by": None if material.timed_by is None else str(material.timed_by),
     }
 
 

@@ -25,11 +25,17 @@ PART_FIELDS = frozenset(f"{field}_{part}" for field in KINDS for part in ("offse
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offer:
-    """Material that a field names. `where`: that field, for messages; locked: it lies on the timeline of the job."""
+    """Material that a field names.
+
+    where   that field, for messages.
+    locked  it lies on the timeline of the job.
+    of_job  control of the whole job, not of an entry.
+    """
 
     material: Material
     where: str
     locked: bool = True
+    of_job: bool = False
 
     @property
     def label(self) -> str:
@@ -50,7 +56,7 @@ def job_offers(job: Job) -> Iterator[Offer]:
     """Control and masks of the whole job."""
     for field, path in (("vace_frames", job.vace_frames), ("vace_masks", job.vace_masks)):
         if path is not None:
-            yield Offer(Material(KINDS[field], path), place(job, field))
+            yield Offer(Material(KINDS[field], path), place(job, field), of_job=True)
 
 
 def entry_offers(job: Job, order: int) -> dict[str, Offer]:
@@ -71,24 +77,14 @@ def all_offers(job: Job) -> Iterator[Offer]:
         yield from entry_offers(job, order).values()
 
 
-def check_offers(job: Job, height: int, width: int, facts: Facts, remarks: Remarks) -> None:
-    """Arrays are as large as the frames; an entry that brings frames and masks brings as many."""
+def check_sizes(job: Job, height: int, width: int, facts: Facts, remarks: Remarks) -> None:
+    """Arrays are as large as the frames."""
     for offer in all_offers(job):
         fact = facts[offer.material]
         if fact.exact and (fact.height, fact.width) != (height, width):
             remarks.problems.append(
                 f"{offer.label} is {fact.width}x{fact.height}, the job {width}x{height}; arrays are never resized"
             )
-    for order in range(len(job.chunk_specs)):
-        offers = entry_offers(job, order)
-        if "vace_frames" in offers and "vace_masks" in offers:
-            _check_lengths(offers["vace_frames"], offers["vace_masks"], facts, remarks)
-
-
-def _check_lengths(frames: Offer, masks: Offer, facts: Facts, remarks: Remarks) -> None:
-    counts = facts[masks.material].frames, facts[frames.material].frames
-    if counts[0] != counts[1]:
-        remarks.problems.append(f"{masks.label} has {counts[0]} masks for {counts[1]} frames of vace_frames")
 
 
 def _named(blob: Path | None, spec: ChunkSpec, field: str, kind: Kind) -> Material | None:

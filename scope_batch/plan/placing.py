@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scope_batch import laws
-from scope_batch.chunk import Chunk
+from scope_batch.chunk import Chunk, ClipFacts
 from scope_batch.laws import Mode
 from scope_batch.material import Fill, Fit, Material, Placement
+from scope_batch.plan.control_timing import ControlTiming
 from scope_batch.plan.coverage import Coverage
 from scope_batch.plan.entries import Entry
-from scope_batch.plan.material import CONTROL, KINDS, Facts, Offer, check_offers, input_material, job_offers
+from scope_batch.plan.material import CONTROL, KINDS, Facts, Offer, check_sizes, input_material, job_offers
 from scope_batch.plan.orders import Orders
 from scope_batch.plan.remarks import Remarks, counted, name_chunks, place
 from scope_batch.plan.settings import Settings
@@ -31,16 +32,26 @@ class Placing:
     Some entries lie at a frame that is known beforehand (`fixed`): arrays as long as the job, and those of slots.
     """
 
-    def __init__(self, job: Job, settings: Settings, entries: Sequence[Entry], facts: Facts, remarks: Remarks) -> None:
+    def __init__(
+        self,
+        job: Job,
+        settings: Settings,
+        entries: Sequence[Entry],
+        clip: ClipFacts | None,
+        facts: Facts,
+        remarks: Remarks,
+    ) -> None:
         self.opening = _opening_mode(settings, entries)
-        self._settings, self._facts, self._remarks, self._fit = settings, facts, remarks, job.fit
+        self._settings, self._remarks, self._fit = settings, remarks, job.fit
         self._fixed: set[Offer] = set()
         self._placed: set[Offer] = set()
         self._held: dict[str, list[int]] = {}
+        self._stills: set[Material] = set()
         self._of_job: list[Placement] = []
         self._of_entries: list[Placement] = []
         self._control = Coverage()
-        check_offers(job, settings.height, settings.width, facts, remarks)
+        check_sizes(job, settings.height, settings.width, facts, remarks)
+        self._timing = ControlTiming(job, settings, clip, facts, remarks)
         self._place_job(job)
         self._place_fixed(entries)
 
@@ -83,7 +94,7 @@ class Placing:
         return offer not in self._fixed and offer not in self._placed
 
     def _frames(self, offer: Offer) -> int:
-        return self._facts[offer.material].frames
+        return self._timing.taken(offer).frames
 
     def _place_job(self, job: Job) -> None:
         material = input_material(job)
@@ -95,17 +106,20 @@ class Placing:
             self._place_control(job, offer)
 
     def _place_control(self, job: Job, offer: Offer) -> None:
-        has, needed = self._frames(offer), self._settings.num_frames
-        if has < needed and job.vace_length == "error":
+        taken, needed = self._timing.taken(offer), self._settings.num_frames
+        has, length = taken.frames, job.vace_length
+        if length == "error" and taken.still:
+            length = "hold"
+        if has < needed and length == "error":
+            rates = self._timing.rates(offer)
+            hint = f"; {rates}: {self._timing.remedy()}" if rates else ""
             self._remarks.problems.append(
-                f"{offer.label} has {counted(has, 'frame')}, the job {needed} (vace_length: hold, loop or end)"
+                f"{offer.label} has {counted(has, 'frame')}, the job {needed} (vace_length: hold, loop or end{hint})"
             )
         if has > needed:
             self._remarks.notes.append(f"{offer.label} has {has} frames, the first {needed} are used")
-        end = has if job.vace_length == "end" else needed
-        self._of_job.append(
-            self._place(offer.material, (0, min(end, needed)), CONTROL_FILLS[job.vace_length], offer.where)
-        )
+        end = has if length == "end" else needed
+        self._of_job.append(self._place(taken.material, (0, min(end, needed)), CONTROL_FILLS[length], offer.where))
 
     def _place_fixed(self, entries: Iterable[Entry]) -> None:
         entries = sorted(entries, key=lambda entry: (entry.chunk or 0, entry.order))
@@ -158,15 +172,19 @@ class Placing:
         if has > frames:
             hint = " (vace_temporally_locked: true lets it go on)" if offer.material.kind in CONTROL else ""
             self._remarks.problems.append(f"{offer.label} has {has} frames, chunk {index} makes {frames}{hint}")
-        if has < min(frames, self._settings.num_frames - first_frame):
+        if has < min(frames, self._settings.num_frames - first_frame) and not self._timing.taken(offer).still:
             self._held.setdefault(field, []).append(index)
         self._place_offer(offer, first_frame, frames, "hold")
 
     def _place_offer(self, offer: Offer, first: int, frames: int, fill: Fill) -> None:
         self._placed.add(offer)
+        taken = self._timing.taken(offer)
+        if taken.still and offer.locked and offer.material.kind in CONTROL:
+            frames, fill = self._settings.num_frames - first, "hold"
+            self._stills.add(taken.material)
         span = first, min(first + frames, self._settings.num_frames)
         if span[0] < span[1]:
-            self._of_entries.append(self._place(offer.material, span, fill, offer.where))
+            self._of_entries.append(self._place(taken.material, span, fill, offer.where))
 
     def _place(self, material: Material, span: tuple[int, int], fill: Fill, where: str) -> Placement:
         fit: Fit = self._fit
@@ -187,13 +205,14 @@ class Placing:
             self._remarks.problems.append(f"input_video: none of its frames lies in {name_chunks(bare)}")
 
     def _warn_overlaps(self, placements: Sequence[Placement]) -> None:
-        """One warning per kind: where two entries lie over each other, unless they are the same array."""
+        """One warning per kind: where two entries lie over each other, unless they are the same array, or a still that
+        holds until there is something else."""
         over: list[tuple[Placement, Placement]] = []
         widest: Placement | None = None
         for lies in sorted(placements, key=lambda placement: placement.first_frame):
             if widest is not None and lies.first_frame < widest.end_frame and lies.material != widest.material:
                 over.append((widest, lies))
-            if widest is None or lies.end_frame > widest.end_frame:
+            if lies.material not in self._stills and (widest is None or lies.end_frame > widest.end_frame):
                 widest = lies
         if over:
             below, above = over[0]

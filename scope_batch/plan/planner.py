@@ -40,7 +40,7 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts 
     settings = resolve(job, spec, clip)
     checks.check_clip(job, settings, clip, remarks)
     entries = read_entries(job, settings.fps, settings.num_frames, remarks)
-    placing = Placing(job, settings, entries, facts, remarks)
+    placing = Placing(job, settings, entries, clip, facts, remarks)
     pre, post = read_processors(job, settings, remarks)
     remarks.refuse()
     prompting = Prompting(settings.blend_method, settings.prompts, remarks)

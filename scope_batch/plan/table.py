@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scope_batch.chunk import Chunk, Plan, Prompt, Transition
-from scope_batch.material import Placement
+from scope_batch.material import Material, Placement
 from scope_batch.memory import DeviceMemory
 from scope_batch.plan import values
 from scope_batch.plan.forecast import forecast
@@ -245,10 +245,18 @@ def _placements(placements: Sequence[Placement]) -> Table:
         fills = {"hold": ", held if short", "loop": ", looped if short", "none": ""}
         field = placement.where.rpartition(": ")[2]
         span = f"-> frames {_span(placement.first_frame, placement.end_frame - 1)}{fills[placement.fill]}"
-        table.add_row(Text(field), Text(placement.material.path.name), Text(span))
+        table.add_row(Text(field), Text(placement.material.path.name), Text(span + _picking(placement.material)))
     if len(placements) > SHOWN_PLACEMENTS:
         table.add_row(Text(f"and {len(placements) - SHOWN_PLACEMENTS} more"))
     return table
+
+
+def _picking(material: Material) -> str:
+    """ ", 15 a second from 0:01.00 to 0:02.50": which of its frames count, nothing where all do."""
+    said = [f"{values.rate(material.fps)} a second"] if material.fps is not None else []
+    said += [f"from {values.clock(material.start_s)}"] if material.start_s else []
+    said += [f"to {values.clock(material.end_s)}"] if material.end_s is not None else []
+    return f", {' '.join(said)}" if said else ""
 
 
 def _sizes(plan: Plan) -> Text:

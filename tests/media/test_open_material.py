@@ -56,7 +56,7 @@ def test_arrays_are_exact_and_everything_else_is_a_video(tmp_path):
     assert facts_of(saved(tmp_path / "v.npy", video)) == MaterialFacts(5, 48, 64, exact=False)
     assert facts_of(write_lossless(tmp_path / "v.mkv", video), "masks") == MaterialFacts(5, 48, 64, exact=False)
     Image.fromarray(video[0]).save(tmp_path / "v.png")
-    assert facts_of(tmp_path / "v.png") == MaterialFacts(1, 48, 64, exact=False)
+    assert facts_of(tmp_path / "v.png") == MaterialFacts(1, 48, 64, exact=False, still=True)
     path, (part, clip) = blob(tmp_path / "b.bin", a, video)
     assert facts_of(path, part=part) == MaterialFacts(7, SIZE, SIZE, exact=True)
     assert facts_of(path, "video", clip) == MaterialFacts(5, 48, 64, exact=False)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from scope_batch.chunk import Chunk, Plan, Vace
+from scope_batch.chunk import Chunk, ClipFacts, Plan, Vace
 from scope_batch.job import Job, load_text
 from scope_batch.material import MaterialFacts
 from scope_batch.pipelines import PIPELINES
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import plan_job
 from scope_batch.plan.material import Facts, all_offers
+from scope_batch.timing import Timing
 from tests.plan.helpers import CLIP, LONGLIVE
 
 SIZE = {"height": 64, "width": 64}
@@ -23,20 +25,27 @@ def facts_of(job: Job) -> Facts:
 
 
 def fact_of(path: Path, part: Any) -> MaterialFacts:
-    """Arrays are 64x64 unless their name has a size, "small 32x32 12.npy"; videos are 99x77."""
+    """Arrays are 64x64 unless their name has a size, "small 32x32 12.npy"; videos are 99x77, and state a rate if their
+    name does, "depth 24fps 48.mp4"; a PNG is a still."""
     if part is not None:
         video = len(part.shape) == 4
         frames, height, width = part.shape[:3] if video else part.shape[2:]
         return MaterialFacts(frames, height, width, True)
+    if path.suffix == ".png":
+        return MaterialFacts(1, 77, 99, exact=False, still=True)
     size = re.search(r"(\d+)x(\d+)", path.name)
     height, width = (int(size[2]), int(size[1])) if size else (64, 64)
     frames = int(re.findall(r"\d+", path.stem)[-1])
-    return MaterialFacts(frames, height, width, True) if path.suffix == ".npy" else MaterialFacts(frames, 77, 99, False)
+    if path.suffix == ".npy":
+        return MaterialFacts(frames, height, width, True, still=frames == 1)
+    rate = re.search(r"(\d+)fps", path.name)
+    timing = Timing.even(frames, Fraction(rate[1])) if rate else None
+    return MaterialFacts(frames, 77, 99, False, timing=timing)
 
 
-def plan_of(job: Job, spec: PipelineSpec | None = None) -> Plan:
-    clip = None if job.input_path is None else CLIP
-    return plan_job(job, spec or PIPELINES[job.pipeline_id], clip, facts_of(job))
+def plan_of(job: Job, spec: PipelineSpec | None = None, clip: ClipFacts = CLIP) -> Plan:
+    facts = None if job.input_path is None else clip
+    return plan_job(job, spec or PIPELINES[job.pipeline_id], facts, facts_of(job))
 
 
 def steered(*entries: dict[str, Any], spec: PipelineSpec = LONGLIVE, **fields: Any) -> Plan:

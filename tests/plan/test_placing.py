@@ -29,7 +29,7 @@ def blob(field: str, shape: list[int], offset: int = 0) -> dict[str, Any]:
 def test_the_input_video_covers_the_whole_job(length: str, fill: str) -> None:
     lies = only(input_path="/clip.mp4", input_length=length, input_start=2.5, input_fps=12, fit="pad")
     assert (lies.material.kind, lies.first_frame, lies.end_frame, lies.fill, lies.fit) == ("video", 0, 96, fill, "pad")
-    assert (lies.material.start_s, lies.material.end_s, lies.material.input_fps) == (2.5, None, 12)
+    assert (lies.material.start_s, lies.material.end_s, lies.material.fps) == (2.5, None, 12)
 
 
 def test_the_input_video_may_steer_through_vace() -> None:

@@ -1,0 +1,217 @@
+"""Picks the frames of control and masks by the same rules as those of the clip that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from scope_batch.chunk import ClipFacts
+from scope_batch.errors import JobError
+from scope_batch.material import Material, MaterialFacts
+from scope_batch.plan.material import CONTROL, Facts, Offer, entry_offers, input_material, job_offers
+from scope_batch.plan.remarks import Remarks, counted
+from scope_batch.plan.settings import Settings
+from scope_batch.plan.values import rate
+from scope_batch.timing import Timing, picked_frames, within
+
+if TYPE_CHECKING:
+    from scope_batch.job import Job
+
+SPARE_FRAMES = 1
+"""Control that is longer or shorter than a clip by so few frames still counts as made from it: tools lose the last."""
+QUIET_FRAMES = Fraction(1, 2)
+"""Control that runs apart from the picture by less than this many frames of the output is in step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Control as it is read, and how many of its frames count.
+
+    still    a single picture, which holds as long as it is asked for.
+    follows  it takes the same frames as the input.
+    fps      frames per second at which it is read; None where it follows, or states none.
+    """
+
+    material: Material
+    frames: int
+    still: bool = False
+    follows: bool = False
+    fps: Fraction | None = None
+
+
+class ControlTiming:
+    """Decides for each file of control, and warns where one runs apart from the picture."""
+
+    def __init__(self, job: Job, settings: Settings, clip: ClipFacts | None, facts: Facts, remarks: Remarks) -> None:
+        self._job, self._settings, self._clip, self._facts, self._remarks = job, settings, clip, facts, remarks
+        self._whole_clip = None if clip is None else clip.timing or Timing.even(clip.frames, clip.fps)
+        self._known: dict[tuple[Material, bool], Taken] = {}
+        for offer in job_offers(job):
+            self._check_speed([offer])
+            self._check_start(offer)
+        entries = [[*entry_offers(job, order).values()] for order in range(len(job.chunk_specs))]
+        for offers in entries:
+            self._check_lengths(offers)
+        self._check_speed([offer for offers in entries for offer in offers])
+
+    def taken(self, offer: Offer) -> Taken:
+        """Which frames of an offer count; all of them where it is no control."""
+        key = offer.material, offer.of_job
+        if key not in self._known:
+            self._known[key] = self._take(offer, self._facts[offer.material])
+        return self._known[key]
+
+    def rates(self, offer: Offer) -> str | None:
+        """ "it has 24 fps, the job 16"; None for control that is in step with the picture."""
+        taken, timing = self.taken(offer), self._facts[offer.material].timing
+        if taken.fps is None or self._apart_s(taken) * self._settings.fps <= QUIET_FRAMES:
+            return None
+        varies = taken.material.fps is None and timing is not None and timing.fps is None
+        has = "is read at" if taken.material.fps else "has a rate that varies, on average" if varies else "has"
+        return f"it {has} {rate(taken.fps)} fps, {self._picture} {rate(self._picture_fps)}"
+
+    def remedy(self) -> str:
+        return f"vace_fps: {self._picture_fps} picks its frames by time"
+
+    @property
+    def _picture(self) -> str:
+        return "the job" if self._clip is None else "the input"
+
+    @property
+    def _picture_fps(self) -> Fraction:
+        """That of the input as it is read, however fast the job plays it: control belongs to what the input shows."""
+        return self._settings.fps if self._clip is None else self._clip.fps
+
+    def _apart_s(self, taken: Taken) -> Fraction:
+        """Seconds between what the picture shows and what control shows beside the last frame that both have."""
+        frames = min(taken.frames, self._settings.num_frames)
+        return Fraction(0) if taken.fps is None else abs(frames / taken.fps - frames / self._picture_fps)
+
+    def _take(self, offer: Offer, fact: MaterialFacts) -> Taken:
+        material = offer.material
+        if material.kind not in CONTROL or material.part is not None or fact.still:
+            return Taken(material, fact.frames, still=fact.still)
+        own_fps = None if fact.timing is None else fact.timing.mean_fps
+        made_from_clip = self._made_from_clip(fact)
+        if made_from_clip and self._job.vace_fps in (None, "input") and (taken := self._following(offer, fact)):
+            return taken
+        if self._job.vace_fps == "input" and offer.of_job:
+            assert self._whole_clip is not None, "the job model lets `input` through only beside an input_path"
+            has, clip = counted(fact.frames, "frame"), self._whole_clip.frames
+            self._remarks.problems.append(
+                f"{offer.label} has {has}, the input's file {clip}: vace_fps: input takes frames that have the same "
+                "number; allowed: native or frames per second"
+            )
+        fps = self._job.vace_fps if isinstance(self._job.vace_fps, Fraction) else None
+        start_s, end_s = self._range(made_from_clip=made_from_clip) if offer.of_job else (None, None)
+        picking = replace(material, fps=fps, start_s=start_s, end_s=end_s)
+        if not picking.picks:
+            return Taken(material, fact.frames, fps=own_fps)
+        timing, name = fact.timing or Timing.even(fact.frames), material.path.name
+        try:
+            picks = picked_frames(timing, name=name, fps=fps, start_s=start_s, end_s=end_s, fields="vace")
+        except JobError as error:
+            self._remarks.problems += [f"{offer.where}: {line}" for line in error.problems]
+            return Taken(material, fact.frames)
+        return Taken(picking, len(picks), fps=fps or own_fps)
+
+    def _made_from_clip(self, fact: MaterialFacts) -> bool:
+        clip = self._whole_clip
+        return clip is not None and abs(fact.frames - clip.frames) <= SPARE_FRAMES
+
+    def _following(self, offer: Offer, fact: MaterialFacts) -> Taken | None:
+        """The same frames as of the input, if that is possible; those of an entry have to be as many as the job's."""
+        clip, source = self._whole_clip, input_material(self._job)
+        assert clip is not None and source is not None
+        start_s, end_s = self._range(made_from_clip=True) if offer.of_job else (source.start_s or None, source.end_s)
+        picking = replace(offer.material, fps=source.fps, start_s=start_s, end_s=end_s, timed_by=source.path)
+        if not picking.picks:
+            return Taken(offer.material, fact.frames, follows=True) if offer.of_job else None
+        try:
+            picks = picked_frames(
+                clip, name=offer.material.path.name, fps=source.fps, start_s=start_s, end_s=end_s, fields="vace"
+            )
+        except JobError as error:
+            self._remarks.problems += [f"{offer.where}: {line}" for line in error.problems]
+            return Taken(offer.material, fact.frames, follows=True)
+        count = len(within(picks, fact.frames))
+        possible = count > 0 and (offer.of_job or count == self._settings.num_frames)
+        return Taken(picking, count, follows=True) if possible else None
+
+    def _range(self, *, made_from_clip: bool) -> tuple[float | None, float | None]:
+        job = self._job
+        start_s = job.input_start if job.vace_start is None and made_from_clip else job.vace_start
+        end_s = job.input_end if job.vace_end is None and made_from_clip else job.vace_end
+        return start_s or None, end_s
+
+    def _check_speed(self, offers: Iterable[Offer]) -> None:
+        """One warning for all offers that run apart in the same way."""
+        alike: dict[str, list[Offer]] = {}
+        for offer in offers:
+            if said := self._speed(offer):
+                alike.setdefault(said, []).append(offer)
+        for said, found in alike.items():
+            more = f" (and {counted(len(found) - 1, 'more file')})" if len(found) > 1 else ""
+            self._remarks.warnings.append(f"{found[0].label}{more}: {said}")
+
+    def _speed(self, offer: Offer) -> str | None:
+        taken = self.taken(offer)
+        if taken.follows:
+            return self._rates_of_same_length(offer)
+        rates = self.rates(offer)
+        if rates is None or taken.fps is None:
+            return None
+        speed = taken.fps / self._picture_fps
+        pace, where = (
+            (f"{float(speed):.3g}x slow", "behind") if speed > 1 else (f"{float(1 / speed):.3g}x fast", "ahead")
+        )
+        frames = min(taken.frames, self._settings.num_frames)
+        return (
+            f"{rates}: frame for frame it runs {pace}, after {counted(frames, 'frame')} it is "
+            f"{float(self._apart_s(taken)):.2f} s {where} ({self.remedy()})"
+        )
+
+    def _rates_of_same_length(self, offer: Offer) -> str | None:
+        own, clip = self._facts[offer.material].timing, self._whole_clip
+        if own is None or clip is None or own.fps is None or clip.fps is None or self._job.vace_fps == "input":
+            return None
+        apart_s = abs(own.end_s - clip.end_s)
+        if apart_s * self._settings.fps <= max(QUIET_FRAMES, abs(own.frames - clip.frames) + QUIET_FRAMES):
+            return None
+        return (
+            f"it has as many frames as the input but {rate(own.fps)} fps, the input {rate(clip.fps)}, which is "
+            f"{float(apart_s):.2f} s apart at the end; it takes the frames that the input takes, whatever its own rate "
+            f"(vace_fps: input says that this is meant, {self.remedy()})"
+        )
+
+    def _check_start(self, offer: Offer) -> None:
+        """Where the input is read in part, control has to be as long as its file, or as what is read of it."""
+        job, clip, taken, source = self._job, self._clip, self.taken(offer), input_material(self._job)
+        if clip is None or self._whole_clip is None or source is None or not source.picks or taken.still:
+            return
+        if taken.follows and taken.material.picks:
+            self._remarks.notes.append(f"{offer.label} has as many frames as the input: it takes the same ones")
+        if taken.follows or (job.vace_fps, job.vace_start, job.vace_end) != (None, None, None):
+            return
+        if any(abs(taken.frames - length) <= SPARE_FRAMES for length in (clip.frames, self._settings.num_frames)):
+            return
+        self._remarks.warnings.append(
+            f"{offer.label} has {counted(taken.frames, 'frame')}, the input {self._whole_clip.frames} in its file, of "
+            f"which {clip.frames} are read from {job.input_start:g} s on: which belong together is not known, frame i "
+            f"steers frame i of the output, {job.input_start:.2f} s apart if both files begin together (vace_fps, "
+            "vace_start and vace_end say which are taken)"
+        )
+
+    def _check_lengths(self, offers: Iterable[Offer]) -> None:
+        """An entry that brings frames and masks brings as many."""
+        control = {offer.material.kind: offer for offer in offers if offer.material.kind in CONTROL}
+        taken = {kind: self.taken(offer) for kind, offer in control.items()}
+        if len(control) < len(CONTROL) or any(each.still for each in taken.values()):
+            return
+        frames, masks = taken["frames"].frames, taken["masks"].frames
+        if masks != frames:
+            self._remarks.problems.append(
+                f"{control['masks'].label} has {masks} masks for {frames} frames of vace_frames"
+            )
