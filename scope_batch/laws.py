@@ -65,9 +65,9 @@ def chunk_frames(block: int, mode: Mode, *, first: bool) -> int:
 
 CONTEXT_LATENTS = 3
 """Latent frames that a chunk continues where nothing else is remembered."""
-FRAMES_IN_SIGHT = frames_of_latents(CONTEXT_LATENTS, first=True)
+RECENT_FRAMES = frames_of_latents(CONTEXT_LATENTS, first=True)
 """Pixel frames that such a context covers."""
-assert FRAMES_IN_SIGHT == 9
+assert RECENT_FRAMES == 9
 
 assert [chunk_frames(3, "text", first=f) for f in (True, False)] == [9, 12]
 assert [chunk_frames(3, "video", first=f) for f in (True, False)] == [13, 12]

@@ -1,21 +1,28 @@
-"""Which device computes, in which dtype, and the switches that decide what a number means there."""
+"""Selects the device and dtype, copies between host and device, and translates device faults into errors.
+
+Copies go through pinned memory and do not wait; torch reuses the pinned memory once a copy is done.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from scope_batch.errors import TemporaryError, UnavailableError
 
 LIBRARY_OUT_OF_MEMORY = "STATUS_ALLOC_FAILED"
-"""cuBLAS and cuDNN tell it in a plain RuntimeError."""
+"""cuBLAS and cuDNN report it in a plain RuntimeError."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def resolve_device(asked: str, option: str = "--device") -> torch.device:
-    """ "auto" (CUDA if there is one, else the CPU), "cpu", "cuda" or "cuda:N". `option`: who asks, for messages."""
+    """ "auto" (CUDA if there is one, else the CPU), "cpu", "cuda" or "cuda:N". `option` names it in messages."""
     if asked == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
@@ -55,7 +62,7 @@ def peak_bytes(device: torch.device) -> int:
 
 @contextmanager
 def device_faults(chunk: int | None) -> Iterator[None]:
-    """Turn what a device can do wrong into our errors: no memory at the start, or a fault later on.
+    """Translate out-of-memory and other device faults into UnavailableError or TemporaryError.
 
     `chunk` None: while the engine is loaded or prepared.
     """
@@ -77,3 +84,21 @@ def _out_of_memory(chunk: int | None, where: str, error: RuntimeError) -> Unavai
     if chunk is None:
         return UnavailableError(line)
     return TemporaryError(line) if chunk else UnavailableError(f"{line} (a smaller height and width need less)")
+
+
+def to_host(tensor: Tensor) -> Tensor:
+    """Start an asynchronous copy to the host; a CPU tensor is returned as it is."""
+    if tensor.device.type != "cuda":
+        return tensor
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
+
+
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Start an asynchronous copy. On the CPU it shares the array's memory, unless that is read-only or strided."""
+    return send(torch.from_numpy(np.require(array, requirements=["C", "W"])), device)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Start an asynchronous copy of a host tensor; for the CPU it is returned as it is."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -1,4 +1,4 @@
-"""A chunk's frames on their way from the device to the writer."""
+"""Copies a chunk's frames and latents from the device to the host without waiting for them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scope_batch.engine.device import device_faults
-from scope_batch.engine.transfer import to_host
+from scope_batch.engine.device import device_faults, to_host
 from scope_batch.errors import JobError
 from scope_batch.session import Frames
 
 
 class DeviceFrames:
-    """`Generated` of the diffusion engine: the copies are queued, whoever reads waits for them."""
+    """The `Generated` of the diffusion engine: copies are queued at once, and reading waits for them."""
 
     def __init__(self, chunk: int, frames: Tensor, finite: Tensor, latents: Tensor) -> None:
         """frames uint8 [T, H, W, 3], finite bool [], latents [1, F, 16, h, w], all on the device."""

@@ -1,4 +1,4 @@
-"""A causal Wan pipeline on its device, opened as sessions: LongLive and its kin, which differ by their spec alone."""
+"""Loads a causal Wan pipeline onto its device and opens it as sessions."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from typing import cast
 import torch
 
 from scope_batch.chunk import Plan
-from scope_batch.engine import low_vram
-from scope_batch.engine.causal import CausalWan
-from scope_batch.engine.causal_vace import CausalVaceWan
 from scope_batch.engine.device import device_faults, exact_arithmetic, peak_bytes, resolve_device, resolve_dtype
-from scope_batch.engine.lora import LoraScales
+from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.noise import NoiseSource
-from scope_batch.engine.precision import check_fp8, check_loras, fp8_config, quantize
+from scope_batch.engine.offload import apply_low_vram, choose_low_vram
+from scope_batch.engine.quantization import check_fp8, check_loras, fp8_config, quantize
 from scope_batch.engine.session import CausalSession
-from scope_batch.engine.tae import TaeVae
-from scope_batch.engine.text import PromptEncoder, texts_of
+from scope_batch.engine.text_encoder import PromptEncoder, texts_of
+from scope_batch.engine.transformer import CausalWan
+from scope_batch.engine.vace_transformer import CausalVaceWan
+from scope_batch.engine.vae_backends import TaeVae, WanVae
 from scope_batch.engine.vae_stream import Vae
-from scope_batch.engine.wan_vae import WanVae
 from scope_batch.events import Report
 from scope_batch.models.folder import ModelFiles, find_models
 from scope_batch.models.layout import VaeType
@@ -34,7 +33,7 @@ from scope_batch.session import EngineRequest
 
 @dataclass(frozen=True, slots=True)
 class CausalEngine:
-    """A causal pipeline on its device; see `scope_batch.session.Engine`."""
+    """A causal pipeline on its device. Pipelines differ in `spec` alone. See `scope_batch.session.Engine`."""
 
     spec: PipelineSpec
     transformer: CausalWan | CausalVaceWan
@@ -73,7 +72,7 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
     vae_dtype = dtype if request.vae_dtype == "auto" else resolve_dtype(request.vae_dtype, device)
     if request.quantization:
         check_fp8(device)
-    low_vram_choice = low_vram.choose(request, device, report)
+    low_vram = choose_low_vram(request, device, report)
     files = find_models(
         request.spec.id,
         request.models,
@@ -91,7 +90,7 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
             dtype=dtype,
             device=device,
             builtin_lora=builtin_lora,
-            blocks_on=torch.device("cpu") if low_vram_choice == "on" else device,
+            blocks_on=torch.device("cpu") if low_vram == "on" else device,
             merge=[(lora, scale) for lora, scale in zip(loras, scales, strict=True) if scale is not None],
             report=report,
         )
@@ -100,7 +99,7 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
             check_loras(transformer, list(beside.values()))
             quantize(transformer, fp8_config())
         branches = LoraScales(transformer, beside)
-        low_vram.apply(low_vram_choice, transformer, dtype, device)
+        apply_low_vram(low_vram, transformer, dtype, device)
         return CausalEngine(
             spec=request.spec,
             transformer=transformer,
@@ -115,7 +114,7 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
 def _vae(files: ModelFiles, dtype: torch.dtype, device: torch.device, report: Report) -> Vae:
     module = load_vae(files, dtype=dtype, device=device, report=report)
     if isinstance(module, TinyAutoencoder):
-        return TaeVae(module, speaks_raw=files.vae_type == "lighttae")
+        return TaeVae(module, outputs_raw_latents=files.vae_type == "lighttae")
     return WanVae(module)
 
 

@@ -1,4 +1,7 @@
-"""Gaussian noise, drawn a chunk ahead on the CPU so that every machine draws the same."""
+"""Draws the noise of every chunk, and measures the motion that sets the noise scale in video mode.
+
+Noise is drawn a chunk ahead, by default on the CPU so that every machine draws the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from scope_batch import laws
@@ -24,7 +29,7 @@ class ChunkNoise:
 def draw(chunk: Chunk, height: int, width: int, *, device: torch.device, pin: bool = False) -> ChunkNoise:
     """Noise of one chunk from `chunk.noise_seed`, in the reference's order and shapes.
 
-    height, width in pixels; device: where the generator lives (each kind of device draws its own numbers).
+    height, width in pixels; device: the generator's device (CPU and CUDA draw different numbers).
     """
     generator = torch.Generator(device).manual_seed(chunk.noise_seed)
     shape = (chunk.latents, laws.LATENT_CHANNELS, height // laws.SPACE_STRIDE, width // laws.SPACE_STRIDE)
@@ -37,7 +42,7 @@ def draw(chunk: Chunk, height: int, width: int, *, device: torch.device, pin: bo
 
 
 class NoiseSource:
-    """Hands out each chunk's noise on the compute device while the next chunk's is being drawn."""
+    """Provides each chunk's noise on the compute device and draws the next chunk's in a background thread."""
 
     def __init__(self, plan: Plan, compute: torch.device, drawn_on: torch.device) -> None:
         self._plan, self._compute, self._drawn_on = plan, compute, drawn_on
@@ -49,7 +54,7 @@ class NoiseSource:
         return draw(chunk, self._plan.height, self._plan.width, device=self._drawn_on, pin=pin)
 
     def take(self, chunk: Chunk) -> ChunkNoise:
-        """This chunk's noise; the drawing of the next chunk's begins."""
+        """This chunk's noise; starts to draw the next chunk's."""
         index, ahead = self._ahead or (-1, None)
         noise = ahead.result() if ahead is not None and index == chunk.index else self._draw(chunk)
         following = chunk.index + 1
@@ -66,3 +71,40 @@ class NoiseSource:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._thread.shutdown(cancel_futures=True)
+
+
+class NoiseController:
+    """Video mode's noise controller: less noise where the input moves, more where it stands still.
+
+    It is computed on the host from the frames as they are read, so it costs the device nothing.
+    """
+
+    def __init__(self, frames: int) -> None:
+        """frames: how many of a chunk's last frames are compared (as many as a block has latent frames)."""
+        self._frames = frames
+        self._last: NDArray[np.float32] | None = None
+
+    def reset(self) -> None:
+        self._last = None
+
+    def motion(self, pixels: NDArray[np.generic]) -> float:
+        """Motion in 0..1 at the end of a chunk's frames [T, H, W, 3] (0..255); keeps its last frame for the next call.
+
+        The largest RMS difference between the last `frames` frames and their predecessors. As in the reference, the
+        first of them is compared with the last frame of the previous chunk if there is one.
+        """
+        tail = pixels[-(self._frames + 1) :].astype(np.float32)
+        newer = tail[-self._frames :]
+        older = (
+            [tail[-len(newer) - 1 + i] for i in range(len(newer))] if len(tail) > len(newer) else [None, *newer[:-1]]
+        )
+        if self._last is not None:
+            older[0] = self._last
+        largest = max((_rms(a, b) for a, b in zip(newer, older, strict=True) if b is not None), default=0.0)
+        self._last = newer[-1].copy()
+        return min(largest / laws.CONTROLLER_FULL_MOTION, 1.0)
+
+
+def _rms(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """RMS difference of two frames (0..255) on the scale -1..1."""
+    return float(np.sqrt(np.mean(np.square((a - b) / np.float32(127.5)))))

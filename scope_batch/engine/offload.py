@@ -1,8 +1,9 @@
-"""Blocks whose weights wait in host memory and come to the device for their own forward, the next ones meanwhile.
+"""Keeps the transformer's blocks in host memory, or on the device in fp8, when device memory is short.
 
-diffusers' group offload does the same, but looks ahead along an order of modules traced once; VACE's blocks run in some
-passes and not in others. Here the order is that of the list, and a pass begins with its first block. No thread ever
-waits: two slots of device memory take turns, and copies wait for the computation that used the slot on the device.
+diffusers' group offload also moves weights in and out, but it prefetches along an order of modules that it traced once;
+VACE's blocks run in some passes and not in others. Here the order is that of the list, and a pass begins with its first
+block. The host never waits: two device buffers take turns, and copies wait on the device for the computation that used
+the buffer.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from diffusers.hooks import apply_layerwise_casting
 from torch import Tensor, nn
+
+from scope_batch.errors import UnavailableError
+from scope_batch.events import Report, Warned
+from scope_batch.session import EngineRequest
 
 ALIGNMENT_BYTES = 256
 SLOTS = 2
 
 
 class BlockOffload:
-    """Hooks on `blocks`, which always run in this order, whole passes or none. They must be moved nowhere else.
+    """Forward hooks that bring each block's weights to the device for its own forward, and prefetch the next block's.
 
-    After the hooks are there a parameter lies in pinned host memory; it may be written to between passes, also
-    after one that broke off.
+    `blocks` must always run in this order, all of them or none, and nothing else may move them. Once the hooks are
+    registered the parameters lie in pinned host memory; they may be written to between passes, also after a pass that
+    failed.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], device: torch.device) -> None:
@@ -40,7 +47,7 @@ class BlockOffload:
 
     def _enter(self, index: int) -> None:
         if index == 0:
-            self._held = [None] * SLOTS  # a parameter may have changed since the last pass
+            self._held = [None] * SLOTS  # parameters may have changed since the last pass
         if index not in self._held:
             self._fetch(index, 0)
         slot = self._held.index(index)
@@ -71,7 +78,7 @@ class BlockOffload:
 
 
 Place = tuple[nn.Parameter, int, int]
-"""A parameter and its bytes from start to end."""
+"""A parameter, and where its bytes start and end in the block's buffer."""
 
 
 def _places(block: nn.Module) -> list[Place]:
@@ -85,7 +92,7 @@ def _places(block: nn.Module) -> list[Place]:
 
 
 def _to_host(places: Sequence[Place], device: torch.device) -> Tensor:
-    """One stretch of memory with all of a block's parameters, which from now on lie there."""
+    """Move all of a block's parameters into one host buffer."""
     size = places[-1][2] if places else 0
     host = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
     for parameter, start, end in places:
@@ -97,3 +104,56 @@ def _to_host(places: Sequence[Place], device: torch.device) -> Tensor:
 
 def _view(memory: Tensor, parameter: nn.Parameter, start: int, end: int) -> Tensor:
     return memory[start:end].view(parameter.dtype).view(parameter.shape)
+
+
+RESERVE_BYTES = 1 << 30
+"""Left free for the CUDA context, cuDNN and other processes."""
+_STORAGE = torch.float8_e4m3fn
+_NOT_CAST = ("norm", "lora_")
+"""Small layers, and those whose values change while they are stored."""
+
+
+def choose_low_vram(request: EngineRequest, device: torch.device, report: Report) -> str:
+    """Resolve the option `--low-vram` to "off", "on" or "cast"; warn when "auto" chose "on" or "on" has no effect.
+
+    Raises UnavailableError if it is combined with quantization.
+    """
+    asked = request.low_vram
+    if request.quantization and asked in ("on", "cast"):
+        raise UnavailableError(f"--low-vram {asked} cannot be combined with quantization; allowed: off, auto")
+    if asked == "on" and device.type == "cpu":
+        report(Warned("--low-vram on has no effect on a CPU: there is no other memory that weights could wait in"))
+        return "off"
+    if asked != "auto":
+        return asked
+    if device.type == "cpu" or not request.expected_bytes or request.quantization:
+        return "off"
+    return _fitting(request.expected_bytes, torch.cuda.mem_get_info(device)[0], report)
+
+
+def _fitting(expected_bytes: int, free_bytes: int, report: Report) -> str:
+    if expected_bytes + RESERVE_BYTES <= free_bytes:
+        return "off"
+    report(
+        Warned(
+            f"--low-vram auto: the forecast is {expected_bytes / 1e9:.1f} GB and {free_bytes / 1e9:.1f} GB of device "
+            "memory are free: the transformer's blocks wait in host memory (the same frames, slower)"
+        )
+    )
+    return "on"
+
+
+def apply_low_vram(choice: str, transformer: Any, dtype: torch.dtype, device: torch.device) -> None:
+    """Register the hooks, which stay for the life of `transformer`. Call it after all LoRAs are attached."""
+    chains = [transformer.blocks, *([transformer.vace_blocks] if hasattr(transformer, "vace_blocks") else [])]
+    for blocks in chains:
+        if choice == "on":
+            BlockOffload(blocks, device)
+        elif choice == "cast":
+            _cast(blocks, dtype)
+
+
+def _cast(blocks: Any, dtype: torch.dtype) -> None:
+    """Store linear layers in fp8 without a scale, and cast them to `dtype` for their own forward."""
+    for block in blocks:
+        apply_layerwise_casting(block, _STORAGE, dtype, skip_modules_pattern=_NOT_CAST)

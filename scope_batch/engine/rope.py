@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scope_batch.engine.transfer import send
+from scope_batch.engine.device import send
 
 THETA = 10_000.0
 

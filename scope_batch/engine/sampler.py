@@ -1,6 +1,6 @@
-"""Few-step flow matching: which sigma a timestep means, and the two formulas between steps.
+"""Implements few-step flow matching: the sigma of a timestep and the two update formulas.
 
-sigma(s) = shift * s / (1 + (shift - 1) * s) for s = 1, 0.999 ... 0.001; a timestep is looked up as the nearest
+sigma(s) = shift * s / (1 + (shift - 1) * s) for s = 1, 0.999 ... 0.001; a timestep maps to the nearest
 1000 * sigma (Self-Forcing's scheduler, as the published few-step checkpoints expect it).
 """
 
@@ -25,11 +25,11 @@ class SigmaTable:
         return float(self.sigmas[(self.timesteps - timestep).abs().argmin()])
 
 
-def clean_(latents: Tensor, flow: Tensor, sigma: float) -> Tensor:
+def to_x0_(latents: Tensor, flow: Tensor, sigma: float) -> Tensor:
     """x0 = x_t - sigma * flow, in place on float32 `latents`."""
     return latents.sub_(flow.to(latents.dtype), alpha=sigma)
 
 
-def renoise_(latents: Tensor, noise: Tensor, sigma: float) -> Tensor:
+def add_noise_(latents: Tensor, noise: Tensor, sigma: float) -> Tensor:
     """x_t = (1 - sigma) * x0 + sigma * noise, in place on float32 `latents`."""
     return latents.mul_(1 - sigma).add_(noise, alpha=sigma)

@@ -12,21 +12,19 @@ from torch import Tensor
 
 from scope_batch import laws
 from scope_batch.chunk import Chunk, Plan
-from scope_batch.engine.causal import CausalWan, Control
-from scope_batch.engine.causal_vace import CausalVaceWan
-from scope_batch.engine.conditioning import Embedder, Lookup
-from scope_batch.engine.controller import NoiseController
-from scope_batch.engine.device import device_faults
+from scope_batch.engine.device import device_faults, send, to_device
 from scope_batch.engine.frames import DeviceFrames
-from scope_batch.engine.history import frames_in_sight, open_history
 from scope_batch.engine.kv_cache import CacheSize, Pass, TextCache
-from scope_batch.engine.lora import LoraScales
+from scope_batch.engine.latent_history import open_history, recent_frames_of
+from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.memory import open_memory
-from scope_batch.engine.noise import ChunkNoise, NoiseSource
+from scope_batch.engine.noise import ChunkNoise, NoiseController, NoiseSource
+from scope_batch.engine.prompt_blending import Embedder, Lookup
 from scope_batch.engine.rope import Rotary, RotaryTable
-from scope_batch.engine.sampler import SigmaTable, clean_, renoise_
-from scope_batch.engine.transfer import send, to_device
+from scope_batch.engine.sampler import SigmaTable, add_noise_, to_x0_
+from scope_batch.engine.transformer import CausalWan, Control
 from scope_batch.engine.vace import VaceContext
+from scope_batch.engine.vace_transformer import CausalVaceWan
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, Vae, from_uint8
 from scope_batch.events import Report, Stage, StageName
 from scope_batch.pipelines import PipelineSpec
@@ -72,7 +70,7 @@ class CausalSession:
         self._memory = open_memory(spec, size, self._rotary, self._text, bank=plan.memory_bank)
         self._clean_pass = spec.clean_pass
         self._encoder = EncoderStream(vae, normalised=spec.normalised)
-        self._decoder = DecoderStream(vae, in_sight=frames_in_sight(spec))
+        self._decoder = DecoderStream(vae, recent_frames=recent_frames_of(spec))
         self._vae_dtype = vae.dtype
         self._context = VaceContext(vae, plan.height, plan.width, normalised=spec.normalised)
         self._history = open_history(spec, vae, self._decoder, plan.height, plan.width)
@@ -170,10 +168,10 @@ class CausalSession:
         for i, timestep in enumerate(steps):
             self._stage(chunk, "denoising", i + 1, len(steps))
             if i:
-                renoise_(latents, noise.steps[i - 1], self._sigma(timestep))
+                add_noise_(latents, noise.steps[i - 1], self._sigma(timestep))
             flow = self._forward(here, latents, timestep, rotary, control=control)
             assert flow is not None
-            clean_(latents, flow, self._sigma(timestep))
+            to_x0_(latents, flow, self._sigma(timestep))
         if self._clean_pass:
             self._forward(here, latents, CLEAN, rotary, predict=False)
         self._memory.end(chunk)

@@ -1,4 +1,9 @@
-"""What VACE sees of a chunk: kept pixels, replaced pixels, mask and reference, as one latent context."""
+"""Encodes the VACE context of a chunk: kept pixels, replaced pixels, mask and reference, as latents.
+
+Kept and replaced pixels have an encoder stream each, and most of what these encode is plain gray. As long as a stream
+has had gray frames alone it needs no encoder: the latents of gray depend only on the position since the stream's start,
+and soon on nothing at all. `GrayLatents` computes them once per session.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +14,16 @@ from torch import Tensor
 
 from scope_batch import laws
 from scope_batch.chunk import Chunk
-from scope_batch.engine.transfer import to_device
-from scope_batch.engine.vace_stream import ControlStream, GrayLatents
-from scope_batch.engine.vae_stream import EncoderStream, Vae
+from scope_batch.engine.device import to_device
+from scope_batch.engine.vae_stream import EncoderStream, FeatureCache, Vae
 from scope_batch.session import ChunkInputs, ControlFrames
 
 KEPT_BELOW = 0.5
-"""A pixel is replaced where the mask is above, kept where it is not; soft values show in the mask channels alone."""
+"""Pixels are replaced where the mask is above this value, else kept. Only the mask channels hold soft values."""
 
 
 class VaceContext:
-    """Builds one render's contexts, chunk after chunk. Nothing is allocated before the first."""
+    """Builds the contexts of one render, chunk after chunk. Allocates nothing before the first."""
 
     def __init__(self, vae: Vae, height: int, width: int, *, normalised: bool = True) -> None:
         """height, width in pixels; normalised as for `EncoderStream`."""
@@ -30,7 +34,7 @@ class VaceContext:
         self._dtype, self._device = vae.dtype, vae.device
 
     def build(self, chunk: Chunk, inputs: ChunkInputs) -> Tensor:
-        """float32 [1, 96, Fc, h, w]: 16 channels of kept and 16 of replaced pixels as latents, 64 of mask.
+        """float32 [1, 96, Fc, h, w]: 16 latent channels of kept pixels, 16 of replaced pixels, 64 mask channels.
 
         Fc is 1 for a reference and the chunk's latents for frames. Advances the two streams by the chunk's frames.
         """
@@ -38,14 +42,14 @@ class VaceContext:
         parts = []
         if chunk.vace.reference is not None:
             assert inputs.reference is not None, f"chunk {chunk.index}: its reference is missing"
-            parts.append(self._of_reference(inputs.reference))
+            parts.append(self._encode_reference(inputs.reference))
         if chunk.vace.has_frames:
             assert inputs.control is not None, f"chunk {chunk.index}: its control frames are missing"
-            parts.append(self._of_frames(chunk, inputs.control))
+            parts.append(self._encode_frames(chunk, inputs.control))
         return torch.cat(parts, dim=2)
 
-    def _of_reference(self, picture: NDArray[np.float32]) -> Tensor:
-        """An image [H, W, 3], encoded as a video of one frame; nothing is replaced and no mask is set."""
+    def _encode_reference(self, picture: NDArray[np.float32]) -> Tensor:
+        """Encode an image [H, W, 3] as kept pixels of a video of one frame; the other channels are zero."""
         latents = self._reference.encode(self._pixels(picture[None]))
         self._reference.reset()
         height, width = latents.shape[-2:]
@@ -53,7 +57,7 @@ class VaceContext:
         context[:, : laws.LATENT_CHANNELS] = latents.transpose(1, 2)
         return context
 
-    def _of_frames(self, chunk: Chunk, control: ControlFrames) -> Tensor:
+    def _encode_frames(self, chunk: Chunk, control: ControlFrames) -> Tensor:
         assert chunk.vace is not None
         count = chunk.lead + chunk.frames
         assert len(control.frames) == len(control.masks) == count, f"chunk {chunk.index}: {count} control frames wanted"
@@ -67,7 +71,7 @@ class VaceContext:
         return torch.cat([*latents, mask_channels(masks[chunk.lead :], chunk.latents)], dim=1)
 
     def _encode(self, stream: ControlStream, pixels: Tensor | None, chunk: Chunk) -> Tensor:
-        """[1, 16, chunk.latents, h, w]: what the VAE sees before the chunk, if anything, has no latents in it."""
+        """[1, 16, chunk.latents, h, w], without the latents of frames that precede the chunk."""
         lead = min(chunk.lead, self._lead_frames)
         if pixels is not None:
             pixels = pixels[:, :, chunk.lead - lead :]
@@ -90,9 +94,91 @@ class VaceContext:
 def mask_channels(masks: Tensor, latents: int) -> Tensor:
     """Masks [T, H, W] -> [1, 64, latents, h, w]: channel 8 * dy + dx is the pixel (dy, dx) of every 8 x 8 cell.
 
-    Of the frames that share a latent frame the one nearest to their middle counts.
+    A latent frame takes the mask of the frame nearest to its middle.
     """
     picked = [(2 * i + 1) * len(masks) // (2 * latents) for i in range(latents)]
-    chosen = torch.stack([masks[frame] for frame in picked])  # a list as an index would wait for the device
+    chosen = torch.stack([masks[frame] for frame in picked])  # indexing with a list would synchronize with the device
     cells = torch.nn.functional.pixel_unshuffle(chosen.unsqueeze(1), laws.SPACE_STRIDE)
     return cells.transpose(0, 1).unsqueeze(0)
+
+
+class GrayLatents:
+    """Latents of a stream of gray frames (0 in -1..1) by position; the stream's first latent frame has position 0.
+
+    They are computed on demand until the encoder's features no longer change, bit for bit: from then on every latent
+    equals the last one. Wan's encoder settles after 29 latent frames, the tiny ones after ten, so `KEPT` is enough.
+    """
+
+    KEPT = 32
+
+    def __init__(self, vae: Vae, height: int, width: int, *, normalised: bool = True) -> None:
+        """height, width in pixels; normalised as for `EncoderStream`."""
+        self.normalised = normalised
+        self._encoder = EncoderStream(vae, normalised=normalised)
+        self._vae, self._height, self._width = vae, height, width
+        self._latents: list[Tensor] = []
+        self._steady = False
+
+    def at(self, position: int, count: int) -> Tensor | None:
+        """[1, count, 16, h, w] from `position` on; None beyond `KEPT` if the encoder has not settled."""
+        while not self._steady and len(self._latents) < min(position + count, self.KEPT):
+            self._extend()
+        if not self._steady and len(self._latents) < position + count:
+            return None
+        last = len(self._latents) - 1
+        return torch.cat([self._latents[min(p, last)] for p in range(position, position + count)], dim=1)
+
+    def resume(self, encoder: EncoderStream, position: int) -> None:
+        """Give a new `encoder` the features that it would have after `position` latent frames of gray."""
+        if position == len(self._latents) or (self._steady and position > len(self._latents)):
+            encoder.continue_as(self._encoder)
+            return
+        for p in range(position):
+            encoder.encode(self.pixels(laws.frames_of_latents(1, first=p == 0)))
+
+    def pixels(self, frames: int) -> Tensor:
+        """[1, 3, frames, H, W] of gray."""
+        return torch.zeros(1, 3, frames, self._height, self._width, dtype=self._vae.dtype, device=self._vae.device)
+
+    def _extend(self) -> None:
+        before = self._encoder.features
+        self._latents.append(self._encoder.encode(self.pixels(laws.frames_of_latents(1, first=not self._latents))))
+        self._steady = same_features(before, self._encoder.features)
+
+
+class ControlStream:
+    """Encodes like `EncoderStream`, but needs no encoder until the first frame that is not gray."""
+
+    def __init__(self, vae: Vae, gray: GrayLatents) -> None:
+        self._vae, self._gray = vae, gray
+        self._encoder = EncoderStream(vae, normalised=gray.normalised)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        self._encoder.reset()
+        self._position, self._only_gray = 0, True
+
+    def encode(self, pixels: Tensor | None, frames: int) -> Tensor:
+        """Pixel frames [1, 3, frames, H, W] in -1..1, None = all gray -> [1, F, 16, h, w] in the VAE's dtype.
+
+        Valid numbers of frames are those of `EncoderStream`.
+        """
+        count = self._vae.latents_of(frames, first=self._position == 0)
+        latents = self._gray.at(self._position, count) if self._only_gray and pixels is None else None
+        if latents is None:
+            if self._only_gray:
+                self._gray.resume(self._encoder, self._position)
+                self._only_gray = False
+            latents = self._encoder.encode(self._gray.pixels(frames) if pixels is None else pixels)
+        self._position += count
+        return latents
+
+
+def same_features(one: FeatureCache, other: FeatureCache) -> bool:
+    """Compare two encoders' features bit for bit."""
+    # The last layers settle last: starting there, most comparisons end at their first tensor.
+    return all(
+        a is b or (isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a, b))
+        for a, b in zip(reversed(one), reversed(other), strict=True)
+    )

@@ -1,4 +1,7 @@
-"""Pixels <-> latents, chunk by chunk, whichever VAE does it. A stream's memory is its own; a VAE keeps none."""
+"""Encodes pixels and decodes latents chunk by chunk with any of the VAEs.
+
+Every stream owns the features of the past that its VAE needs; the VAE itself keeps none.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from torch import Tensor, nn
 
 from scope_batch import laws
 
-Memory = list[Any]
-"""What a network remembers of a stream, one entry per part; None: nothing yet. Tensors in it are never written to."""
+FeatureCache = list[Any]
+"""One entry for each causal layer of an encoder or decoder: its past inputs, None before the first, or the string "Rep"
+that diffusers' upsampling layers put there. Tensors in it are replaced, never written to."""
 
 LATENT_MEAN = (
     -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
@@ -20,16 +24,16 @@ LATENT_STD = (
     2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
     3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
 )  # fmt: skip
-"""Of Wan 2.1's raw latents, per channel."""
+"""Mean and standard deviation of Wan 2.1's raw latents per channel."""
 
 
 class Vae(Protocol):
-    """A network that encodes groups of frames and decodes single latent frames, given what went before.
+    """A network that encodes groups of frames and decodes single latent frames, given the features of the past.
 
-    module        holds the weights; dtype and device are theirs.
-    speaks_raw    its latents are Wan's posterior means; else they are normalised.
-    lead_frames   pixel frames that go before groups of four where a stream starts in the middle of a sequence; their
-                  latent frames are thrown away.
+    module               holds the weights, whose dtype and device the VAE has.
+    outputs_raw_latents  its latents are Wan's posterior means; else they are normalised.
+    lead_frames          pixel frames that are encoded before the first group of four when a stream starts in the middle
+                         of a sequence; their latent frames are discarded.
     """
 
     @property
@@ -39,30 +43,31 @@ class Vae(Protocol):
     @property
     def device(self) -> torch.device: ...
     @property
-    def speaks_raw(self) -> bool: ...
+    def outputs_raw_latents(self) -> bool: ...
     @property
     def lead_frames(self) -> int: ...
 
     def latents_of(self, frames: int, *, first: bool) -> int:
-        """Latent frames that pixel frames encode to; `first`: a stream starts here.
+        """Latent frames that `frames` pixel frames encode to; `first`: they start a stream.
 
-        4n - 3 frames at the start of a stream and 4n later always fill them. Raises ValueError where they do not.
+        4n - 3 frames at the start of a stream and 4n frames later are always valid. Raises ValueError for a count that
+        does not fill whole latent frames.
         """
         ...
 
     def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
-        """[1, 3, T, H, W] cut into what makes one latent frame each. Raises as `latents_of`."""
+        """Split [1, 3, T, H, W] into groups that encode to one latent frame each. Raises as `latents_of` does."""
         ...
 
-    def encoder_memory(self) -> Memory: ...
+    def new_encoder_cache(self) -> FeatureCache: ...
 
-    def encode(self, group: Tensor, memory: Memory) -> Tensor:
-        """[1, 3, t, H, W] in -1..1 -> [1, 16, 1, h, w]; replaces the entries of `memory`."""
+    def encode(self, group: Tensor, cache: FeatureCache) -> Tensor:
+        """[1, 3, t, H, W] in -1..1 -> [1, 16, 1, h, w]; replaces the entries of `cache`."""
         ...
 
-    def decoder_memory(self) -> Memory: ...
+    def new_decoder_cache(self) -> FeatureCache: ...
 
-    def decode(self, latent: Tensor, memory: Memory, *, first: bool) -> Tensor:
+    def decode(self, latent: Tensor, cache: FeatureCache, *, first: bool) -> Tensor:
         """[1, 16, 1, h, w] -> [3, 4, H, W] around -1..1, at the start of a stream [3, 1, H, W]."""
         ...
 
@@ -86,7 +91,7 @@ class LatentStatistics:
 class EncoderStream:
     """Pixels -> latents. The first call of a stream takes 4n - 3 frames, later ones 4n; some VAEs take others too.
 
-    normalised  as the transformers take latents; else the raw posterior means.
+    normalised  latents are normalised; else they are the raw posterior means.
     """
 
     def __init__(self, vae: Vae, *, normalised: bool = True) -> None:
@@ -95,25 +100,25 @@ class EncoderStream:
 
     def reset(self) -> None:
         """Start a new stream."""
-        self._memory = self._vae.encoder_memory()
+        self._features = self._vae.new_encoder_cache()
         self._started = False
 
     @property
-    def memory(self) -> Memory:
-        return list(self._memory)
+    def features(self) -> FeatureCache:
+        return list(self._features)
 
     def continue_as(self, other: EncoderStream) -> None:
-        """Take over what another stream has seen."""
-        self._memory, self._started = other.memory, other._started
+        """Take over the past of another stream."""
+        self._features, self._started = other.features, other._started
 
     def encode(self, pixels: Tensor) -> Tensor:
         """[1, 3, T, H, W] in -1..1 -> [1, F, 16, h, w] in the VAE's dtype."""
         groups = self._vae.groups(pixels, first=not self._started)
         self._started = True
-        latents = torch.cat([self._vae.encode(group, self._memory) for group in groups], dim=2)
-        if self._vae.speaks_raw and self._normalised:
+        latents = torch.cat([self._vae.encode(group, self._features) for group in groups], dim=2)
+        if self._vae.outputs_raw_latents and self._normalised:
             latents = self._statistics.normalise(latents)
-        elif not self._vae.speaks_raw and not self._normalised:
+        elif not self._vae.outputs_raw_latents and not self._normalised:
             latents = self._statistics.denormalise(latents)
         return latents.transpose(1, 2)
 
@@ -121,17 +126,17 @@ class EncoderStream:
 class DecoderStream:
     """Latents -> uint8 frames.
 
-    recent  the last `in_sight` frames of the stream before rounding, [1, 3, T, H, W] in -1..1 in the VAE's dtype; fewer
-            at its start, None before it and where nobody asks for them.
+    recent  the last `recent_frames` frames before rounding, [1, 3, T, H, W] in -1..1 in the VAE's dtype: fewer at the
+            start of a stream, None before its first frame or if `recent_frames` is 0.
     """
 
-    def __init__(self, vae: Vae, *, in_sight: int = 0) -> None:
-        self._vae, self._statistics, self._in_sight = vae, LatentStatistics(vae), in_sight
+    def __init__(self, vae: Vae, *, recent_frames: int = 0) -> None:
+        self._vae, self._statistics, self._recent_frames = vae, LatentStatistics(vae), recent_frames
         self.reset()
 
     def reset(self) -> None:
         """Start a new stream: its first latent frame becomes one pixel frame."""
-        self._memory = self._vae.decoder_memory()
+        self._features = self._vae.new_decoder_cache()
         self._started = False
         self.recent: Tensor | None = None
 
@@ -143,26 +148,26 @@ class DecoderStream:
             (made, height * laws.SPACE_STRIDE, width * laws.SPACE_STRIDE, 3), dtype=torch.uint8, device=latents.device
         )
         finite = torch.isfinite(latents).all()
-        spoken = latents.transpose(1, 2).to(self._vae.dtype)
-        if self._vae.speaks_raw:
-            spoken = self._statistics.denormalise(spoken)
+        native = latents.transpose(1, 2).to(self._vae.dtype)
+        if self._vae.outputs_raw_latents:
+            native = self._statistics.denormalise(native)
         done = 0
-        for latent in spoken.split(1, dim=2):
-            pixels = self._vae.decode(latent, self._memory, first=not self._started)
+        for latent in native.split(1, dim=2):
+            pixels = self._vae.decode(latent, self._features, first=not self._started)
             self._started = True
             finite &= torch.isfinite(pixels).all()
-            if self._in_sight:
-                self._see(pixels[None].clamp(-1, 1))
+            if self._recent_frames:
+                self._keep_recent(pixels[None].clamp(-1, 1))
             frames[done : done + pixels.shape[1]].copy_(to_uint8(pixels).permute(1, 2, 3, 0))
             done += pixels.shape[1]
         assert done == made, f"the decoder made {done} frames of {made}"
         return frames, finite
 
-    def _see(self, pixels: Tensor) -> None:
+    def _keep_recent(self, pixels: Tensor) -> None:
         if self.recent is None:
             self.recent = pixels
         else:
-            kept = self._in_sight - pixels.shape[2]
+            kept = self._recent_frames - pixels.shape[2]
             self.recent = torch.cat([self.recent[:, :, -kept:], pixels], dim=2)
 
 

@@ -85,7 +85,7 @@ def _sight_bytes(plan: Plan, spec: PipelineSpec, precision: Precision) -> int:
     """The frames in sight, before rounding, and the statistics of the stream that encodes one of them."""
     if spec.memory != "context":
         return 0
-    frames = laws.FRAMES_IN_SIGHT * 3 * plan.height * plan.width
+    frames = laws.RECENT_FRAMES * 3 * plan.height * plan.width
     return (frames + 2 * laws.LATENT_CHANNELS) * precision.vae
 
 

@@ -19,11 +19,11 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
 from scope_batch.chunk import Plan
-from scope_batch.engine.causal import CausalWan
 from scope_batch.engine.load import CausalEngine, load
-from scope_batch.engine.lora import LoraScales
-from scope_batch.engine.text import PromptEncoder
-from scope_batch.engine.wan_vae import WanVae
+from scope_batch.engine.lora_scales import LoraScales
+from scope_batch.engine.text_encoder import PromptEncoder
+from scope_batch.engine.transformer import CausalWan
+from scope_batch.engine.vae_backends import WanVae
 from scope_batch.events import silent
 from scope_batch.pipelines.krea import KREA
 from scope_batch.session import EngineRequest

@@ -88,7 +88,7 @@ def _memory_mib() -> tuple[float, ...]:
 def _child(models: str, dtype: str) -> None:
     import torch
 
-    from scope_batch.engine.causal import CausalWan
+    from scope_batch.engine.transformer import CausalWan
     from scope_batch.models.folder import find_models
     from scope_batch.models.load import load_transformer
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scope_batch.chunk import Chunk, Plan, Vace
-from scope_batch.engine import causal
+from scope_batch.engine import transformer
 from scope_batch.engine.context_memory import ContextMemory
 from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.rope import RotaryTable
@@ -200,20 +200,20 @@ def test_the_weight_is_that_of_the_context_but_for_its_first_frame(
 ) -> None:
     wanted = text_plan(chunks=3, kv_cache_attention_bias=weight)
     got = latents_of(engine, wanted)
-    monkeypatch.setattr(causal, "dispatch_attention_fn", dense(weight))
+    monkeypatch.setattr(transformer, "dispatch_attention_fn", dense(weight))
     for some, others in zip(got, latents_of(engine, wanted), strict=True):
         assert np.abs(some - others).max() < 1e-4
 
 
 def test_a_weight_of_1_is_plain_attention(engine: CausalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     masks: list[bool] = []
-    attend = causal.dispatch_attention_fn
+    attend = transformer.dispatch_attention_fn
 
     def watched(*args: Any, attn_mask: Tensor | None = None, **more: Any) -> Tensor:
         masks.append(attn_mask is not None)
         return attend(*args, attn_mask=attn_mask, **more)
 
-    monkeypatch.setattr(causal, "dispatch_attention_fn", watched)
+    monkeypatch.setattr(transformer, "dispatch_attention_fn", watched)
     plain = latents_of(engine, text_plan(chunks=2, kv_cache_attention_bias=1.0))
     assert not any(masks)
     weighed = latents_of(engine, text_plan(chunks=2))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from scope_batch.engine.sampler import SigmaTable, clean_, renoise_
+from scope_batch.engine.sampler import SigmaTable, add_noise_, to_x0_
 
 SHIFT_5 = {
     1000: 1.0,
@@ -30,5 +30,5 @@ def test_zero_is_the_end_of_the_table_not_sigma_zero() -> None:
 
 def test_clean_undoes_renoise_when_the_flow_is_exact() -> None:
     x0, noise, sigma = torch.randn(1, 2, 3), torch.randn(1, 2, 3), 0.6
-    noisy = renoise_(x0.clone(), noise, sigma)
-    assert torch.allclose(clean_(noisy, noise - x0, sigma), x0, atol=1e-6)
+    noisy = add_noise_(x0.clone(), noise, sigma)
+    assert torch.allclose(to_x0_(noisy, noise - x0, sigma), x0, atol=1e-6)

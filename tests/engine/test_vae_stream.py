@@ -3,6 +3,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
+from scope_batch.engine.vae_backends import WanVae
 from scope_batch.engine.vae_stream import (
     LATENT_MEAN,
     LATENT_STD,
@@ -13,7 +14,6 @@ from scope_batch.engine.vae_stream import (
     from_uint8,
     to_uint8,
 )
-from scope_batch.engine.wan_vae import WanVae
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_all_256_levels_survive_the_way_there_and_back() -> None:
 
 def test_the_last_frames_stay_in_sight_unrounded_and_only_when_asked_for(vae: Vae) -> None:
     latents = torch.randn(1, 9, 16, 2, 2) * 3
-    stream, blind = DecoderStream(vae, in_sight=9), DecoderStream(vae)
+    stream, blind = DecoderStream(vae, recent_frames=9), DecoderStream(vae)
     frames = torch.cat([stream.decode(part)[0] for part in latents.split(3, dim=1)])
     blind.decode(latents)
     assert blind.recent is None and stream.recent is not None

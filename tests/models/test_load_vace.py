@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from scope_batch.engine.causal_vace import CausalVaceWan
+from scope_batch.engine.vace_transformer import CausalVaceWan
 from scope_batch.errors import JobError, UnavailableError
 from scope_batch.events import Event, Warned
 from scope_batch.models import load, lora_adapters

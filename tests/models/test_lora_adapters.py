@@ -10,7 +10,7 @@ import torch
 from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 from torch import Tensor
 
-from scope_batch.engine.lora import LoraScales
+from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.models import load
 from scope_batch.models.folder import find_models
 from scope_batch.models.load import BuiltinLora

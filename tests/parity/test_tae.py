@@ -23,7 +23,7 @@ from tests.parity.trim import CONTEXT_CHANNELS, TAE_CASE, TAE_CHANNELS, TAE_CORN
 from tests.parity.vace_inputs import inputs_of
 
 DECODED_CHUNKS = 1
-"""Decoding takes long, and that chunks continue each other is tested at tiny sizes (tests/engine/test_tae.py)."""
+"""Decoding is slow; tests/engine/test_vae_backends.py checks at tiny sizes that chunks continue each other."""
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def known() -> dict[bytes, torch.Tensor]:
 def contexts(known: dict[bytes, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> dict[int, torch.Tensor]:
     """The context of every chunk of the sessions to come; nothing is decoded in them."""
     built: dict[int, torch.Tensor] = {}
-    build, of_frames = VaceContext.build, VaceContext._of_frames
+    build, of_frames = VaceContext.build, VaceContext._encode_frames
 
     def remember(self: VaceContext, chunk: Chunk, inputs: ChunkInputs) -> torch.Tensor:
         built[chunk.index] = build(self, chunk, inputs)
@@ -59,7 +59,7 @@ def contexts(known: dict[bytes, torch.Tensor], monkeypatch: pytest.MonkeyPatch) 
         return known[key]
 
     monkeypatch.setattr(VaceContext, "build", remember)
-    monkeypatch.setattr(VaceContext, "_of_frames", look_up)
+    monkeypatch.setattr(VaceContext, "_encode_frames", look_up)
     monkeypatch.setattr(DecoderStream, "decode", undecoded)
     return built
 

@@ -39,14 +39,14 @@ def nan_in_chunk(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def arrange(chunk: int) -> None:
         steps = iter(range(1_000))
-        clean = session.clean_
+        clean = session.to_x0_
 
         def poisoned(latents: Tensor, *args: Any) -> None:
             clean(latents, *args)
             if next(steps) == 4 * chunk + 3:
                 latents[0, 0, 0, 0, 0] = torch.nan
 
-        monkeypatch.setattr(session, "clean_", poisoned)
+        monkeypatch.setattr(session, "to_x0_", poisoned)
 
     return arrange
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from scope_batch.engine.load import load
-from scope_batch.engine.tae import TaeVae
+from scope_batch.engine.vae_backends import TaeVae
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics
 from scope_batch.events import silent
 from scope_batch.models.tae import MEMORY_BLOCKS, TaeConfig, TinyAutoencoder
@@ -33,7 +33,7 @@ def module() -> TinyAutoencoder:
 
 @pytest.fixture(scope="module", params=KINDS)
 def vae(module: TinyAutoencoder, request: pytest.FixtureRequest) -> TaeVae:
-    return TaeVae(module, speaks_raw=request.param == "lighttae")
+    return TaeVae(module, outputs_raw_latents=request.param == "lighttae")
 
 
 def clip(frames: int) -> Tensor:
@@ -47,8 +47,8 @@ def encode(vae: TaeVae, pixels: Tensor, lengths: list[int]) -> Tensor:
 
 def whole(vae: TaeVae, pixels: Tensor) -> Tensor:
     """One pass of the network over all frames, which fill groups of four; normalised."""
-    latents = vae.module.encode(pixels[0].transpose(0, 1) / 2 + 0.5, vae.encoder_memory()).transpose(0, 1)[None]
-    return (LatentStatistics(vae).normalise(latents) if vae.speaks_raw else latents).transpose(1, 2)
+    latents = vae.module.encode(pixels[0].transpose(0, 1) / 2 + 0.5, vae.new_encoder_cache()).transpose(0, 1)[None]
+    return (LatentStatistics(vae).normalise(latents) if vae.outputs_raw_latents else latents).transpose(1, 2)
 
 
 def filled(pixels: Tensor, first: int) -> Tensor:
@@ -74,8 +74,12 @@ def test_decoding_in_chunks_equals_the_whole_clip_without_its_first_three_frames
     vae: TaeVae, lengths: list[int]
 ) -> None:
     latents = torch.randn(1, 7, 16, 2, 3, generator=torch.Generator().manual_seed(7))
-    spoken = LatentStatistics(vae).denormalise(latents.transpose(1, 2)) if vae.speaks_raw else latents.transpose(1, 2)
-    pixels = vae.module.decode(spoken[0].transpose(0, 1), vae.decoder_memory())[3:]
+    spoken = (
+        LatentStatistics(vae).denormalise(latents.transpose(1, 2))
+        if vae.outputs_raw_latents
+        else latents.transpose(1, 2)
+    )
+    pixels = vae.module.decode(spoken[0].transpose(0, 1), vae.new_decoder_cache())[3:]
     stream = DecoderStream(vae)
     parts = [stream.decode(part) for part in latents.split(lengths, dim=1)]
     assert [len(frames) for frames, _ in parts] == [4 * n - 3 * (not i) for i, n in enumerate(lengths)]
@@ -97,9 +101,9 @@ def test_raw_latents_are_the_normalised_ones_with_mean_and_deviation(vae: TaeVae
 
 
 @pytest.mark.parametrize("vae_type", KINDS)
-def test_only_lighttae_is_loaded_as_one_that_speaks_raw_latents(vae_type: str) -> None:
+def test_only_lighttae_is_loaded_as_one_that_outputs_raw_latents_latents(vae_type: str) -> None:
     engine = load(EngineRequest(PIPELINES["longlive"], "tiny", vae_type=vae_type, device="cpu"), silent)
-    assert engine.vae.speaks_raw == (vae_type == "lighttae")
+    assert engine.vae.outputs_raw_latents == (vae_type == "lighttae")
 
 
 def test_a_block_sees_the_frame_before_and_none_after(module: TinyAutoencoder) -> None:
@@ -114,7 +118,7 @@ def test_a_block_sees_the_frame_before_and_none_after(module: TinyAutoencoder) -
 def test_a_memory_is_never_written_to(vae: TaeVae) -> None:
     stream = EncoderStream(vae)
     stream.encode(clip(9))
-    held = [(tensor, tensor.clone()) for tensor in stream.memory]
+    held = [(tensor, tensor.clone()) for tensor in stream.features]
     stream.encode(clip(12))
     assert all(torch.equal(tensor, copy) for tensor, copy in held)
 

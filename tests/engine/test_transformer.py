@@ -3,10 +3,10 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor
 
-from scope_batch.engine.causal import CausalWan
 from scope_batch.engine.kv_cache import CacheSize, TextCache
 from scope_batch.engine.rolling import RollingMemory, RollingWindow
 from scope_batch.engine.rope import RotaryTable
+from scope_batch.engine.transformer import CausalWan
 
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = 4, 6

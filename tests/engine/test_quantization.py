@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from scope_batch.engine import precision
+from scope_batch.engine import quantization
 from scope_batch.engine.load import load
 from scope_batch.errors import JobError, UnavailableError
 from scope_batch.events import silent
@@ -34,7 +34,7 @@ def test_an_older_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "An Older GPU")
     with pytest.raises(UnavailableError, match=r"An Older GPU has 8\.6"):
-        precision.check_fp8(CUDA)
+        quantization.check_fp8(CUDA)
 
 
 def test_without_torchao_the_command_that_fetches_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ def test_without_torchao_the_command_that_fetches_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "torchao", None)
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     with pytest.raises(UnavailableError, match=r"pip install 'scope-batch\[fp8\]'"):
-        precision.check_fp8(CUDA)
+        quantization.check_fp8(CUDA)
 
 
 class Recorder:
@@ -64,8 +64,8 @@ def transformer() -> Iterator[Any]:
 
 def test_every_linear_layer_but_those_of_time(transformer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
-    monkeypatch.setattr(precision, "import_torchao", lambda: recorder)
-    precision.quantize(transformer, "config")
+    monkeypatch.setattr(quantization, "import_torchao", lambda: recorder)
+    quantization.quantize(transformer, "config")
     linear = {name for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
     assert linear - set(recorder.names) == {f"condition_embedder.time_embedder.linear_{i}" for i in (1, 2)}
     assert set(recorder.names) <= linear and "proj_out" in recorder.names
@@ -73,11 +73,11 @@ def test_every_linear_layer_but_those_of_time(transformer: Any, monkeypatch: pyt
 
 def test_a_matrix_of_zeros_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
-    monkeypatch.setattr(precision, "import_torchao", lambda: recorder)
+    monkeypatch.setattr(quantization, "import_torchao", lambda: recorder)
     model = nn.ModuleDict({"zeros": nn.Linear(4, 4), "other": nn.Linear(4, 4)})
     nn.init.zeros_(model["zeros"].weight)  # type: ignore[arg-type]
     model._keep_in_fp32_modules = []  # type: ignore[assignment]
-    precision.quantize(model, "config")
+    quantization.quantize(model, "config")
     assert recorder.names == ["other"]
 
 
@@ -86,6 +86,6 @@ def lora(*diffs: str) -> Lora:
 
 
 def test_a_lora_that_moves_whole_matrices_is_refused_by_name(transformer: Any) -> None:
-    precision.check_loras(transformer, [lora("blocks.0.attn1.to_q.bias", "blocks.0.norm2.weight")])
+    quantization.check_loras(transformer, [lora("blocks.0.attn1.to_q.bias", "blocks.0.norm2.weight")])
     with pytest.raises(JobError, match=r"x\.safetensors: changes whole matrices"):
-        precision.check_loras(transformer, [lora("blocks.0.attn1.to_q.weight")])
+        quantization.check_loras(transformer, [lora("blocks.0.attn1.to_q.weight")])

@@ -5,10 +5,10 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from scope_batch.engine import vace_stream
-from scope_batch.engine.vace_stream import ControlStream, GrayLatents
+from scope_batch.engine import vace
+from scope_batch.engine.vace import ControlStream, GrayLatents
+from scope_batch.engine.vae_backends import WanVae
 from scope_batch.engine.vae_stream import EncoderStream, Vae
-from scope_batch.engine.wan_vae import WanVae
 
 SIZE = 16
 
@@ -52,7 +52,7 @@ def count_encodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counted.append(pixels.shape[2])
         return encode(self, pixels)
 
-    monkeypatch.setattr(vace_stream.EncoderStream, "encode", counting)
+    monkeypatch.setattr(vace.EncoderStream, "encode", counting)
     return counted
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from scope_batch.chunk import Blend, Prompt, Transition
-from scope_batch.engine import text
-from scope_batch.engine.text import PromptEncoder, clean, texts_of
+from scope_batch.engine import text_encoder
+from scope_batch.engine.text_encoder import PromptEncoder, clean, texts_of
 from scope_batch.errors import JobError
 from scope_batch.models.folder import ModelFiles, find_models
 from scope_batch.models.load import load_text_encoder, load_tokenizer
@@ -49,7 +49,7 @@ def test_a_prompt_on_disk_needs_no_encoder(files: ModelFiles, monkeypatch: pytes
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("the encoder was loaded")
 
-    monkeypatch.setattr(text, "load_text_encoder", never)
+    monkeypatch.setattr(text_encoder, "load_text_encoder", never)
     second = PromptEncoder(files, CPU)
     second.prepare(["a blue dog"])
     assert torch.equal(first("a blue dog"), second("a blue dog"))

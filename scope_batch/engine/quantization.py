@@ -1,7 +1,7 @@
-"""`quantization: fp8_e4m3fn`: every linear layer of the backbone multiplies in fp8, through torchao.
+"""Quantizes the backbone's linear layers to fp8 through torchao, for `quantization: fp8_e4m3fn`.
 
-Weights and activations are e4m3 with one scale per tensor; convolutions, norms, modulation, keys and values stay as
-they are, and so does the embedding of time, which diffusers keeps in float32.
+Weights and activations become e4m3 with one scale per tensor. Convolutions, norms, modulation, keys and values keep
+their dtype, and so does the time embedding, which diffusers keeps in float32.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from scope_batch.models.lora import Lora
 
 FIELD = "quantization: fp8_e4m3fn"
 CAPABILITY = (8, 9)
-"""Of the first GPUs that multiply fp8: Ada; Hopper and Blackwell are above."""
+"""Compute capability of Ada, the first GPUs with fp8 matrix multiplication."""
 
 
 def check_fp8(device: torch.device) -> None:
-    """Before anything is loaded. Raises UnavailableError for a device that cannot, or without torchao."""
+    """Call it before anything is loaded. Raises UnavailableError if the device has no fp8 or torchao is missing."""
     needs = f"{FIELD} needs a CUDA device of compute capability {CAPABILITY[0]}.{CAPABILITY[1]} or more"
     if device.type != "cuda":
         raise UnavailableError(f"{needs}; this is a {device.type.upper()}")
@@ -33,7 +33,7 @@ def check_fp8(device: torch.device) -> None:
 
 
 def import_torchao() -> Any:
-    """`torchao.quantization`. Raises UnavailableError if it is not there."""
+    """Import `torchao.quantization`. Raises UnavailableError if it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -49,19 +49,19 @@ def fp8_config() -> Any:
 
 
 def quantize(transformer: Any, config: Any) -> None:
-    """Every linear layer that is not kept in float32, in place; LoRAs that are merged must be by now."""
+    """Quantize every linear layer that is not kept in float32, in place. Merge LoRAs before."""
     kept = set(transformer._keep_in_fp32_modules)
 
     def chosen(module: nn.Module, name: str) -> bool:
         if not isinstance(module, nn.Linear) or kept & set(name.split(".")):
             return False
-        return bool(module.weight.any())  # of nothing but zeros torchao would make NaN
+        return bool(module.weight.any())  # torchao turns an all-zero weight into NaN
 
     import_torchao().quantize_(transformer, config, filter_fn=chosen)
 
 
 def check_loras(transformer: nn.Module, loras: Sequence[Lora]) -> None:
-    """Whole matrices that a LoRA moves cannot be added to rounded ones. Raises JobError."""
+    """Raise JobError for a LoRA that changes whole matrices: they cannot be added to quantized weights."""
     for lora in loras:
         moved = [name for name in lora.diffs if isinstance(_owner(transformer, name), nn.Linear)]
         if any(name.endswith(".weight") for name in moved):

@@ -1,7 +1,7 @@
-"""The causal transformer that VACE steers: blocks of its own look at noisy chunk and context, and hint to the others.
+"""Runs Wan's transformer with VACE: extra blocks turn the noisy chunk and its context into hints for the main blocks.
 
-`CausalVaceWan` is a `WanVACETransformer3DModel` with the forward of `causal.py`. Its VACE blocks see one chunk alone:
-positions from 0, attention over the whole chunk, no memory but the prompt's keys and values.
+The VACE blocks see one chunk alone: positions start at 0, attention covers the whole chunk, and nothing is cached but
+the prompt's keys and values.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from diffusers import WanVACETransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
 from torch import Tensor
 
-from scope_batch.engine.causal import (
+from scope_batch.engine.kv_cache import TextCache
+from scope_batch.engine.memory import Memory
+from scope_batch.engine.rope import Rotary, rotate
+from scope_batch.engine.transformer import (
     CachedAttention,
     CachedTextAttention,
     CausalForward,
     split_heads,
     tokens_of,
 )
-from scope_batch.engine.kv_cache import TextCache
-from scope_batch.engine.memory import Memory
-from scope_batch.engine.rope import Rotary, rotate
 
 
 class ChunkAttention(CachedAttention):
@@ -74,7 +74,7 @@ class CausalVaceWan(CausalForward, WanVACETransformer3DModel):  # type: ignore[m
 
 @dataclass(frozen=True, slots=True)
 class VaceControl:
-    """See `causal.Control`. layers: after which layer which VACE block's hint is added. tokens [1, tokens, dim]."""
+    """See `transformer.Control`. layers: (main layer, VACE block to hint after it). tokens [1, tokens, dim]."""
 
     layers: tuple[tuple[int, Any], ...]
     text: TextCache

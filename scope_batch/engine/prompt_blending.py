@@ -1,6 +1,6 @@
-"""From prompts to the one embedding that is in force: weighted blends, and steps of a transition.
+"""Blends prompt embeddings into the one that is in force, by weight or as steps of a transition.
 
-All arithmetic is float32 on the host, [512, text_dim] per prompt; it happens once per change, never per step.
+All arithmetic is float32 on the host, [512, text_dim] per prompt; it runs once per prompt change, never per step.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ Lookup = Callable[[str], Tensor]
 
 EPSILON = 1e-8
 SAME_DIRECTION_RAD = 1e-4
-"""Below this angle a slerp is a lerp."""
+"""Below this angle slerp is replaced by lerp."""
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Spherical interpolation of each row of [tokens, dim]; rows that point the same way are interpolated linearly.
+    """Spherical interpolation of each row of [tokens, dim]; parallel rows are interpolated linearly.
 
-    (The reference takes the linear way only if all rows do, and turns a row with angle exactly 0 into zeros.)
+    (The reference is linear only if all rows are parallel, and turns a row with angle exactly 0 into zeros.)
     """
     a, b = a.double(), b.double()  # acos loses half its digits near equal rows
     unit_a, unit_b = (x / x.norm(dim=-1, keepdim=True).clamp_min(EPSILON) for x in (a, b))
@@ -38,7 +38,7 @@ def mix(a: Tensor, b: Tensor, t: float, method: BlendMethod) -> Tensor:
 
 
 def blend(embeddings: list[Tensor], weights: list[float], method: BlendMethod) -> Tensor:
-    """Weighted blend of prompts; weights sum to 1. The linear sum is scaled to the weighted mean of the norms."""
+    """Weighted blend of embeddings; weights sum to 1. A linear sum is scaled to the weighted mean of their norms."""
     if len(embeddings) == 1:
         return embeddings[0]
     if method == "slerp":
@@ -53,7 +53,7 @@ def blend(embeddings: list[Tensor], weights: list[float], method: BlendMethod) -
 
 
 class Embedder:
-    """Embeddings of conditionings. Remembers the last few, so that a transition's source is at hand."""
+    """Computes embeddings of conditionings, and caches the last few so that a transition's source is not recomputed."""
 
     KEPT = 4
 
@@ -62,7 +62,7 @@ class Embedder:
         self._kept: dict[int, tuple[Conditioning, Tensor]] = {}
 
     def __call__(self, conditioning: Conditioning) -> Tensor:
-        """float32 [512, text_dim]. A chain of interrupted transitions is walked without recursion."""
+        """float32 [512, text_dim]. A chain of interrupted transitions is followed without recursion."""
         chain: list[Transition] = []
         node = conditioning
         while isinstance(node, Transition) and id(node) not in self._kept and node.t < 1:
@@ -84,7 +84,7 @@ class Embedder:
         return blend(texts, [prompt.weight for prompt in target.prompts], target.method)
 
     def _keep(self, node: Conditioning, value: Tensor) -> Tensor:
-        self._kept[id(node)] = node, value  # the node is held too, so its id stays its own
+        self._kept[id(node)] = node, value  # holding the node keeps its id unique
         while len(self._kept) > self.KEPT:
             del self._kept[next(iter(self._kept))]
         return value

@@ -7,18 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from scope_batch.engine.tae import TaeVae
-from scope_batch.engine.vace import VaceContext, mask_channels
-from scope_batch.engine.vace_stream import ControlStream, GrayLatents
+from scope_batch.engine.vace import ControlStream, GrayLatents, VaceContext, mask_channels
+from scope_batch.engine.vae_backends import TaeVae
 from scope_batch.engine.vae_stream import EncoderStream
 from scope_batch.models.tae import MEMORY_BLOCKS
-from tests.engine.test_tae import random_module
 from tests.engine.test_vace import HEIGHT, WIDTH, Clip, bounds, chunk_of, stream
+from tests.engine.test_vae_backends import random_module
 
 
 @pytest.fixture(scope="module")
 def vae() -> TaeVae:
-    return TaeVae(random_module(), speaks_raw=True)
+    return TaeVae(random_module(), outputs_raw_latents=True)
 
 
 def whole(vae: TaeVae, clip: Clip, first: int = 0) -> Tensor:
@@ -75,6 +74,6 @@ def test_gray_settles_within_the_depth_of_the_network(vae: TaeVae, monkeypatch: 
 
 def test_a_reference_alone_is_one_latent_frame(vae: TaeVae) -> None:
     picture = np.random.default_rng(0).uniform(-1, 1, (HEIGHT, WIDTH, 3)).astype(np.float32)
-    got = VaceContext(vae, HEIGHT, WIDTH)._of_reference(picture)
-    four = torch.from_numpy(picture).permute(2, 0, 1)[None, :, None].expand(-1, -1, 4, -1, -1)
+    got = VaceContext(vae, HEIGHT, WIDTH)._encode_reference(picture)
+    four = torch.from_numpy(picture).permute(2, 0, 1)[None, :, None].expand(-1, -1, 4, -1, -1).contiguous()
     assert torch.equal(got[:, :16], EncoderStream(vae).encode(four).transpose(1, 2)) and not got[:, 16:].any()

@@ -1,7 +1,7 @@
-"""Prompts -> embeddings, each text alone, once: kept in memory for the render and on disk for the next one.
+"""Encodes prompts, each text by itself and once, and caches the embeddings in memory and on disk.
 
-Only the rows of a prompt's own tokens are stored; the rows up to 512 are zero and are added on reading. A job whose
-prompts are all on disk never loads the text encoder.
+Only the rows of a prompt's own tokens are stored; the zero rows up to 512 are added on reading. A job whose prompts are
+all on disk never loads the text encoder.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from scope_batch.models.load import load_text_encoder, load_tokenizer
 
 
 def clean(text: str) -> str:
-    """What the model was trained on: mojibake mended, entities resolved, runs of white space one space."""
+    """Normalise a text as in training: fix mojibake, resolve HTML entities, collapse white space."""
     return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(text)))).strip()
 
 
 def texts_of(conditionings: Iterable[Conditioning]) -> list[str]:
-    """Every text that these conditionings blend, each once, in order of appearance."""
+    """Every text in these conditionings, without duplicates, in order of appearance."""
     found: dict[str, None] = {}
     for node in conditionings:
         blends = [node.target] if isinstance(node, Transition) else [node]
@@ -49,7 +49,7 @@ def texts_of(conditionings: Iterable[Conditioning]) -> list[str]:
 
 
 class PromptEncoder:
-    """Looks texts up; `prepare` must have seen them. The encoder itself is on the device only inside `prepare`."""
+    """Returns embeddings of texts that `prepare` has encoded. The encoder is on the device only inside `prepare`."""
 
     def __init__(self, files: ModelFiles, device: torch.device) -> None:
         self._files, self._device = files, device
@@ -60,7 +60,7 @@ class PromptEncoder:
         return load_tokenizer(self._files)
 
     def prepare(self, texts: Iterable[str], report: Report = silent) -> None:
-        """Encode what neither memory nor disk holds. Raises JobError for a text of more than 512 tokens."""
+        """Encode texts that are cached neither in memory nor on disk. Raises JobError for a text of over 512 tokens."""
         tokens = {text: self._tokenize(text) for text in texts if text not in self._rows}
         missing = {}
         for text, ids in tokens.items():
@@ -72,7 +72,7 @@ class PromptEncoder:
         if missing:
             for text, rows in self._encode(missing, report):
                 self._rows[text] = rows
-                with suppress(OSError), replacing(self._path(text)) as file:  # a full cache costs time, nothing else
+                with suppress(OSError), replacing(self._path(text)) as file:  # a full disk costs time, nothing else
                     file.write(save({"rows": rows}))
 
     def __call__(self, text: str) -> Tensor:

@@ -5,11 +5,11 @@ import torch
 from diffusers import WanVACETransformer3DModel
 from torch import Tensor
 
-from scope_batch.engine.causal import CausalWan
-from scope_batch.engine.causal_vace import CausalVaceWan
 from scope_batch.engine.kv_cache import CacheSize, TextCache
 from scope_batch.engine.rolling import RollingMemory, RollingWindow
 from scope_batch.engine.rope import RotaryTable
+from scope_batch.engine.transformer import CausalWan
+from scope_batch.engine.vace_transformer import CausalVaceWan
 
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = 4, 6

@@ -2,7 +2,7 @@
 
 `CausalWan` is a `WanTransformer3DModel` (so that its loaders, adapters, layerwise casting and offload hooks work) whose
 forward takes a span of latent frames at any position and attends through a KV cache. What it shares with the variant
-that VACE steers (`causal_vace.py`) is in `CausalForward`.
+that VACE steers (`vace_transformer.py`) is in `CausalForward`.
 """
 
 from __future__ import annotations

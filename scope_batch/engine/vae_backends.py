@@ -1,0 +1,91 @@
+"""Adapts Wan's VAE and the tiny auto-encoders to the streaming interface of `vae_stream`."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+
+from scope_batch import laws
+from scope_batch.engine.vae_stream import FeatureCache
+from scope_batch.models.tae import MEMORY_BLOCKS, TinyAutoencoder
+
+
+class WanVae:
+    """Wan's causal VAE, `wan` and `lightvae`, which differ in width alone. See `scope_batch.engine.vae_stream.Vae`.
+
+    `vae.encode` and `vae.decode` of diffusers forget the past at every call, so this drives the encoder and decoder
+    with feature lists of our own: the last two inputs of every causal convolution, empty at the start of a stream.
+    """
+
+    outputs_raw_latents = True
+    lead_frames = 1  # the first latent frame of a stream is made from one frame alone
+
+    def __init__(self, module: AutoencoderKLWan) -> None:
+        self.module = module
+        self.dtype: torch.dtype = module.dtype
+        self.device: torch.device = module.device
+
+    def latents_of(self, frames: int, *, first: bool) -> int:
+        return laws.latents_of_frames(frames, first=first)
+
+    def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
+        """1 frame, then 4, 4 ..."""
+        latents = self.latents_of(pixels.shape[2], first=first)
+        sizes = [1 if first and not i else laws.TIME_STRIDE for i in range(latents)]
+        return list(pixels.split(sizes, dim=2))
+
+    def new_encoder_cache(self) -> FeatureCache:
+        return [None] * self.module._cached_conv_counts["encoder"]
+
+    def encode(self, group: Tensor, cache: FeatureCache) -> Tensor:
+        moments: Tensor = self.module.quant_conv(self.module.encoder(group, feat_cache=cache, feat_idx=[0]))
+        return moments[:, : laws.LATENT_CHANNELS]
+
+    def new_decoder_cache(self) -> FeatureCache:
+        return [None] * self.module._cached_conv_counts["decoder"]
+
+    def decode(self, latent: Tensor, cache: FeatureCache, *, first: bool) -> Tensor:
+        prepared = self.module.post_quant_conv(latent)
+        pixels: Tensor = self.module.decoder(prepared, feat_cache=cache, feat_idx=[0], first_chunk=first)
+        return pixels[0]
+
+
+class TaeVae:
+    """The tiny auto-encoders: `tae` outputs normalised latents, `lighttae` raw ones. See `vae_stream.Vae`.
+
+    They encode groups of four frames from the first on. If the first frames of a stream do not fill groups of four, the
+    last one is repeated. The first latent frame of a stream decodes to four frames too; the last of them is delivered.
+    """
+
+    lead_frames = 0  # a stream may start with any group of four
+
+    def __init__(self, module: TinyAutoencoder, *, outputs_raw_latents: bool) -> None:
+        self.module, self.outputs_raw_latents = module, outputs_raw_latents
+        self.dtype: torch.dtype = module.dtype
+        self.device: torch.device = module.device
+
+    def latents_of(self, frames: int, *, first: bool) -> int:
+        """A stream may start with whole groups as well."""
+        return laws.latents_of_frames(frames, first=first and frames % laws.TIME_STRIDE != 0)
+
+    def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
+        """4, 4 ... frames."""
+        frames = pixels.shape[2]
+        missing = laws.TIME_STRIDE * self.latents_of(frames, first=first) - frames
+        filled = torch.cat([pixels, pixels[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2) if missing else pixels
+        return list(filled.split(laws.TIME_STRIDE, dim=2))
+
+    def new_encoder_cache(self) -> FeatureCache:
+        return [None] * MEMORY_BLOCKS
+
+    def encode(self, group: Tensor, cache: FeatureCache) -> Tensor:
+        latents = self.module.encode(group[0].transpose(0, 1).add(1).div_(2), cache)
+        return latents.transpose(0, 1)[None]
+
+    def new_decoder_cache(self) -> FeatureCache:
+        return [None] * MEMORY_BLOCKS
+
+    def decode(self, latent: Tensor, cache: FeatureCache, *, first: bool) -> Tensor:
+        frames = self.module.decode(latent[0].transpose(0, 1), cache)
+        return frames[-1 if first else 0 :].transpose(0, 1).mul(2).sub_(1)
