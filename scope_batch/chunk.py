@@ -29,6 +29,7 @@ class ClipFacts:
     frames         after `input_start`/`input_end` and picking by `input_fps`; counted, not estimated.
     fps            frames per second of those frames.
     timing         when each frame of the whole file is shown; None: the file is taken as a whole, at `fps`.
+    notes, warnings  what was found and what is done about it, without the clip's name.
     """
 
     width: int
@@ -37,6 +38,8 @@ class ClipFacts:
     fps: Fraction
     has_audio: bool
     timing: Timing | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ class MaterialFacts:
     exact          an array, which is never resized.
     still          a single picture that stands for any number of frames.
     timing         when its frames are shown; None: the file does not say.
+    notes, warnings  what was found and what is done about it, without the file's name.
     """
 
     frames: int
@@ -70,6 +71,8 @@ class MaterialFacts:
     exact: bool
     still: bool = False
     timing: Timing | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,14 @@ def _clip(path: Path, folder: Path) -> Clip:
 
     facts = probe_clip(path)
     written = str(path) if path.is_absolute() else os.path.relpath(path, folder)
-    return Clip(path=written, width=facts.width, height=facts.height, frames=facts.frames, fps=facts.fps)
+    return Clip(
+        path=written,
+        width=facts.width,
+        height=facts.height,
+        frames=facts.frames,
+        fps=facts.fps,
+        notes=(*facts.notes, *facts.warnings),
+    )
 
 
 def print_json(values: Any) -> None:

@@ -13,13 +13,15 @@ MAX_SIDE, MIN_SIDE = 2048, 64
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What the template needs to know of an input video: size in pixels after rotation, frames, frames per second."""
+    """What the template needs to know of an input video: size in pixels after rotation, frames, frames per second, and
+    what was found in it."""
 
     path: str
     height: int
     width: int
     frames: int
     fps: Fraction
+    notes: tuple[str, ...] = ()
 
 
 def job_template(clip: Clip | None = None, *, stem: str = "job") -> str:
@@ -47,8 +49,10 @@ fps: 16
 def _clip_part(clip: Clip) -> str:
     height, width = fitted_size(clip.height, clip.width)
     path = json.dumps(clip.path, ensure_ascii=False)
+    notes = "".join(f"# {note}\n" for note in clip.notes)
     return f"""\
 input_path: {path}  # {clip.width}x{clip.height}, {clip.frames} frames, {float(clip.frames / clip.fps):.2f} s
+{notes}\
 num_frames: input              # as long as the clip: {clip.frames} frames
 height: {height}                    # multiples of 16
 width: {width}

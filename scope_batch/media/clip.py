@@ -1,19 +1,25 @@
-"""What ffmpeg says about a video file: streams, size, and the time of every frame.
+"""Facts of a video file: its streams, the time of every frame, and where its frames change size or colours.
 
-imageio-ffmpeg ships no ffprobe. Packets are counted without decoding; a decode of the first frames gives the size after
-rotation, and shows whether every packet becomes a frame. Where it does not (edit lists, leading pictures that cannot be
-decoded, invisible frames) the whole clip is decoded once instead.
+imageio-ffmpeg ships no ffprobe. Packets are counted without decoding. Decoding the first frames gives the size after
+rotation, and shows whether every packet becomes a frame; decoding the key frames shows whether size or colours change.
+Where packets and frames differ (edit lists, leading pictures that cannot be decoded, invisible frames), or the clip
+changes on the way, it is decoded once as a whole.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 from scope_batch.errors import JobError
-from scope_batch.media.ffmpeg import LOCAL_FILES, QUIET, file_url, last_lines, run_quiet
+from scope_batch.media.colour import EXPORT_AS
+from scope_batch.media.ffmpeg import DECODER_LIMITS, LOCAL_FILES, file_url, run_quiet
+from scope_batch.media.frame_list import SQUARE_SIZE, FrameList, Look, decoded_frames, listed_packets, plain_words
+from scope_batch.media.source import MAX_FRAME_PIXELS, check_size
 from scope_batch.timing import Timing
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".gif", ".nut")
@@ -23,76 +29,75 @@ DEMUXERS = "mov,mp4,matroska,webm,gif,nut"
 HEAD_FRAMES = 32
 HIDDEN_FRAME_CODECS = frozenset({"vp8"})
 """Codecs whose packets may hold a frame that is never shown."""
-HD_WIDTH, HD_HEIGHT = 1280, 720
-"""From here on, YUV without a colour tag is taken as BT.709, below as BT.601: what cameras and players do."""
+UNCHANGING_CODECS = frozenset({"rawvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo", "v210", "prores", "dnxhd", "cfhd"})
+"""Codecs of key frames alone whose size and colours stand once for the whole clip: one look is enough."""
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""ffmpeg's own decoders of these pass over the second stream that holds the alpha channel."""
+PROBES_KEPT = 64
+CHANGES_SHOWN = 6
 
 _STREAM = re.compile(r"^\[info\]   Stream #0:(\d+)\S*: (\w+): (.*)$", re.M)
-_PICTURE = re.compile(r"^(?P<codec>\w+).*?, (?P<pixels>[a-z]\w*)(?:\((?P<tags>[^)]*)\))?, \d+x\d+")
+_CODEC = re.compile(r"(\w+)")
+_DECLARED = re.compile(r", (\d+)x(\d+)")
 _MAPPED = re.compile(r"^\[info\]   Stream #0:(\d+) -> #0:0", re.M)
-_NOT_MATRICES = frozenset({"tv", "pc", "unknown", "progressive"})
-_ALPHA = re.compile(r"^(rgba|bgra|argb|abgr|gbrap|yuva|ya\d|ayuv|vuya|pal8)")
-_YUV = re.compile(r"^(yuv(?!j)|yuyv|uyvy|nv|p0|p2|p4|y2|xv)")
-_SPEAKER = re.compile(r"^(\[[^]]*\] )*")
-_PACKET_DISCARD = 4
-_NO_TIME = -(1 << 63)
+_ATTACHED = "(attached pic)"
+_DOLBY_VISION = re.compile(r"DOVI configuration record: .*?profile: 5\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Frames of one size and one kind of colours, from frame `first` on.
+
+    width, height: with square pixels. filters: for ffmpeg, to raw RGB frames of that size. channels: 4 with alpha.
+    """
+
+    first: int
+    width: int
+    height: int
+    filters: str
+    channels: int
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """width, height: pixels after rotation, made square. alpha: frames carry transparency.
-    matrix: YUV matrix to assume, "auto" = as tagged. offset_s: first frame's time from the start of the file.
+    """parts: at least one. changes: how often its decoder reports other parameters on the way. decoder: "" = ffmpeg's
+    choice. offset_s: first frame's time from the start of the file. ordered: each frame is shown later than the one
+    before. notes: what is worth knowing, without its name.
     """
 
-    width: int
-    height: int
+    parts: tuple[Part, ...]
+    changes: int
     timing: Timing
     has_audio: bool
-    alpha: bool
-    matrix: str
+    decoder: str
     offset_s: Fraction
+    ordered: bool
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Listing:
-    """A framecrc listing: sorted times (ticks) of what will be shown, duration of the last, size, pixel aspect."""
+class _Streams:
+    """What ffmpeg reports before it decodes anything: the codec of the first video stream, and the others."""
 
-    ticks: list[int]
-    last_ticks: int
-    tick_s: Fraction
-    width: int
-    height: int
-    aspect: Fraction
-
-    def times(self, count: int) -> list[Fraction]:
-        return [tick * self.tick_s for tick in self.ticks[:count]]
+    codec: str
+    alpha: bool
+    videos: int
+    has_audio: bool
 
 
-def input_args(path: Path) -> list[str]:
+def input_args(path: Path, decoder: str = "") -> list[str]:
     """ffmpeg arguments that open `path`, as one of the containers known here and nothing else."""
-    return ["-xerror", *LOCAL_FILES, "-format_whitelist", DEMUXERS, "-i", file_url(path)]
+    chosen = ["-max_pixels", str(MAX_FRAME_PIXELS), *(["-c:v", decoder] if decoder else [])]
+    return [*DECODER_LIMITS, *LOCAL_FILES, "-format_whitelist", DEMUXERS, *chosen, "-i", file_url(path)]
 
 
 def probe_video(path: Path) -> VideoFacts:
-    """Facts of the file's first video stream that is not an attached picture.
+    """Facts of the file's first video stream that is not an attached picture; kept while the file stays as it is.
 
     Raises JobError if it is no such video, is cut short or damaged, or its first frames cannot be decoded.
     """
-    report, packets = _packets(path)
-    if path.suffix.lower() == ".gif":
-        _check_gif_trailer(path)
-    codec, pixels, tags = _picture(path, report)
-    head = _decoded(path, HEAD_FRAMES)
-    alike = packets is not None and packets.times(HEAD_FRAMES) == head.times(HEAD_FRAMES)
-    shown = packets if packets is not None and alike and codec not in HIDDEN_FRAME_CODECS else _decoded(path, None)
-    return VideoFacts(
-        width=max(1, round(head.width * head.aspect)),
-        height=head.height,
-        timing=Timing.of_ticks(shown.ticks, shown.last_ticks, shown.tick_s),
-        has_audio=any(kind == "Audio" for _, kind, _ in _STREAM.findall(report)),
-        alpha=bool(_ALPHA.match(pixels)),
-        matrix=_matrix(codec, pixels, tags, head.width, head.height),
-        offset_s=shown.ticks[0] * shown.tick_s,
-    )
+    status = path.stat()
+    return _probe(path.absolute(), status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def has_sound(path: Path, demuxers: str = DEMUXERS) -> bool:
@@ -104,77 +109,116 @@ def has_sound(path: Path, demuxers: str = DEMUXERS) -> bool:
     )
 
 
-def _packets(path: Path) -> tuple[str, _Listing | None]:
+@lru_cache(PROBES_KEPT)
+def _probe(path: Path, *_: int) -> VideoFacts:
+    streams, packets = _packets(path)
+    if path.suffix.lower() == ".gif":
+        _check_gif_trailer(path)
+    decoder = ALPHA_DECODERS.get(streams.codec, "") if streams.alpha else ""
+    opened = input_args(path, decoder)
+    head = decoded_frames(path, opened, count=HEAD_FRAMES)
+    alike = packets is not None and packets.times(HEAD_FRAMES) == head.times(HEAD_FRAMES)
+    shown = head
+    counted = alike and packets is not None and packets.ordered and streams.codec not in HIDDEN_FRAME_CODECS
+    if packets is None or not counted or head.changes or _changes_later(path, opened, streams, packets):
+        packets = shown = decoded_frames(path, opened)
+    return VideoFacts(
+        parts=tuple(_parts(path, shown)),
+        changes=shown.changes,
+        timing=Timing.of_ticks(packets.ticks, packets.last_ticks, packets.tick_s),
+        has_audio=streams.has_audio,
+        decoder=decoder,
+        offset_s=packets.ticks[0] * packets.tick_s,
+        ordered=packets.ordered,
+        notes=tuple(_notes(streams, shown)),
+    )
+
+
+def _packets(path: Path) -> tuple[_Streams, FrameList | None]:
     """What ffmpeg reports on the streams, and the packets; None if their times cannot be listed without decoding."""
-    base = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
-    done = run_quiet([*base, *input_args(path), "-map", "0:V:0", "-c", "copy", "-copyinkf", "-f", "framecrc", "-"])
-    streams = _STREAM.findall(done.stderr.partition("Stream mapping:")[0])
-    if streams and not any(kind == "Video" and "(attached pic)" not in text for _, kind, text in streams):
+    base = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", *DECODER_LIMITS, "-xerror", *LOCAL_FILES]
+    opened = ["-format_whitelist", DEMUXERS, "-i", file_url(path)]
+    done = run_quiet([*base, *opened, "-map", "0:V:0", "-c", "copy", "-copyinkf", "-f", "framecrc", "-"])
+    report, _, mapping = done.stderr.partition("Stream mapping:")
+    found = {index: (kind, text) for index, kind, text in _STREAM.findall(report)}
+    videos = [text for kind, text in found.values() if kind == "Video" and _ATTACHED not in text]
+    if found and not videos:
         # An index that ends too early leaves a stream of no kind.
-        damaged = any(text.startswith("none") for _, _, text in streams)
+        damaged = any(text.startswith("none") for _, text in found.values())
         raise JobError(f"{path.name}: has no video stream" + (" that is whole: it is cut short" if damaged else ""))
     errors = [line for line in done.stderr.splitlines() if re.search(r"\[(error|fatal)\] ", line)]
     of_input = [line for line in errors if not line.startswith(("[out#", "[vost#"))]
-    if of_input and not streams:
-        raise JobError(f"{path.name}: cannot be read as one of {' '.join(VIDEO_SUFFIXES)}: {_words(of_input)}")
+    if of_input and not found:
+        raise JobError(f"{path.name}: cannot be read as one of {' '.join(VIDEO_SUFFIXES)}: {plain_words(of_input)}")
     if of_input:
-        raise JobError(f"{path.name}: is damaged or cut short: {_words(of_input)}")
-    return done.stderr, None if errors or done.returncode else _listing(path, done.stdout)
+        raise JobError(f"{path.name}: is damaged or cut short: {plain_words(of_input)}")
+    mapped = _MAPPED.search(mapping)
+    streams = _streams(path, report, found[mapped[1]][1] if mapped else "")
+    packets = None if errors or done.returncode else listed_packets(done.stdout)
+    return streams, packets
 
 
-def _decoded(path: Path, count: int | None) -> _Listing:
-    limit = [] if count is None else ["-frames:v", str(count)]
-    output = ["-map", "0:V:0", *limit, "-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "framecrc", "-"]
-    done = run_quiet([*QUIET, *input_args(path), *output])
-    errors = done.stderr.splitlines()
-    if any(line.startswith("[in#") for line in errors):
-        raise JobError(f"{path.name}: is damaged or cut short: {_words(errors)}")
-    if done.returncode or errors:
-        raise JobError(f"{path.name}: cannot be decoded: {_words(errors)}")
-    return _listing(path, done.stdout)
-
-
-def _words(lines: list[str]) -> str:
-    return last_lines("\n".join(_SPEAKER.sub("", line) for line in lines))
-
-
-def _listing(path: Path, text: str) -> _Listing:
-    header: dict[str, str] = {}
-    shown: list[tuple[int, int]] = []
-    for line in text.splitlines():
-        if line.startswith("#"):
-            key, _, value = line[1:].partition(" 0: ")
-            header[key] = value
-            continue
-        _, _, pts, duration, _, _, *extra = (field.strip() for field in line.split(","))
-        flags = next((int(field[2:], 16) for field in extra if field.startswith("F=")), 0)
-        if not flags & _PACKET_DISCARD:
-            shown.append((int(pts), int(duration)))
-    shown.sort()
-    if not shown:
-        raise JobError(f"{path.name}: holds no frames")
-    if shown[0][0] == _NO_TIME:
-        raise JobError(f"{path.name}: its frames carry no times; remux it first")
-    width, height = map(int, header["dimensions"].split("x"))
-    numerator, denominator = map(int, header["sar"].split("/"))
-    aspect = Fraction(numerator, denominator) if numerator and denominator else Fraction(1)
-    return _Listing([pts for pts, _ in shown], shown[-1][1], Fraction(header["tb"]), width, height, aspect)
-
-
-def _picture(path: Path, report: str) -> tuple[str, str, list[str]]:
-    mapped = _MAPPED.search(report)
-    streams = {index: text for index, _, text in _STREAM.findall(report.partition("Stream mapping:")[0])}
-    picture = _PICTURE.match(streams[mapped[1]]) if mapped else None
-    if picture is None:
+def _streams(path: Path, report: str, picture: str) -> _Streams:
+    codec = _CODEC.match(picture)
+    if codec is None or codec[1] == "none":
         raise JobError(f"{path.name}: its video stream is of a kind that this ffmpeg cannot decode")
-    return picture["codec"], picture["pixels"], (picture["tags"] or "").split(", ")
+    if declared := _DECLARED.search(picture):
+        check_size(path.name, int(declared[2]), int(declared[1]))
+    if _DOLBY_VISION.search(report):
+        raise JobError(f"{path.name}: is Dolby Vision of profile 5, whose colours cannot be read; {EXPORT_AS}")
+    found = _STREAM.findall(report)
+    described = report.partition(picture)[2].partition("  Stream #")[0]
+    return _Streams(
+        codec=codec[1],
+        alpha=bool(re.search(r"alpha_mode *: 1\b", described, re.I)),
+        videos=sum(kind == "Video" and _ATTACHED not in text for _, kind, text in found),
+        has_audio=any(kind == "Audio" for _, kind, _ in found),
+    )
 
 
-def _matrix(codec: str, pixels: str, tags: list[str], width: int, height: int) -> str:
-    names = {tag.split("/")[0] for tag in tags if tag and " " not in tag}
-    if names - _NOT_MATRICES or not _YUV.match(pixels) or codec == "mjpeg":
-        return "auto"
-    return "bt709" if width >= HD_WIDTH or height >= HD_HEIGHT else "bt601"
+def _changes_later(path: Path, opened: list[str], streams: _Streams, packets: FrameList) -> bool:
+    """Whether key frames differ in size, colours or rotation."""
+    if packets.keys < 2 or (streams.codec in UNCHANGING_CODECS and packets.keys == len(packets.ticks)):
+        return False
+    keys = decoded_frames(path, ["-skip_frame", "nokey", *opened], lenient=True)
+    return len(keys.looks) > 1 or keys.changes > 0
+
+
+def _parts(path: Path, frames: FrameList) -> Iterator[Part]:
+    for first, look in frames.looks:
+        check_size(path.name, look.height, look.square_width)
+        filters = f"{look.colour.filters(path.name, look.width, look.height)},{SQUARE_SIZE}"
+        yield Part(first, look.square_width, look.height, filters, 4 if look.colour.alpha else 3)
+
+
+def _notes(streams: _Streams, frames: FrameList) -> Iterator[str]:
+    looks = [look for _, look in frames.looks]
+    if len(looks) > 1:
+        yield f"changes on the way: {_told_changes(frames)}; every frame is fitted by its own size and colours"
+    yield from dict.fromkeys(note for look in looks if (note := look.colour.note()) is not None)
+    if streams.codec != "gif" and any(look.colour.alpha for look in looks):
+        yield "has an alpha channel, laid on white"
+    if frames.interlaced:
+        yield "is interlaced: each frame shows two moments; ffmpeg's bwdif filter makes it progressive"
+    if streams.videos > 1:
+        yield f"has {streams.videos} video streams, the first is read"
+
+
+def _told_changes(frames: FrameList) -> str:
+    """ "128x96, from frame 12 (0.750 s) on 64x48", with the colours where they differ too."""
+    looks = [look for _, look in frames.looks]
+    sizes, colours = len({_size(look) for look in looks}) > 1, len({look.colour for look in looks}) > 1
+    told = []
+    for first, look in frames.looks[:CHANGES_SHOWN]:
+        what = ", ".join([_size(look)] * sizes + [look.colour.words] * colours)
+        seconds = float((frames.ticks[first] - frames.ticks[0]) * frames.tick_s)
+        told.append(f"from frame {first} ({seconds:.3f} s) on {what}" if first else what)
+    more = len(looks) - CHANGES_SHOWN
+    return "; ".join(told) + (f"; and {more} more changes" if more > 0 else "")
+
+
+def _size(look: Look) -> str:
+    return f"{look.square_width}x{look.height}"
 
 
 def _check_gif_trailer(path: Path) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,6 +26,11 @@ QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "error")
 
 LOCAL_FILES = ("-protocol_whitelist", "file,pipe")
 """Goes before each `-i`: nothing that an input names may be fetched from anywhere else."""
+
+DECODER_MEMORY_BYTES = 8 << 30
+"""Memory that a decoding child may take: sixteen threads at 8K need about half of it."""
+DECODER_LIMITS = ("-max_alloc", str(1 << 30))
+"""Arguments every decoding call begins with: no single piece of memory is larger than 1 GiB."""
 
 KILL_WAIT_S = 10.0
 ERROR_TAIL_BYTES = 8192
@@ -68,15 +74,45 @@ def file_url(path: Path) -> str:
 
 
 def run_quiet(args: Sequence[str]) -> CompletedText:
-    """Run ffmpeg to its end with `args`. The exit status is the caller's to judge."""
+    """Run ffmpeg to its end with `args`, as a decoder. The exit status is the caller's to judge."""
+    with _started(args, stdout=subprocess.PIPE) as process:
+        try:
+            stdout, stderr = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+    return CompletedText(process.returncode, _text(stdout), _text(stderr))
+
+
+def stderr_lines(args: Sequence[str]) -> Iterator[str]:
+    """Run ffmpeg with `args`, as a decoder, and yield the lines of its stderr as they come; it ends with the iteration.
+    What it writes to standard output is thrown away."""
+    with _started(args, stdout=subprocess.DEVNULL) as process:
+        try:
+            assert process.stderr is not None
+            yield from (_text(line) for line in process.stderr)
+        finally:
+            process.kill()
+
+
+def _started(args: Sequence[str], stdout: int) -> subprocess.Popen[bytes]:
     command = [str(ffmpeg_exe()), *args]
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True, check=False
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True
         )
     except OSError as error:
         raise UnavailableError(f"{command[0]}: cannot be run: {error.strerror}") from error
-    return CompletedText(done.returncode, _text(done.stdout), _text(done.stderr))
+    limit_memory(process.pid, DECODER_MEMORY_BYTES)
+    return process
+
+
+def limit_memory(pid: int, limit_bytes: int) -> None:
+    """Let a child of ours take no more than `limit_bytes`; its next allocation fails. Does nothing where the system
+    cannot limit a running process (only Linux can)."""
+    if hasattr(resource, "prlimit"):
+        with contextlib.suppress(OSError):  # it has ended already, or the system does not allow it
+            resource.prlimit(pid, resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
 def last_words(stderr: IO[bytes]) -> str:
@@ -97,11 +133,18 @@ class Child(Closing):
     """A running ffmpeg. Leaving the context ends it, whatever happened inside.
 
     stdin / stdout: buffered binary pipes where asked for, else None: a write takes all it is given, a read gets all it
-    asked for or the end. `output_fd`: a descriptor of ours that its stdout goes to instead.
+    asked for or the end. `output_fd`: a descriptor of ours that its stdout goes to instead. `memory_bytes`: the most
+    memory that it may take.
     """
 
     def __init__(
-        self, args: Sequence[str], *, stdin: bool = False, stdout: bool = False, output_fd: int | None = None
+        self,
+        args: Sequence[str],
+        *,
+        stdin: bool = False,
+        stdout: bool = False,
+        output_fd: int | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
         command = [str(ffmpeg_exe()), *args]
@@ -118,6 +161,9 @@ class Child(Closing):
             self._stderr.close()
             raise UnavailableError(f"{command[0]}: cannot be run: {error.strerror}") from error
         self.pid = self._process.pid
+        if memory_bytes is not None:
+            limit_memory(self.pid, memory_bytes)
+        self._told_bytes = 0
         self.stdin = self._process.stdin
         self.stdout = self._process.stdout
 
@@ -132,9 +178,13 @@ class Child(Closing):
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(f"ffmpeg still runs after {timeout_s} s") from error
 
-    def complained(self) -> bool:
-        """Whether it has written anything to its stderr; only before `close`."""
-        return os.fstat(self._stderr.fileno()).st_size > 0
+    def news(self) -> str:
+        """The lines it has written to its stderr since the last call; only before `close`."""
+        written = os.fstat(self._stderr.fileno()).st_size
+        data = os.pread(self._stderr.fileno(), written - self._told_bytes, self._told_bytes)
+        whole_lines = data[: data.rfind(b"\n") + 1]
+        self._told_bytes += len(whole_lines)
+        return _text(whole_lines)
 
     def last_words(self) -> str:
         """The last lines of its stderr; only before `close`."""

@@ -38,6 +38,8 @@ def probe_material(material: Material) -> MaterialFacts:
             exact=isinstance(opened, Planes),
             still=frames == 1 and not opened.timing.stated and material.part is None,
             timing=opened.timing if opened.timing.stated else None,
+            notes=opened.notes,
+            warnings=opened.warnings,
         )
 
 

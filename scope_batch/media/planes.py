@@ -22,6 +22,9 @@ ALLOWED = {
 class Planes(Closing):
     """An open array [1, C, T, H, W]: C 1 or 3 for frames, 1 for masks. Any order of reading is right and fast."""
 
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
     def __init__(self, path: Path, locate: Locate, kind: Literal["frames", "masks"]) -> None:
         self._array = ArrayFile(path, locate, lambda place, name: _check(place, name, kind))
         self.name = self._array.name

@@ -21,4 +21,5 @@ def probe_clip(
         picks = picked_frames(source.timing, name=source.name, fps=input_fps, start_s=start_s, end_s=end_s)
         fps = input_fps or source.timing.fps
         assert fps is not None, "picked_frames refuses a varying rate without input_fps"
-        return ClipFacts(source.width, source.height, len(picks), fps, source.has_audio, source.timing)
+        told = source.timing, source.notes, source.warnings
+        return ClipFacts(source.width, source.height, len(picks), fps, source.has_audio, *told)

@@ -1,4 +1,4 @@
-"""An input opened for reading: whatever it is, a numbered row of equal RGB frames."""
+"""An input opened for reading: whatever it is, a numbered row of RGB frames."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ MAX_FRAME_PIXELS = 1 << 26
 
 
 class Source(Closing):
-    """Base of all kinds. Any order of reading is right; ascending order is fast."""
+    """Base of all kinds. Any order of reading is right; ascending order is fast.
+
+    width, height: of the first frame; a clip may change on the way. notes: what was found and what is done about it,
+    warnings: what is probably not meant; both without the name.
+    """
 
     name: str
     width: int
     height: int
     timing: Timing
     has_audio: bool = False
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def frame(self, index: int) -> Frame:
         """Frame `index` (0-based) of the file. Raises JobError if it cannot be read or decoded."""

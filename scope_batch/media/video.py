@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from pathlib import Path
 
 import numpy as np
 
 from scope_batch.errors import JobError
-from scope_batch.media.clip import input_args, probe_video
-from scope_batch.media.ffmpeg import QUIET, Child
+from scope_batch.media.clip import Part, input_args, probe_video
+from scope_batch.media.ffmpeg import DECODER_MEMORY_BYTES, Child
+from scope_batch.media.frame_list import is_change, is_complaint, plain_words
 from scope_batch.media.images import on_white
 from scope_batch.media.source import Frame, Source
 
-SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
-"""The same pixels on every processor, chroma filtered at full resolution."""
+LOUD = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
+"""Lines with their level: some decoders repair what is damaged and only say so, and every change is told."""
 
 
 class VideoSource(Source):
-    """Decodes from the start of the file up to what is asked: frame numbers stay exact where seeking may not be."""
+    """Decodes from the start of the file up to what is asked: frame numbers stay exact where seeking may not be.
+
+    Frames before the asked one are dropped by their time, or here one by one where times do not tell frames apart.
+    Parts of the clip whose colours need other filters have a decoder of their own.
+    """
 
     def __init__(self, path: Path) -> None:
-        facts = probe_video(path)
-        self.name = path.name
-        self.width, self.height, self.timing, self.has_audio = facts.width, facts.height, facts.timing, facts.has_audio
+        self._facts = facts = probe_video(path)
+        self.name, self.notes = path.name, facts.notes
+        self.width, self.height = facts.parts[0].width, facts.parts[0].height
+        self.timing, self.has_audio = facts.timing, facts.has_audio
         self._path = path
-        self._alpha, self._matrix = facts.alpha, facts.matrix
         self._child: Child | None = None
-        self._next = 0
+        self._next = self._stop = self._channels = self._changes_seen = 0
         self._held: tuple[int, Frame] | None = None
         self._interrupted = False
 
@@ -34,13 +40,13 @@ class VideoSource(Source):
         if self._held is not None and self._held[0] == index:
             return self._held[1]
         child = self._child
-        if child is None or index < self._next:
+        if child is None or not self._next <= index < self._stop:
             child = self._open(index)
         while self._next <= index:
-            data = self._read(child)
-        frame = self._rgb(data)
-        self._held = (index, frame)
-        return frame
+            part, data = self._part(self._next), self._read(child)
+        pixels = np.frombuffer(data, np.uint8).reshape(part.height, part.width, self._channels)
+        self._held = (index, on_white(pixels) if self._channels == 4 else pixels)
+        return self._held[1]
 
     def interrupt(self) -> None:
         self._interrupted = True
@@ -52,34 +58,59 @@ class VideoSource(Source):
             self._child.close()
             self._child = None
 
+    def _part(self, index: int) -> Part:
+        parts = self._facts.parts
+        return parts[bisect_right(parts, index, key=lambda part: part.first) - 1]
+
     def _open(self, index: int) -> Child:
+        """Start a decoder that hands out frame `index`, and before it no or all earlier frames."""
         self.close()
-        scale = f"scale={self.width}:{self.height}:flags={SCALE_FLAGS}:in_color_matrix={self._matrix}"
-        pixels = "rgba" if self._alpha else "rgb24"
-        filters = f"select=gte(n\\,{index}),{scale},format={pixels}"
-        output = ["-map", "0:V:0", "-vf", filters, "-fps_mode", "passthrough", "-f", "rawvideo", "-"]
-        self._child = Child([*QUIET, *input_args(self._path), *output], stdout=True)
-        self._next = index
+        part = self._part(index)
+        others = [other.first for other in self._facts.parts if other.filters != part.filters and other.first > index]
+        self._stop, self._channels = min(others, default=self.frames), part.channels
+        self._next = index if self._facts.ordered else 0
+        conditions = [f"gte(t,{self._seconds_before(self._next)})"] if self._next else []
+        if self._facts.ordered and self._stop < self.frames:
+            conditions.append(f"lt(t,{self._seconds_before(self._stop)})")
+        select = [f"select='{'*'.join(conditions)}'"] if conditions else []
+        output = ["-map", "0:V:0", "-vf", ",".join([*select, part.filters]), "-noautoscale", "-fps_mode", "passthrough"]
+        args = [*LOUD, *input_args(self._path, self._facts.decoder), *output, "-f", "rawvideo", "-"]
+        self._child = Child(args, stdout=True, memory_bytes=DECODER_MEMORY_BYTES)
+        self._changes_seen = 0
         # `interrupt` may have come while there was no child to kill.
         if self._interrupted:
             self._child.kill()
         return self._child
 
+    def _seconds_before(self, index: int) -> str:
+        """Half a tick before frame `index`, as ffmpeg counts: filters see times as floats."""
+        half_ticks = 2 * self.timing.ticks[index] - 1
+        return f"{float(self._facts.offset_s + half_ticks * self.timing.tick_s / 2):.9f}"
+
     def _read(self, child: Child) -> bytes:
         assert child.stdout is not None
-        size = self.width * self.height * (4 if self._alpha else 3)
+        part = self._part(self._next)
+        size = part.width * part.height * self._channels
         data = child.stdout.read(size)
         if self._next == self.frames - 1 and child.stdout.read(1):
             raise JobError(f"{self.name}: has more frames than the {self.frames} that were counted before the render")
-        # Some decoders repair what is damaged and only say so: a complaint counts as an error too.
-        if len(data) < size or child.complained():
-            child.kill()
-            child.wait()
-            words = child.last_words() or "the decoder ended early"
-            raise JobError(f"{self.name}: frame {self._next} of {self.frames} cannot be decoded: {words}")
+        self._check(child, complete=len(data) == size)
         self._next += 1
         return data
 
-    def _rgb(self, data: bytes) -> Frame:
-        pixels = np.frombuffer(data, np.uint8).reshape(self.height, self.width, -1)
-        return on_white(pixels) if self._alpha else pixels
+    def _check(self, child: Child, *, complete: bool) -> None:
+        """Raise JobError for a frame that is not whole, a complaint, or a change that the probe did not see."""
+        lines = child.news().splitlines()
+        self._changes_seen += sum(map(is_change, lines))
+        if self._changes_seen > self._facts.changes:
+            raise JobError(
+                f"{self.name}: changes its size or colours near frame {self._next}, between key frames; make it even "
+                "first: ffmpeg -i IN -vf scale=W:H OUT"
+            )
+        if complete and not any(map(is_complaint, lines)):
+            return
+        child.kill()
+        child.wait()
+        complaints = [line for line in (*lines, *child.news().splitlines()) if is_complaint(line)]
+        words = plain_words(complaints) or "the decoder ended early"
+        raise JobError(f"{self.name}: frame {self._next} of {self.frames} cannot be decoded: {words}")

@@ -24,6 +24,9 @@ WHOLE_PIXELS = 1
 def check_clip(job: Job, settings: Settings, clip: ClipFacts | None, remarks: Remarks) -> None:
     if clip is None:
         return
+    assert job.input_path is not None
+    remarks.notes += [f"{job.input_path.name}: {note}" for note in clip.notes]
+    remarks.warnings += [f"{job.input_path.name}: {warning}" for warning in clip.warnings]
     _check_length(job, settings, clip, remarks)
     _check_shape(job, settings, clip, remarks)
     _check_sound(job, clip, remarks)

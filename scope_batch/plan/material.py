@@ -87,6 +87,13 @@ def check_sizes(job: Job, height: int, width: int, facts: Facts, remarks: Remark
             )
 
 
+def tell_what_was_found(job: Job, facts: Facts, remarks: Remarks) -> None:
+    """Notes and warnings about the files, each once, with the first field that names it."""
+    for offer in {offer.material: offer for offer in reversed(list(all_offers(job)))}.values():
+        remarks.notes += [f"{offer.label}: {note}" for note in facts[offer.material].notes]
+        remarks.warnings += [f"{offer.label}: {warning}" for warning in facts[offer.material].warnings]
+
+
 def _named(blob: Path | None, spec: ChunkSpec, field: str, kind: Kind) -> Material | None:
     path: Path | None = getattr(spec, field)
     if path is not None:

@@ -13,7 +13,16 @@ from scope_batch.material import Fill, Fit, Material, Placement
 from scope_batch.plan.control_timing import ControlTiming
 from scope_batch.plan.coverage import Coverage
 from scope_batch.plan.entries import Entry
-from scope_batch.plan.material import CONTROL, KINDS, Facts, Offer, check_sizes, input_material, job_offers
+from scope_batch.plan.material import (
+    CONTROL,
+    KINDS,
+    Facts,
+    Offer,
+    check_sizes,
+    input_material,
+    job_offers,
+    tell_what_was_found,
+)
 from scope_batch.plan.orders import Orders
 from scope_batch.plan.remarks import Remarks, counted, name_chunks, place
 from scope_batch.plan.settings import Settings
@@ -51,6 +60,7 @@ class Placing:
         self._of_entries: list[Placement] = []
         self._control = Coverage()
         check_sizes(job, settings.height, settings.width, facts, remarks)
+        tell_what_was_found(job, facts, remarks)
         self._timing = ControlTiming(job, settings, clip, facts, remarks)
         self._place_job(job)
         self._place_fixed(entries)

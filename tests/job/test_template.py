@@ -18,6 +18,11 @@ def test_a_clip_gives_its_size_rate_and_length() -> None:
     assert (job.height, job.width, job.num_frames, job.fps) == (480, 848, "input", Fraction(30000, 1001))
 
 
+def test_what_was_found_in_the_clip_stands_beside_it() -> None:
+    text = job_template(Clip("hdr.mov", 480, 832, 77, Fraction(30), ("HLG, converted to SDR",)))
+    assert "# HLG, converted to SDR\n" in text and load_text(text, name="j").num_frames == "input"
+
+
 @pytest.mark.parametrize(
     ("size", "fitted"),
     [((480, 832), (480, 832)), ((2160, 3840), (1152, 2048)), ((40, 60), (64, 96)), ((20, 4000), (64, 2048))],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,12 @@ def lossless(tmp_path: Path) -> Callable[..., tuple[Path, Frames]]:
         return write_lossless(tmp_path / name, frames, fps, *output), frames
 
     return make
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[Path], Path]], Path]:
+    """made(recipe): the clip that a function of `recipes` makes in a folder, made once; not to be changed."""
+    return cache(lambda recipe: recipe(tmp_path_factory.mktemp("made")))
 
 
 @pytest.fixture

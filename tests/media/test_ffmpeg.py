@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -37,6 +38,18 @@ def test_a_child_reads_stdin_writes_stdout_and_fails_in_its_own_words():
         assert child.stdout.read() == bytes(range(12)) and child.wait() == 0
     with ffmpeg.Child([*ffmpeg.QUIET, "-f", "nonsense", "-i", "-"]) as child:
         assert child.wait() != 0 and "nonsense" in child.last_words()
+
+
+def test_a_decoding_child_may_take_so_much_memory_and_no_more():
+    args = [*ffmpeg.QUIET, "-f", "lavfi", "-i", "color=s=8192x8192:d=0.2", "-f", "rawvideo", "-"]
+    with ffmpeg.Child(args, stdout=True, memory_bytes=64 << 20) as child:
+        assert resource.prlimit(child.pid, resource.RLIMIT_DATA) == (64 << 20, 64 << 20)
+        assert child.wait() != 0
+
+
+def test_lines_of_a_call_come_as_they_are_written_and_leaving_ends_it():
+    args = ["-hide_banner", "-loglevel", "info", "-re", "-f", "lavfi", "-i", "color", "-vf", "showinfo", "-f", "null"]
+    assert any("pts_time:0.04" in line for line in ffmpeg.stderr_lines([*args, "-"]))
 
 
 def test_another_executable_may_be_named_and_must_exist(monkeypatch, tmp_path: Path):

@@ -24,7 +24,7 @@ def plan_for(
     """A plan of video chunks of these lengths that delivers `frames` frames of the clip."""
     input_fps = None if fps is None else Fraction(fps)
     placed = place(path, "video", fill=fill)
-    material = replace(placed.material, input_fps=input_fps, start_s=start_s, end_s=end_s)
+    material = replace(placed.material, fps=input_fps, start_s=start_s, end_s=end_s)
     chunks = [chunk_of(n, None, mode="video") for n in lengths]
     plan = plan_of(*chunks, placements=(replace(placed, material=material),), num_frames=frames)
     return replace(plan, height=size[0], width=size[1])

@@ -1,0 +1,159 @@
+"""Every frame of a clip as ffmpeg lists it: its time, size and colours, from its packets or by decoding."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+from scope_batch.errors import JobError
+from scope_batch.media.colour import Colour
+from scope_batch.media.ffmpeg import last_lines, stderr_lines
+
+_SPEAKER = re.compile(r"^(\[[^]]*\] )*")
+_SHOWINFO = r"^\[Parsed_showinfo_\d+ @ \w+\] \[info\] "
+_TIME_BASE = re.compile(_SHOWINFO + r"config in time_base: (\d+)/(\d+)")
+_FRAME = re.compile(
+    _SHOWINFO + r"n: *\d+ pts: *(?P<pts>\S+) .*?duration: *(?P<duration>-?\d+) .*?fmt:(?P<pixels>\w+) .*?"
+    r"sar:(?P<aspect>\d+/\d+) s:(?P<width>\d+)x(?P<height>\d+) i:(?P<fields>\w)"
+)
+_COLOUR = re.compile(
+    _SHOWINFO + r"color_range:(?P<range>\S+) color_space:(?P<matrix>\S+) color_primaries:(?P<primaries>\S+) "
+    r"color_trc:(?P<transfer>\S+)"
+)
+_TIMES_GO_BACK = "non monotonically increasing dts"
+"""A complaint about what ffmpeg writes: frames are handed out all the same."""
+_PACKET_DISCARD = 4
+_PACKET_KEY = 1
+_NO_TIME = -(1 << 63)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """width, height: pixels of a decoded frame after rotation. aspect: width over height of one pixel."""
+
+    width: int
+    height: int
+    aspect: Fraction
+    colour: Colour
+
+    @property
+    def square_width(self) -> int:
+        """Width with square pixels. The scale filter of `SQUARE_SIZE` computes the same, in the same doubles."""
+        return max(1, int(self.width * (self.aspect.numerator / self.aspect.denominator) + 0.5))
+
+
+SQUARE_SIZE = "scale=w='max(1,trunc(iw*sar+0.5))':h=ih"
+
+
+@dataclass(slots=True)
+class FrameList:
+    """ticks: ascending times. last_ticks: how long the last frame stands, 0 if nothing says so. keys: key packets.
+    looks: (first frame, look) wherever the look is another than that of the frame before; () of packets.
+    changes: how often the decoder reported other parameters, rotation included. ordered: every frame is shown after
+    the one before it, so that a time names one frame.
+    """
+
+    tick_s: Fraction
+    ticks: list[int] = field(default_factory=list)
+    last_ticks: int = 0
+    keys: int = 0
+    looks: list[tuple[int, Look]] = field(default_factory=list)
+    interlaced: bool = False
+    changes: int = 0
+    ordered: bool = True
+
+    def times(self, count: int) -> list[Fraction]:
+        return [tick * self.tick_s for tick in self.ticks[:count]]
+
+
+def listed_packets(text: str) -> FrameList | None:
+    """From a framecrc listing of packets; None if some have no time."""
+    header: dict[str, str] = {}
+    packets: list[tuple[int, int]] = []
+    keys = 0
+    for line in text.splitlines():
+        if line.startswith("#"):
+            key, _, value = line[1:].partition(" 0: ")
+            header[key] = value
+            continue
+        _, _, pts, duration, _, _, *extra = (field.strip() for field in line.split(","))
+        flags = next((int(field[2:], 16) for field in extra if field.startswith("F=")), _PACKET_KEY)
+        if not flags & _PACKET_DISCARD:
+            packets.append((int(pts), int(duration)))
+            keys += flags & _PACKET_KEY
+    packets.sort()
+    if not packets or packets[0][0] == _NO_TIME:
+        return None
+    ticks = [pts for pts, _ in packets]
+    return FrameList(Fraction(header["tb"]), ticks, packets[-1][1], keys, ordered=len(set(ticks)) == len(ticks))
+
+
+def decoded_frames(path: Path, input_args: list[str], *, count: int | None = None, lenient: bool = False) -> FrameList:
+    """Decode the frames of the first video stream, or the first `count`, and list them.
+
+    input_args  open the file (ending in `-i FILE`), with whatever the decoder is to be told.
+    lenient     what cannot be decoded is passed over: only for a look at some of the frames.
+    Raises JobError, beginning with the file's name.
+    """
+    limit = [] if count is None else ["-frames:v", str(count)]
+    loud = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
+    output = ["-map", "0:V:0", "-vf", "showinfo=checksum=0", *limit, "-fps_mode", "passthrough", "-f", "null", "-"]
+    frames: FrameList | None = None
+    errors: list[str] = []
+    frame: re.Match[str] | None = None
+    for line in stderr_lines([*loud, *input_args, *output]):
+        if is_complaint(line):
+            errors.append(line)
+        elif frames is None:
+            base = _TIME_BASE.match(line)
+            frames = FrameList(Fraction(int(base[1]), int(base[2]))) if base else None
+        elif is_change(line):
+            frames.changes += 1
+        elif found := _FRAME.match(line):
+            frame = found
+        elif frame is not None and (colour := _COLOUR.match(line)):
+            _add(path, frames, frame, colour)
+            frame = None
+    if errors and not lenient:
+        damaged = "is damaged or cut short" if any(line.startswith("[in#") for line in errors) else "cannot be decoded"
+        raise JobError(f"{path.name}: {damaged}: {plain_words(errors)}")
+    if frames is None or not frames.ticks:
+        raise JobError(f"{path.name}: holds no frames")
+    frames.ordered = all(before < after for before, after in pairwise(frames.ticks))
+    frames.ticks.sort()
+    return frames
+
+
+def is_complaint(line: str) -> bool:
+    """Whether a line that ffmpeg writes under `-loglevel level+info` is an error in what it reads."""
+    return any(level in line for level in ("[error]", "[fatal]", "[panic]")) and _TIMES_GO_BACK not in line
+
+
+def is_change(line: str) -> bool:
+    """Whether the line says that frames change their size, colours or rotation."""
+    return "Reconfiguring filter graph" in line
+
+
+def plain_words(lines: list[str]) -> str:
+    """The last of ffmpeg's lines, without the parts of the program that wrote them."""
+    return last_lines("\n".join(_SPEAKER.sub("", line) for line in lines))
+
+
+def _add(path: Path, frames: FrameList, frame: re.Match[str], colour: re.Match[str]) -> None:
+    if frame["pts"] == "NOPTS":
+        raise JobError(f"{path.name}: its frames carry no times; remux it first: ffmpeg -i {path.name} out.mkv")
+    aspect = frame["aspect"]
+    look = Look(
+        int(frame["width"]),
+        int(frame["height"]),
+        Fraction(aspect) if not aspect.endswith("/0") and not aspect.startswith("0/") else Fraction(1),
+        Colour(frame["pixels"], colour["range"], colour["matrix"], colour["primaries"], colour["transfer"]),
+    )
+    if not frames.looks or frames.looks[-1][1] != look:
+        frames.looks.append((len(frames.ticks), look))
+    frames.ticks.append(int(frame["pts"]))
+    frames.last_ticks = max(0, int(frame["duration"]))
+    frames.interlaced |= frame["fields"] != "P"
