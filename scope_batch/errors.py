@@ -25,6 +25,9 @@ EXIT_CHECK_FAILED = 1
 EXIT_USAGE = 2
 EXIT_BUG = 70
 
+MAX_PROBLEMS = 50
+"""How many problems of one job are told; of the others only their number."""
+
 
 class ScopeBatchError(Exception):
     """Base of every error that is meant for the user. `exit_code` is the process's exit status."""
@@ -36,17 +39,23 @@ class UsageError(ScopeBatchError):
     exit_code = EXIT_USAGE
 
 
-class JobError(ScopeBatchError):
-    """Bad job or asset. Holds one line per problem, in the order in which they stand in the file."""
+class ProblemsError(ScopeBatchError):
+    """Holds one line per problem, at most MAX_PROBLEMS of them; `more` = how many others there are."""
+
+    def __init__(self, *problems: str, more: int = 0) -> None:
+        self.problems = problems[:MAX_PROBLEMS]
+        self.more = more + len(problems) - len(self.problems)
+        rest = (f"and {self.more} more problem{'s' if self.more > 1 else ''}",) if self.more else ()
+        super().__init__("\n".join((*self.problems, *rest)))
+
+
+class JobError(ProblemsError):
+    """Bad job or asset. Its problems are in the order in which they stand in the file."""
 
     exit_code = 65
 
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
-
-class MissingInputError(ScopeBatchError):
+class MissingInputError(ProblemsError):
     exit_code = 66
 
 

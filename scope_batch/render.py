@@ -48,6 +48,10 @@ class NeverStop:
         return None
 
 
+MAX_WARNINGS = 50
+"""How many warnings of a plan a render tells."""
+
+
 def render_job(
     job: Job,
     job_stem: str = "job",
@@ -62,8 +66,10 @@ def render_job(
     """
     run = _Run(report)
     plan = prepare(job)
-    for warning in plan.warnings:
+    for warning in plan.warnings[:MAX_WARNINGS]:
         report(Warned(warning))
+    if len(plan.warnings) > MAX_WARNINGS:
+        report(Warned(f"and {len(plan.warnings) - MAX_WARNINGS} more warnings; scope-batch plan --json lists them all"))
     outputs = outputs_of(job, options.outputs, options.output_format, job_stem)
     settings = _sink_settings(job, plan, options)
     if options.skip_existing and _is_made(outputs, plan, settings):

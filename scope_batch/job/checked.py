@@ -36,7 +36,8 @@ class Checked(BaseModel):
         try:
             made = handler(written)
         except ValidationError as error:
-            raise_all(faults, error)
+            if faults:
+                raise_all(faults, error)
             raise
         raise_all(faults)
         return made

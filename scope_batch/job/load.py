@@ -15,7 +15,7 @@ from scope_batch.job.document import MAX_BYTES, MapNode, ScalarNode, decode, rea
 from scope_batch.job.first_revision import fold_first_revision
 from scope_batch.job.inputs import named_inputs
 from scope_batch.job.overrides import apply_override, set_value
-from scope_batch.job.problems import AllLines, in_order, lines_of
+from scope_batch.job.problems import job_error
 from scope_batch.job.schema import Job
 from scope_batch.job.source import NO_SOURCE, Mark, Origin, Source, show
 from scope_batch.job.values import Values
@@ -82,7 +82,8 @@ def load_text(
     values.data, moved = fold_first_revision(values.data)
     values.move(moved)
     # What an override replaced is no problem any more.
-    problems = [problem for problem in values.problems if problem[0] in values.marks.values()]
+    standing = set(values.marks.values()) if values.problems else set()
+    problems = [problem for problem in values.problems if problem[0] in standing]
     return _validated(values.data, Source(name, stem, values.marks), problems)
 
 
@@ -97,18 +98,16 @@ def check_inputs(job: Job) -> None:
         f"{job.where(*loc)}: {show(loc)}: no such file: {path}" for loc, path in named_inputs(job) if not path.exists()
     ]
     if missing:
-        raise MissingInputError("\n".join(missing))
+        raise MissingInputError(*missing)
 
 
 def _validated(data: Any, source: Source, problems: Sequence[tuple[Mark, str]]) -> Job:
-    lines: AllLines = list(problems)
     try:
         job = Job.model_validate(data, context=source)
     except ValidationError as error:
-        taken = {mark for mark, _ in problems}
-        lines += [line for line in lines_of(error, source) if line[0] not in taken]
-    if lines:
-        raise JobError(*in_order(lines))
+        raise job_error(error, source, problems) from None
+    if problems:
+        raise job_error(None, source, problems)
     return job
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from scope_batch.errors import MAX_PROBLEMS, JobError
 from scope_batch.job.chunk_spec import ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec
 from scope_batch.job.faults import Loc
 from scope_batch.job.messages import message_of
@@ -33,34 +35,39 @@ MODELS: dict[str, type[BaseModel]] = {
 }
 """The model whose keys a field's map may hold."""
 
-AllLines = list[tuple[Mark | None, str]]
+
+def job_error(error: ValidationError | None, source: Source, told: Sequence[tuple[Mark, str]]) -> JobError:
+    """All that is wrong with a job, as its places stand in the text; what the command line set comes last.
+
+    `told`: lines that are known already, with their marks; of a place that they are about `error` says nothing more.
+    Only the lines that will be shown are put into words.
+    """
+    marks = {mark for mark, _ in told}
+    found: list[tuple[Mark | None, Any]] = list(told)
+    for details in error.errors(include_url=False) if error is not None else ():
+        _, mark = source.known(details["loc"])
+        if mark not in marks:
+            found.append((mark, details))
+    shown = sorted(found, key=_position)[:MAX_PROBLEMS]
+    lines = [said if isinstance(said, str) else _line(said, source) for _, said in shown]
+    return JobError(*lines, more=len(found) - len(lines))
 
 
-def lines_of(error: ValidationError, source: Source) -> AllLines:
-    """One line per error, with the mark that it is about."""
-    return [_line(details, source) for details in error.errors(include_url=False)]
+def _position(found: tuple[Mark | None, Any]) -> tuple[bool, tuple[int, int]]:
+    mark = found[0]
+    return (mark is not None and not mark.origin.has_lines, mark.value if mark is not None else (0, 0))
 
 
-def in_order(lines: AllLines) -> list[str]:
-    """The lines as their places stand in the text; what the command line set comes last."""
-
-    def key(line: tuple[Mark | None, str]) -> tuple[bool, tuple[int, int]]:
-        mark = line[0]
-        return (mark is not None and not mark.origin.has_lines, mark.value if mark is not None else (0, 0))
-
-    return [text for _, text in sorted(lines, key=key)]
-
-
-def _line(details: Any, source: Source) -> tuple[Mark | None, str]:
+def _line(details: Any, source: Source) -> str:
     loc: Loc = details["loc"]
     place, mark = source.known(loc)
     kind = details["type"]
     message = _message(details, loc, source)
     if mark is None:
-        return None, ": ".join(part for part in (source.name, show(loc), message) if part)
+        return ": ".join(part for part in (source.name, show(loc), message) if part)
     field = show((*place, loc[-1]) if kind == "missing" else place)
     at_key = kind in ("extra_forbidden", "fault_of_key") and place == loc
-    return mark, f"{mark.at_key() if at_key else mark.at_value()}: {field}: {message}"
+    return f"{mark.at_key() if at_key else mark.at_value()}: {field}: {message}"
 
 
 def _message(details: Any, loc: Loc, source: Source) -> str:

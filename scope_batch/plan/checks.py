@@ -92,7 +92,9 @@ def _check_positions(chunks: Sequence[Chunk], settings: Settings, remarks: Remar
 
 
 def _check_steps(chunks: Sequence[Chunk], remarks: Remarks) -> None:
-    rising = [c for c in chunks if any(a <= b for a, b in pairwise(c.denoising_steps))]
+    lists = {chunk.denoising_steps for chunk in chunks}
+    not_falling = {steps for steps in lists if any(a <= b for a, b in pairwise(steps))}
+    rising = [chunk for chunk in chunks if chunk.denoising_steps in not_falling] if not_falling else []
     if rising:
         steps = " ".join(map(str, rising[0].denoising_steps))
         remarks.warnings.append(

@@ -57,6 +57,8 @@ class Curve:
     high: float
     clock: Clock
     remarks: Remarks
+    _steady: float | None = field(init=False)
+    _landed: int = 0
     _keys: deque[Key] = field(init=False)
     _values: list[float | None] = field(default_factory=list)
     _in_force: Key | None = None
@@ -67,6 +69,7 @@ class Curve:
     _faulty: bool = False
 
     def __post_init__(self) -> None:
+        self._steady = self.schedule.values[0] if len(self.schedule.values) == 1 else None
         read = [key for written in self.schedule.keys if (key := self._read(written)) is not None]
         self._keys = deque(sorted(read, key=lambda key: key.frame))
         for before, key in pairwise(self._keys):
@@ -75,6 +78,9 @@ class Curve:
 
     def land(self, index: int, first_frame: int, reach: int, slot: int) -> None:
         """`reach`: the chunk's frames if it is not cut; `slot`: the index that lists are read at."""
+        self._landed += 1
+        if self._steady is not None:
+            return
         self._first_frame = first_frame
         arrived: list[Key] = []
         while self._keys and min(self._keys[0].frame, self.clock.last_frame) < first_frame + reach:
@@ -90,6 +96,16 @@ class Curve:
         self._moves = index > 0 and (now != before if now is not None else self._in_force is not None)
 
     @property
+    def is_steady(self) -> bool:
+        """One number for the whole job."""
+        return self._steady is not None
+
+    def land_alike(self, chunks: int) -> None:
+        """`chunks` more chunks of a steady number."""
+        assert self.is_steady
+        self._landed += chunks
+
+    @property
     def moves(self) -> bool:
         """Whether the value of the chunk that landed last differs from the one before. Of a way that leads to an
         expression, whose value is not known yet, this is taken for granted."""
@@ -98,10 +114,12 @@ class Curve:
     @property
     def known(self) -> float | None:
         """The value of the chunk that landed last; None as long as it depends on where the next key lands."""
-        return self._values[-1]
+        return self._values[-1] if self._steady is None else self._steady
 
     def values(self) -> tuple[float, ...]:
         """One per landed chunk, when all have landed."""
+        if self._steady is not None:
+            return (self._steady,) * self._landed
         if self._keys:
             self._land_late()
         if self._inside:
@@ -118,9 +136,9 @@ class Curve:
             try:
                 frame = int(frame.value(self.clock.names()))
             except ValueError as error:
-                self._fault(f"the keyframe {text} {error}")
+                self._fault(f"the keyframe {_shortened(text)} {error}")
                 return None
-            shown = f"{text} = {frame}"
+            shown = f"{_shortened(text)} = {frame}"
         if not 0 <= frame <= self.clock.num_frames:
             end = f"{self.clock.num_frames} stands for the end"
             self._fault(f"the keyframe {shown} lies outside the job; allowed: 0 to {self.clock.last_frame}, {end}")
@@ -129,7 +147,8 @@ class Curve:
 
     def _arrive(self, keys: list[Key], index: int, first_frame: int) -> float:
         """Lands `keys` on a chunk; the value of the chunk before it. The way up to here led to the first of them."""
-        arrival, value = (self._at(key.value, index, first_frame) for key in (keys[0], keys[-1]))
+        arrival = self._at(keys[0].value, index, first_frame)
+        value = arrival if len(keys) == 1 else self._at(keys[-1].value, index, first_frame)
         if len(keys) > 1:
             named = " and ".join(str(key.frame) for key in keys[-2:])
             self.remarks.notes.append(
@@ -177,19 +196,25 @@ class Curve:
     def _at(self, value: float | Expression, index: int, first_frame: int) -> float:
         if not isinstance(value, Expression):
             return value
+        if self._faulty:
+            return self.low
         where = f"at frame {first_frame} (chunk {index})"
         try:
             number = value.value(self.clock.names_at(first_frame, index))
         except ValueError as error:
-            self._fault(f"{value.text} {error} {where}")
+            self._fault(f"{_shortened(value.text)} {error} {where}")
             return self.low
         if not self.low <= number <= self.high:
-            self._fault(f"{value.text} is {number:.6g} {where}; allowed: {self.low:g}..{self.high:g}")
+            self._fault(f"{_shortened(value.text)} is {number:.6g} {where}; allowed: {self.low:g}..{self.high:g}")
             return self.low
         return number
 
     def _fault(self, message: str) -> None:
-        """The first one of a curve is enough: the others follow from it, or read alike."""
+        """The first fault is enough: the others follow from it, or read alike. After it nothing is evaluated."""
         if not self._faulty:
             self._faulty = True
             self.remarks.problems.append(f"{self.where}: {message}")
+
+
+def _shortened(text: str, longest: int = 80) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

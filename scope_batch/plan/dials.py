@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scope_batch.chunk import Chunk, LoraUse
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, NOISE_SCALE, Schedule
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.curves import Clock, Curve
 from scope_batch.plan.loras import Loras, read_loras
-from scope_batch.plan.orders import Orders
+from scope_batch.plan.orders import NO_ORDERS, Orders
 from scope_batch.plan.remarks import Remarks, place
 from scope_batch.plan.settings import Settings
 
@@ -33,24 +33,42 @@ class Dials:
         """Whether a LoRA's scale moves with this chunk. `reach`: its frames if it is not cut; `slot`: where lists are
         read; `orders`: what replaces the scheduled numbers in this chunk."""
         self.orders.append(orders)
-        for curve in filter(None, (self.noise, self.vace, self.bias)):
+        for curve in self._curves:
             curve.land(index, first_frame, reach, slot)
         return self.loras.land(index, first_frame, reach, slot, orders.lora_scales)
 
+    @property
+    def are_steady(self) -> bool:
+        """No number is scheduled: each is the same in all chunks whose entries do not set it."""
+        return not self.loras.tracks and all(curve.is_steady for curve in self._curves)
+
+    def land_alike(self, chunks: int) -> None:
+        """`chunks` more chunks without entries, of steady numbers."""
+        self.orders += [NO_ORDERS] * chunks
+        for curve in self._curves:
+            curve.land_alike(chunks)
+
+    @property
+    def _curves(self) -> list[Curve]:
+        return [curve for curve in (self.noise, self.vace, self.bias) if curve is not None]
+
     def fill(self, chunks: Sequence[Chunk]) -> tuple[list[Chunk], tuple[LoraUse, ...]]:
         """Chunks with every scheduled number in its place."""
-        numbers = zip(self.orders, self.noise.values(), self.vace.values(), self._biases(), strict=True)
-        filled = self.loras.fill(
-            [
-                _with_numbers(
-                    chunk,
-                    noise_scale=noise if orders.noise_scale is None else orders.noise_scale,
-                    vace_scale=vace if orders.vace_context_scale is None else orders.vace_context_scale,
-                    attention_bias=bias,
-                )
-                for chunk, (orders, noise, vace, bias) in zip(chunks, numbers, strict=True)
-            ]
-        )
+        noise_scales, vace_scales, biases = self.noise.values(), self.vace.values(), self._biases()
+        filled: list[Chunk] = []
+        for chunk, orders, noise, vace, bias in zip(
+            chunks, self.orders, noise_scales, vace_scales, biases, strict=True
+        ):
+            changes: dict[str, Any] = {}
+            if chunk.mode == "video":
+                changes["noise_scale"] = noise if orders.noise_scale is None else orders.noise_scale
+            if chunk.vace is not None:
+                scale = vace if orders.vace_context_scale is None else orders.vace_context_scale
+                changes["vace"] = replace(chunk.vace, scale=scale)
+            if bias is not None:
+                changes["attention_bias"] = bias
+            filled.append(replace(chunk, **changes) if changes else chunk)
+        filled = self.loras.fill(filled)
         return filled, self.loras.uses(filled)
 
     def _biases(self) -> list[float | None]:
@@ -77,12 +95,3 @@ def _read_bias(job: Job, spec: PipelineSpec, clock: Clock, remarks: Remarks) -> 
         return None
     schedule = job.kv_cache_attention_bias or Schedule((spec.attention_bias,))
     return Curve(place(job, "kv_cache_attention_bias"), schedule, *ATTENTION_BIAS, clock, remarks)
-
-
-def _with_numbers(chunk: Chunk, *, noise_scale: float, vace_scale: float, attention_bias: float | None) -> Chunk:
-    return replace(
-        chunk,
-        noise_scale=noise_scale if chunk.mode == "video" else None,
-        vace=None if chunk.vace is None else replace(chunk.vace, scale=vace_scale),
-        attention_bias=attention_bias,
-    )

@@ -114,6 +114,11 @@ class Agenda:
         placed = [(entry.frame, entry.order, entry) for entry in entries if entry.frame is not None]
         self._by_frame = deque(sorted(placed, key=lambda item: item[:2]))
 
+    @property
+    def is_empty(self) -> bool:
+        """No entry is left, and none acts in further chunks of its slot."""
+        return not (self._by_chunk or self._by_frame or self._here[1])
+
     def take(self, chunk: int, first_frame: int, reach: int) -> list[Entry]:
         """The entries of a chunk, the later ones last; `reach` = its frames if it is not cut.
 

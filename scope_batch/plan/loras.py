@@ -63,21 +63,25 @@ class Loras:
     job: Job
     remarks: Remarks
     track_of: dict[str, Track]
+    tracks: list[Track] = field(init=False)
 
-    @property
-    def tracks(self) -> list[Track]:
-        return list({id(track): track for track in self.track_of.values()}.values())
+    def __post_init__(self) -> None:
+        self.tracks = list({id(track): track for track in self.track_of.values()}.values())
 
     def land(self, index: int, first_frame: int, reach: int, slot: int, orders: Mapping[str, float]) -> bool:
         """Whether the scale of any LoRA moves with this chunk. `orders`: what the chunk's entries ask for."""
+        if not self.tracks:
+            return False
         asked = {id(self.track_of[path]): scale for path, scale in orders.items()}
         moves = [track.land(index, first_frame, reach, slot, asked.get(id(track))) for track in self.tracks]
         return any(moves)
 
     def fill(self, chunks: Sequence[Chunk]) -> list[Chunk]:
         """The chunks with their scales, in the order of `uses`, and what changes of them cause."""
+        if not self.tracks:
+            return list(chunks)
         by_track = [track.values() for track in self.tracks]
-        scales = list(zip(*by_track, strict=True)) or [()] * len(chunks)
+        scales = list(zip(*by_track, strict=True))
         filled = []
         for chunk, now in zip(chunks, scales, strict=True):
             changed = chunk.index > 0 and now != scales[chunk.index - 1]

@@ -41,6 +41,10 @@ class Orders:
         return self.transition_steps is not None and self.transition_steps > 1
 
 
+NO_ORDERS = Orders("")
+"""What a chunk without entries asks for."""
+
+
 def read_orders(values: Mapping[str, Any], where: str, remarks: Remarks) -> Orders:
     """`values`: merged entries of a chunk, under the job's names; `where` names those entries in messages."""
     if "transition_num_steps" not in values and values.get("transition_method", "linear") != "linear":

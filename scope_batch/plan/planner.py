@@ -14,7 +14,7 @@ from scope_batch.plan.cuts import LORA_CHANGE, NEW_CONTROL_PROMPT, NEW_MODE, NEW
 from scope_batch.plan.dials import Dials, read_dials
 from scope_batch.plan.entries import Agenda, merge, read_entries
 from scope_batch.plan.material import Facts
-from scope_batch.plan.orders import Orders, read_orders
+from scope_batch.plan.orders import NO_ORDERS, Orders, read_orders
 from scope_batch.plan.placing import Placing
 from scope_batch.plan.processing import read_processors
 from scope_batch.plan.prompting import Prompting
@@ -100,6 +100,9 @@ class Walk:
     def run(self) -> None:
         first_frame = start_latent = 0
         while first_frame < self.settings.num_frames:
+            if self._is_settled():
+                self._repeat_last(first_frame, start_latent)
+                break
             chunk = self._chunk(len(self.chunks), first_frame, start_latent)
             self.chunks.append(chunk)
             first_frame += chunk.frames
@@ -147,8 +150,51 @@ class Walk:
             noise_controller=self._noise_controller(index, mode, orders),
         )
 
+    def _is_settled(self) -> bool:
+        """Every chunk to come equals the last one but for its place: nothing is scheduled any more, nothing is on its
+        way, and the last chunk itself was no exception."""
+        if not self.chunks or not self.agenda.is_empty or self.prompting.running or not self.dials.are_steady:
+            return False
+        last, settings = self.chunks[-1], self.settings
+        return (
+            self.orders[-1] is NO_ORDERS
+            and not (last.cut or last.text_changed)
+            and last.mode == settings.mode
+            and len(settings.seeds.values) == 1
+        )
+
+    def _repeat_last(self, first_frame: int, start_latent: int) -> None:
+        """Chunks like the last one up to the end of the job. A long job consists of them, so each is made at once."""
+        last, end = self.chunks[-1], self.settings.num_frames
+        starts = range(first_frame, end, last.frames)
+        self.chunks += [
+            Chunk(
+                index=index,
+                first_frame=start,
+                frames=last.frames,
+                keep=min(last.frames, end - start),
+                latents=last.latents,
+                start_latent=start_latent + (index - last.index - 1) * last.latents,
+                mode=last.mode,
+                cut_reason=None,
+                recache_reason=None,
+                conditioning=last.conditioning,
+                text_changed=False,
+                seed=last.seed,
+                denoising_steps=last.denoising_steps,
+                noise_scale=None,
+                noise_controller=last.noise_controller,
+            )
+            for index, start in enumerate(starts, last.index + 1)
+        ]
+        self.orders += [NO_ORDERS] * len(starts)
+        self.dials.land_alike(len(starts))
+
     def _orders(self, index: int, first_frame: int, reach: int) -> Orders:
         entries = self.agenda.take(index, first_frame, reach)
+        if not entries:
+            self.orders.append(NO_ORDERS)
+            return NO_ORDERS
         for entry in entries:
             if not entry.again:
                 self.landings.append(Landing(entry.asked, index, first_frame, entry.fields))

@@ -26,6 +26,11 @@ FOLDED_FROM = 60
 """Plans with more chunks than this show a run of like chunks as one row."""
 
 SHOWN_PLACEMENTS = 24
+FIRST_ROWS, LAST_ROWS = 150, 50
+"""Of a longer table the rows between these are left out."""
+SHOWN_LANDINGS = 50
+SHOWN_REMARKS = 50
+"""Of notes and of warnings each."""
 
 WIDE_LORAS = 3
 """More changing scales than this wrap."""
@@ -54,7 +59,11 @@ class Column:
 def render_plan(plan: Plan) -> Group:
     """Fits 80 columns; a wider terminal shows more of the prompts."""
     rows = list(_rows(plan))
-    parts: list[RenderableType] = [_headline(plan), _table(plan, rows)]
+    distinct = list({_settings(chunk): chunk for chunk in plan.chunks}.values())
+    parts: list[RenderableType] = [_headline(plan, distinct), _table(plan, rows, distinct)]
+    left_out = len(rows) - FIRST_ROWS - LAST_ROWS
+    if left_out > 0:
+        parts.append(Text(f"{left_out} rows are left out; --json shows every chunk"))
     if curves := Curves(plan):
         parts.append(curves)
     if plan.landings:
@@ -64,12 +73,12 @@ def render_plan(plan: Plan) -> Group:
     parts.append(_sizes(plan))
     if plan.memory is not None:
         parts.append(_memory(plan.memory))
-    parts += [_remark("note", "cyan", note) for note in plan.notes]
-    parts += [_remark("warning", "yellow", warning) for warning in plan.warnings]
+    parts += _remarks("note", "cyan", plan.notes)
+    parts += _remarks("warning", "yellow", plan.warnings)
     return Group(*parts)
 
 
-def _headline(plan: Plan) -> Text:
+def _headline(plan: Plan, distinct: Sequence[Chunk]) -> Text:
     """Names, too, the values that are the same in all chunks and therefore have no column."""
     facts = [
         f"{plan.num_frames} frames in {len(plan.chunks)} chunk{'s' if len(plan.chunks) > 1 else ''}",
@@ -78,7 +87,7 @@ def _headline(plan: Plan) -> Text:
         values.clock(float(plan.num_frames / plan.fps)),
         f"{' and '.join(sorted({chunk.mode for chunk in plan.chunks}))} mode",
     ]
-    settings = [f"{name} {text}" for name, show in SETTINGS if (text := _constant(plan.chunks, show))]
+    settings = [f"{name} {text}" for name, show in SETTINGS if (text := _constant(distinct, show))]
     settings += ["memory bank"] if plan.memory_bank else []
     loras = [f"lora {lora.name} {lora.scales[0]:.2f} ({lora.form})" for lora in lora_scales(plan) if lora.constant]
     lines = [" · ".join(line) for line in (facts, _processing(plan), settings, loras) if line]
@@ -106,10 +115,15 @@ SETTINGS: tuple[tuple[str, Callable[[Chunk], str]], ...] = (
 )
 
 
-def _constant(chunks: Sequence[Chunk], show: Callable[[Chunk], str]) -> str:
-    """The text that all chunks share, or nothing."""
-    first = show(chunks[0])
-    return first if all(show(chunk) == first for chunk in chunks) else ""
+def _settings(chunk: Chunk) -> tuple[object, ...]:
+    """All that `SETTINGS` show of a chunk."""
+    return chunk.denoising_steps, chunk.noise_scale, chunk.noise_controller, chunk.attention_bias
+
+
+def _constant(distinct: Sequence[Chunk], show: Callable[[Chunk], str]) -> str:
+    """The text that all chunks share, or nothing. `distinct`: one chunk for each of the settings that occur."""
+    texts = {show(chunk) for chunk in distinct}
+    return texts.pop() if len(texts) == 1 else ""
 
 
 def _rows(plan: Plan) -> Iterator[Row]:
@@ -137,24 +151,28 @@ def _continues(before: Chunk, chunk: Chunk) -> bool:
     quiet = not (chunk.cut or chunk.text_changed or before.cut or before.text_changed)
     alike = chunk.seed == before.seed and chunk.keep == before.keep
     alike = alike and chunk.noise_scale == before.noise_scale and not chunk.lora_changed
-    return quiet and alike and all(show(before) == show(chunk) for _, show in SETTINGS)
+    return quiet and alike and _settings(before) == _settings(chunk)
 
 
-def _table(plan: Plan, rows: Sequence[Row]) -> Table:
+def _table(plan: Plan, rows: Sequence[Row], distinct: Sequence[Chunk]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    columns = list(_columns(plan, rows))
+    columns = list(_columns(plan, rows, distinct))
     for column in columns:
         table.add_column(column.title, justify=column.justify, ratio=column.ratio, no_wrap=column.ratio is None)
-    for row in rows:
+    for number, row in enumerate(rows):
+        if FIRST_ROWS <= number < len(rows) - LAST_ROWS:
+            if number == FIRST_ROWS:
+                table.add_row("…")
+            continue
         table.add_row(*(Text(column.show(row)) for column in columns), style=_style(row.chunk))
     return table
 
 
-def _columns(plan: Plan, rows: Sequence[Row]) -> Iterator[Column]:
+def _columns(plan: Plan, rows: Sequence[Row], distinct: Sequence[Chunk]) -> Iterator[Column]:
     yield Column("chunk", lambda row: _span(row.chunk.index, row.last.index), "right")
     yield Column("frames", lambda row: _span(row.chunk.first_frame, row.last.last_frame), "right")
     yield Column("keep", _keep, "right")
-    if any(plan.delivered(chunk) != _kept(chunk) for chunk in plan.chunks):
+    if plan.post_processors.stages and any(plan.delivered(chunk) != _kept(chunk) for chunk in plan.chunks):
         yield Column("out", lambda row: _out(plan, row), "right")
     yield Column("lat", lambda row: str(row.chunk.latents), "right")
     if any(values.event(chunk) for chunk in plan.chunks[1:]):
@@ -164,7 +182,7 @@ def _columns(plan: Plan, rows: Sequence[Row]) -> Iterator[Column]:
         yield Column("vace", _vace, ratio=2)
     yield Column("seed", lambda row: str(row.chunk.noise_seed), "right")
     for name, show in SETTINGS:
-        if not _constant(plan.chunks, show) and any(show(chunk) for chunk in plan.chunks):
+        if not _constant(distinct, show) and any(show(chunk) for chunk in distinct):
             yield Column(name, lambda row, show=show: show(row.chunk))  # type: ignore[misc]  # a lambda in a loop
     moving = [lora.scales for lora in lora_scales(plan) if not lora.constant]
     if moving:
@@ -232,9 +250,11 @@ def _style(chunk: Chunk) -> str | None:
 
 def _landings(plan: Plan) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for landing in plan.landings:
+    for landing in plan.landings[:SHOWN_LANDINGS]:
         where = f"chunk {landing.chunk}, from frame {landing.first_frame}"
         table.add_row(Text(landing.asked), Text(f"-> {where}"), Text(", ".join(landing.fields), style="dim"))
+    if len(plan.landings) > SHOWN_LANDINGS:
+        table.add_row(Text(f"and {len(plan.landings) - SHOWN_LANDINGS} more"))
     return table
 
 
@@ -282,5 +302,8 @@ def _memory(memory: DeviceMemory) -> Text:
     return Text(lines, style="dim")
 
 
-def _remark(kind: str, style: str, text: str) -> Text:
-    return Text.assemble((f"{kind}: ", style), text)
+def _remarks(kind: str, style: str, texts: Sequence[str]) -> Iterator[Text]:
+    for text in texts[:SHOWN_REMARKS]:
+        yield Text.assemble((f"{kind}: ", style), text)
+    if len(texts) > SHOWN_REMARKS:
+        yield Text.assemble((f"{kind}: ", style), f"and {len(texts) - SHOWN_REMARKS} more; --json lists them all")

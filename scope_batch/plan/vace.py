@@ -12,7 +12,7 @@ from scope_batch.chunk import Chunk, Still, Vace
 from scope_batch.material import Placement
 from scope_batch.plan.coverage import Coverage
 from scope_batch.plan.material import CONTROL
-from scope_batch.plan.orders import Orders
+from scope_batch.plan.orders import NO_ORDERS, Orders
 from scope_batch.plan.remarks import Remarks, name_chunks, place
 from scope_batch.plan.vace_checks import DEFAULT_SCALE, check_references, check_scales, note_gray, steers, warn_gaps
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ENOUGH_FRAMES = 8
 """Delivered frames that show a last image well: its own latent group and one that leads to it."""
+IDLE = {fresh: Vace(scale=DEFAULT_SCALE, fresh=fresh) for fresh in (True, False)}
+"""A chunk that nothing steers, by `fresh`."""
 
 
 def steer(
@@ -31,13 +33,11 @@ def steer(
     found: list[Vace] = []
     fed = False
     for chunk, order in zip(chunks, orders, strict=True):
-        vace = Vace(
-            scale=DEFAULT_SCALE,
-            timeline=control.covers(chunk.first_frame, chunk.last_frame + 1),
-            stills=_stills(job, chunk, order, last=chunk is chunks[-1], remarks=remarks),
-            reference=order.reference,
-            fresh=chunk.cut or not fed,
-        )
+        timeline = control.covers(chunk.first_frame, chunk.last_frame + 1)
+        stills = _stills(job, chunk, order, last=chunk is chunks[-1], remarks=remarks)
+        vace = IDLE[chunk.cut or not fed]
+        if timeline or stills or order.reference is not None:
+            vace = replace(vace, timeline=timeline, stills=stills, reference=order.reference)
         found.append(vace)
         fed = vace.has_frames
     found = _with_job_reference(job, found, remarks)
@@ -53,6 +53,8 @@ def _stills(job: Job, chunk: Chunk, orders: Orders, *, last: bool, remarks: Rema
 
     A chunk without room for both belongs to one of them whole.
     """
+    if orders is NO_ORDERS and chunk.index > 0 and not last:
+        return ()
     opening = _image(job, "first_frame_image", orders.first_image, chunk, its_place=chunk.index == 0, remarks=remarks)
     closing = _image(job, "last_frame_image", orders.last_image, chunk, its_place=last, remarks=remarks)
     stills: list[Still] = []

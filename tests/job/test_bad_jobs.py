@@ -1,8 +1,11 @@
 """Bad jobs: each gives its one clear line, with the place, and nothing else."""
 
+import difflib
 import subprocess
 import sys
 import time
+from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -221,3 +224,30 @@ def test_reading_a_job_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def many(text: str) -> list[str]:
+    with pytest.raises(JobError) as caught:
+        load_text(text, name="j", environ={})
+    return str(caught.value).splitlines()
+
+
+def test_of_many_problems_fifty_are_told_and_put_into_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Counter[str]()
+    real = difflib.get_close_matches
+
+    def count(word: str, *args: Any, **options: Any) -> list[str]:
+        calls[word] += 1
+        return real(word, *args, **options)
+
+    monkeypatch.setattr(difflib, "get_close_matches", count)
+    lines = many("prompt: a\n" + "".join(f"key_{number}: 1\n" for number in range(70)))
+    assert lines[49] == "j:51:1: key_49: unknown key" and lines[50:] == ["and 20 more problems"]
+    assert calls.total() == 50
+
+
+def test_the_first_problems_of_the_text_are_told_whoever_finds_them() -> None:
+    entries = "".join(f"  - {{chunk: {number}, text: '${{UNSET}}'}}\n" for number in range(60))
+    lines = many(f"prompt: a\nfps: no\nchunk_specs:\n{entries}")
+    assert lines[0].startswith("j:2:6: fps") and "chunk_specs[48].text: the environment variable UNSET" in lines[49]
+    assert lines[50:] == ["and 11 more problems"]

@@ -103,3 +103,12 @@ def test_a_long_plan_shows_every_chunk_that_changes_and_samples_its_blocks() -> 
 def test_many_loras_and_long_names_fit_the_terminal() -> None:
     names = {f"/l/{'x' * 50}{i}.safetensors": [0, i] for i in range(1, 9)}
     assert shown(plan(lora_scales=names)).count("…") >= 8
+
+
+def test_of_a_long_table_the_middle_is_left_out_and_the_rest_counted() -> None:
+    entries = [{"chunk": chunk, "text": f"scene {chunk}", "transition_num_steps": 9} for chunk in range(300)]
+    text = shown(plan(*entries, num_frames=3600))
+    assert [chunk for chunk in (0, 149, 251, 300) if row(text, chunk)] == [0, 149, 251, 300]
+    assert "scene 150 " not in text and "101 rows are left out; --json shows every chunk" in text
+    assert "-> chunk 49," in text and "-> chunk 50," not in text and "and 250 more" in text
+    assert text.count("warning: ") == 51 and "more; --json lists them all" in text
