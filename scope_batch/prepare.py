@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from scope_batch.chunk import ClipFacts, Plan
 from scope_batch.errors import JobError
@@ -12,9 +13,10 @@ from scope_batch.job.inputs import named_inputs
 from scope_batch.material import Material, MaterialFacts
 from scope_batch.memory import DeviceMemory
 from scope_batch.pipelines import KNOWN_PIPELINES
-from scope_batch.plan import plan_job
+from scope_batch.plan import plan_job, plan_to_dict
 from scope_batch.plan.material import all_offers
 from scope_batch.plan.memory import device_memory, precision_of
+from scope_batch.plan.remarks import place
 from scope_batch.sinks.output import Output, parse_outputs
 
 
@@ -65,6 +67,39 @@ def outputs_of(
     """
     written = [output.model_dump(exclude_none=True) for output in job.output]
     return parse_outputs(written, paths, stdout_format, stem, job.video.model_dump(exclude_none=True))
+
+
+def unused_by_outputs(job: Job, outputs: Sequence[Output], paths: Sequence[str] = ()) -> tuple[str, ...]:
+    """Warnings about what the job says of its outputs that none of them can take. `paths`: as for `outputs_of`."""
+    own = [] if paths else [output.model_dump(exclude_none=True) for output in job.output]
+    encoded = [index for index, output in enumerate(outputs) if output.options and output.format != "nut"]
+    names = ", ".join(output.name for output in outputs)
+    found = []
+    for key in job.video.model_dump(exclude_none=True):
+        if not encoded:
+            found.append(f"{place(job, 'video', key)} has no effect: no output is compressed video ({names})")
+        elif own and all(key in own[index] for index in encoded):
+            found.append(f"{place(job, 'video', key)} has no effect: every compressed output has its own {key}")
+    if job.audio != "none" and not any(output.options for output in outputs):
+        found.append(f"{place(job, 'audio')} has no effect: no output carries sound ({names})")
+    return tuple(found)
+
+
+def plan_document(job: Job, plan: Plan, outputs: Sequence[Output]) -> dict[str, Any]:
+    """`plan --json`: the plan, what the engine is loaded with, and what is written."""
+    return {
+        **plan_to_dict(plan),
+        "models": None if job.models is None else str(job.models),
+        "vae_type": job.vae_type,
+        "vae_dtype": job.vae_dtype,
+        "quantization": job.quantization,
+        "noise_device": job.noise_device,
+        "audio": str(job.audio),
+        "outputs": [
+            {"path": output.name, "format": output.format, **(asdict(output.options) if output.options else {})}
+            for output in outputs
+        ],
+    }
 
 
 def _clip(job: Job) -> ClipFacts | None:

@@ -25,7 +25,7 @@ from scope_batch.origin import job_sha256, origin_of, plugins_of
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import values
 from scope_batch.plan.shares import Shares
-from scope_batch.prepare import outputs_of, prepare
+from scope_batch.prepare import outputs_of, prepare, unused_by_outputs
 from scope_batch.session import Engine, Session
 from scope_batch.sinks.forecast import check_space
 from scope_batch.sinks.metadata import metadata_text
@@ -66,11 +66,12 @@ def render_job(
     """
     run = _Run(report)
     plan = prepare(job)
-    for warning in plan.warnings[:MAX_WARNINGS]:
-        report(Warned(warning))
-    if len(plan.warnings) > MAX_WARNINGS:
-        report(Warned(f"and {len(plan.warnings) - MAX_WARNINGS} more warnings; scope-batch plan --json lists them all"))
     outputs = outputs_of(job, options.outputs, options.output_format, job_stem)
+    warnings = (*plan.warnings, *unused_by_outputs(job, outputs, options.outputs))
+    for warning in warnings[:MAX_WARNINGS]:
+        report(Warned(warning))
+    if len(warnings) > MAX_WARNINGS:
+        report(Warned(f"and {len(warnings) - MAX_WARNINGS} more warnings; scope-batch plan --json lists them all"))
     settings = _sink_settings(job, plan, options)
     if options.skip_existing and _is_made(outputs, plan, settings):
         report(Warned("every output exists and was made from this job: skipped"))

@@ -6,10 +6,11 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from scope_batch.cli.job_argument import read_job
+from scope_batch.cli.job_argument import read_job, stem_of
 from scope_batch.cli.showing import Showing
 from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, ClosedPipeError, OutputError, OutputExistsError
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from rich.text import Text as RichText
 
     from scope_batch.chunk import Plan
-    from scope_batch.job import Job
     from scope_batch.job.template import Clip
 
 PIPED_COLUMNS = 120
@@ -34,14 +34,14 @@ def print_plan(
     strict: bool = False,
 ) -> int:
     """Print the plan of a job; returns the exit code."""
-    from scope_batch.plan import plan_to_dict
-    from scope_batch.prepare import prepare
+    from scope_batch.prepare import outputs_of, plan_document, prepare, unused_by_outputs
 
     job = read_job(argument, overrides, models)
-    plan = prepare(job)
-    _check_files(job, plan)
+    plan, outputs = prepare(job), outputs_of(job, stem=stem_of(argument))
+    plan = replace(plan, warnings=(*plan.warnings, *unused_by_outputs(job, outputs)))
+    _check_material(plan)
     if as_json:
-        print_json(plan_to_dict(plan))
+        print_json(plan_document(job, plan, outputs))
     else:
         from scope_batch.plan.table import render_plan
 
@@ -49,11 +49,8 @@ def print_plan(
     return EXIT_CHECK_FAILED if strict and plan.warnings else EXIT_OK
 
 
-def _check_files(job: Job, plan: Plan) -> None:
-    """What a render would refuse before anything loads: outputs that cannot be written so, damaged control."""
-    from scope_batch.prepare import outputs_of
-
-    outputs_of(job)
+def _check_material(plan: Plan) -> None:
+    """What a render would refuse before anything loads: damaged control."""
     if plan.placements or any(chunk.vace is not None for chunk in plan.chunks):
         from scope_batch.media.material import check_material  # numpy, which a job without inputs does not need
 

@@ -123,6 +123,8 @@ CAPABILITIES = (
     Capability("vace_end", None, lambda job: job.moving_control, NO_MOVING_CONTROL),
     Capability("vae_type", "wan", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
     Capability("vae_dtype", "auto", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
+    Capability("noise_device", "cpu", lambda job: job.spec.needs_models, "{pipeline} draws no noise", of_models=True),
+    Capability("models", None, lambda job: job.spec.needs_models, "{pipeline} needs no model files", of_models=True),
     Capability("quantization", None, lambda job: job.spec.needs_models, "{pipeline} has no weights", of_models=True),
     Capability("on_lora_change", "keep", lambda job: job.loras, NO_LORA),
     Capability("lora_merge", "auto", lambda job: job.loras, NO_LORA),

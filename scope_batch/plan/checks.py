@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 from scope_batch import laws
 from scope_batch.chunk import Chunk, ClipFacts
 from scope_batch.plan.cuts import check_cuts, check_opening_noise
+from scope_batch.plan.idle import same_shape
 from scope_batch.plan.remarks import Remarks, counted, name_chunks, place
 from scope_batch.plan.settings import Settings
 from scope_batch.plan.values import rate
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
-
-WHOLE_PIXELS = 1
-"""A fit that cuts or pads less than this is no change of aspect."""
 
 
 def check_clip(job: Job, settings: Settings, clip: ClipFacts | None, remarks: Remarks) -> None:
@@ -52,9 +50,7 @@ def _check_length(job: Job, settings: Settings, clip: ClipFacts, remarks: Remark
 
 
 def _check_shape(job: Job, settings: Settings, clip: ClipFacts, remarks: Remarks) -> None:
-    scales = settings.width / clip.width, settings.height / clip.height
-    cover = max(scales)
-    if max(abs(clip.width * cover - settings.width), abs(clip.height * cover - settings.height)) < WHOLE_PIXELS:
+    if same_shape(clip.width, clip.height, settings):
         return
     done = {"crop": "the edges that stick out are cut off", "pad": "bars fill the rest", "stretch": "it is distorted"}
     remarks.notes.append(

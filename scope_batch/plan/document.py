@@ -23,7 +23,8 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     Per chunk, `prompts` are the texts in force with their shares (those of a transition mixed by its `t`),
     `denoising_steps` the list before video mode replaces its first step, `noise_seed` what the noise is drawn from.
     `kv_cache_attention_bias`: null where the pipeline has none.
-    `vace`: what steers the chunk, null where nothing does; `fresh`: its encoder streams start anew.
+    `vace`: what steers the chunk, null where nothing does; `fresh`: its encoder streams start anew. Its `stills` cover
+    frames first_frame .. end_frame - 1 of the chunk.
     Placements cover delivered frames first_frame .. end_frame - 1; of a kind the later one shows. `fps_exact`,
     `start_s`, `end_s`: which of its frames count, picked by time; null where all do. `timed_by`: the clip whose times
     count for it.
@@ -119,7 +120,12 @@ def _transition(chunk: Chunk) -> dict[str, Any] | None:
 
 
 def _vace(vace: Vace | None, sources: Iterable[str]) -> dict[str, Any] | None:
-    return None if vace is None else {"sources": list(sources), "scale": vace.scale, "fresh": vace.fresh}
+    if vace is None:
+        return None
+    stills = [{"path": str(still.path), "first_frame": still.first, "end_frame": still.end} for still in vace.stills]
+    reference = None if vace.reference is None else str(vace.reference)
+    named = {"sources": list(sources), "stills": stills, "reference": reference}
+    return {**named, "scale": vace.scale, "fresh": vace.fresh}
 
 
 def _placement(placement: Placement) -> dict[str, Any]:
@@ -132,6 +138,7 @@ def _placement(placement: Placement) -> dict[str, Any]:
         "first_frame": placement.first_frame,
         "end_frame": placement.end_frame,
         "fill": placement.fill,
+        "fit": placement.fit,
         "fps_exact": None if material.fps is None else str(material.fps),
         "start_s": material.start_s,
         "end_s": material.end_s,

@@ -94,8 +94,13 @@ class Loras:
 
     def uses(self, chunks: Sequence[Chunk]) -> tuple[LoraUse, ...]:
         """`chunks`: filled."""
-        if self.job.on_lora_change != "keep" and self.track_of and not any(chunk.lora_changed for chunk in chunks):
-            self.remarks.notes.append(f"{place(self.job, 'on_lora_change')} has no effect: no scale changes")
+        reasons = [reason for chunk in chunks for reason in (chunk.cut_reason, chunk.recache_reason) if reason]
+        if self.job.on_lora_change != "keep" and self.track_of and not any(LORA_CHANGE in reason for reason in reasons):
+            changed = any(chunk.lora_changed for chunk in chunks)
+            why = "a scale changes only in chunks that start anew or keep their cache for another reason"
+            self.remarks.notes.append(
+                f"{place(self.job, 'on_lora_change')} has no effect: {why if changed else 'no scale changes'}"
+            )
         return tuple(self._use(track, position, chunks) for position, track in enumerate(self.tracks))
 
     def _use(self, track: Track, position: int, chunks: Sequence[Chunk]) -> LoraUse:
@@ -111,6 +116,8 @@ class Loras:
                 f"{track.curve.where}: lora_merge: always contradicts quantization: {self.job.quantization}, under "
                 "which LoRAs stay beside the weights; allowed: auto, never"
             )
+        if self.job.lora_scales and position < len(self.job.lora_scales) and None not in track.asked:
+            self.remarks.notes.append(f"{track.curve.where}: the job's scale has no effect: every chunk has its own")
         if not any(scales):
             self.remarks.notes.append(f"{track.curve.where}: the scale is 0 in every chunk: the LoRA has no effect")
         return LoraUse(track.path, merged=change is None and self._merges)

@@ -12,6 +12,9 @@ from scope_batch.plan.blends import normalised
 from scope_batch.plan.material import KINDS, Offer
 from scope_batch.plan.remarks import Remarks
 
+LEAST_STEPS = 2
+"""Of a transition; fewer mean that the new prompt is there at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Orders:
@@ -38,7 +41,7 @@ class Orders:
 
     @property
     def wants_transition(self) -> bool:
-        return self.transition_steps is not None and self.transition_steps > 1
+        return self.transition_steps is not None and self.transition_steps >= LEAST_STEPS
 
 
 NO_ORDERS = Orders("")
@@ -47,8 +50,8 @@ NO_ORDERS = Orders("")
 
 def read_orders(values: Mapping[str, Any], where: str, remarks: Remarks) -> Orders:
     """`values`: merged entries of a chunk, under the job's names; `where` names those entries in messages."""
-    if "transition_num_steps" not in values and values.get("transition_method", "linear") != "linear":
-        remarks.problems.append(f"{where}: transition_method needs transition_num_steps (2 or more)")
+    if values.get("transition_num_steps", 0) < LEAST_STEPS and values.get("transition_method", "linear") != "linear":
+        remarks.problems.append(f"{where}: transition_method needs transition_num_steps ({LEAST_STEPS} or more)")
     prompts = values.get("prompts")
     return Orders(
         where=where,

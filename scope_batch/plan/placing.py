@@ -52,6 +52,7 @@ class Placing:
     ) -> None:
         self.opening = _opening_mode(settings, entries)
         self._settings, self._remarks, self._fit = settings, remarks, job.fit
+        self.control_is_short = False
         self._fixed: set[Offer] = set()
         self._placed: set[Offer] = set()
         self._held: dict[str, list[int]] = {}
@@ -118,6 +119,7 @@ class Placing:
     def _place_control(self, job: Job, offer: Offer) -> None:
         taken, needed = self._timing.taken(offer), self._settings.num_frames
         has, length = taken.frames, job.vace_length
+        self.control_is_short |= has < needed and not (taken.still and length in ("hold", "loop"))
         if length == "error" and taken.still:
             length = "hold"
         if has < needed and length == "error":
@@ -193,6 +195,11 @@ class Placing:
             frames, fill = self._settings.num_frames - first, "hold"
             self._stills.add(taken.material)
         span = first, min(first + frames, self._settings.num_frames)
+        if fill == "none" and first + frames > span[1]:
+            used = (
+                f"the first {span[1] - first} are used" if span[1] > first else "none is used: it begins after the end"
+            )
+            self._remarks.notes.append(f"{offer.label} has {frames} frames, {used}")
         if span[0] < span[1]:
             self._of_entries.append(self._place(taken.material, span, fill, offer.where))
 

@@ -13,6 +13,7 @@ from scope_batch.plan import capabilities, checks
 from scope_batch.plan.cuts import LORA_CHANGE, NEW_CONTROL_PROMPT, NEW_MODE, NEW_STEPS, RESET, START
 from scope_batch.plan.dials import Dials, read_dials
 from scope_batch.plan.entries import Agenda, merge, read_entries
+from scope_batch.plan.idle import Outcome, note_idle
 from scope_batch.plan.material import Facts
 from scope_batch.plan.orders import NO_ORDERS, Orders, read_orders
 from scope_batch.plan.placing import Placing
@@ -51,6 +52,18 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts 
     steered = steer(job, walk.chunks, walk.orders, placements, remarks)
     chunks, loras = dials.fill(steered)
     checks.check_chunks(job, chunks, settings, remarks)
+    outcome = Outcome(
+        settings,
+        clip,
+        facts,
+        chunks,
+        walk.orders,
+        walk.causes,
+        placements,
+        method_used=prompting.method_used,
+        control_is_short=placing.control_is_short,
+    )
+    note_idle(job, outcome, remarks)
     remarks.refuse()
     return Plan(
         pipeline_id=spec.id,
@@ -85,7 +98,7 @@ class Changes:
 
 @dataclass(slots=True)
 class Walk:
-    """The state between one chunk and the next."""
+    """The state between one chunk and the next. `causes`: per chunk, what would cut it off by itself."""
 
     settings: Settings
     agenda: Agenda
@@ -95,6 +108,7 @@ class Walk:
     placing: Placing
     chunks: list[Chunk] = field(default_factory=list)
     orders: list[Orders] = field(default_factory=list)
+    causes: list[list[str]] = field(default_factory=list)
     landings: list[Landing] = field(default_factory=list)
 
     def run(self) -> None:
@@ -188,6 +202,7 @@ class Walk:
             for index, start in enumerate(starts, last.index + 1)
         ]
         self.orders += [NO_ORDERS] * len(starts)
+        self.causes += [[]] * len(starts)
         self.dials.land_alike(len(starts))
 
     def _orders(self, index: int, first_frame: int, reach: int) -> Orders:
@@ -203,22 +218,26 @@ class Walk:
         return self.orders[-1]
 
     def _cut_reason(self, orders: Orders, changes: Changes) -> str | None:
+        self.causes.append([])
         if not self.chunks:
             return START
         if orders.reset_cache:
             return RESET
         if changes.mode != self.chunks[-1].mode:
             return NEW_MODE[changes.mode]
-        if not (self.settings.manage_cache if orders.manage_cache is None else orders.manage_cache):
-            return None
-        reasons = [NEW_STEPS] if changes.steps != self.chunks[-1].denoising_steps else []
+        causes = self.causes[-1] = self._own_causes(changes, self.chunks[-1])
+        manages = self.settings.manage_cache if orders.manage_cache is None else orders.manage_cache
+        return " and ".join(causes) or None if manages else None
+
+    def _own_causes(self, changes: Changes, before: Chunk) -> list[str]:
+        causes = [NEW_STEPS] if changes.steps != before.denoising_steps else []
         if changes.prompt and changes.mode == "video":
-            reasons.append(NEW_VIDEO_PROMPT)
+            causes.append(NEW_VIDEO_PROMPT)
         elif changes.prompt and changes.control:
-            reasons.append(NEW_CONTROL_PROMPT)
+            causes.append(NEW_CONTROL_PROMPT)
         if changes.loras and self.settings.on_lora_change == "cut":
-            reasons.append(LORA_CHANGE)
-        return " and ".join(reasons) or None
+            causes.append(LORA_CHANGE)
+        return causes
 
     def _noise_controller(self, index: int, mode: Mode, orders: Orders) -> bool:
         if mode == "text" and (orders.noise_scale not in (None, DEFAULT_NOISE_SCALE) or orders.noise_controller):

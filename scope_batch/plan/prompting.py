@@ -34,6 +34,7 @@ class Prompting:
     opening   the request's own prompts, in force from chunk 0 on unless its entry names others.
     in_force  what the previous chunk ran with; a finished transition counts as its target.
     running   the transition that the next chunk continues.
+    method_used  something was blended by `method`.
     """
 
     method: BlendMethod
@@ -42,6 +43,7 @@ class Prompting:
     in_force: Conditioning | None = None
     running: Running | None = None
     linear_slerps: list[int] = field(default_factory=list)
+    method_used: bool = False
     _target: Blend | None = None
 
     def ask(self, chunk: int, orders: Orders) -> bool:
@@ -49,11 +51,16 @@ class Prompting:
         self._target = None
         prompts = orders.prompts or (self.opening if chunk == 0 else None)
         if prompts is not None:
+            self.method_used = self.method_used or orders.blend_method is None
             self._target = self._blend(chunk, prompts, orders.blend_method or self.method)
         elif orders.blend_method is not None:
             self._reblend(chunk, orders.blend_method)
         if self._target is not None and same(self._target, self.in_force):
             self._target = None
+            if orders.wants_transition:
+                self.remarks.notes.append(
+                    f"{orders.where}: transition_num_steps has no effect: the prompt is in force already"
+                )
         return self._target is not None and not orders.wants_transition
 
     def settle(self, chunk: int, orders: Orders, *, cut: bool, last: bool) -> tuple[Conditioning, bool]:
@@ -74,7 +81,9 @@ class Prompting:
     def note_slerps(self) -> None:
         if self.linear_slerps:
             where = name_chunks(self.linear_slerps)
-            self.remarks.notes.append(f"slerp blends two prompts; another number is blended linearly ({where})")
+            self.remarks.notes.append(
+                f"prompt_interpolation_method: slerp blends two prompts; another number is blended linearly ({where})"
+            )
 
     def _reblend(self, chunk: int, method: BlendMethod) -> None:
         """A method given alone: the prompts in force, or those that a running transition goes to, blended anew."""
@@ -109,7 +118,8 @@ class Prompting:
         if self._target is not None and orders.wants_transition:
             why = "the job starts here" if chunk == 0 else "the sequence starts anew here"
             self.remarks.warnings.append(
-                f"{orders.where}: a transition cannot start on chunk {chunk} ({why}): its target is in force at once"
+                f"{orders.where}: transition_num_steps has no effect: a transition cannot start on chunk {chunk} "
+                f"({why}), its target is in force at once"
             )
         elif self._target is None and self.running is not None:
             self.remarks.warnings.append(

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -22,9 +22,9 @@ def _prepare(monkeypatch):
 
 @pytest.fixture
 def warned(monkeypatch):
-    plan = SimpleNamespace(warnings=("a cut",), placements=(), chunks=())
-    monkeypatch.setattr(scope_batch.prepare, "prepare", lambda _: plan)
-    monkeypatch.setattr("scope_batch.plan.plan_to_dict", lambda plan: {"warnings": list(plan.warnings)})
+    monkeypatch.setattr(
+        scope_batch.prepare, "prepare", lambda job: replace(plan_job(job, SLATE, None), warnings=("a cut",))
+    )
 
 
 def test_the_plan_is_a_table(run, job):

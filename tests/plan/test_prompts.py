@@ -70,7 +70,10 @@ def test_a_method_alone_blends_the_prompts_in_force_anew() -> None:
 def test_slerp_of_another_number_than_two_is_linear_and_noted() -> None:
     made = plan({"chunk": 1, "text": "B", "prompt_interpolation_method": "slerp"})
     assert blend(made.chunks[1]).method == "linear"
-    assert made.notes == ("slerp blends two prompts; another number is blended linearly (chunk 1)",)
+    (note,) = made.notes
+    assert note == (
+        "prompt_interpolation_method: slerp blends two prompts; another number is blended linearly (chunk 1)"
+    )
 
 
 def test_in_video_mode_a_change_is_a_cut_unless_the_cache_is_left_alone() -> None:
@@ -114,8 +117,8 @@ def test_a_transition_on_a_cut_is_at_its_target_at_once() -> None:
     made = plan(entry, cuts="allow", seed=[1, 2, 3, 4])
     assert texts(made)[2:4] == ["B", "B"]
     assert made.warnings == (
-        "chunk_specs[0] (chunk 2): a transition cannot start on chunk 2 (the sequence starts anew here): "
-        "its target is in force at once",
+        "chunk_specs[0] (chunk 2): transition_num_steps has no effect: a transition cannot start on chunk 2 "
+        "(the sequence starts anew here), its target is in force at once",
     )
 
 

@@ -138,8 +138,10 @@ def test_a_pipeline_without_vace_refuses_each_field() -> None:
 
 def test_json_tells_what_steers_a_chunk() -> None:
     document = plan_to_dict(steered({"chunk": 1, "last_frame_image": "/e.png"}, vace_masks="/m 96.npy"))
-    assert document["chunks"][0]["vace"] == {"sources": ["mask"], "scale": 1.0, "fresh": True}
+    nothing: dict[str, Any] = {"stills": [], "reference": None}
+    assert document["chunks"][0]["vace"] == {"sources": ["mask"], **nothing, "scale": 1.0, "fresh": True}
     assert document["chunks"][1]["vace"]["sources"] == ["mask", "last image"]
+    assert document["chunks"][1]["vace"]["stills"] == [{"path": "/e.png", "first_frame": 8, "end_frame": 12}]
     (placement,) = document["placements"]
     told = {"where": "vace_masks", "kind": "masks", "path": "/m 96.npy", "first_frame": 0, "end_frame": 96}
     assert told.items() <= placement.items() and placement["fill"] == "none"

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from scope_batch.errors import JobError
-from tests.plan.helpers import marks, plan, video_plan
+from tests.plan.helpers import CLIP, marks, plan, video_plan
 
 
 def test_a_seed_list_is_per_chunk_and_its_last_value_repeats() -> None:
@@ -122,4 +124,6 @@ def test_the_same_holds_for_an_entry() -> None:
 
 
 def test_in_video_mode_the_input_s_fields_are_honoured() -> None:
-    assert video_plan(noise_scale=0.5, fit="pad", input_length="hold", noise_controller=False).notes == ()
+    clip = replace(CLIP, width=500, frames=50)
+    made = video_plan(clip=clip, noise_scale=0.5, fit="pad", input_length="hold", noise_controller=False)
+    assert not any("has no effect" in note for note in made.notes)

@@ -1,0 +1,277 @@
+"""Notes on fields that the mode and the pipeline honour, but that find nothing to act on in this job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scope_batch.chunk import Chunk, ClipFacts
+from scope_batch.material import Kind, Placement
+from scope_batch.plan.cuts import NEW_MODE, RESET
+from scope_batch.plan.material import Facts, all_offers
+from scope_batch.plan.orders import Orders
+from scope_batch.plan.remarks import Remarks, name_chunks, place
+from scope_batch.plan.settings import Settings
+from scope_batch.plan.vace_checks import steers
+
+if TYPE_CHECKING:
+    from scope_batch.job import Job
+    from scope_batch.job.prompts import WeightedPrompt
+
+WHOLE_PIXELS = 1
+"""A fit that cuts or pads less than this is no change of shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a job came to.
+
+    orders       per chunk, what its entries ask for.
+    causes       per chunk, what would cut it off by itself, whether `manage_cache` lets it or not.
+    method_used  the job's `prompt_interpolation_method` blended something.
+    control_is_short  control or masks of the whole job end before it.
+    """
+
+    settings: Settings
+    clip: ClipFacts | None
+    facts: Facts
+    chunks: Sequence[Chunk]
+    orders: Sequence[Orders]
+    causes: Sequence[Sequence[str]]
+    placements: Sequence[Placement]
+    method_used: bool
+    control_is_short: bool
+
+    def replaced(self, of: Callable[[Orders], object], among: Callable[[Chunk], bool] = lambda _: True) -> bool:
+        """Whether every chunk that `among` picks, if it picks any, has a value of its own."""
+        own = [of(orders) for chunk, orders in zip(self.chunks, self.orders, strict=True) if among(chunk)]
+        return bool(own) and None not in own
+
+
+def note_idle(job: Job, outcome: Outcome, remarks: Remarks) -> None:
+    for field, reason_of in REASONS.items():
+        reason = reason_of(job, outcome) if field in job.model_fields_set else None
+        if reason is not None:
+            remarks.notes.append(f"{place(job, field)} has no effect: {reason}")
+    _note_partly(job, outcome, remarks)
+    remarks.notes.extend(_of_entries(outcome))
+    remarks.notes.extend(_of_weights(job))
+
+
+def same_shape(width: int, height: int, settings: Settings) -> bool:
+    """Whether a picture of that size fills the output without a cut, a bar or a distortion."""
+    cover = max(settings.width / width, settings.height / height)
+    return max(abs(width * cover - settings.width), abs(height * cover - settings.height)) < WHOLE_PIXELS
+
+
+def _is_video(chunk: Chunk) -> bool:
+    return chunk.mode == "video"
+
+
+def _is_steered(chunk: Chunk) -> bool:
+    return chunk.vace is not None and steers(chunk.vace)
+
+
+OWN = "every chunk has its own"
+
+
+def _prompt(_: Job, outcome: Outcome) -> str | None:
+    return "chunk 0 has a prompt of its own" if outcome.orders[0].prompts is not None else None
+
+
+def _seed(_: Job, outcome: Outcome) -> str | None:
+    return OWN if outcome.replaced(lambda orders: orders.seed) else None
+
+
+def _noise_scale(_: Job, outcome: Outcome) -> str | None:
+    return OWN if outcome.replaced(lambda orders: orders.noise_scale, _is_video) else None
+
+
+def _noise_controller(_: Job, outcome: Outcome) -> str | None:
+    return OWN if outcome.replaced(lambda orders: orders.noise_controller, _is_video) else None
+
+
+def _denoising_steps(_: Job, outcome: Outcome) -> str | None:
+    return OWN if outcome.replaced(lambda orders: orders.denoising_steps) else None
+
+
+def _vace_context_scale(_: Job, outcome: Outcome) -> str | None:
+    return OWN if outcome.replaced(lambda orders: orders.vace_context_scale, _is_steered) else None
+
+
+def _attention_bias(_: Job, outcome: Outcome) -> str | None:
+    if all(chunk.start_latent == 0 for chunk in outcome.chunks):
+        return "no chunk has earlier frames to attend to"
+    return OWN if outcome.replaced(lambda orders: orders.attention_bias) else None
+
+
+def _method(_: Job, outcome: Outcome) -> str | None:
+    return None if outcome.method_used else "no prompts blend by it"
+
+
+def _manage_cache(job: Job, outcome: Outcome) -> str | None:
+    if outcome.replaced(lambda orders: orders.manage_cache):
+        return OWN
+    asked = [
+        causes for causes, orders in zip(outcome.causes, outcome.orders, strict=True) if orders.manage_cache is None
+    ]
+    return None if job.manage_cache or any(asked) else "nothing would cut a chunk off by itself"
+
+
+def _cuts(job: Job, outcome: Outcome) -> str | None:
+    unasked = any(chunk.cut_reason not in (None, RESET) for chunk in outcome.chunks[1:])
+    return "there is no cut but those asked for" if job.cuts == "allow" and not unasked else None
+
+
+def _chunk_grid(job: Job, outcome: Outcome) -> str | None:
+    grid = outcome.settings.grid
+    if not grid.by_slots:
+        return None
+    lists = (job.seed, job.noise_scale, job.vace_context_scale, job.kv_cache_attention_bias, *job.lora_scales.values())
+    last = max(0, *(len(schedule.values) - 1 for schedule in lists if schedule is not None))
+    last = max(last, *(entry.chunk + 1 for entry in job.chunk_specs if entry.chunk is not None), 0)
+    if last == 0:
+        return "nothing is placed by chunk"
+    alike = all(
+        min(grid.position(chunk.index, chunk.first_frame), last) == min(chunk.index, last) for chunk in outcome.chunks
+    )
+    placed = any(orders.offers for orders in outcome.orders)
+    return "slots and chunks count alike here" if alike and not placed else None
+
+
+def _fit(job: Job, outcome: Outcome) -> str | None:
+    facts = [outcome.facts[offer.material] for offer in all_offers(job)]
+    sizes = [(fact.width, fact.height) for fact in facts if not fact.exact]
+    sizes += [(outcome.clip.width, outcome.clip.height)] if outcome.clip is not None else []
+    alike = bool(sizes) and all(same_shape(*size, outcome.settings) for size in sizes)
+    return "every picture that it is about has the output's shape" if alike else None
+
+
+def _input_length(job: Job, outcome: Outcome) -> str | None:
+    enough = outcome.clip is not None and outcome.clip.frames >= outcome.settings.num_frames
+    return "the input is long enough" if enough and job.input_length != "error" else None
+
+
+def _vace_length(job: Job, outcome: Outcome) -> str | None:
+    named = job.vace_frames is not None or job.vace_masks is not None
+    if not named or outcome.control_is_short or job.vace_length == "error":
+        return None
+    return "control frames and masks are long enough"
+
+
+def _lora_merge(job: Job, outcome: Outcome) -> str | None:
+    if job.lora_merge != "never":
+        return None
+    if job.quantization is not None:
+        return f"under quantization: {job.quantization} LoRAs stay beside the weights anyway"
+    by_lora = zip(*(chunk.lora_scales for chunk in outcome.chunks), strict=True)
+    move = all(len({*scales}) > 1 for scales in by_lora)
+    return "LoRAs whose scale moves are never merged" if move and outcome.chunks[0].lora_scales else None
+
+
+def _vace_use_input_video(job: Job, _: Outcome) -> str | None:
+    if job.vace_use_input_video and job.pre_processor_output == "vace_frames":
+        return "pre_processor_output: vace_frames sends the input video through VACE already"
+    return None
+
+
+def _hidden(kind: Kind, field: str) -> Callable[[Job, Outcome], str | None]:
+    def reason(job: Job, outcome: Outcome) -> str | None:
+        own = [place(job, name) for name in ("input_path", "vace_frames", "vace_masks")]
+        spans = [
+            (lies.first_frame, lies.end_frame)
+            for lies in outcome.placements
+            if lies.material.kind == kind and lies.where not in own
+        ]
+        return f"{field} of entries lies over every frame" if _reach(spans) >= outcome.settings.num_frames else None
+
+    return reason
+
+
+def _reach(spans: Iterable[tuple[int, int]]) -> int:
+    """The frame up to which spans cover everything from 0 on."""
+    end = 0
+    for first, until in sorted(spans):
+        if first <= end:
+            end = max(end, until)
+    return end
+
+
+def _input_path(job: Job, outcome: Outcome) -> str | None:
+    if job.input_steers:
+        return _hidden("frames", "vace_frames")(job, outcome)
+    return _hidden("video", "input_video")(job, outcome)
+
+
+REASONS: dict[str, Callable[[Job, Outcome], str | None]] = {
+    "prompt": _prompt,
+    "seed": _seed,
+    "noise_scale": _noise_scale,
+    "noise_controller": _noise_controller,
+    "manage_cache": _manage_cache,
+    "kv_cache_attention_bias": _attention_bias,
+    "prompt_interpolation_method": _method,
+    "denoising_steps": _denoising_steps,
+    "input_path": _input_path,
+    "input_length": _input_length,
+    "fit": _fit,
+    "vace_frames": _hidden("frames", "vace_frames"),
+    "vace_masks": _hidden("masks", "vace_masks"),
+    "vace_context_scale": _vace_context_scale,
+    "vace_use_input_video": _vace_use_input_video,
+    "vace_length": _vace_length,
+    "lora_merge": _lora_merge,
+    "chunk_grid": _chunk_grid,
+    "cuts": _cuts,
+}
+"""By field of the job: why it has no effect, or None if it has one."""
+
+
+PARTLY: dict[str, tuple[Callable[[Chunk], bool], str]] = {
+    "noise_scale": (_is_video, "the others have no input video"),
+    "noise_controller": (_is_video, "the others have no input video"),
+    "vace_context_scale": (_is_steered, "nothing steers the others"),
+}
+"""Numbers that only some chunks take: which, and why the others do not."""
+
+
+def _note_partly(job: Job, outcome: Outcome, remarks: Remarks) -> None:
+    for field, (takes, why) in PARTLY.items():
+        taking = [chunk.index for chunk in outcome.chunks if takes(chunk)] if field in job.model_fields_set else []
+        if 0 < len(taking) < len(outcome.chunks):
+            remarks.notes.append(f"{place(job, field)} acts in {name_chunks(taking)} only: {why}")
+
+
+def _of_entries(outcome: Outcome) -> Iterator[str]:
+    """Of fields that an entry sets for its chunk; those of a slot act if they act in one of its chunks."""
+    managed: dict[str, bool] = {}
+    for chunk, orders, causes in zip(outcome.chunks, outcome.orders, outcome.causes, strict=True):
+        if orders.manage_cache not in (None, outcome.settings.manage_cache):
+            managed[orders.where] = managed.get(orders.where, False) or bool(causes)
+        if not orders.reset_cache:
+            continue
+        if chunk.index == 0:
+            yield f"{orders.where}: reset_cache has no effect: chunk 0 starts the sequence anyway"
+        elif chunk.mode != outcome.chunks[chunk.index - 1].mode:
+            yield f"{orders.where}: reset_cache has no effect: the {NEW_MODE[chunk.mode]} is a cut anyway"
+    for where, acts in managed.items():
+        if not acts:
+            yield f"{where}: manage_cache has no effect: nothing would cut the chunk off by itself"
+
+
+def _of_weights(job: Job) -> Iterator[str]:
+    for where, prompts in _weighted(job):
+        if len(prompts) == 1 and prompts[0].weight != 1:
+            yield f"{where}: weight has no effect: there is one prompt, which counts in full"
+        for index, prompt in enumerate(prompts):
+            if prompt.weight == 0:
+                yield f"{where}[{index}] has no effect: its weight is 0"
+
+
+def _weighted(job: Job) -> Iterator[tuple[str, tuple[WeightedPrompt, ...]]]:
+    yield place(job, "prompt"), job.prompt
+    for index, entry in enumerate(job.chunk_specs):
+        for field in ("prompts", "transition_target_prompts"):
+            if (prompts := getattr(entry, field)) is not None:
+                yield place(job, "chunk_specs", index, field), prompts

@@ -1,0 +1,73 @@
+"""Whatever a job says has an effect in the plan, or a remark says that it has none: every field in every mode."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scope_batch.errors import ScopeBatchError
+from scope_batch.job import parse_job
+from scope_batch.prepare import outputs_of, plan_document, prepare, unused_by_outputs
+from tests.plan.silent import BASE, FOLDED, MODES, Case, cases, make_files
+
+Said = tuple[dict[str, Any] | None, frozenset[str]]
+"""What a job comes to, None where it is refused, and the remarks on it."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _files(tmp_path_factory: pytest.TempPathFactory):
+    folder: Path = tmp_path_factory.mktemp("files")
+    make_files(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield
+
+
+@lru_cache(1024)
+def come_to(job_json: str) -> Said:
+    job = parse_job(json.loads(job_json))
+    try:
+        plan, outputs = prepare(job), outputs_of(job)
+    except ScopeBatchError:
+        return None, frozenset()
+    document = plan_document(job, plan, outputs)
+    del document["landings"]  # they repeat what an entry asks for
+    remarks = (*document.pop("notes"), *document.pop("warnings"), *unused_by_outputs(job, outputs))
+    return document, frozenset(remarks)
+
+
+def said(job: dict[str, Any]) -> Said:
+    try:
+        return come_to(json.dumps(job))
+    except ScopeBatchError:
+        return None, frozenset()
+
+
+def is_silent(case: Case) -> bool:
+    before, old = said(case.without)
+    after, new = said(case.with_field)
+    assert before is not None, f"{case.mode} is no job"
+    if after is None or after != before or in_force(case, before):
+        return False
+    names = (case.field, FOLDED.get(case.field, case.field))
+    told = [remark for remark in new if any(name in remark for name in names)]
+    return not any(remark not in old or "has no effect" in remark for remark in told) and not old - new
+
+
+def in_force(case: Case, document: dict[str, Any]) -> bool:
+    """Whether the value is what the job comes to without it."""
+    chunks = document["chunks"] if case.chunk is None else document["chunks"][case.chunk : case.chunk + 1]
+    return all(chunk.get(case.field) == case.value for chunk in chunks)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_field_is_silent(mode: str) -> None:
+    assert [str(case) for case in cases(mode) if is_silent(case)] == []
+
+
+def test_a_field_without_effect_would_be_found() -> None:
+    assert is_silent(Case("text", "cuts", "warn", BASE, {**BASE, "cuts": "warn"}))
