@@ -93,10 +93,11 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
-    """The one terminal event. `outcome` "done": verified and renamed; "interrupted": a partial is kept; "failed"."""
+    """The one terminal event. `outcome` "done": verified and renamed; "skipped": every output was there already;
+    "interrupted": a partial is kept; "failed"."""
 
     kind: ClassVar[str] = "finished"
-    outcome: Literal["done", "interrupted", "failed"]
+    outcome: Literal["done", "skipped", "interrupted", "failed"]
     frames: int
     num_frames: int
     load_s: float

@@ -74,8 +74,7 @@ def render_job(
         report(Warned(f"and {len(warnings) - MAX_WARNINGS} more warnings; scope-batch plan --json lists them all"))
     settings = _sink_settings(job, plan, options)
     if options.skip_existing and _is_made(outputs, plan, settings):
-        report(Warned("every output exists and was made from this job: skipped"))
-        return run.finish("done", plan, ())
+        return run.finish("skipped", plan, (), "every output exists and was made from this job")
     if options.skip_existing and any(output.path is not None and files_of(output.path) for output in outputs):
         raise OutputExistsError(
             "--skip-existing: some output exists, but not every one does, whole and made from this very job; "
@@ -162,7 +161,7 @@ class _Run:
 
     def finish(
         self,
-        outcome: Literal["done", "interrupted", "failed"],
+        outcome: Literal["done", "skipped", "interrupted", "failed"],
         plan: Plan,
         files: tuple[OutputFile, ...],
         message: str = "",

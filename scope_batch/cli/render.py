@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,9 @@ from scope_batch.cli.job_argument import read_job, stem_of
 from scope_batch.cli.places import check_meeting, check_pattern, fill
 from scope_batch.cli.showing import Showing
 from scope_batch.errors import Interrupted, TimeLimitError, UsageError
-from scope_batch.progress import Reporter
+from scope_batch.events import Finished
+from scope_batch.pipelines import KNOWN_PIPELINES
+from scope_batch.progress import Batch, Reporter, words
 from scope_batch.signals import Signals
 
 if TYPE_CHECKING:
@@ -23,11 +26,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One job that could be read, and where its files go."""
+    """One job that could be read, where it stands among those of the call (from 1), and where its files go."""
 
     argument: str
+    position: int
     job: Job
     options: RenderOptions
+
+    @property
+    def work(self) -> int | None:
+        """Pixels in all its frames, None if their number is not known before its inputs are looked at."""
+        job = self.job
+        if not isinstance(job.num_frames, int):
+            return None
+        spec = KNOWN_PIPELINES.get(job.pipeline_id)
+        return job.num_frames * (job.height or spec.height) * (job.width or spec.width)
 
 
 def render_jobs(
@@ -45,56 +58,65 @@ def render_jobs(
     still has holes such as `{job}`.
     """
     _check_patterns(arguments, options)
-    queue = _Queue(showing, len(arguments), fail_fast=fail_fast)
+    queue = _Queue(showing, arguments, fail_fast=fail_fast)
     with Signals(timeout_s, queue.announce, queue.busy) as signals:
-        orders = [order for argument in arguments if (order := queue.read(argument, overrides, options))]
+        orders = [order for position in range(len(arguments)) if (order := queue.read(position, overrides, options))]
         check_meeting([_named_outputs(order) for order in orders])
-        for order in orders:
+        for order, later_work in zip(orders, _later_work(orders), strict=True):
             if not queue.over:
-                queue.render(order, signals)
+                queue.render(order, later_work, signals)
     queue.sum_up()
     return queue.exit_code
 
 
 class _Queue:
-    """What the jobs have come to so far, and which one is being rendered."""
+    """What the jobs have come to so far, and which one is being rendered. `results`: a line per job, once it is known.
 
-    def __init__(self, showing: Showing, total: int, *, fail_fast: bool) -> None:
+    `over`: no further job is started.
+    """
+
+    def __init__(self, showing: Showing, arguments: Sequence[str], *, fail_fast: bool) -> None:
         self._showing = showing
-        self._total = total
+        self._arguments = arguments
         self._fail_fast = fail_fast
         self._report: Reporter | None = None
-        self._failures: list[tuple[str, int]] = []
-        self._rendered = 0
+        self._results: dict[int, str] = {}
+        self._outcomes: Counter[str] = Counter()
         self._engines: Engines | None = None
+        self.exit_code = 0
         self.over = False
 
-    @property
-    def exit_code(self) -> int:
-        return self._failures[0][1] if self._failures else 0
-
-    def read(self, argument: str, overrides: Sequence[str], options: RenderOptions) -> Order | None:
+    def read(self, position: int, overrides: Sequence[str], options: RenderOptions) -> Order | None:
+        argument = self._arguments[position]
         with self._showing.boundary(argument) as boundary:
             job = read_job(argument, overrides, options.models)
-            return Order(argument, job, _filled(options, job, stem_of(argument)))
-        self._take(argument, boundary)
+            return Order(argument, position + 1, job, _filled(options, job, stem_of(argument)))
+        self._fail(position, boundary)
         return None
 
-    def render(self, order: Order, signals: Signals) -> None:
+    def render(self, order: Order, later_work: float, signals: Signals) -> None:
+        """`later_work`: of the jobs that follow, as a multiple of this one's."""
         from scope_batch.engines import Engines
         from scope_batch.render import render_job
 
         if self._engines is None:
             self._engines = Engines()
-        if self._total > 1:
-            self._showing.remark(f"job {order.argument}")
+        total = len(self._arguments)
+        if total > 1:
+            self._showing.remark(f"job {order.position} of {total}: {order.argument}")
         boundary = self._showing.boundary(order.argument)
-        with boundary, self._showing.reporter(order.argument) as report:
+        batch = Batch(order.position, total, later_work)
+        finished: Finished | None = None
+        with boundary, self._showing.reporter(order.argument, batch) as report:
             self._report = report
             signals.check()
-            render_job(order.job, stem_of(order.argument), order.options, report, signals, self._engines)
+            finished = render_job(order.job, stem_of(order.argument), order.options, report, signals, self._engines)
         self._report = None
-        self._take(order.argument, boundary)
+        if finished is None:
+            self._fail(order.position - 1, boundary)
+        else:
+            self._outcomes[finished.outcome] += 1
+            self._results[order.position - 1] = words.result(finished)
 
     def busy(self) -> bool:
         return self._report is not None and self._report.state.busy
@@ -104,18 +126,40 @@ class _Queue:
             self._report.note(("" if signum else "the time is up: ") + self._report.finishing(again=bool(signum)))
 
     def sum_up(self) -> None:
-        if self._total > 1:
-            names = ", ".join(f"{name} ({code})" for name, code in self._failures)
-            failed = f"{len(self._failures)} failed: {names}" if names else "none failed"
-            self._showing.remark(f"{self._rendered} of {self._total} jobs rendered, {failed}")
-
-    def _take(self, argument: str, boundary: Boundary) -> None:
-        if boundary.error is None:
-            self._rendered += 1
+        """A line for each of several jobs, and how many came to what."""
+        total = len(self._arguments)
+        if total == 1:
             return
-        self._failures.append((argument, boundary.exit_code))
-        all_over = isinstance(boundary.error, Interrupted | TimeLimitError | KeyboardInterrupt)
+        width = max(map(len, self._arguments))
+        for position, argument in enumerate(self._arguments):
+            self._showing.remark(f"{argument:<{width}}  {self._results.get(position, 'not started')}")
+        counts = {
+            "skipped": self._outcomes["skipped"],
+            "failed": self._outcomes["failed"],
+            "stopped": self._outcomes["stopped"],
+            "not started": total - len(self._results),
+        }
+        others = "".join(f", {count} {what}" for what, count in counts.items() if count)
+        self._showing.remark(f"{self._outcomes['done']} of {total} jobs rendered{others}")
+
+    def _fail(self, position: int, boundary: Boundary) -> None:
+        error = boundary.error
+        all_over = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
+        outcome = "stopped" if all_over else "failed"
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        self._outcomes[outcome] += 1
+        self._results[position] = f"{outcome} ({boundary.exit_code}): {why}"
+        self.exit_code = self.exit_code or boundary.exit_code
         self.over = self.over or all_over or self._fail_fast
+
+
+def _later_work(orders: Sequence[Order]) -> list[float]:
+    """Per job the work of all that follow it, as a multiple of its own; a job of unknown length counts as an average
+    one."""
+    known = [work for order in orders if (work := order.work) is not None]
+    average = sum(known) / len(known) if known else 1.0
+    works = [average if order.work is None else order.work for order in orders]
+    return [sum(works[index + 1 :]) / work for index, work in enumerate(works)]
 
 
 def _check_patterns(arguments: Sequence[str], options: RenderOptions) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scope_batch.cli.boundary import Boundary, Verdict
 from scope_batch.errors import OutputError
-from scope_batch.progress import JsonLines, Reporter, Style, TolerantStream, displays
+from scope_batch.progress import LONE_JOB, Batch, JsonLines, Reporter, Style, TolerantStream, displays
 
 
 def say_errors(stream: TolerantStream, verdict: Verdict) -> None:
@@ -31,11 +31,11 @@ class Showing:
     verbose: bool = False
     origin_s: float = field(default_factory=time.monotonic)
 
-    def reporter(self, job: str) -> Reporter:
+    def reporter(self, job: str, batch: Batch = LONE_JOB) -> Reporter:
         shown = list(displays(self.style, self.stream, job, self.origin_s))
         if self.file:
             shown.append(JsonLines(self.file, job, self.origin_s))
-        return Reporter(shown)
+        return Reporter(shown, batch=batch)
 
     def boundary(self, job: str) -> Boundary:
         """Errors of one job; where progress is JSON, they are JSON too, so that every line can be parsed."""

@@ -9,11 +9,15 @@ from typing import Literal
 from scope_batch.progress.json_lines import JsonLines
 from scope_batch.progress.plain import PlainLines
 from scope_batch.progress.reporter import Display, Reporter
+from scope_batch.progress.state import LONE_JOB, Batch
 from scope_batch.progress.stream import Nowhere, TolerantStream
 
 Style = Literal["auto", "rich", "plain", "json", "none"]
 
-__all__ = ["Display", "JsonLines", "Nowhere", "PlainLines", "Reporter", "Style", "TolerantStream", "displays"]
+__all__ = [
+    "LONE_JOB", "Batch", "Display", "JsonLines", "Nowhere", "PlainLines", "Reporter", "Style", "TolerantStream",
+    "displays",
+]  # fmt: skip
 
 
 def displays(style: Style, stream: TolerantStream, job: str, origin_s: float) -> Sequence[Display]:

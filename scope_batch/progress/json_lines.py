@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from scope_batch.events import Event
+from scope_batch.events import ChunkDone, Event
 from scope_batch.progress.reporter import Clock
 from scope_batch.progress.state import State
 from scope_batch.progress.stream import TolerantStream
@@ -16,6 +16,7 @@ from scope_batch.progress.stream import TolerantStream
 class JsonLines:
     """Each line is {"t": seconds since `origin_s` on `clock`, "job": its name, "event": ..., ...}.
 
+    Of several jobs in one call each line also tells "job_number" (from 1) and "jobs", each chunk "jobs_eta_s".
     A note has the event "note" and its text under "message".
     """
 
@@ -33,8 +34,13 @@ class JsonLines:
     ) -> None:
         """Nothing to put right: every line was flushed."""
 
-    def show(self, event: Event, _: State) -> None:
-        self._write(event.to_json())
+    def show(self, event: Event, state: State) -> None:
+        values = event.to_json()
+        if state.batch.jobs > 1:
+            values |= {"job_number": state.batch.position, "jobs": state.batch.jobs}
+        if isinstance(event, ChunkDone) and state.jobs_eta_at_s is not None:
+            values["jobs_eta_s"] = state.jobs_eta_s(state.now_s)
+        self._write(values)
 
     def note(self, line: str) -> None:
         self._write({"event": "note", "message": line})

@@ -71,7 +71,7 @@ class PlainLines:
             case Started():
                 return [*words.outputs(event), words.start(event)]
             case ChunkDone() if self._chunk_line_is_due():
-                return [words.chunk(event)]
+                return [words.chunk(event, self._state)]
             case Warned(message=message):
                 return [f"warning: {message}"]
             case Finished():

@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 from scope_batch.errors import Interrupted, TimeLimitError
 from scope_batch.events import Event, Finished, Warned
-from scope_batch.progress.state import State, after
+from scope_batch.progress.state import LONE_JOB, Batch, State, after
 from scope_batch.progress.units import span
 
 Clock = Callable[[], float]
@@ -45,13 +45,13 @@ class Reporter:
     Left with an exception before the terminal event was reported, it reports one itself.
     """
 
-    def __init__(self, displays: Sequence[Display], clock: Clock = time.monotonic) -> None:
+    def __init__(self, displays: Sequence[Display], clock: Clock = time.monotonic, batch: Batch = LONE_JOB) -> None:
         self._displays = displays
         self._clock = clock
         self._lock = threading.RLock()
         self._warned: set[str] = set()
         self._stack = ExitStack()
-        self.state = State(now_s=clock())
+        self.state = State(now_s=clock(), batch=batch)
 
     def __enter__(self) -> Self:
         with self._stack as stack:

@@ -8,6 +8,22 @@ from scope_batch.events import ChunkDone, ChunkStarted, Event, Finished, Loading
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """The place of a job among those of one call.
+
+    position    from 1.
+    later_work  of the jobs that follow, as a multiple of the work of this one.
+    """
+
+    position: int = 1
+    jobs: int = 1
+    later_work: float = 0.0
+
+
+LONE_JOB = Batch()
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """Where a render stands. Chunks are counted from 0; `_s` values are seconds of the reporter's clock or durations.
 
@@ -16,6 +32,7 @@ class State:
     chunk_at_s    when the chunk in flight began.
     chunk_s       how long the latest finished chunk took, None before the first.
     eta_at_s      when the render should be through, None before the first chunk is made.
+    jobs_eta_at_s when the last job of the call should be through; None also where there is only one.
     """
 
     now_s: float = 0.0
@@ -31,6 +48,8 @@ class State:
     chunk_at_s: float = 0.0
     chunk_s: float | None = None
     eta_at_s: float | None = None
+    jobs_eta_at_s: float | None = None
+    batch: Batch = LONE_JOB
 
     @property
     def busy(self) -> bool:
@@ -47,6 +66,10 @@ class State:
 
     def eta_s(self, now_s: float) -> float | None:
         return None if self.eta_at_s is None else max(0.0, self.eta_at_s - now_s)
+
+    def jobs_eta_s(self, now_s: float) -> float | None:
+        """Seconds until all jobs of the call should be through, if there are several."""
+        return None if self.jobs_eta_at_s is None else max(0.0, self.jobs_eta_at_s - now_s)
 
 
 def after(state: State, event: Event, now_s: float) -> State:
@@ -74,6 +97,7 @@ def after(state: State, event: Event, now_s: float) -> State:
 
 def _chunk_done(state: State, done: ChunkDone, now_s: float) -> State:
     last = done.chunk + 1 >= done.chunks
+    later_s = (done.elapsed_s + done.eta_s) * state.batch.later_work
     return replace(
         state,
         chunk=done.chunk + 1,
@@ -85,5 +109,6 @@ def _chunk_done(state: State, done: ChunkDone, now_s: float) -> State:
         chunk_at_s=now_s,
         chunk_s=done.seconds,
         eta_at_s=now_s + done.eta_s,
+        jobs_eta_at_s=now_s + done.eta_s + later_s if state.batch.jobs > 1 else None,
         activity="finishing the outputs" if last else state.activity,
     )

@@ -20,8 +20,10 @@ def start(started: Started) -> str:
     )
 
 
-def chunk(done: ChunkDone) -> str:
+def chunk(done: ChunkDone, state: State) -> str:
     eta = "" if done.chunk + 1 >= done.chunks else f", ETA {span(done.eta_s)}"
+    jobs_eta_s = state.jobs_eta_s(state.now_s)
+    eta += "" if jobs_eta_s is None else f", all jobs {span(jobs_eta_s)}"
     prompt = f', "{shortened(done.prompt, _PROMPT_WIDTH)}"' if done.prompt else ""
     counted = f"chunk {done.chunk + 1} of {done.chunks}: {done.frames_done}/{done.num_frames} frames"
     return f"{counted}, {done.fps:.2f} fps{eta}{prompt}"
@@ -34,6 +36,8 @@ def heartbeat(state: State, silent_s: float) -> str:
 
 def end(finished: Finished) -> list[str]:
     """The closing lines: what came of it, how fast, how much memory, and each file with its size."""
+    if finished.outcome == "skipped":
+        return [result(finished)]
     if finished.outcome != "done" and not finished.frames:
         return []  # nothing to sum up: the error line says it all
     head = {"done": "done", "interrupted": "interrupted", "failed": "failed"}[finished.outcome]
@@ -51,7 +55,16 @@ def end(finished: Finished) -> list[str]:
     )
     kind = "wrote" if finished.outcome == "done" else "kept"
     files = [f"{kind} {file.path} ({size(file.bytes)})" for file in finished.outputs]
-    return [summary, *([finished.message] if finished.outcome == "done" and finished.message else []), *files]
+    return [summary, *files]
+
+
+def result(finished: Finished) -> str:
+    """One line for a job that is through: done, or skipped and why."""
+    if finished.outcome == "skipped":
+        return f"skipped: {finished.message}"
+    files = ", ".join(file.path for file in finished.outputs)
+    made = f"{_count(finished.frames, 'frame')} in {span(finished.render_s)}"
+    return f"{finished.outcome}: {made}{f' -> {files}' if files else ''}"
 
 
 def _count(number: int, noun: str) -> str:

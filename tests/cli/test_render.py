@@ -58,13 +58,42 @@ def test_one_failure_does_not_stop_the_rest(run, fake, job):
     ran = run("render", *names, "-o", "{job}.mp4")
     assert ran.code == 75
     assert [stem for stem, _ in fake.CALLS] == ["0", "1", "2", "3"]
-    assert ran.err.splitlines()[-1] == "2 of 4 jobs rendered, 2 failed: 1.yaml (75), 2.yaml (65)"
+    assert ran.err.splitlines()[-5:] == [
+        "0.yaml  done: 36 frames in 2.0 s -> 0.mp4",
+        "1.yaml  failed (75): the encoder was killed",
+        "2.yaml  failed (65): job.yaml:1:1: first [bold]",
+        "3.yaml  done: 36 frames in 2.0 s -> 3.mp4",
+        "2 of 4 jobs rendered, 2 failed",
+    ]
 
 
 def test_fail_fast_stops_at_the_first(run, fake, job):
     names = [job(prompt, f"{i}.yaml") for i, prompt in enumerate(("a", "busy", "b"))]
-    assert run("render", *names, "--fail-fast").code == 75
-    assert [stem for stem, _ in fake.CALLS] == ["0", "1"]
+    ran = run("render", *names, "--fail-fast")
+    assert ran.code == 75 and [stem for stem, _ in fake.CALLS] == ["0", "1"]
+    assert ran.err.splitlines()[-2:] == ["2.yaml  not started", "1 of 3 jobs rendered, 1 failed, 1 not started"]
+
+
+def test_each_of_several_jobs_tells_its_number_and_when_all_will_be_through(run, job):
+    ran = run("render", job(name="a.yaml", frames=12), job(name="b.yaml", frames=12), job(name="c.yaml", frames=36))
+    lines = ran.err.splitlines()
+    assert [line for line in lines if line.startswith("job ")] == [
+        "job 1 of 3: a.yaml", "job 2 of 3: b.yaml", "job 3 of 3: c.yaml",
+    ]  # fmt: skip
+    # The fake's chunks all say 1 s and 0.5 s to go, so a job takes 1.5 s; four such follow, then three, then none.
+    chunks = [line for line in lines if line.startswith("chunk 1 ")]
+    assert [line.split("all jobs ")[1].split(",")[0] for line in chunks] == ["6.5 s", "5.0 s", "0.5 s"]
+
+
+def test_json_lines_of_several_jobs_tell_their_number_and_when_all_will_be_through(run, job):
+    ran = run("render", job(name="a.yaml"), job(name="b.yaml"), "--progress", "json")
+    chunks = [line for line in map(json.loads, ran.err.splitlines()) if line["event"] == "chunk"]
+    assert [(line["job_number"], line["jobs"], line["jobs_eta_s"]) for line in chunks[::3]] == [
+        (1, 2, 2.0),
+        (2, 2, 0.5),
+    ]
+    lone = run("render", job(), "--progress", "json").err
+    assert "job_number" not in lone and "jobs_eta_s" not in lone
 
 
 def test_a_job_that_cannot_be_read_is_told_before_the_first_is_rendered(run, fake, job):

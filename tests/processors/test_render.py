@@ -15,7 +15,7 @@ from PIL import Image
 
 from scope_batch.engines import Engines
 from scope_batch.errors import Interrupted, JobError, UnavailableError
-from scope_batch.events import ChunkDone, Event, Started, Warned
+from scope_batch.events import ChunkDone, Event, Finished, Started
 from scope_batch.media.probe import probe_clip
 from scope_batch.options import RenderOptions
 from scope_batch.origin import plugins_of
@@ -81,17 +81,17 @@ def test_the_metadata_is_a_job_again_and_what_is_made_is_known(slate: Renderer) 
     assert again["post_processor_id"][0]["params"] == {"strength": 2}
     skip = RenderOptions(skip_existing=True)
     skipped = slate_again(slate, job, skip)
-    assert [event.message for event in skipped] == ["every output exists and was made from this job: skipped"]
+    assert [event.message for event in skipped] == ["every output exists and was made from this job"]
     processor["params"] = {"strength": 3}
     with pytest.raises(Exception, match="made from this very job"):
         slate_again(slate, job, skip)
 
 
-def slate_again(slate: Renderer, job: dict[str, Any], options: RenderOptions) -> list[Warned]:
+def slate_again(slate: Renderer, job: dict[str, Any], options: RenderOptions) -> list[Finished]:
     events: list[Event] = []
     options = replace(options, outputs=(str(slate.folder / "a.mp4"),))
     render_job(job_of(job), "job", options, events.append, engines=slate.engines)
-    return list(of_kind(events, Warned))
+    return list(of_kind(events, Finished))
 
 
 def test_sound_is_as_long_as_what_is_delivered(slate: Renderer, tmp_path: Path) -> None:

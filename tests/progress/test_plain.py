@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -102,3 +103,8 @@ def test_a_reader_that_has_gone_does_not_end_the_render(started):
         report(started)
         report(Warned("more"))
     assert isinstance(stream.failure, BrokenPipeError)
+
+
+def test_a_skipped_job_is_told_in_one_line(report, out, finished):
+    report(replace(finished, outcome="skipped", frames=0, outputs=(), message="it is there"))
+    assert out.getvalue() == "skipped: it is there\n"

@@ -97,7 +97,7 @@ def test_what_is_up_to_date_is_skipped(run: Run, loads: list[EngineRequest], nam
     assert run("a.yaml", "-o", name, "-n")[0] == 0 and len(loads) == 1
     before = {path: Path(path).stat().st_mtime_ns for path in names_in(Path())}
     code, lines = run("a.yaml", "-o", name, "-n")
-    assert (code, len(loads)) == (0, 1) and lines[-1]["outcome"] == "done"
+    assert (code, len(loads)) == (0, 1) and lines[-1]["outcome"] == "skipped"
     assert {path: Path(path).stat().st_mtime_ns for path in names_in(Path())} == before
     write_job(Path("a.yaml"), SLATE, num_frames=9, seed=3)
     code, lines = run("a.yaml", "-o", name, "-n")
