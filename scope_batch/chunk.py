@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from scope_batch import laws
 from scope_batch.laws import Mode
@@ -227,6 +227,7 @@ class Plan:
                      frame i stays frame i.
     post_processors  what the pipeline's frames pass; `delivery` is what comes out.
     memory_bank      frames beyond the KV cache's window are remembered too.
+    defaults         fields that the job left to their defaults and that take part, with their values as JSON.
     """
 
     pipeline_id: str
@@ -242,6 +243,7 @@ class Plan:
     post_processors: Chain = NO_PROCESSORS
     pre_processor_output: Literal["video", "vace_frames"] = "video"
     landings: tuple[Landing, ...] = ()
+    defaults: tuple[tuple[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     memory: DeviceMemory | None = None

@@ -206,7 +206,7 @@ def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings
     sound = audio_args(str(job.audio), job.input_path, job.input_start, float(made.frames / made.fps))
     return SinkSettings(
         overwrite=options.overwrite,
-        metadata=_metadata(job) if options.metadata else None,
+        metadata=_metadata(job, plan) if options.metadata else None,
         audio=tuple(sound or ()),
         preview=options.preview,
         latents=options.latents,
@@ -225,5 +225,5 @@ def _is_made(outputs: tuple[Output, ...], plan: Plan, settings: SinkSettings) ->
     return latents_made and is_up_to_date(outputs, plan, settings.metadata)
 
 
-def _metadata(job: Job) -> str:
-    return metadata_text(job.to_public_dict(), origin_of(job), job_sha256(job), plugins_of(job))
+def _metadata(job: Job, plan: Plan) -> str:
+    return metadata_text(job.to_public_dict(), origin_of(job), job_sha256(job), plugins_of(job), dict(plan.defaults))

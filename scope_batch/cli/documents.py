@@ -70,16 +70,17 @@ def print_plans(arguments: Sequence[str], overrides: Sequence[str], models: str 
 
 
 def print_info(file: Path, *, as_json: bool) -> None:
-    """Print the job that a rendered file carries; it is a job file again."""
-    from scope_batch.sinks.metadata import read_metadata
+    """Print the job that a rendered file carries, with every value in force; it is a job file again."""
+    from scope_batch.sinks.metadata import read_carried_job
 
-    job = read_metadata(file)["job"]
+    job, defaults = read_carried_job(file)
     if as_json:
-        print_json(job)
-    else:
-        import yaml
+        print_json(job | defaults)
+        return
+    import yaml
 
-        print_text(yaml.safe_dump(job, sort_keys=False, allow_unicode=True, width=120))
+    parts = [yaml.safe_dump(part, sort_keys=False, allow_unicode=True, width=120) for part in (job, defaults) if part]
+    print_text("# The job left the following to their defaults.\n".join(parts))
 
 
 def print_schema() -> None:

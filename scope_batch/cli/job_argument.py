@@ -21,9 +21,10 @@ def read_job(argument: str, overrides: Sequence[str] = (), models: str | None = 
     path = Path(argument)
     if path.suffix.lower() not in RENDERED:
         return load_job(argument, overrides, models=models)
-    from scope_batch.sinks.metadata import read_metadata
+    from scope_batch.sinks.metadata import read_carried_job
 
-    text = json.dumps(read_metadata(path)["job"])
+    job, defaults = read_carried_job(path)
+    text = json.dumps(job | defaults)
     folder = path.absolute().parent
     return load_text(text, name=argument, folder=folder, stem=path.stem, overrides=overrides, models=models)
 

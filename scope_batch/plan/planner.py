@@ -11,6 +11,7 @@ from scope_batch.material import Material, MaterialFacts
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import capabilities, checks
 from scope_batch.plan.cuts import LORA_CHANGE, NEW_CONTROL_PROMPT, NEW_MODE, NEW_STEPS, RESET, START
+from scope_batch.plan.defaults import defaults_in_force
 from scope_batch.plan.dials import Dials, read_dials
 from scope_batch.plan.entries import Agenda, merge, read_entries
 from scope_batch.plan.idle import Outcome, note_idle
@@ -79,6 +80,7 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts 
         post_processors=post,
         pre_processor_output="vace_frames" if job.input_steers else "video",
         landings=tuple(walk.landings),
+        defaults=tuple(defaults_in_force(job, settings, facts, chunks).items()),
         notes=tuple(remarks.notes),
         warnings=tuple(remarks.warnings),
     )

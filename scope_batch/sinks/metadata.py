@@ -30,6 +30,7 @@ def metadata_text(
     inputs: Mapping[str, str] = MappingProxyType({}),
     job_sha256: str | None = None,
     plugins: Sequence[str] = (),
+    defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """The document: what made the file, and from what.
 
@@ -37,9 +38,11 @@ def metadata_text(
     inputs  field -> sha256 of the file it names.
     job_sha256  of the job with all its values, which tells jobs apart whose public values are alike.
     plugins     packages whose pipelines and processors took part, "scope-batch-example 0.1.0".
+    defaults    values that the job left to their defaults.
     """
     document = {"digitalSourceType": SOURCE_TYPE, "generator": f"scope-batch {__version__}", "job": dict(job)}
     document |= {"job_sha256": job_sha256} if job_sha256 else {}
+    document |= {"defaults": dict(defaults)} if defaults else {}
     document |= {"plugins": list(plugins)} if plugins else {}
     return json.dumps(document | ({"inputs_sha256": dict(inputs)} if inputs else {}))
 
@@ -58,6 +61,18 @@ def read_metadata(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or "job" not in document:
         raise JobError(f"{path}: carries no scope-batch job")
     return document
+
+
+def read_carried_job(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The job in a file of ours, and the values that it left to their defaults; together they are the whole job.
+
+    Raises as `read_metadata`.
+    """
+    document = read_metadata(path)
+    job, defaults = document["job"], document.get("defaults", {})
+    if not isinstance(job, dict) or not isinstance(defaults, dict):
+        raise JobError(f"{path}: carries no scope-batch job")
+    return job, {name: value for name, value in defaults.items() if name not in job}
 
 
 def ffmetadata(text: str) -> str:

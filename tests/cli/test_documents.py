@@ -116,3 +116,17 @@ def test_remarks_are_whole_lines_where_no_terminal_shows_them(run, job):
     )
     warnings = [line for line in ran.out.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 4 and max(map(len, warnings)) > 120 and warnings[-1].endswith("to the picture")
+
+
+def test_info_shows_defaults_too_and_they_are_part_of_the_job(run, tmp_path):
+    document = {"job": {"prompt": "a cat"}, "defaults": {"pipeline_id": "slate", "seed": 42}}
+    (tmp_path / "cat.npy").touch()
+    (tmp_path / "cat.npy.json").write_text(json.dumps(document))
+    out = run("info", "cat.npy").out
+    assert out.splitlines()[1] == "# The job left the following to their defaults."
+    assert (
+        yaml.safe_load(out)
+        == document["job"] | document["defaults"]
+        == json.loads(run("info", "cat.npy", "--json").out)
+    )
+    assert "slate" in run("plan", "cat.npy").out
