@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import resource
 import sys
@@ -29,8 +30,16 @@ from scope_batch.prepare import outputs_of, prepare, unused_by_outputs
 from scope_batch.session import Engine, Session
 from scope_batch.sinks.forecast import check_space
 from scope_batch.sinks.metadata import metadata_text
-from scope_batch.sinks.open import SinkSettings, check_outputs, open_sinks
+from scope_batch.sinks.open import (
+    SinkSettings,
+    check_outputs,
+    claim_outputs,
+    complete_earlier_render,
+    open_sinks,
+    pictures_left,
+)
 from scope_batch.sinks.output import Output, files_of
+from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.uptodate import is_up_to_date
 from scope_batch.sinks.writer import BackgroundWriter
 
@@ -73,7 +82,8 @@ def render_job(
     if len(warnings) > MAX_WARNINGS:
         report(Warned(f"and {len(warnings) - MAX_WARNINGS} more warnings; scope-batch plan --json lists them all"))
     settings = _sink_settings(job, plan, options)
-    if options.skip_existing and _is_made(outputs, plan, settings):
+    completed = complete_earlier_render(outputs, settings)
+    if not options.overwrite and (completed or _is_made(outputs, plan, settings)):
         return run.finish("skipped", plan, (), "every output exists and was made from this job")
     if options.skip_existing and any(output.path is not None and files_of(output.path) for output in outputs):
         raise OutputExistsError(
@@ -84,8 +94,11 @@ def render_job(
     check_material(plan)
     if not options.force:
         check_space(outputs, plan, options.latents)
-    engine = (engines or Engines()).get(request_of(job, plan, options), report)
-    return run.render(plan, engine, outputs, settings, stop)
+    for warning in pictures_left(outputs, plan.delivery.frames):
+        report(Warned(warning))
+    with claim_outputs(outputs, settings) as publication:
+        engine = (engines or Engines()).get(request_of(job, plan, options), report)
+        return run.render(plan, engine, outputs, settings, publication, stop)
 
 
 @dataclass(slots=True)
@@ -99,14 +112,20 @@ class _Run:
     engine: Engine | None = None
 
     def render(
-        self, plan: Plan, engine: Engine, outputs: tuple[Output, ...], settings: SinkSettings, stop: Stop
+        self,
+        plan: Plan,
+        engine: Engine,
+        outputs: tuple[Output, ...],
+        settings: SinkSettings,
+        publication: Publication,
+        stop: Stop,
     ) -> Finished:
         self.engine = engine
         try:
             with (
                 held_session(engine, plan, self.report) as session,
                 open_inputs(plan) as inputs,
-                open_sinks(outputs, plan, settings) as self.writer,
+                open_sinks(outputs, plan, settings, publication, stop.check) as self.writer,
             ):
                 self._start(plan, outputs)
                 self._chunks(plan, session, inputs, stop)
@@ -204,9 +223,11 @@ def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings
         raise JobError(f"--latents: the pipeline {plan.pipeline_id} makes no latents")
     made = plan.delivery
     sound = audio_args(str(job.audio), job.input_path, job.input_start, float(made.frames / made.fps))
+    document = _metadata(job, plan)
     return SinkSettings(
         overwrite=options.overwrite,
-        metadata=_metadata(job, plan) if options.metadata else None,
+        metadata=document if options.metadata else None,
+        job=hashlib.sha256(document.encode()).hexdigest(),
         audio=tuple(sound or ()),
         preview=options.preview,
         latents=options.latents,

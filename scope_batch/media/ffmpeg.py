@@ -134,7 +134,7 @@ class Child(Closing):
 
     stdin / stdout: buffered binary pipes where asked for, else None: a write takes all it is given, a read gets all it
     asked for or the end. `output_fd`: a descriptor of ours that its stdout goes to instead. `memory_bytes`: the most
-    memory that it may take.
+    memory that it may take. `pass_fds`: descriptors that it inherits under their numbers.
     """
 
     def __init__(
@@ -145,6 +145,7 @@ class Child(Closing):
         stdout: bool = False,
         output_fd: int | None = None,
         memory_bytes: int | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
         command = [str(ffmpeg_exe()), *args]
@@ -156,6 +157,7 @@ class Child(Closing):
                 stdout=subprocess.PIPE if stdout else quiet_or_given,
                 stderr=self._stderr,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
         except OSError as error:
             self._stderr.close()
@@ -185,6 +187,15 @@ class Child(Closing):
         whole_lines = data[: data.rfind(b"\n") + 1]
         self._told_bytes += len(whole_lines)
         return _text(whole_lines)
+
+    def cpu_ticks(self) -> int | None:
+        """Processor time it has used, in ticks of the system's clock; None where that cannot be told."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+        fields = stat.rpartition(")")[2].split()  # from the third field on
+        return int(fields[11]) + int(fields[12])
 
     def last_words(self) -> str:
         """The last lines of its stderr; only before `close`."""

@@ -42,18 +42,18 @@ class VideoFormat:
     sound: Sound | None = None
 
 
-def encode_args(video: VideoFormat, target: Path | None, metadata_file: Path | None) -> list[str]:
+def encode_args(video: VideoFormat, target: Path | None, metadata_fd: int | None) -> list[str]:
     """Arguments for an ffmpeg that reads frames uint8 RGB on stdin. `target` None: it writes its stdout.
 
-    metadata_file  an ffmetadata file, see `metadata.ffmetadata`.
+    metadata_fd  an inherited descriptor of an ffmetadata file, see `metadata.ffmetadata`.
     """
     rate = f"{video.fps.numerator}/{video.fps.denominator}"
     args = [*QUIET, "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{video.width}x{video.height}"]
     args += ["-framerate", rate, *LOCAL_FILES, "-i", "pipe:0"]
     inputs = 1
     maps = ["-map", "0:v:0", "-map_chapters", "-1", "-map_metadata", "-1"]
-    if metadata_file is not None:
-        args += ["-f", "ffmetadata", *LOCAL_FILES, "-i", file_url(metadata_file)]
+    if metadata_fd is not None:
+        args += ["-f", "ffmetadata", *LOCAL_FILES, "-i", f"pipe:{metadata_fd}"]
         maps[-1] = str(inputs)
         inputs += 1
     if video.sound is not None:

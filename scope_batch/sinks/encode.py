@@ -1,9 +1,11 @@
-"""A running encoder: frames in, and in the end a file or an error that says why there is none."""
+"""Runs an encoder: it takes frames and ends with a file, or with an error that says why there is none."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
+import select
 import signal
 import tempfile
 from pathlib import Path
@@ -13,12 +15,15 @@ from scope_batch.media.ffmpeg import Child
 from scope_batch.sinks.command import VideoFormat, encode_args
 from scope_batch.sinks.metadata import ffmetadata
 from scope_batch.sinks.npy import bytes_of
+from scope_batch.sinks.patience import CheckStop, Patience, never_stop
 from scope_batch.sinks.sink import Block
 
 PIPE_BYTES = 1 << 20
 """Linux's usual upper bound for an unprivileged pipe; 64 KiB would switch processes 18 times a frame."""
 EXIT_WAIT_S = 30.0
 """How long an encoder that has closed its input may take to end."""
+LOOK_UP_S = 0.2
+"""How often a wait for the encoder is broken off to look whether it still moves."""
 FFMPEG_SIGNALLED = 255
 """ffmpeg's exit status when SIGTERM or SIGINT told it to end early."""
 
@@ -34,32 +39,39 @@ class EncoderProcess:
         name: str,
         metadata: str | None = None,
         output_fd: int | None = None,
+        lock_fd: int | None = None,
+        check_stop: CheckStop = never_stop,
     ) -> None:
-        """`target` None: it writes to `output_fd`. `name`: what errors call the output."""
+        """`target` None: it writes to `output_fd`. `name`: what errors call the output.
+
+        lock_fd     a locked descriptor; the lock lasts until this process and the encoder have both let it go.
+        check_stop  asked while the encoder stands still; when it raises, the encoder is killed.
+        """
         self._name = name
         self._to_pipe = target is None
         self._silent = video.sound is None
         self._finished = False
-        self._folder = tempfile.TemporaryDirectory(prefix="scope-batch-")
-        try:
-            self._child = Child(
-                encode_args(video, target, self._metadata_file(metadata)), stdin=True, output_fd=output_fd
-            )
-        except BaseException:
-            self._folder.cleanup()
-            raise
+        with tempfile.TemporaryFile() as text:  # it has no name, so nothing is left of it however this process ends
+            given_fds = [] if lock_fd is None else [lock_fd]
+            if metadata is not None:
+                text.write(ffmetadata(metadata).encode())
+                text.seek(0)
+                given_fds.append(text.fileno())
+            args = encode_args(video, target, None if metadata is None else text.fileno())
+            self._child = Child(args, stdin=True, output_fd=output_fd, pass_fds=given_fds)
         assert self._child.stdin is not None
         self._stdin = self._child.stdin
+        self._patience = Patience(f"{name}: the encoder", check_stop, self._child)
+        os.set_blocking(self._stdin.fileno(), False)
         with contextlib.suppress(OSError, AttributeError):  # a wish: not every system has or grants it
             fcntl.fcntl(self._stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def write(self, frames: Block) -> None:
-        """Blocks until the encoder has taken all frames. Raises what `_failure` says if it is gone."""
+        """Waits until the encoder has taken all frames. Raises what `_failure` says if it is gone."""
         try:
             if self._child.poll() is not None:
                 raise BrokenPipeError
-            self._stdin.write(bytes_of(frames))
-            self._stdin.flush()
+            self._send(bytes_of(frames))
         except BrokenPipeError:
             raise self._failure() from None
 
@@ -67,9 +79,8 @@ class EncoderProcess:
         """Let it write what it still holds, and wait for its end. May be called again."""
         if self._finished:
             return
-        with contextlib.suppress(BrokenPipeError):  # its exit status says more
-            self._stdin.close()
-        code = self._child.wait()
+        self._stdin.close()
+        code = self._wait()
         # A sound track may have been complained about and still be whole; raw frames give no cause for complaint.
         if code or (self._silent and self._child.last_words()):
             raise self._failure()
@@ -81,14 +92,33 @@ class EncoderProcess:
 
     def close(self) -> None:
         self._child.close()
-        self._folder.cleanup()
 
-    def _metadata_file(self, metadata: str | None) -> Path | None:
-        if metadata is None:
-            return None
-        file = Path(self._folder.name, "metadata.txt")
-        file.write_text(ffmetadata(metadata), encoding="utf-8")
-        return file
+    def _send(self, view: memoryview) -> None:
+        ready = select.poll()
+        ready.register(self._stdin.fileno(), select.POLLOUT)
+        self._patience.moved()
+        while view:
+            if ready.poll(LOOK_UP_S * 1000):
+                with contextlib.suppress(BlockingIOError):
+                    view = view[os.write(self._stdin.fileno(), view) :]
+                    self._patience.moved()
+            else:
+                self._check_patience()
+
+    def _wait(self) -> int:
+        self._patience.moved()
+        while True:
+            try:
+                return self._child.wait(LOOK_UP_S)
+            except TimeoutError:
+                self._check_patience()
+
+    def _check_patience(self) -> None:
+        try:
+            self._patience.check()
+        except ScopeBatchError:
+            self.kill()
+            raise
 
     def _failure(self) -> ScopeBatchError:
         """Why the encoder is gone: its signal, or its exit status in its own last words."""
@@ -109,11 +139,13 @@ class EncoderProcess:
 
 
 def try_encoder(video: VideoFormat) -> None:
-    """Encode two black frames to a file that is thrown away. Raises JobError if the encoder refuses its options."""
+    """Encode two black frames that go nowhere. Raises JobError if the encoder refuses its options."""
     import numpy as np
 
-    with tempfile.TemporaryDirectory(prefix="scope-batch-") as folder:
-        encoder = EncoderProcess(video, Path(folder, "try"), name=f"{video.container} ({video.options.codec})")
+    with Path(os.devnull).open("wb") as nowhere:
+        encoder = EncoderProcess(
+            video, None, name=f"{video.container} ({video.options.codec})", output_fd=nowhere.fileno()
+        )
         try:
             encoder.write(np.zeros((2, video.height, video.width, 3), dtype=np.uint8))
             encoder.finish()

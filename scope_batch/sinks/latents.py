@@ -12,6 +12,7 @@ from scope_batch import laws
 from scope_batch.chunk import Chunk, Plan
 from scope_batch.errors import OutputError
 from scope_batch.sinks.npy import bytes_of, write_all
+from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import Block, FileSink
 
 _LENGTH_BYTES = 8
@@ -25,15 +26,13 @@ class LatentsSink(FileSink):
     Its metadata are JSON lists with an item per chunk: first_frame, keep, cut (the reason or null).
     """
 
-    def __init__(self, path: Path, plan: Plan, *, overwrite: bool = False) -> None:
-        super().__init__(path, sum(chunk.latents for chunk in plan.chunks), overwrite=overwrite)
+    def __init__(self, path: Path, plan: Plan, publication: Publication) -> None:
+        super().__init__(path, sum(chunk.latents for chunk in plan.chunks), publication)
         self._plan = plan
         self._header_bytes = len(self._header(len(plan.chunks)))
         self._chunks = 0
-        self._fd = -1
 
-    def _open(self, fd: int, part: Path) -> None:  # noqa: ARG002  (each kind of sink needs one of them)
-        self._fd = fd
+    def _open(self, fd: int, file: Path) -> None:  # noqa: ARG002  (each kind of sink needs one of them)
         write_all(fd, self._framed(len(self._plan.chunks)))
 
     def _write(self, block: Block) -> None:
@@ -48,11 +47,11 @@ class LatentsSink(FileSink):
         if self._chunks != len(self._plan.chunks):
             os.pwrite(self._fd, self._framed(self._chunks), 0)
 
-    def _verify(self, part: Path) -> None:
+    def _verify(self, file: Path) -> None:
         header = self._framed(self._chunks)
         data = sum(self._bytes(chunk) for chunk in self._plan.chunks[: self._chunks])
-        with part.open("rb") as file:
-            whole = file.read(len(header)) == header and file.seek(0, os.SEEK_END) == len(header) + data
+        with file.open("rb") as opened:
+            whole = opened.read(len(header)) == header and opened.seek(0, os.SEEK_END) == len(header) + data
         if not whole:
             raise OutputError(f"{self.path}: does not hold the latents of {self._chunks} chunks")
 

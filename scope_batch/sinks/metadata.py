@@ -6,6 +6,7 @@ One JSON object on one line, in ASCII, without local paths.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,13 +15,12 @@ from typing import Any
 from scope_batch import __version__
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.media.ffmpeg import LOCAL_FILES, QUIET, file_url, last_lines, run_quiet
-from scope_batch.sinks.atomic import sidecar_path
+from scope_batch.sinks.output_paths import has_sidecar, sidecar_path
 
 SOURCE_TYPE = "trainedAlgorithmicMedia"
 """IPTC's digital source type of what a model has made."""
-SIDECAR_FORMATS = ("npy", "nut")
-"""Formats that carry no text, or (NUT) none of this length."""
 PNG_KEY = "scope-batch"
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _ESCAPED = "\\=;#\n"
 
@@ -75,6 +75,25 @@ def read_carried_job(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return job, {name: value for name, value in defaults.items() if name not in job}
 
 
+def is_own_picture(path: Path) -> bool:
+    """Whether a render made this PNG: it carries our text, with or without a job. Nothing is decoded."""
+    mark = PNG_KEY.encode() + b"\0"
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_PNG_SIGNATURE)) != _PNG_SIGNATURE:
+                return False
+            while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+                text = file.read(len(mark)) if head[4:] == b"iTXt" else b""
+                if text == mark:
+                    return True
+                file.seek(int.from_bytes(head[:4], "big") + 4 - len(text), os.SEEK_CUR)
+    except OSError:
+        pass
+    return False
+
+
 def ffmetadata(text: str) -> str:
     """An ffmetadata file whose `comment` is `text`; a command line would be too short for it."""
     escaped = "".join(f"\\{character}" if character in _ESCAPED else character for character in text)
@@ -83,7 +102,7 @@ def ffmetadata(text: str) -> str:
 
 def _read_text(path: Path) -> str:
     form = path.suffix[1:].lower()
-    if form in SIDECAR_FORMATS:
+    if has_sidecar(path):
         sidecar = sidecar_path(path)
         return sidecar.read_text(encoding="utf-8") if sidecar.is_file() else ""
     return _read_png(path) if form == "png" else _read_container(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scope_batch.errors import OutputError
 from scope_batch.npy_stream import npy_header
+from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import Block, FileSink
 from scope_batch.sizes import NPY_HEADER_BYTES, npy_bytes
 
@@ -27,15 +28,20 @@ class NpySink(FileSink):
     """uint8 [T, H, W, 3]. A partial's header says the frames that it holds."""
 
     def __init__(
-        self, path: Path, frames: int, height: int, width: int, *, overwrite: bool = False, sidecar: str | None = None
+        self,
+        path: Path,
+        frames: int,
+        height: int,
+        width: int,
+        publication: Publication,
+        *,
+        sidecar: str | None = None,
     ) -> None:
-        super().__init__(path, frames, overwrite=overwrite, sidecar=sidecar)
+        super().__init__(path, frames, publication, sidecar=sidecar)
         self._height = height
         self._width = width
-        self._fd = -1
 
-    def _open(self, fd: int, part: Path) -> None:  # noqa: ARG002  (each kind of sink needs one of them)
-        self._fd = fd
+    def _open(self, fd: int, file: Path) -> None:  # noqa: ARG002  (each kind of sink needs one of them)
         write_all(fd, self._header(self._expected))
 
     def _write(self, block: Block) -> None:
@@ -45,8 +51,8 @@ class NpySink(FileSink):
         if self.written != self._expected:
             os.pwrite(self._fd, self._header(self.written), 0)
 
-    def _verify(self, part: Path) -> None:
-        verify_npy(part, self.written, self._height, self._width)
+    def _verify(self, file: Path) -> None:
+        verify_npy(file, self.written, self._height, self._width)
 
     def _header(self, frames: int) -> bytes:
         return npy_header(frames, self._height, self._width)

@@ -1,4 +1,4 @@
-"""From outputs to open sinks with a thread that feeds them."""
+"""Checks what is to be written, locks it, and opens the sinks with the thread that feeds them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from pathlib import Path
 
 from scope_batch.chunk import Delivery, Plan
 from scope_batch.errors import JobError, OutputExistsError
-from scope_batch.sinks.atomic import partial_path, refuse_existing, refuse_folder, sidecar_path
 from scope_batch.sinks.command import Sound, VideoFormat
 from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.latents import LatentsSink
-from scope_batch.sinks.metadata import SIDECAR_FORMATS
+from scope_batch.sinks.metadata import is_own_picture
 from scope_batch.sinks.npy import NpySink
-from scope_batch.sinks.output import Output, numbered_files, refuse_same_path
+from scope_batch.sinks.output import Output, files_of, numbered, picture_numbers, refuse_same_path
+from scope_batch.sinks.output_paths import (
+    SIDECAR_FORMATS,
+    partial_path,
+    refuse_existing,
+    refuse_folder,
+    refuse_long_names,
+    sidecar_path,
+    work_path,
+)
+from scope_batch.sinks.patience import CheckStop, never_stop
 from scope_batch.sinks.png import PngSink, PreviewSink
-from scope_batch.sinks.sink import Sink
+from scope_batch.sinks.publish import Publication
+from scope_batch.sinks.sink import Sink, stops_now
 from scope_batch.sinks.stdout import STDOUT_FD, NpyStdout, VideoStdout, refuse_terminal
 from scope_batch.sinks.video import VideoSink
 from scope_batch.sinks.writer import BackgroundWriter
@@ -32,6 +42,7 @@ class SinkSettings:
     metadata   `metadata_text(job)`, or None: nothing is written about the job.
     audio      ffmpeg's input arguments for the sound track of every video output, see `Sound`.
     preview    a PNG that shows the last frame of each chunk; latents: a safetensors file with every chunk's latents.
+    job        what is rendered, whether or not it is written into the outputs; equal for equal results.
     inputs     every local file or folder that the job is made from; none of them is ever written.
     """
 
@@ -40,6 +51,7 @@ class SinkSettings:
     audio: tuple[str, ...] = ()
     preview: Path | None = None
     latents: Path | None = None
+    job: str = ""
     inputs: tuple[Path, ...] = ()
     stdout_fd: int = STDOUT_FD
 
@@ -56,45 +68,103 @@ def check_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettings)
             refuse_terminal(settings.stdout_fd)
         else:
             _refuse_existing(output, overwrite=settings.overwrite)
-    for path in (*(output.path for output in outputs), settings.latents, settings.preview):
-        if path is not None:
-            refuse_folder(path)
+    for path in _paths(outputs, settings):
+        refuse_folder(path)
+        refuse_long_names(
+            path, numbered(path, plan.delivery.frames - 1).name if path in _sequences(outputs) else path.name
+        )
     for output in outputs:
         if output.options is not None:
             try_encoder(_video_format(output, plan.delivery, ()))
 
 
+def complete_earlier_render(outputs: Sequence[Output], settings: SinkSettings) -> bool:
+    """Publish what a killed render had finished of these outputs, and remove what it had not.
+
+    Returns True if that was a render of this very job to exactly these outputs, so that nothing is left to do.
+    Raises TemporaryError if another process makes one of them.
+    """
+    if not any(os.path.lexists(work_path(path)) for path in _paths(outputs, settings)):
+        return False
+    with claim_outputs(outputs, settings) as publication:
+        return publication.completed
+
+
+def claim_outputs(outputs: Sequence[Output], settings: SinkSettings) -> Publication:
+    """A context in which nobody else makes these outputs. Entering it raises TemporaryError if somebody does."""
+    beside = [] if settings.preview is None else [settings.preview]
+    whole = [path for path in _paths(outputs, settings) if path not in beside]
+    return Publication(whole, beside=beside, job=settings.job, overwrite=settings.overwrite)
+
+
 @contextmanager
-def open_sinks(outputs: Sequence[Output], plan: Plan, settings: SinkSettings) -> Iterator[BackgroundWriter]:
+def open_sinks(
+    outputs: Sequence[Output],
+    plan: Plan,
+    settings: SinkSettings,
+    publication: Publication,
+    check_stop: CheckStop = never_stop,
+) -> Iterator[BackgroundWriter]:
     """Open everything that is to be written; yields the writer to submit chunks to.
 
-    Leaving it without an exception verifies and renames every output. With one, the outputs that are not to blame keep
-    a partial, and after `Interrupted(now=True)` none does.
+    publication  `claim_outputs` of the same outputs, entered.
+    check_stop   raises when the end of the render has been asked for.
+
+    Leaving it without an exception verifies and publishes all outputs together. With one, the outputs that are not to
+    blame keep a partial, and after `Interrupted(now=True)` none does.
     """
     _check_extras(outputs, settings)
     for output in outputs:
         if output.path is not None:
-            _refuse_existing(output, overwrite=settings.overwrite)
+            _refuse_existing(output, overwrite=settings.overwrite)  # loading the models may have taken minutes
     made = plan.delivery
-    sinks = [_sink(output, made, settings) for output in outputs]
+    sinks = [_sink(output, made, settings, publication, check_stop) for output in outputs]
     if settings.preview is not None:
-        sinks.append(PreviewSink(settings.preview))
+        sinks.append(PreviewSink(settings.preview, publication))
     latents = None
     if settings.latents is not None:
-        latents = LatentsSink(settings.latents, plan, overwrite=settings.overwrite)
+        latents = LatentsSink(settings.latents, plan, publication)
     post = plan.post_processors.open(plan.height, plan.width) if plan.post_processors else None
-    with ExitStack() as stack:
-        for sink in (*sinks, *([] if latents is None else [latents])):
-            stack.enter_context(sink)
-        yield stack.enter_context(BackgroundWriter(sinks, latents, post))
+    try:
+        with ExitStack() as stack:
+            for sink in (*sinks, *([] if latents is None else [latents])):
+                stack.enter_context(sink)
+            yield stack.enter_context(BackgroundWriter(sinks, latents, post))
+        publication.publish()
+    except BaseException as error:
+        if not stops_now(error):
+            publication.keep_partials(error)
+        raise
+
+
+def pictures_left(outputs: Sequence[Output], frames: int) -> list[str]:
+    """A line for each sequence behind whose last picture there are others, which stay: no render made them."""
+    lines = []
+    for path in _sequences(outputs):
+        numbers = picture_numbers(path)
+        left = sum(number >= frames and not is_own_picture(file) for file, number in numbers.items())
+        if left:
+            lines.append(f"{path}: {left} pictures that follow the last one were not made by a render, so they stay")
+    return lines
+
+
+def _paths(outputs: Sequence[Output], settings: SinkSettings) -> list[Path]:
+    """Every path that is written, standard output apart."""
+    paths = (*(output.path for output in outputs), settings.latents, settings.preview)
+    return [path for path in paths if path is not None]
+
+
+def _sequences(outputs: Sequence[Output]) -> list[Path]:
+    return [output.path for output in outputs if output.path is not None and output.format == "png"]
 
 
 def _check_extras(outputs: Sequence[Output], settings: SinkSettings) -> None:
-    extras = [path for path in (settings.preview, settings.latents) if path is not None]
-    refuse_same_path([*(output.path for output in outputs if output.path is not None), *extras])
+    refuse_same_path(_paths(outputs, settings))
     _refuse_inputs(outputs, settings)
-    if settings.preview is not None and settings.preview.suffix.lower() != ".png":
-        raise JobError(f"--preview {settings.preview}: unknown extension; allowed: .png")
+    if settings.preview is not None:
+        if settings.preview.suffix.lower() != ".png":
+            raise JobError(f"--preview {settings.preview}: unknown extension; allowed: .png")
+        refuse_existing(settings.preview, overwrite=settings.overwrite or is_own_picture(settings.preview))
     if settings.latents is not None:
         if settings.latents.suffix != ".safetensors":
             raise JobError(f"--latents {settings.latents}: unknown extension; allowed: .safetensors")
@@ -118,7 +188,7 @@ def _files_touched(output: Output) -> tuple[Path, ...]:
     if output.path is None:
         return ()
     if output.format == "png":
-        return (output.path, *numbered_files(output.path))
+        return (output.path, *files_of(output.path))
     files = _with_partial(output.path)
     return (*files, *map(sidecar_path, files)) if output.format in SIDECAR_FORMATS else files
 
@@ -134,35 +204,42 @@ def _refuse_existing(output: Output, *, overwrite: bool) -> None:
         refuse_existing(output.path, overwrite=overwrite)
         if output.format in SIDECAR_FORMATS:
             refuse_existing(sidecar_path(output.path), overwrite=overwrite)
-    elif not overwrite and (existing := numbered_files(output.path)):
+        return
+    existing = files_of(output.path)
+    for file in existing:
+        refuse_existing(file, overwrite=True)
+    if existing and not overwrite:
         raise OutputExistsError(f"{output.path}: {len(existing)} pictures exist; replace them with --overwrite")
 
 
-def _sink(output: Output, made: Delivery, settings: SinkSettings) -> Sink:
+def _sink(
+    output: Output, made: Delivery, settings: SinkSettings, publication: Publication, check_stop: CheckStop
+) -> Sink:
     if output.path is None:
-        return _stdout_sink(output, made, settings)
-    sidecar = (settings.metadata or "") if output.format in SIDECAR_FORMATS else None
+        return _stdout_sink(output, made, settings, check_stop)
+    sidecar = settings.metadata if output.format in SIDECAR_FORMATS else None
     if output.format == "png":
-        return PngSink(output.path, made.frames, metadata=settings.metadata)
+        return PngSink(output.path, made.frames, publication, metadata=settings.metadata)
     if output.format == "npy":
-        size = (made.frames, made.height, made.width)
-        return NpySink(output.path, *size, overwrite=settings.overwrite, sidecar=sidecar)
+        return NpySink(output.path, made.frames, made.height, made.width, publication, sidecar=sidecar)
     return VideoSink(
         output.path,
         made.frames,
         _video_format(output, made, settings.audio),
-        overwrite=settings.overwrite,
+        publication,
         metadata=None if output.format in SIDECAR_FORMATS else settings.metadata,
         sidecar=sidecar,
+        check_stop=check_stop,
     )
 
 
-def _stdout_sink(output: Output, made: Delivery, settings: SinkSettings) -> Sink:
+def _stdout_sink(output: Output, made: Delivery, settings: SinkSettings, check_stop: CheckStop) -> Sink:
     refuse_terminal(settings.stdout_fd)
     if output.format == "npy":
-        return NpyStdout(made.frames, made.height, made.width, fd=settings.stdout_fd)
+        return NpyStdout(made.frames, made.height, made.width, fd=settings.stdout_fd, check_stop=check_stop)
     metadata = None if output.format in SIDECAR_FORMATS else settings.metadata
-    return VideoStdout(_video_format(output, made, settings.audio), metadata=metadata, fd=settings.stdout_fd)
+    video = _video_format(output, made, settings.audio)
+    return VideoStdout(video, metadata=metadata, fd=settings.stdout_fd, check_stop=check_stop)
 
 
 def _video_format(output: Output, made: Delivery, audio: tuple[str, ...]) -> VideoFormat:

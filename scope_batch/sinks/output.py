@@ -76,25 +76,20 @@ def numbered(path: Path, index: int) -> Path:
     return path.with_name(_NUMBER.sub(lambda number: number[0] % index, path.name))
 
 
-def numbered_files(path: Path) -> list[Path]:
-    """The files of a PNG sequence that exist, in no order."""
-    return list(_numbers(path))
-
-
-def numbered_from(path: Path, first: int) -> list[Path]:
-    """Those of frame `first` and later."""
-    return [file for file, number in _numbers(path).items() if number >= first]
+def is_sequence(path: Path) -> bool:
+    """Whether an output's path is the pattern of a PNG sequence."""
+    return path.suffix.lower() == ".png"
 
 
 def files_of(path: Path) -> list[Path]:
-    """The existing files that an output's path stands for: one, or those of a PNG sequence."""
-    if path.suffix.lower() == ".png":
-        return numbered_files(path)
+    """The existing files that an output's path stands for: one, or those of a PNG sequence in no order."""
+    if is_sequence(path):
+        return list(picture_numbers(path))
     return [path] if path.exists() else []
 
 
-def _numbers(path: Path) -> dict[Path, int]:
-    """Existing file -> its frame. Only names that the pattern itself makes: `7.png` is none of `%05d.png`."""
+def picture_numbers(path: Path) -> dict[Path, int]:
+    """Existing file of a PNG sequence -> its frame. Only names that the pattern makes: not `7.png` for `%05d.png`."""
     head, _, tail = _NUMBER.sub("\0", path.name).partition("\0")
     name = re.compile(re.escape(head) + r"(\d+)" + re.escape(tail))
     try:

@@ -1,4 +1,4 @@
-"""A PNG sequence: one file per frame, numbered from 0."""
+"""PNG pictures: a sequence with one file per frame, and the preview of a render."""
 
 from __future__ import annotations
 
@@ -12,51 +12,55 @@ from PIL.PngImagePlugin import PngInfo
 
 from scope_batch.errors import OutputError
 from scope_batch.session import Frames
-from scope_batch.sinks.atomic import output_errors, replace_file, sync_folder
 from scope_batch.sinks.metadata import PNG_KEY
-from scope_batch.sinks.output import numbered, numbered_from
-from scope_batch.sinks.sink import Block
-from scope_batch.sinks.verify import verify_png
+from scope_batch.sinks.output import numbered
+from scope_batch.sinks.output_paths import output_errors
+from scope_batch.sinks.publish import Publication
+from scope_batch.sinks.sink import Block, stops_now
+from scope_batch.sinks.verify import verify_pictures
 
 COMPRESSION = 3
 """zlib level: four times as fast as the usual 6 for about a tenth more bytes."""
+_NO_JOB = "{}"
+"""Even a picture without metadata says which program made it, so that only such pictures are ever removed."""
 
 
 def encode_png(frame: Frames, text: str | None = None) -> bytes:
     """A frame uint8 [H, W, 3] as PNG; `text` goes, compressed, under the key that `read_metadata` looks for."""
     info = PngInfo()
-    if text is not None:
-        info.add_itxt(PNG_KEY, text, zip=True)
+    info.add_itxt(PNG_KEY, text or _NO_JOB, zip=True)
     buffer = BytesIO()
     Image.fromarray(frame).save(buffer, "PNG", compress_level=COMPRESSION, pnginfo=info)
     return buffer.getvalue()
 
 
 class PngSink:
-    """Every file is whole as soon as it has its name, so a stop leaves what is there.
+    """One file per frame, numbered from 0. They get their names when all are whole, a stopped render's as partials."""
 
-    An older sequence is replaced picture by picture; what it has beyond the new end goes when the new one is whole.
-    """
-
-    def __init__(self, pattern: Path, frames: int, *, metadata: str | None = None) -> None:
+    def __init__(self, pattern: Path, frames: int, publication: Publication, *, metadata: str | None = None) -> None:
         self.pattern = pattern
-        self.result: Path | None = None
         self._expected = frames
+        self._publication = publication
+        self._work = publication.work(pattern)
         self._metadata = metadata
         self._written = 0
+        self._failed = False
+
+    @property
+    def result(self) -> Path | None:
+        return self._work.result
 
     def __enter__(self) -> Self:
-        with output_errors(self.pattern):
-            self.pattern.parent.mkdir(parents=True, exist_ok=True)
         return self
 
     def write(self, block: Block) -> None:
         """Raises OutputError."""
+        self._failed = True
         for frame in block:
             with output_errors(self.pattern):
-                replace_file(numbered(self.pattern, self._written), encode_png(frame, self._metadata), sync=True)
+                self._work.write(numbered(self.pattern, self._written).name, encode_png(frame, self._metadata))
             self._written += 1
-            self.result = self.pattern
+        self._failed = False
 
     def abort(self) -> None:
         """One picture at a time: never blocked for long."""
@@ -64,33 +68,36 @@ class PngSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
+        if error is not None and (self._failed or not self._written or stops_now(error)):
             return
-        if self._written != self._expected:
+        if error is None and self._written != self._expected:
             raise OutputError(f"{self.pattern}: {self._written} of {self._expected} frames were written")
-        with output_errors(self.pattern):
-            for old in numbered_from(self.pattern, self._expected):
-                old.unlink()
-            sync_folder(self.pattern.parent)
-        verify_png(self.pattern, self._expected)
+        try:
+            verify_pictures([self._work.path / numbered(self.pattern, index).name for index in range(self._written)])
+        except OutputError as second:
+            if error is None:
+                raise
+            error.add_note(f"no partial kept: {second}")
+        else:
+            self._publication.add_whole(self._work)
 
 
 class PreviewSink:
     """One PNG, replaced after each block by its last frame."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, publication: Publication) -> None:
         self.path = path
         self.result: Path | None = None
+        self._work = publication.work(path)
 
     def __enter__(self) -> Self:
-        with output_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
         return self
 
     def write(self, block: Block) -> None:
         """Raises OutputError: whoever watches it should not watch a render that has stalled."""
         with output_errors(self.path):
-            replace_file(self.path, encode_png(block[-1]), sync=False)
+            self._work.write(self.path.name, encode_png(block[-1]), sync=False)
+            self._work.move_out(self.path.name, self.path.name)
 
     def abort(self) -> None:
         """One picture at a time: never blocked for long."""

@@ -1,7 +1,10 @@
-"""What takes frames, and the one way in which everything that ends as a file begins and ends."""
+"""The contract of everything that takes frames, and the life of an output that is one file."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
@@ -9,8 +12,9 @@ from typing import Any, Protocol, Self
 
 from numpy.typing import NDArray
 
-from scope_batch.errors import Interrupted, OutputError, OutputExistsError, ScopeBatchError
-from scope_batch.sinks.atomic import PartFile, output_errors, partial_path, sidecar_path, write_atomically
+from scope_batch.errors import Interrupted, OutputError, ScopeBatchError
+from scope_batch.sinks.output_paths import output_errors, sidecar_path
+from scope_batch.sinks.publish import Publication
 
 Block = NDArray[Any]
 """Frames uint8 [T, H, W, 3], or latents float32 [F, 16, H/8, W/8]; axis 0 is what is counted."""
@@ -19,8 +23,10 @@ Block = NDArray[Any]
 class Sink(Protocol):
     """Takes blocks in order. Leaving it says how the render ended, and there is exactly one outcome."""
 
-    result: Path | None
-    """The file that was left, after the exit: under its own name or as a partial; None if there is none."""
+    @property
+    def result(self) -> Path | None:
+        """What was left, under its own name or as a partial, once it is published; None if there is nothing."""
+        ...
 
     def __enter__(self) -> Self: ...
 
@@ -36,28 +42,33 @@ class Sink(Protocol):
 
 
 class FileSink(ABC):
-    """A sink that ends as one file.
+    """A sink that ends as one file, which its `Publication` gives a name.
 
-    No exception: finish, verify, sync, rename. An exception that this sink is not to blame for: the same under
-    NAME.partial.EXT with what has been written, if anything. Its own fault, or a signal to stop at once: nothing.
+    No exception: finish, verify, sync. An exception that this sink is not to blame for: the same with what has been
+    written, if anything. Its own fault, or a signal to stop at once: nothing.
     """
 
-    def __init__(self, path: Path, expected: int, *, overwrite: bool, sidecar: str | None = None) -> None:
+    def __init__(self, path: Path, expected: int, publication: Publication, *, sidecar: str | None = None) -> None:
         """`expected`: how many items (axis 0) make it whole.
 
-        `sidecar`: what NAME.EXT.json is to hold; "" = an old one goes away; None = the format has no such file.
+        `sidecar`: the JSON object that NAME.EXT.json is to hold, besides size and hash; None or "" = no such file.
         """
         self.path = path
-        self.result: Path | None = None
         self.written = 0
         self._expected = expected
+        self._publication = publication
+        self._work = publication.work(path)
         self._sidecar = sidecar
         self._failed = False
-        self._part = PartFile(path, overwrite=overwrite)
+        self._fd = -1
+
+    @property
+    def result(self) -> Path | None:
+        return self._work.result
 
     @abstractmethod
-    def _open(self, fd: int, part: Path) -> None:
-        """Begin. `fd` is open on the empty `part` and is closed by the base class."""
+    def _open(self, fd: int, file: Path) -> None:
+        """Begin. `fd` is open on the empty `file` and is closed by the base class."""
 
     @abstractmethod
     def _write(self, block: Block) -> None: ...
@@ -67,8 +78,8 @@ class FileSink(ABC):
         """End the file so that it is valid and holds `written` items."""
 
     @abstractmethod
-    def _verify(self, part: Path) -> None:
-        """Raises OutputError unless `part`, read anew, holds `written` items of the right size."""
+    def _verify(self, file: Path) -> None:
+        """Raises OutputError unless `file`, read anew, holds `written` items of the right size."""
 
     def _close(self) -> None:  # noqa: B027  most formats hold nothing but the descriptor
         """Free what `_open` took; after `_finish`, and after any failure."""
@@ -77,12 +88,12 @@ class FileSink(ABC):
         """Nothing here ever blocks for long."""
 
     def __enter__(self) -> Self:
-        fd = self._part.open()
         try:
-            self._open(fd, self._part.part)
+            with output_errors(self.path):
+                self._fd = self._work.create(self.path.name)
+            self._open(self._fd, self._file)
         except BaseException:
-            self._close()
-            self._part.discard()
+            self._end()
             raise
         return self
 
@@ -105,40 +116,49 @@ class FileSink(ABC):
             elif self.written and not self._failed and not stops_now(error):
                 self._salvage(error)
         finally:
-            self._close()
-            self._part.discard()
+            self._end()
+
+    @property
+    def _file(self) -> Path:
+        return self._work.path / self.path.name
 
     def _succeed(self) -> None:
         if self.written != self._expected:
             raise OutputError(f"{self.path}: {self.written} of {self._expected} were written")
-        try:
-            self._publish(self.path)
-        except OutputExistsError:
-            self._publish(partial_path(self.path))  # somebody made it meanwhile; the render is not lost for that
-            raise
-        with output_errors(self.path):
-            partial_path(self.path).unlink(missing_ok=True)
-            sidecar_path(partial_path(self.path)).unlink(missing_ok=True)
+        self._make_whole()
 
     def _salvage(self, error: BaseException) -> None:
         """Keep a partial. What ended the render stays the error; that nothing could be kept is a note on it."""
         try:
-            self._publish(partial_path(self.path))
+            self._make_whole()
         except ScopeBatchError as second:
             if stops_now(second):
                 raise
             error.add_note(f"no partial kept: {second}")
 
-    def _publish(self, target: Path) -> None:
+    def _make_whole(self) -> None:
         with output_errors(self.path):
             self._finish()
-            self._verify(self._part.part)
-            self._part.publish(target)
-            self.result = target
-            if self._sidecar == "":
-                sidecar_path(target).unlink(missing_ok=True)
-            elif self._sidecar is not None:
-                write_atomically(sidecar_path(target), self._sidecar.encode())
+            self._work.refuse_other_file(self.path.name, self._fd)
+            self._verify(self._file)
+            os.fsync(self._fd)
+            if self._sidecar:
+                text = json.dumps(json.loads(self._sidecar) | bytes_and_hash(self._file))
+                self._work.write(sidecar_path(self.path).name, text.encode())
+        self._publication.add_whole(self._work)
+
+    def _end(self) -> None:
+        self._close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def bytes_and_hash(file: Path) -> dict[str, object]:
+    """What a sidecar says of the file beside it, which binds the two. Raises OSError."""
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return {"bytes": opened.tell(), "sha256": digest}
 
 
 def stops_now(error: BaseException) -> bool:

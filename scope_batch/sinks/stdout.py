@@ -16,6 +16,7 @@ from scope_batch.npy_stream import npy_header
 from scope_batch.sinks.command import VideoFormat
 from scope_batch.sinks.encode import EncoderProcess
 from scope_batch.sinks.npy import bytes_of, write_all
+from scope_batch.sinks.patience import CheckStop, Patience, never_stop
 from scope_batch.sinks.sink import Block, stops_now
 
 STDOUT_FD = 1
@@ -38,12 +39,15 @@ class NpyStdout:
 
     result: Path | None = None
 
-    def __init__(self, frames: int, height: int, width: int, *, fd: int = STDOUT_FD) -> None:
+    def __init__(
+        self, frames: int, height: int, width: int, *, fd: int = STDOUT_FD, check_stop: CheckStop = never_stop
+    ) -> None:
         self._header = npy_header(frames, height, width)
         self._expected = frames
         self._written = 0
         self._fd = fd
         self._aborted = False
+        self._patience = Patience(f"{_NAME}: the reader", check_stop)
 
     def __enter__(self) -> Self:
         with _pipe_errors():
@@ -66,9 +70,13 @@ class NpyStdout:
             return
         ready = select.poll()
         ready.register(self._fd, select.POLLOUT)
+        self._patience.moved()
         while view:
             if ready.poll(LOOK_UP_MS):
                 view = view[os.write(self._fd, view[: select.PIPE_BUF]) :]  # so much never blocks a ready pipe
+                self._patience.moved()
+            else:
+                self._patience.check()
             if self._aborted:
                 raise OutputError(f"{_NAME}: stopped")
 
@@ -84,14 +92,29 @@ class VideoStdout:
 
     result: Path | None = None
 
-    def __init__(self, video: VideoFormat, *, metadata: str | None = None, fd: int = STDOUT_FD) -> None:
+    def __init__(
+        self,
+        video: VideoFormat,
+        *,
+        metadata: str | None = None,
+        fd: int = STDOUT_FD,
+        check_stop: CheckStop = never_stop,
+    ) -> None:
+        self._check_stop = check_stop
         self._video = video
         self._metadata = metadata
         self._fd = fd
         self._encoder: EncoderProcess | None = None
 
     def __enter__(self) -> Self:
-        self._encoder = EncoderProcess(self._video, None, name=_NAME, metadata=self._metadata, output_fd=self._fd)
+        self._encoder = EncoderProcess(
+            self._video,
+            None,
+            name=_NAME,
+            metadata=self._metadata,
+            output_fd=self._fd,
+            check_stop=self._check_stop,
+        )
         return self
 
     def write(self, block: Block) -> None:

@@ -1,4 +1,4 @@
-"""Does every output exist, whole, and made from this very job?"""
+"""Tells whether every output exists, whole, and was made from this very job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from scope_batch.chunk import Plan
 from scope_batch.errors import JobError, MissingInputError, OutputError
 from scope_batch.sinks.metadata import read_metadata
-from scope_batch.sinks.output import Output, files_of
+from scope_batch.sinks.output import Output, numbered
+from scope_batch.sinks.output_paths import has_sidecar, output_errors
+from scope_batch.sinks.sink import bytes_and_hash
 from scope_batch.sinks.verify import verify_output
 
 
@@ -18,11 +20,18 @@ def is_up_to_date(outputs: Sequence[Output], plan: Plan, metadata: str | None) -
 
 
 def _is_up_to_date(output: Output, plan: Plan, metadata: str) -> bool:
-    if output.path is None or not (files := files_of(output.path)):
+    if output.path is None:
         return False
     made = plan.delivery
+    file = numbered(output.path, 0) if output.format == "png" else output.path
     try:
-        verify_output(output, made.frames, made.height, made.width)
-        return bool(read_metadata(min(files)) == json.loads(metadata))
+        expected = json.loads(metadata)
+        found = read_metadata(file)  # before all frames are decoded
+        if has_sidecar(file):
+            with output_errors(file):
+                expected |= bytes_and_hash(file)
+        if found == expected:
+            verify_output(output, made.frames, made.height, made.width)
+        return bool(found == expected)
     except (OutputError, JobError, MissingInputError):
         return False

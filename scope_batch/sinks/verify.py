@@ -1,20 +1,22 @@
-"""Is a finished output what it should be? Each format is opened anew and counted."""
+"""Opens a finished output anew and checks that it holds what it should, to the last frame."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from scope_batch.errors import OutputError
 from scope_batch.media.ffmpeg import LOCAL_FILES, file_url, last_lines, run_quiet
-from scope_batch.sinks.metadata import PNG_KEY
+from scope_batch.sinks.metadata import PNG_KEY, is_own_picture
 from scope_batch.sinks.npy import verify_npy
-from scope_batch.sinks.output import Output, numbered, numbered_files
+from scope_batch.sinks.output import Output, numbered, picture_numbers
 
 _SIZE = re.compile(r"Video: .*?, (\d+)x(\d+)[, \[\n]")
 _FRAMES = re.compile(r"^frame=\s*(\d+)", re.MULTILINE)
+_ERROR = re.compile(r"\[(?:error|fatal|panic)\] ")
 
 
 def verify_output(output: Output, frames: int, height: int, width: int) -> None:
@@ -26,41 +28,51 @@ def verify_output(output: Output, frames: int, height: int, width: int) -> None:
         except OSError as error:
             raise OutputError(f"{output.path}: {error.strerror}") from error
     elif output.format == "png":
-        verify_png(output.path, frames)
+        verify_sequence(output.path, frames)
     else:
         verify_video(output.path, frames, height, width)
 
 
 def verify_video(path: Path, frames: int, height: int, width: int) -> None:
-    """Counts the packets of the first video stream, which needs no decoding."""
-    args = ["-nostdin", "-hide_banner", "-nostats", "-progress", "pipe:1", *LOCAL_FILES, "-i", file_url(path)]
-    done = run_quiet([*args, "-map", "0:v:0", "-c", "copy", "-f", "null", "-"])
+    """Decodes every frame of picture and sound, since a container can count frames that no decoder can read."""
+    args = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-progress", "pipe:1"]
+    args += [*LOCAL_FILES, "-i", file_url(path), "-map", "0:v:0", "-map", "0:a?", "-fps_mode", "passthrough"]
+    done = run_quiet([*args, "-f", "null", "-"])
     size = _SIZE.search(done.stderr)
     counts = _FRAMES.findall(done.stdout)
+    errors = [line for line in done.stderr.splitlines() if _ERROR.search(line)]
     if done.returncode or size is None or not counts:
-        raise OutputError(f"{path}: cannot be read back: {last_lines(done.stderr)}")
+        raise OutputError(f"{path}: cannot be read back: {last_lines(_ERROR.sub('', done.stderr))}")
     _compare(path, (int(counts[-1]), int(size[1]), int(size[2])), (frames, width, height))
+    if errors:
+        raise OutputError(f"{path}: a frame cannot be decoded: {last_lines(_ERROR.sub('', errors[0]))}")
 
 
-def verify_png(pattern: Path, frames: int) -> None:
-    """Counts the files; each was written whole before it got its name.
-
-    They are written in order, so the first and the last are from one render if and only if all are.
-    """
-    count = len(numbered_files(pattern))
-    missing = [index for index in range(frames) if not numbered(pattern, index).is_file()]
-    if missing or count != frames:
+def verify_sequence(pattern: Path, frames: int) -> None:
+    """Checks the pictures 0 to `frames` - 1; after them there may be pictures that no render made."""
+    numbers = picture_numbers(pattern)
+    count = sum(number < frames or is_own_picture(path) for path, number in numbers.items())
+    if count != frames or not {*range(frames)} <= {*numbers.values()}:
         raise OutputError(f"{pattern}: holds {count} pictures, expected {frames}")
-    if _png_text(numbered(pattern, 0)) != _png_text(numbered(pattern, frames - 1)):
-        raise OutputError(f"{pattern}: holds pictures of different renders")
+    verify_pictures([numbered(pattern, index) for index in range(frames)])
 
 
-def _png_text(path: Path) -> str | None:
+def verify_pictures(paths: Sequence[Path]) -> None:
+    """Raises OutputError unless every picture is whole, by its checksums, and all were made from the same job."""
+    first = _checked_text(paths[0])
+    for path in paths[1:]:
+        if _checked_text(path) != first:
+            raise OutputError(f"{path}: was made by another render than {paths[0].name}")
+
+
+def _checked_text(path: Path) -> str | None:
     try:
         with Image.open(path) as image:
-            return image.info.get(PNG_KEY)
-    except OSError as error:
-        raise OutputError(f"{path}: is not a readable PNG: {error}") from error
+            text: str | None = image.info.get(PNG_KEY)
+            image.verify()
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise OutputError(f"{path}: is not a whole PNG: {error}") from error
+    return text
 
 
 def _compare(path: Path, found: tuple[int, int, int], expected: tuple[int, int, int]) -> None:

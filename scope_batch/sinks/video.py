@@ -6,6 +6,8 @@ from pathlib import Path
 
 from scope_batch.sinks.command import VideoFormat
 from scope_batch.sinks.encode import EncoderProcess
+from scope_batch.sinks.patience import CheckStop, never_stop
+from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import Block, FileSink
 from scope_batch.sinks.verify import verify_video
 
@@ -18,22 +20,31 @@ class VideoSink(FileSink):
         path: Path,
         frames: int,
         video: VideoFormat,
+        publication: Publication,
         *,
-        overwrite: bool = False,
         metadata: str | None = None,
         sidecar: str | None = None,
+        check_stop: CheckStop = never_stop,
     ) -> None:
-        super().__init__(path, frames, overwrite=overwrite, sidecar=sidecar)
+        super().__init__(path, frames, publication, sidecar=sidecar)
         self._video = video
         self._metadata = metadata
+        self._check_stop = check_stop
         self._encoder: EncoderProcess | None = None
 
     def abort(self) -> None:
         if self._encoder is not None:
             self._encoder.kill()
 
-    def _open(self, fd: int, part: Path) -> None:  # noqa: ARG002  (each kind of sink needs one of them)
-        self._encoder = EncoderProcess(self._video, part, name=str(self.path), metadata=self._metadata)
+    def _open(self, fd: int, file: Path) -> None:  # noqa: ARG002  (each kind of sink needs one of them)
+        self._encoder = EncoderProcess(
+            self._video,
+            file,
+            name=str(self.path),
+            metadata=self._metadata,
+            lock_fd=self._work.lock_fd,
+            check_stop=self._check_stop,
+        )
 
     def _write(self, block: Block) -> None:
         assert self._encoder is not None
@@ -43,8 +54,8 @@ class VideoSink(FileSink):
         assert self._encoder is not None
         self._encoder.finish()
 
-    def _verify(self, part: Path) -> None:
-        verify_video(part, self.written, self._video.height, self._video.width)
+    def _verify(self, file: Path) -> None:
+        verify_video(file, self.written, self._video.height, self._video.width)
 
     def _close(self) -> None:
         if self._encoder is not None:

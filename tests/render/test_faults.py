@@ -202,7 +202,7 @@ def test_nothing_of_ours_stays_behind(tmp_path: Path, endless: str) -> None:
         render.process.kill()
         render.rest()
     assert psutil.wait_procs(encoders, timeout=10)[1] == []
-    assert names_in(tmp_path) == {"job.yaml", "a.mp4.part"}
+    assert names_in(tmp_path) == {"job.yaml", ".a.mp4.work"}
     with running(tmp_path, endless, "-o", "a.mp4", "--set", "num_frames=9") as again:
         assert again.rest() == 0
     assert names_in(tmp_path) == {"job.yaml", "a.mp4"}

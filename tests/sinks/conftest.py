@@ -1,18 +1,22 @@
 """Small plans, frames that differ, and a way to run them through open sinks."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 
 from scope_batch.chunk import Blend, Chunk, Plan, Prompt
 from scope_batch.media.ffmpeg import QUIET, Child, file_url
-from scope_batch.sinks.open import SinkSettings, open_sinks
+from scope_batch.sinks.open import SinkSettings, claim_outputs, open_sinks
 from scope_batch.sinks.output import parse_outputs
+from scope_batch.sinks.publish import Publication
+from scope_batch.sinks.sink import FileSink, stops_now
 from scope_batch.sinks.writer import BackgroundWriter
 
 HEIGHT, WIDTH = 64, 96
@@ -79,12 +83,33 @@ def render_to(
     """Render `num_frames` of `frames_of`; `between` is called after each chunk is submitted."""
     settings = settings or SinkSettings()
     plan = plan_of(num_frames)
-    with open_sinks(parse_outputs([*outputs], [], None, "job"), plan, settings) as writer:
+    parsed = parse_outputs([*outputs], [], None, "job")
+    with (
+        claim_outputs(parsed, settings) as publication,
+        open_sinks(parsed, plan, settings, publication) as writer,
+    ):
         for chunk in plan.chunks:
             writer.submit(FakeChunk(chunk), chunk.keep)
             if between:
                 between(writer, chunk)
     return writer
+
+
+S = TypeVar("S", bound=FileSink)
+
+
+@contextmanager
+def published(kind: Callable[..., S], path: Path, *args: Any, overwrite: bool = False, **more: Any) -> Iterator[S]:
+    """A sink on its own, published at the end or kept as a partial as `open_sinks` does it for several."""
+    with Publication([path], overwrite=overwrite) as publication:
+        try:
+            with kind(path, *args, publication=publication, **more) as sink:
+                yield sink
+            publication.publish()
+        except BaseException as error:
+            if not stops_now(error):
+                publication.keep_partials(error)
+            raise
 
 
 def decode(path: Path) -> np.ndarray:
@@ -115,6 +140,11 @@ def fake_chunk():
 @pytest.fixture
 def render():
     return render_to
+
+
+@pytest.fixture
+def publish():
+    return published
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ def test_every_chunks_latents_are_saved_untrimmed(tmp_path: Path, render):
     assert metadata == {"first_frame": [0, 9, 21], "keep": [9, 12, 1], "cut": ["start", None, None]}
 
 
-def test_a_partial_names_only_the_chunks_it_holds(tmp_path: Path, make_plan, fake_chunk, names):
+def test_a_partial_names_only_the_chunks_it_holds(tmp_path: Path, make_plan, fake_chunk, names, publish):
     plan = make_plan(60)
-    with pytest.raises(Interrupted), LatentsSink(tmp_path / "a.safetensors", plan) as sink:
+    with pytest.raises(Interrupted), publish(LatentsSink, tmp_path / "a.safetensors", plan) as sink:
         for chunk in plan.chunks[:2]:
             sink.write(fake_chunk(chunk).latents())
         raise Interrupted(2)
@@ -32,8 +32,13 @@ def test_a_partial_names_only_the_chunks_it_holds(tmp_path: Path, make_plan, fak
     assert list(load_file(tmp_path / "a.partial.safetensors")) == ["chunk_00000", "chunk_00001"]
 
 
-def test_latents_of_another_shape_or_none_are_refused(tmp_path: Path, make_plan, render, fake_chunk, monkeypatch):
-    with pytest.raises(OutputError, match="float64"), LatentsSink(tmp_path / "a.safetensors", make_plan(9)) as sink:
+def test_latents_of_another_shape_or_none_are_refused(
+    tmp_path: Path, make_plan, render, fake_chunk, monkeypatch, publish
+):
+    with (
+        pytest.raises(OutputError, match="float64"),
+        publish(LatentsSink, tmp_path / "a.safetensors", make_plan(9)) as sink,
+    ):
         sink.write(np.zeros((3, 16, 8, 12)))
     monkeypatch.setattr(fake_chunk, "latents", lambda _: None)
     with pytest.raises(JobError, match="makes no latents"):

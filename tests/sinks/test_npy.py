@@ -11,16 +11,19 @@ from scope_batch.npy_stream import npy_header, read_npy_stream
 from scope_batch.sinks.npy import NpySink, verify_npy
 
 
-def test_numpy_reads_back_what_was_written(tmp_path: Path, make_frames):
-    with NpySink(tmp_path / "new" / "a.npy", 21, 64, 96) as sink:
+def test_numpy_reads_back_what_was_written(tmp_path: Path, make_frames, publish):
+    with publish(NpySink, tmp_path / "new" / "a.npy", 21, 64, 96) as sink:
         sink.write(make_frames(9))
         sink.write(make_frames(12, 9))
     assert np.array_equal(np.load(tmp_path / "new" / "a.npy"), make_frames(21))
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.npy"] and sink.result == sink.path
 
 
-def test_a_reader_can_follow_while_it_grows(tmp_path: Path, make_frames):
-    with NpySink(tmp_path / "a.npy", 2, 64, 96) as sink, (tmp_path / "a.npy.part").open("rb") as reader:
+def test_a_reader_can_follow_while_it_grows(tmp_path: Path, make_frames, publish):
+    with (
+        publish(NpySink, tmp_path / "a.npy", 2, 64, 96) as sink,
+        (tmp_path / ".a.npy.work" / "a.npy").open("rb") as reader,
+    ):
         sink.write(make_frames(1))
         stream = read_npy_stream(reader)
         assert np.array_equal(next(stream), make_frames(1)[0])
@@ -28,56 +31,56 @@ def test_a_reader_can_follow_while_it_grows(tmp_path: Path, make_frames):
         assert np.array_equal(next(stream), make_frames(2)[1])
 
 
-def test_an_interrupted_array_says_the_frames_it_holds(tmp_path: Path, make_frames, names):
-    with pytest.raises(Interrupted), NpySink(tmp_path / "a.npy", 21, 64, 96) as sink:
+def test_an_interrupted_array_says_the_frames_it_holds(tmp_path: Path, make_frames, names, publish):
+    with pytest.raises(Interrupted), publish(NpySink, tmp_path / "a.npy", 21, 64, 96) as sink:
         sink.write(make_frames(9))
         raise Interrupted(2)
     assert names() == ["a.partial.npy"] and sink.result == tmp_path / "a.partial.npy"
     assert np.array_equal(np.load(tmp_path / "a.partial.npy"), make_frames(9))
 
 
-def test_success_removes_an_older_partial(tmp_path: Path, make_frames, names):
+def test_success_removes_an_older_partial(tmp_path: Path, make_frames, names, publish):
     (tmp_path / "a.partial.npy").touch()
-    with NpySink(tmp_path / "a.npy", 1, 64, 96) as sink:
+    with publish(NpySink, tmp_path / "a.npy", 1, 64, 96) as sink:
         sink.write(make_frames(1))
     assert names() == ["a.npy"]
 
 
 @pytest.mark.parametrize("error", [Interrupted(2, now=True), KeyboardInterrupt()])
-def test_a_stop_at_once_keeps_nothing(tmp_path: Path, make_frames, names, error):
-    with pytest.raises(type(error)), NpySink(tmp_path / "a.npy", 21, 64, 96) as sink:
+def test_a_stop_at_once_keeps_nothing(tmp_path: Path, make_frames, names, error, publish):
+    with pytest.raises(type(error)), publish(NpySink, tmp_path / "a.npy", 21, 64, 96) as sink:
         sink.write(make_frames(9))
         raise error
     assert names() == [] and sink.result is None
 
 
-def test_a_fault_before_the_first_frame_keeps_nothing(tmp_path: Path, names):
-    with pytest.raises(JobError), NpySink(tmp_path / "a.npy", 21, 64, 96):
+def test_a_fault_before_the_first_frame_keeps_nothing(tmp_path: Path, names, publish):
+    with pytest.raises(JobError), publish(NpySink, tmp_path / "a.npy", 21, 64, 96):
         raise JobError("NaN")
     assert names() == []
 
 
-def test_a_sink_that_failed_keeps_nothing_of_its_own(tmp_path: Path, make_frames, names, monkeypatch):
+def test_a_sink_that_failed_keeps_nothing_of_its_own(tmp_path: Path, make_frames, names, monkeypatch, publish):
     def fail(_):
         raise OSError(errno.EIO, "Input/output error")
 
-    with pytest.raises(OutputError, match="Input/output"), NpySink(tmp_path / "a.npy", 21, 64, 96) as sink:
+    with pytest.raises(OutputError, match="Input/output"), publish(NpySink, tmp_path / "a.npy", 21, 64, 96) as sink:
         sink.write(make_frames(9))
         monkeypatch.setattr(sink, "_write", fail)
         sink.write(make_frames(12, 9))
     assert names() == []
 
 
-def test_too_few_frames_are_no_success(tmp_path: Path, make_frames, names):
-    with pytest.raises(OutputError, match="9 of 21"), NpySink(tmp_path / "a.npy", 21, 64, 96) as sink:
+def test_too_few_frames_are_no_success(tmp_path: Path, make_frames, names, publish):
+    with pytest.raises(OutputError, match="9 of 21"), publish(NpySink, tmp_path / "a.npy", 21, 64, 96) as sink:
         sink.write(make_frames(9))
     assert names() == []
 
 
-def test_a_file_cut_behind_our_back_is_noticed(tmp_path: Path, make_frames, names):
-    with pytest.raises(OutputError, match="holds"), NpySink(tmp_path / "a.npy", 9, 64, 96) as sink:
+def test_a_file_cut_behind_our_back_is_noticed(tmp_path: Path, make_frames, names, publish):
+    with pytest.raises(OutputError, match="holds"), publish(NpySink, tmp_path / "a.npy", 9, 64, 96) as sink:
         sink.write(make_frames(9))
-        os.truncate(tmp_path / "a.npy.part", 1000)
+        os.truncate(tmp_path / ".a.npy.work" / "a.npy", 1000)
     assert names() == []
     (tmp_path / "b.npy").write_bytes(npy_header(1, 64, 96))
     with pytest.raises(OutputError, match="18560"):

@@ -8,7 +8,7 @@ from scope_batch.errors import JobError, OutputError, OutputExistsError
 from scope_batch.plan.forecast import forecast
 from scope_batch.sinks.encoders import ENCODERS
 from scope_batch.sinks.forecast import check_space, forecast_bytes, forecast_latents_bytes
-from scope_batch.sinks.open import SinkSettings, check_outputs, open_sinks
+from scope_batch.sinks.open import SinkSettings, check_outputs, claim_outputs, open_sinks
 from scope_batch.sinks.output import Output, parse_outputs
 from scope_batch.sinks.verify import verify_output
 from scope_batch.sizes import BYTES_PER_PIXEL
@@ -69,7 +69,11 @@ def test_an_input_is_never_written_over(tmp_path: Path, make_plan, names, output
     outputs, plan = outputs_in(tmp_path, output), make_plan(9)
     with pytest.raises(JobError, match=rf"would write over the input .*{source}"):
         check_outputs(outputs, plan, settings)
-    with pytest.raises(JobError, match="input"), open_sinks(outputs, plan, settings):
+    with (
+        pytest.raises(JobError, match="input"),
+        claim_outputs(outputs, settings) as publication,
+        open_sinks(outputs, plan, settings, publication),
+    ):
         pass
     assert names() == before
 

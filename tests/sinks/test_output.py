@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from scope_batch.errors import JobError, UsageError
-from scope_batch.sinks.output import Output, numbered, numbered_files, parse_outputs
+from scope_batch.sinks.output import Output, files_of, numbered, parse_outputs
 
 
 def parse(job_output=None, *cli: str, fmt: str | None = None, video=None) -> tuple[Output, ...]:
@@ -72,6 +72,6 @@ def test_standard_output_is_written_once_and_f_belongs_to_it():
 def test_a_sequence_finds_its_own_files_only(tmp_path: Path):
     for name in ("a00000.png", "a00001.png", "a0x.png", "b00000.png", "a7.png", "a2024.png", "a000002.png"):
         (tmp_path / name).touch()
-    assert sorted(file.name for file in numbered_files(tmp_path / "a%05d.png")) == ["a00000.png", "a00001.png"]
+    assert sorted(file.name for file in files_of(tmp_path / "a%05d.png")) == ["a00000.png", "a00001.png"]
     assert numbered(tmp_path / "a%05d.png", 7).name == "a00007.png"
-    assert numbered_files(tmp_path / "none" / "a%05d.png") == []
+    assert files_of(tmp_path / "none" / "a%05d.png") == []

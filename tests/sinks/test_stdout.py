@@ -9,7 +9,7 @@ import pytest
 
 from scope_batch.errors import ClosedPipeError, Interrupted, OutputError, UsageError
 from scope_batch.npy_stream import read_npy_stream
-from scope_batch.sinks.open import SinkSettings, check_outputs, open_sinks
+from scope_batch.sinks.open import SinkSettings, check_outputs, claim_outputs, open_sinks
 from scope_batch.sinks.output import parse_outputs
 
 
@@ -36,7 +36,8 @@ class Reader:
 
 def submit_all(plan, form: str, fd: int, fake_chunk, error: Exception | None = None) -> None:
     outputs = parse_outputs(None, ["-"], form, "job")
-    with open_sinks(outputs, plan, SinkSettings(stdout_fd=fd, metadata='{"job": 1}')) as writer:
+    settings = SinkSettings(stdout_fd=fd, metadata='{"job": 1}')
+    with open_sinks(outputs, plan, settings, claim_outputs(outputs, settings)) as writer:
         for chunk in plan.chunks:
             writer.submit(fake_chunk(chunk), chunk.keep)
         if error:
@@ -93,7 +94,11 @@ def test_a_reader_that_does_not_read_cannot_block_a_stop(make_plan, fake_chunk, 
     start = time.monotonic()
     try:
         outputs = parse_outputs(None, ["-"], form, "job")
-        with pytest.raises(Interrupted), open_sinks(outputs, plan, SinkSettings(stdout_fd=write_fd)) as writer:
+        settings = SinkSettings(stdout_fd=write_fd)
+        with (
+            pytest.raises(Interrupted),
+            open_sinks(outputs, plan, settings, claim_outputs(outputs, settings)) as writer,
+        ):
             for chunk in plan.chunks[:3]:
                 writer.submit(fake_chunk(chunk), chunk.keep)
             raise Interrupted(2, now=True)

@@ -21,10 +21,14 @@ def video(container: str, fps: Fraction = Fraction(16), sound: Sound | None = No
     return VideoFormat(container, resolve_options(container, options, "output"), 96, 64, fps, sound)
 
 
-def write(path: Path, frames: np.ndarray, format: VideoFormat, **more) -> VideoSink:  # noqa: A002
-    with VideoSink(path, len(frames), format, **more) as sink:
-        sink.write(frames)
-    return sink
+@pytest.fixture
+def write(publish):
+    def written(path: Path, frames: np.ndarray, format: VideoFormat, **more) -> VideoSink:  # noqa: A002
+        with publish(VideoSink, path, len(frames), format, **more) as sink:
+            sink.write(frames)
+        return sink
+
+    return written
 
 
 def described(path: Path) -> str:
@@ -32,20 +36,20 @@ def described(path: Path) -> str:
 
 
 @pytest.mark.parametrize(("name", "options"), [("a.mkv", {"codec": "ffv1"}), ("a.nut", {})])
-def test_lossless_formats_come_back_bit_for_bit(tmp_path: Path, make_frames, decoded, name, options):
+def test_lossless_formats_come_back_bit_for_bit(tmp_path: Path, make_frames, decoded, name, options, write):
     write(tmp_path / name, make_frames(5), video(name[2:], **options))
     assert np.array_equal(decoded(tmp_path / name), make_frames(5))
 
 
 @pytest.mark.parametrize("container", ["mp4", "mov", "mkv", "webm"])
 @pytest.mark.parametrize("count", [1, 13])
-def test_every_container_holds_exactly_the_frames(tmp_path: Path, make_frames, decoded, container, count):
+def test_every_container_holds_exactly_the_frames(tmp_path: Path, make_frames, decoded, container, count, write):
     write(tmp_path / f"a.{container}", make_frames(count), video(container))
     assert len(decoded(tmp_path / f"a.{container}")) == count
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
-def test_colours_are_bt709_and_right_within_three_levels(tmp_path: Path, decoded, container):
+def test_colours_are_bt709_and_right_within_three_levels(tmp_path: Path, decoded, container, write):
     colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (128, 128, 128), (255, 255, 255), (0, 0, 0)]
     frames = np.stack([np.full((64, 96, 3), colour, np.uint8) for colour in colours])
     write(tmp_path / f"a.{container}", frames, video(container))
@@ -54,22 +58,22 @@ def test_colours_are_bt709_and_right_within_three_levels(tmp_path: Path, decoded
     assert np.abs(difference).max() <= 3
 
 
-def test_the_frame_rate_is_exact(tmp_path: Path, make_frames):
+def test_the_frame_rate_is_exact(tmp_path: Path, make_frames, write):
     write(tmp_path / "a.mp4", make_frames(30), video("mp4", fps=Fraction(30000, 1001)))
     assert "29.97 fps" in described(tmp_path / "a.mp4")
     times = run_quiet(["-v", "error", "-i", file_url(tmp_path / "a.mp4"), "-c", "copy", "-f", "framecrc", "-"]).stdout
     assert "#tb 0: 1/30000" in times and "1001," in times
 
 
-def test_the_same_frames_make_the_same_bytes(tmp_path: Path, make_frames):
+def test_the_same_frames_make_the_same_bytes(tmp_path: Path, make_frames, write):
     for name in ("a.mp4", "b.mp4", "a.mkv", "b.mkv"):
         write(tmp_path / name, make_frames(13), video(name[2:]), metadata="{}")
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
     assert (tmp_path / "a.mkv").read_bytes() == (tmp_path / "b.mkv").read_bytes()
 
 
-def test_an_interrupted_video_is_a_valid_partial(tmp_path: Path, make_frames, decoded, names):
-    with pytest.raises(Interrupted), VideoSink(tmp_path / "a.mp4", 21, video("mp4")) as sink:
+def test_an_interrupted_video_is_a_valid_partial(tmp_path: Path, make_frames, decoded, names, publish):
+    with pytest.raises(Interrupted), publish(VideoSink, tmp_path / "a.mp4", 21, video("mp4")) as sink:
         sink.write(make_frames(9))
         raise Interrupted(2)
     assert names() == ["a.partial.mp4"] and len(decoded(tmp_path / "a.partial.mp4")) == 9
@@ -82,8 +86,11 @@ def child_pid(sink: VideoSink) -> int:
 
 @pytest.mark.parametrize("frames_before", [9, 21])
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_encoder_leaves_nothing(tmp_path: Path, make_frames, names, frames_before, with_signal):
-    with pytest.raises(TemporaryError, match="encoder was"), VideoSink(tmp_path / "a.mp4", 21, video("mp4")) as sink:
+def test_a_killed_encoder_leaves_nothing(tmp_path: Path, make_frames, names, frames_before, with_signal, publish):
+    with (
+        pytest.raises(TemporaryError, match="encoder was"),
+        publish(VideoSink, tmp_path / "a.mp4", 21, video("mp4")) as sink,
+    ):
         sink.write(make_frames(frames_before))
         os.kill(child_pid(sink), with_signal)
         os.waitid(os.P_PID, child_pid(sink), os.WEXITED | os.WNOWAIT)
@@ -94,15 +101,15 @@ def test_a_killed_encoder_leaves_nothing(tmp_path: Path, make_frames, names, fra
         os.kill(child_pid(sink), 0)
 
 
-def test_abort_kills_the_encoder_at_once(tmp_path: Path, make_frames, names):
-    with pytest.raises(Interrupted), VideoSink(tmp_path / "a.mp4", 21, video("mp4")) as sink:
+def test_abort_kills_the_encoder_at_once(tmp_path: Path, make_frames, names, publish):
+    with pytest.raises(Interrupted), publish(VideoSink, tmp_path / "a.mp4", 21, video("mp4")) as sink:
         sink.write(make_frames(9))
         sink.abort()
         raise Interrupted(2, now=True)
     assert names() == []
 
 
-def test_a_video_with_a_frame_missing_is_noticed(tmp_path: Path, make_frames):
+def test_a_video_with_a_frame_missing_is_noticed(tmp_path: Path, make_frames, write):
     write(tmp_path / "a.mp4", make_frames(9), video("mp4"))
     with pytest.raises(OutputError, match="holds 9 frames of 96x64, expected 10 frames of 96x64"):
         verify_video(tmp_path / "a.mp4", 10, 64, 96)
@@ -119,7 +126,7 @@ def test_options_that_the_encoder_refuses_are_the_jobs_fault():
 
 @pytest.mark.parametrize("seconds", ["0.3", "5"])
 @pytest.mark.parametrize("container", ["mp4", "webm", "mkv"])
-def test_sound_ends_with_the_picture(tmp_path: Path, make_frames, decoded, container, seconds):
+def test_sound_ends_with_the_picture(tmp_path: Path, make_frames, decoded, container, seconds, write):
     tone = tmp_path / "tone.wav"
     run_quiet(["-v", "error", "-f", "lavfi", "-i", f"sine=d={seconds}", file_url(tone)])
     write(
@@ -132,7 +139,7 @@ def test_sound_ends_with_the_picture(tmp_path: Path, make_frames, decoded, conta
 
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
 @pytest.mark.parametrize(("frames", "fps"), [(1, "16"), (21, "16"), (45, "16"), (35, "24"), (41, "30000/1001")])
-def test_sound_costs_no_picture(tmp_path: Path, make_frames, decoded, container, frames, fps):
+def test_sound_costs_no_picture(tmp_path: Path, make_frames, decoded, container, frames, fps, write):
     tone = tmp_path / "tone.wav"
     run_quiet(["-v", "error", "-f", "lavfi", "-i", "sine=d=9", file_url(tone)])
     sound = Sound(("-i", file_url(tone)), frames / Fraction(fps))
@@ -140,7 +147,7 @@ def test_sound_costs_no_picture(tmp_path: Path, make_frames, decoded, container,
     assert len(decoded(tmp_path / f"a.{container}")) == frames
 
 
-def test_a_name_that_looks_like_a_protocol_is_a_file(tmp_path: Path, make_frames, names, monkeypatch):
+def test_a_name_that_looks_like_a_protocol_is_a_file(tmp_path: Path, make_frames, names, monkeypatch, write):
     monkeypatch.chdir(tmp_path)
     write(Path("-http:%d.mp4"), make_frames(1), video("mp4"))
     assert names() == ["-http:%d.mp4"]
@@ -155,18 +162,21 @@ from scope_batch.sinks.npy import NpySink
 from scope_batch.sinks.video import VideoSink
 from scope_batch.sinks.command import VideoFormat
 from scope_batch.sinks.encoders import resolve_options
+from scope_batch.sinks.publish import Publication
 from fractions import Fraction
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 path = Path(sys.argv[1])
 frames = np.random.default_rng(0).integers(0, 255, (60, 64, 96, 3), dtype=np.uint8)
-if path.suffix == ".npy":
-    sink = NpySink(path, 60, 64, 96)
-else:
-    sink = VideoSink(path, 60, VideoFormat("mp4", resolve_options("mp4", {}, ""), 96, 64, Fraction(16)))
 try:
-    with sink:
-        for part in np.split(frames, 5):
-            sink.write(part)
+    with Publication([path]) as publication:
+        if path.suffix == ".npy":
+            sink = NpySink(path, 60, 64, 96, publication)
+        else:
+            video = VideoFormat("mp4", resolve_options("mp4", {}, ""), 96, 64, Fraction(16))
+            sink = VideoSink(path, 60, video, publication)
+        with sink:
+            for part in np.split(frames, 5):
+                sink.write(part)
 except ScopeBatchError as error:
     print(error)
     sys.exit(error.exit_code)

@@ -1,3 +1,4 @@
+import errno
 import threading
 import time
 from pathlib import Path
@@ -9,14 +10,16 @@ from PIL import Image
 from scope_batch.errors import Interrupted, JobError, OutputError, OutputExistsError
 from scope_batch.sinks.npy import NpySink
 from scope_batch.sinks.open import SinkSettings
+from scope_batch.sinks.publish import Publication
+from scope_batch.sinks.work_folder import WorkFolder
 from scope_batch.sinks.writer import BackgroundWriter
 
 
 class Stuck(NpySink):
     """Blocks in its first write until it is told to stop, as a full pipe does."""
 
-    def __init__(self, path: Path, frames: int) -> None:
-        super().__init__(path, frames, 64, 96)
+    def __init__(self, path: Path, frames: int, publication: Publication) -> None:
+        super().__init__(path, frames, 64, 96, publication)
         self.go = threading.Event()
 
     def _write(self, block: np.ndarray) -> None:  # noqa: ARG002
@@ -65,12 +68,12 @@ def test_a_second_signal_removes_everything(tmp_path: Path, render, names):
     assert names() == []
 
 
-def test_a_fault_of_the_model_keeps_what_came_before(tmp_path: Path, make_plan, fake_chunk):
+def test_a_fault_of_the_model_keeps_what_came_before(tmp_path: Path, make_plan, fake_chunk, publish):
     plan = make_plan(30)
     bad = JobError("chunk 1: NaN")
     with (
         pytest.raises(JobError, match="NaN"),
-        NpySink(tmp_path / "a.npy", 30, 64, 96) as sink,
+        publish(NpySink, tmp_path / "a.npy", 30, 64, 96) as sink,
         BackgroundWriter([sink]) as writer,
     ):
         writer.submit(fake_chunk(plan.chunks[0]), 9)
@@ -80,13 +83,17 @@ def test_a_fault_of_the_model_keeps_what_came_before(tmp_path: Path, make_plan, 
 
 
 def test_a_sink_that_fails_is_told_at_the_next_chunk_and_spares_the_others(
-    tmp_path: Path, make_plan, fake_chunk, names
+    tmp_path: Path, make_plan, fake_chunk, names, publish
 ):
     chunk = make_plan(9).chunks[0]
-    good, bad = NpySink(tmp_path / "a.npy", 900, 64, 96), Stuck(tmp_path / "b.npy", 900)
-    bad.go.set()
     submitted = 0
-    with pytest.raises(OutputError, match="let go"), good, bad, BackgroundWriter([good, bad]) as writer:
+    with (
+        pytest.raises(OutputError, match="let go"),
+        publish(NpySink, tmp_path / "a.npy", 900, 64, 96) as good,
+        publish(Stuck, tmp_path / "b.npy", 900) as bad,
+        BackgroundWriter([good, bad]) as writer,
+    ):
+        bad.go.set()
         for _ in range(100):
             writer.submit(fake_chunk(chunk), 9)
             submitted += 1
@@ -94,9 +101,8 @@ def test_a_sink_that_fails_is_told_at_the_next_chunk_and_spares_the_others(
     assert submitted < 10 and names() == ["a.partial.npy"]
 
 
-def test_a_full_queue_waits_and_an_abort_frees_it(tmp_path: Path, make_plan, fake_chunk, names):
+def test_a_full_queue_waits_and_an_abort_frees_it(tmp_path: Path, make_plan, fake_chunk, names, publish):
     chunk = make_plan(9).chunks[0]
-    sink = Stuck(tmp_path / "a.npy", 900)
     submitted = []
 
     def submit_all(writer: BackgroundWriter) -> None:
@@ -105,7 +111,11 @@ def test_a_full_queue_waits_and_an_abort_frees_it(tmp_path: Path, make_plan, fak
                 writer.submit(fake_chunk(chunk), 9)
                 submitted.append(index)
 
-    with pytest.raises(Interrupted), sink, BackgroundWriter([sink]) as writer:
+    with (
+        pytest.raises(Interrupted),
+        publish(Stuck, tmp_path / "a.npy", 900) as sink,
+        BackgroundWriter([sink]) as writer,
+    ):
         thread = threading.Thread(target=submit_all, args=[writer])
         thread.start()
         time.sleep(0.1)
@@ -121,20 +131,27 @@ def test_no_thread_is_left(tmp_path: Path, render):
     assert threading.active_count() == before
 
 
-def test_a_first_signal_tells_of_a_dead_output(tmp_path: Path, make_plan, fake_chunk):
-    bad = Stuck(tmp_path / "b.npy", 900)
-    bad.go.set()
-    with pytest.raises(OutputError, match="let go"), bad, BackgroundWriter([bad]) as writer:
+def test_a_first_signal_tells_of_a_dead_output(tmp_path: Path, make_plan, fake_chunk, publish):
+    with (
+        pytest.raises(OutputError, match="let go"),
+        publish(Stuck, tmp_path / "b.npy", 900) as bad,
+        BackgroundWriter([bad]) as writer,
+    ):
+        bad.go.set()
         writer.submit(fake_chunk(make_plan(9).chunks[0]), 9)
         raise Interrupted(2)
 
 
-def test_a_failing_preview_is_an_error_like_any_other(tmp_path: Path, render, names):
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "p.png").mkdir()
-    with pytest.raises(OutputError, match=r"p\.png"):
-        render(tmp_path / "a.npy", settings=SinkSettings(preview=tmp_path / "p" / "p.png"))
-    assert names() == ["a.partial.npy", "p"]
+def test_a_failing_preview_is_an_error_like_any_other(tmp_path: Path, render, names, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(WorkFolder, "move_out", fail)
+    with pytest.raises(OutputError, match=r"p\.png: Input"):
+        render(
+            tmp_path / "a.npy", settings=SinkSettings(preview=tmp_path / "p.png"), between=lambda *_: time.sleep(0.1)
+        )
+    assert names() == []
 
 
 def test_existing_outputs_are_refused_and_stay(tmp_path: Path, render, names):
@@ -145,4 +162,4 @@ def test_existing_outputs_are_refused_and_stay(tmp_path: Path, render, names):
             render(tmp_path / "b.npy", tmp_path / output)
     assert names() == ["00007.png", "a.npy"] and (tmp_path / "a.npy").read_bytes() == b"old"
     render(tmp_path / "a.npy", tmp_path / "%05d.png", num_frames=3, settings=SinkSettings(overwrite=True))
-    assert names() == ["00000.png", "00001.png", "00002.png", "a.npy"]
+    assert names() == ["00000.png", "00001.png", "00002.png", "00007.png", "a.npy"]

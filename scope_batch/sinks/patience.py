@@ -1,0 +1,49 @@
+"""Ends the wait for an encoder or a reader that stands still after the end of the render has been asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from scope_batch.errors import ScopeBatchError
+from scope_batch.media.ffmpeg import Child
+
+STALL_S = 10.0
+"""How long something may stand still when the time limit is over or a signal has come."""
+
+CheckStop = Callable[[], None]
+"""Raises Interrupted or TimeLimitError once the end of the render has been asked for; called from any thread."""
+
+
+def never_stop() -> None:
+    """For callers without signals or time limit."""
+
+
+class Patience:
+    """Watches one writer. `child`: the encoder that takes the frames, which counts as moving while it computes."""
+
+    def __init__(self, name: str, check_stop: CheckStop, child: Child | None = None) -> None:
+        """`name`: what errors say stood still."""
+        self._name = name
+        self._check_stop = check_stop
+        self._child = child
+        self._ticks: int | None = None
+        self._moved_s = time.monotonic()
+
+    def moved(self) -> None:
+        """Bytes have been taken, or a new wait begins."""
+        self._moved_s = time.monotonic()
+
+    def check(self) -> None:
+        """Called again and again while nothing is taken. Raises what `check_stop` raises, if it has taken too long."""
+        ticks = self._child.cpu_ticks() if self._child is not None else None
+        if ticks != self._ticks:
+            self._ticks = ticks
+            self.moved()
+        if time.monotonic() - self._moved_s < STALL_S:
+            return
+        try:
+            self._check_stop()
+        except ScopeBatchError as asked:
+            asked.add_note(f"{self._name} stood still for {STALL_S:g} s and was given up")
+            raise
