@@ -7,7 +7,7 @@ from dataclasses import replace
 from scope_batch.chunk import Plan
 from scope_batch.events import Report
 from scope_batch.job import Job
-from scope_batch.options import RenderOptions
+from scope_batch.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.session import Engine, EngineRequest, LoraRequest, load_engine
 
@@ -55,6 +55,16 @@ def request_of(job: Job, plan: Plan, options: RenderOptions) -> EngineRequest:
         low_vram=options.low_vram,
         expected_bytes=_expected_bytes(plan, options) if options.low_vram == "auto" else 0,
     )
+
+
+def unused_options(plan: Plan, options: RenderOptions) -> tuple[str, ...]:
+    """Warnings about what is asked of an engine that loads nothing."""
+    if KNOWN_PIPELINES.get(plan.pipeline_id).needs_models:
+        return ()
+    asked = ("models", "device", "dtype", "low_vram", "deterministic")
+    given = [name for name in asked if getattr(options, name) != getattr(DEFAULT_OPTIONS, name)]
+    why = f"has no effect: {plan.pipeline_id} loads no model"
+    return tuple(f"--{name.replace('_', '-')} {why}" for name in given)
 
 
 def _expected_bytes(plan: Plan, options: RenderOptions) -> int:

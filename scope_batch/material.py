@@ -62,6 +62,7 @@ class MaterialFacts:
     exact          an array, which is never resized.
     still          a single picture that stands for any number of frames.
     timing         when its frames are shown; None: the file does not say.
+    unread         tensors that its file holds besides.
     notes, warnings  what was found and what is done about it, without the file's name.
     """
 
@@ -71,6 +72,7 @@ class MaterialFacts:
     exact: bool
     still: bool = False
     timing: Timing | None = field(default=None, compare=False)
+    unread: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from scope_batch.chunk import Chunk, Plan
-from scope_batch.engines import Engines, request_of
+from scope_batch.engines import Engines, request_of, unused_options
 from scope_batch.errors import Interrupted, JobError, OutputExistsError, TimeLimitError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Report, Started, Warned
 from scope_batch.held import held_peak_bytes, held_session
@@ -76,7 +76,11 @@ def render_job(
     run = _Run(report)
     plan = prepare(job)
     outputs = outputs_of(job, options.outputs, options.output_format, job_stem)
-    warnings = (*plan.warnings, *unused_by_outputs(job, outputs, options.outputs))
+    warnings = (
+        *plan.warnings,
+        *unused_by_outputs(job, outputs, options.outputs),
+        *unused_options(plan, options),
+    )
     for warning in warnings[:MAX_WARNINGS]:
         report(Warned(warning))
     if len(warnings) > MAX_WARNINGS:

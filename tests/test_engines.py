@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scope_batch.engines import request_of, serves
+from scope_batch.engines import request_of, serves, unused_options
 from scope_batch.job import Job
 from scope_batch.options import RenderOptions
 from scope_batch.pipelines import PIPELINES
@@ -57,3 +57,11 @@ def test_the_forecast_goes_with_auto_alone() -> None:
     asked = {dtype: request_of(job, plan, RenderOptions(dtype=dtype)).expected_bytes for dtype in ("auto", "float32")}
     assert asked == {"auto": most, "float32": 2 * most}
     assert request_of(job, plan, RenderOptions(low_vram="on")).expected_bytes == 0
+
+
+def test_what_an_engine_without_models_cannot_use_is_told() -> None:
+    asked = RenderOptions(device="cpu", dtype="float32", low_vram="on", outputs=("a.npy",))
+    slate = prepare(Job(prompt="a", pipeline_id="slate"))  # type: ignore[arg-type]
+    said = "has no effect: slate loads no model"
+    assert unused_options(slate, asked) == (f"--device {said}", f"--dtype {said}", f"--low-vram {said}")
+    assert unused_options(replace(slate, pipeline_id="longlive"), asked) == ()

@@ -78,7 +78,7 @@ def render(
     prepare_libraries(verbose=verbose, deterministic=deterministic)
     with open_showing("none" if quiet else progress.value, progress_file, verbose=verbose) as showing:
         if dry_run:
-            return print_plans(jobs, overrides or (), models, showing)
+            return print_plans(jobs, overrides or (), models, showing, output or (), format and format.value)
         # What follows imports pydantic and numpy, which `--help` can do without.
         from scope_batch.cli.render import render_jobs
         from scope_batch.options import RenderOptions

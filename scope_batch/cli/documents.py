@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from scope_batch.cli.job_argument import read_job, stem_of
+from scope_batch.cli.places import check_pattern, fill
 from scope_batch.cli.showing import Showing
 from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, ClosedPipeError, OutputError, OutputExistsError
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from rich.text import Text as RichText
 
     from scope_batch.chunk import Plan
+    from scope_batch.job import Job
     from scope_batch.job.template import Clip
+    from scope_batch.sinks.output import Output
 
 PIPED_COLUMNS = 120
 """Width of tables that no terminal shows, unless COLUMNS says otherwise."""
@@ -30,23 +33,48 @@ def print_plan(
     overrides: Sequence[str],
     models: str | None = None,
     *,
+    paths: Sequence[str] = (),
+    stdout_format: str | None = None,
     as_json: bool = False,
     strict: bool = False,
 ) -> int:
-    """Print the plan of a job; returns the exit code."""
+    """Print the plan of a job, written to `paths` if there are any; returns the exit code."""
     from scope_batch.prepare import outputs_of, plan_document, prepare, unused_by_outputs
 
     job = read_job(argument, overrides, models)
-    plan, outputs = prepare(job), outputs_of(job, stem=stem_of(argument))
-    plan = replace(plan, warnings=(*plan.warnings, *unused_by_outputs(job, outputs)))
+    paths = [fill(path, job, stem_of(argument)) for path in paths]
+    plan, outputs = prepare(job), outputs_of(job, paths, stdout_format, stem_of(argument))
+    plan = replace(plan, warnings=(*plan.warnings, *unused_by_outputs(job, outputs, paths)))
     _check_material(plan)
     if as_json:
         print_json(plan_document(job, plan, outputs))
     else:
         from scope_batch.plan.table import render_plan
 
-        _print_rich(*render_plan(plan).renderables)
+        _print_rich(*render_plan(plan, [*_written(job, outputs)]).renderables)
     return EXIT_CHECK_FAILED if strict and plan.warnings else EXIT_OK
+
+
+def _written(job: Job, outputs: Sequence[Output]) -> Iterator[RichText]:
+    """What is written and, where the job departs from the defaults, what the engine is loaded with."""
+    from rich.text import Text
+
+    def settings(output: Output) -> str:
+        if output.options is None:
+            return output.name
+        options = output.options
+        crf = "" if options.crf is None else f"crf {options.crf:g}"
+        told = ", ".join(part for part in (options.codec, crf, options.preset, options.pix_fmt) if part)
+        return f"{output.name} ({told})"
+
+    sound = "" if job.audio == "none" else f", sound from {'the input' if job.audio == 'input' else job.audio.name}"
+    yield Text(f"output: {', '.join(map(settings, outputs))}{sound}", style="dim")
+    names = ("vae_type", "vae_dtype", "quantization", "noise_device")
+    chosen = [
+        f"{name} {getattr(job, name)}" for name in names if getattr(job, name) != type(job).model_fields[name].default
+    ]
+    if chosen:
+        yield Text(f"engine: {', '.join(chosen)}", style="dim")
 
 
 def _check_material(plan: Plan) -> None:
@@ -57,14 +85,23 @@ def _check_material(plan: Plan) -> None:
         check_material(plan)
 
 
-def print_plans(arguments: Sequence[str], overrides: Sequence[str], models: str | None, showing: Showing) -> int:
+def print_plans(
+    arguments: Sequence[str],
+    overrides: Sequence[str],
+    models: str | None,
+    showing: Showing,
+    paths: Sequence[str] = (),
+    stdout_format: str | None = None,
+) -> int:
     """Print the plans of several jobs; one that fails does not stop the others. Returns the first failure's code."""
+    for path in paths:
+        check_pattern("-o", path, len(arguments))
     codes = []
     for argument in arguments:
         with showing.boundary(argument) as boundary:
             if len(arguments) > 1:
                 print_text(f"{argument}\n")
-            print_plan(argument, overrides, models)
+            print_plan(argument, overrides, models, paths=paths, stdout_format=stdout_format)
         codes.append(boundary.exit_code)
     return next((code for code in codes if code), EXIT_OK)
 

@@ -23,6 +23,10 @@ MAX_NODES = 100_000
 MAX_ALIASED = 20_000
 """Nodes that all aliases of a text may stand for."""
 
+MAX_COMMENT = 80
+"""Characters of a comment that are looked at."""
+
+_BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 _SURROGATES = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 
@@ -36,12 +40,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class ScalarNode(Node):
-    """`text`: as written. `plain`: without quotes. `colon`: False for the empty value of a key that has no colon."""
+    """`text`: as written. `plain`: without quotes. `colon`: False for the empty value of a key that has no colon.
+    `comment`: what follows in its line, from # on.
+    """
 
     value: Scalar
     text: str
     plain: bool
     colon: bool = True
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,7 @@ def _joined(match: re.Match[str]) -> str:
 class _Reader:
     def __init__(self, text: str, origin: Origin) -> None:
         self._events: Iterator[Any] = iter(yaml.parse(text, Loader=yaml.CSafeLoader))
-        self._origin = origin
+        self._origin, self._lines = origin, _BREAK.split(text)
         self._anchors: dict[str, Node] = {}
         self._aliased = 0
         self._nodes = 0
@@ -146,7 +153,13 @@ class _Reader:
             value = plain_scalar(event.value) if plain else event.value
         except ValueError as error:
             raise self._error(event, str(error)) from error
-        return ScalarNode(_position(event), 1, value, event.value, plain)
+        return ScalarNode(_position(event), 1, value, event.value, plain, comment=self._comment(event) if plain else "")
+
+    def _comment(self, event: Any) -> str:
+        mark = event.end_mark
+        line = self._lines[mark.line] if mark.line < len(self._lines) else ""
+        rest = line[mark.column : mark.column + MAX_COMMENT].strip()  # a line may be the whole text
+        return rest if rest.startswith("#") else ""
 
     def _list(self, event: Any, depth: int) -> ListNode:
         items: list[Node] = []

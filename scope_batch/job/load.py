@@ -14,7 +14,7 @@ from scope_batch.errors import JobError, MissingInputError
 from scope_batch.job.document import MAX_BYTES, MapNode, ScalarNode, decode, read_document
 from scope_batch.job.first_revision import fold_first_revision
 from scope_batch.job.inputs import named_inputs
-from scope_batch.job.overrides import apply_override, set_value
+from scope_batch.job.overrides import apply_override, replaced_overrides, set_value
 from scope_batch.job.problems import job_error
 from scope_batch.job.schema import Job
 from scope_batch.job.source import NO_SOURCE, Mark, Origin, Source, show
@@ -84,7 +84,8 @@ def load_text(
     # What an override replaced is no problem any more.
     standing = set(values.marks.values()) if values.problems else set()
     problems = [problem for problem in values.problems if problem[0] in standing]
-    return _validated(values.data, Source(name, stem, values.marks), problems)
+    warnings = (*values.warnings, *replaced_overrides(overrides))
+    return _validated(values.data, Source(name, stem, values.marks, warnings), problems)
 
 
 def parse_job(data: Any, source: Source = NO_SOURCE) -> Job:

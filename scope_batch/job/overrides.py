@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,17 @@ def apply_override(values: Values, text: str, folder: Path) -> None:
     loc = parse_key(key)
     origin = Origin(f"--set {key}", folder, has_lines=False)
     set_value(values, loc, _node(value, loc, origin), origin)
+
+
+def replaced_overrides(texts: Sequence[str]) -> list[str]:
+    """Warnings about overrides without effect because a later one sets the same place, or one around it, otherwise."""
+    places = [(text, parse_key(text.partition("=")[0])) for text in texts]
+    found = []
+    for index, (text, place) in enumerate(places):
+        over = next((by for by, around in places[index + 1 :] if place[: len(around)] == around and by != text), None)
+        if over is not None:
+            found.append(f"--set {text} has no effect: --set {over} comes later")
+    return found
 
 
 def set_value(values: Values, loc: Loc, node: Node, origin: Origin) -> None:

@@ -42,11 +42,15 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`stem` names the job (for a default output, `{job}`); `marks` has an entry for every field and list item."""
+    """`stem` names the job (for a default output, `{job}`); `marks` has an entry for every field and list item.
+
+    warnings  about what was written and did not become part of the job.
+    """
 
     name: str = ""
     stem: str = "job"
     marks: Mapping[Loc, Mark] = field(default_factory=dict, repr=False)
+    warnings: tuple[str, ...] = ()
 
     def known(self, loc: Loc) -> tuple[Loc, Mark | None]:
         """The innermost place on the way to `loc` that stands in the text, and its mark.

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
 from scope_batch.job.document import ListNode, MapNode, Node, ScalarNode
-from scope_batch.job.faults import Loc
+from scope_batch.job.faults import Loc, shown
 from scope_batch.job.public import PATH_FIELDS, TEXT_FIELDS, WORDS, field_of
 from scope_batch.job.scalar_words import plain_scalar
 from scope_batch.job.scalars import expand_home
 from scope_batch.job.source import Mark, Origin, show
 from scope_batch.job.variables import has_variable, replace_variables
 
+PROMPT_TEXTS = ("prompt", "text")
+_HASHTAG = re.compile(r"#[^\s#]")
+"""The beginning of a comment that looks like part of a text: #1, #sunset."""
 MAX_TEXT = 100
 """Characters of a text inside a message."""
 
 
 @dataclass(slots=True)
 class Values:
-    """`data`: what the job's model validates. `marks`: where each part of it stands. `problems`: mark, line."""
+    """`data`: what the job's model validates. `marks`: where each part of it stands. `problems`: mark, line.
+    `warnings`: about what YAML takes for a comment."""
 
     data: Any = None
     marks: dict[Loc, Mark] = field(default_factory=dict)
     problems: list[tuple[Mark, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def add(
         self,
@@ -44,6 +50,9 @@ class Values:
         if isinstance(node, ListNode):
             return [self.add(item, origin, (*loc, index), None, environ) for index, item in enumerate(node.items)]
         assert isinstance(node, ScalarNode)
+        if field_of(loc) in PROMPT_TEXTS and _HASHTAG.match(node.comment):
+            said = f"{shown(node.comment)} is a comment, no part of the text; quotes keep it in"
+            self.warnings.append(f"{mark.at_value()}: {show(loc)}: {said}")
         return self._placed(self._scalar(node, mark, loc, environ), origin, loc)
 
     def _map(self, node: MapNode, origin: Origin, loc: Loc, environ: Mapping[str, str] | None) -> dict[str, Any]:

@@ -38,6 +38,7 @@ def probe_material(material: Material) -> MaterialFacts:
             exact=isinstance(opened, Planes),
             still=frames == 1 and not opened.timing.stated and material.part is None,
             timing=opened.timing if opened.timing.stated else None,
+            unread=opened.unread if isinstance(opened, Planes) else (),
             notes=opened.notes,
             warnings=opened.warnings,
         )

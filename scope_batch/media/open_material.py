@@ -13,7 +13,7 @@ from scope_batch.media.array_headers import PICKLE_SUFFIXES, locate_npy, locate_
 from scope_batch.media.arrays import ArraySource
 from scope_batch.media.planes import Planes
 from scope_batch.media.source import Source, check_size, open_source, opening
-from scope_batch.media.tensor_place import locate_tensor
+from scope_batch.media.tensor_place import locate_tensor, other_tensors
 from scope_batch.timing import Timing, picked_frames, within
 
 SAFETENSORS = ".safetensors"
@@ -74,7 +74,9 @@ def _open_control(material: Material, kind: Literal["frames", "masks"]) -> Sourc
     suffix = path.suffix.lower()
     with opening(path) as is_folder:
         if not is_folder and suffix == SAFETENSORS:
-            return Planes(path, locate_tensor(kind), kind)
+            planes = Planes(path, locate_tensor(kind), kind)
+            planes.unread = other_tensors(path, kind)
+            return planes
         if not is_folder and suffix in PICKLE_SUFFIXES:
             raise pickle_refusal(path.name)
         if not is_folder and suffix == ".npy":

@@ -22,6 +22,8 @@ ALLOWED = {
 class Planes(Closing):
     """An open array [1, C, T, H, W]: C 1 or 3 for frames, 1 for masks. Any order of reading is right and fast."""
 
+    unread: tuple[str, ...] = ()
+    """Tensors that its file holds besides."""
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

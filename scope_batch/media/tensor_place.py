@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import BinaryIO
 
 from scope_batch.errors import JobError
@@ -10,6 +11,12 @@ from scope_batch.safetensors_header import read_safetensors_header
 
 _ELEMENTS = {"U8": "uint8", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _NAMES_SHOWN = 5
+
+
+def other_tensors(path: Path, tensor: str) -> tuple[str, ...]:
+    """The tensors of a file besides the one that is read."""
+    with path.open("rb") as file:
+        return tuple(name for name in read_safetensors_header(file, path.name).tensors if name != tensor)
 
 
 def locate_tensor(tensor: str) -> Locate:

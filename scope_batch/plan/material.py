@@ -89,7 +89,14 @@ def check_sizes(job: Job, height: int, width: int, facts: Facts, remarks: Remark
 
 def tell_what_was_found(job: Job, facts: Facts, remarks: Remarks) -> None:
     """Notes and warnings about the files, each once, with the first field that names it."""
-    for offer in {offer.material: offer for offer in reversed(list(all_offers(job)))}.values():
+    first = {offer.material: offer for offer in reversed(list(all_offers(job)))}
+    named = {(offer.material.path, str(offer.material.kind)) for offer in first.values()}
+    for offer in first.values():
+        unread = [name for name in facts[offer.material].unread if (offer.material.path, name) not in named]
+        if unread:
+            hint = " (vace_masks and vace_frames may name one file)" if {*unread} & {*CONTROL} else ""
+            verb = "is" if len(unread) == 1 else "are"
+            remarks.notes.append(f"{offer.label}: holds {', '.join(unread)} too, which {verb} not read{hint}")
         remarks.notes += [f"{offer.label}: {note}" for note in facts[offer.material].notes]
         remarks.warnings += [f"{offer.label}: {warning}" for warning in facts[offer.material].warnings]
 

@@ -37,7 +37,7 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts 
 
     Raises JobError (every problem on its own line) for a job that cannot be rendered as it is written.
     """
-    remarks = Remarks()
+    remarks = Remarks(warnings=[*job.source.warnings])
     capabilities.check(job, spec, facts, remarks)
     settings = resolve(job, spec, clip)
     checks.check_clip(job, settings, clip, remarks)

@@ -56,8 +56,8 @@ class Column:
     ratio: int | None = None
 
 
-def render_plan(plan: Plan) -> Group:
-    """Fits 80 columns; a wider terminal shows more of the prompts."""
+def render_plan(plan: Plan, written: Sequence[Text] = ()) -> Group:
+    """Fits 80 columns; a wider terminal shows more of the prompts. `written`: lines about the outputs."""
     rows = list(_rows(plan))
     distinct = list({_settings(chunk): chunk for chunk in plan.chunks}.values())
     parts: list[RenderableType] = [_headline(plan, distinct), _table(plan, rows, distinct)]
@@ -73,6 +73,7 @@ def render_plan(plan: Plan) -> Group:
     parts.append(_sizes(plan))
     if plan.memory is not None:
         parts.append(_memory(plan.memory))
+    parts += written
     parts += _remarks("note", "cyan", plan.notes)
     parts += _remarks("warning", "yellow", plan.warnings)
     return Group(*parts)

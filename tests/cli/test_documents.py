@@ -130,3 +130,20 @@ def test_info_shows_defaults_too_and_they_are_part_of_the_job(run, tmp_path):
         == json.loads(run("info", "cat.npy", "--json").out)
     )
     assert "slate" in run("plan", "cat.npy").out
+
+
+def test_the_plan_tells_what_is_written(run, job):
+    assert "output: job.mp4 (libx264, crf 14, veryfast, yuv420p)\n" in run("plan", job()).out
+    ran = run("render", job(), "--dry-run", "-o", "{job}-{seed}.mkv", "-o", "-", "-f", "webm", "--set", "vae_type=tae")
+    assert "output: job-42.mkv (libx264, crf 14, veryfast, yuv420p), - (libvpx-vp9, crf 20, yuv420p)\n" in ran.out
+    assert "engine: vae_type tae\n" in ran.out
+
+
+def test_a_dry_run_minds_outputs_that_a_render_would_refuse(run, job):
+    assert run("render", job(), "--dry-run", "-f", "webm").code == 2
+    assert run("render", job(), "--dry-run", "-o", "out.xyz").code == 65
+
+
+def test_settings_that_no_output_takes_are_warnings(run, job):
+    ran = run("plan", job(), "--strict", "--set", "video.crf=20", "--set", "output=a.npy")
+    assert ran.code == 1 and "video.crf has no effect: no output is compressed video (a.npy)" in ran.out

@@ -53,3 +53,32 @@ def test_null_takes_a_path_out_of_a_job() -> None:
     )
     assert job.vace_frames is None and job.output == ()
     assert load_text("prompt: a", name="j", overrides=["vace_frames=./null"]).vace_frames is not None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warnings"),
+    [
+        (["seed=1", "seed=2"], ("--set seed=1 has no effect: --set seed=2 comes later",)),
+        (["video.crf=9", "video=null"], ("--set video.crf=9 has no effect: --set video=null comes later",)),
+        (["seed=1", "seed=1"], ()),
+        (["video={crf: 9}", "video.crf=8"], ()),
+    ],
+)
+def test_an_override_that_a_later_one_replaces_is_told(overrides: list[str], warnings: tuple[str, ...]) -> None:
+    assert load_text("prompt: a", name="j", overrides=overrides).source.warnings == warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("prompt: a photo #1 of a cat",
+         ("j:1:9: prompt: '#1 of a cat' is a comment, no part of the text; quotes keep it in",)),
+        ("prompt: a cat  # in the rain", ()),
+        ("prompt: 'a photo #1'", ()),
+        ("prompt: a\nchunk_specs: [{chunk: 1, text: dusk #sunset\n}]",
+         ("j:2:32: chunk_specs[0].text: '#sunset' is a comment, no part of the text; quotes keep it in",)),
+        ("prompt: a#1", ()),
+    ],
+)  # fmt: skip
+def test_a_comment_that_looks_like_part_of_a_prompt_is_told(text: str, told: tuple[str, ...]) -> None:
+    assert load_text(text, name="j").source.warnings == told

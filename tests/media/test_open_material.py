@@ -62,6 +62,11 @@ def test_arrays_are_exact_and_everything_else_is_a_video(tmp_path):
     assert facts_of(path, "video", clip) == MaterialFacts(5, 48, 64, exact=False)
 
 
+def test_other_tensors_of_the_file_are_named(tmp_path):
+    path = tensors(tmp_path / "a.safetensors", frames=floats(7), masks=floats(7, 1), x=np.zeros(3))
+    assert set(facts_of(path).unread) == {"masks", "x"} and set(facts_of(path, "masks").unread) == {"frames", "x"}
+
+
 def test_the_same_values_in_any_file_are_the_same_inputs_bit_for_bit(tmp_path):
     a, m, v = floats(12), floats(12, 1), random_frames(12, SIZE, SIZE)
     path, parts = blob(tmp_path / "b.blob", a, m, v)

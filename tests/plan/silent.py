@@ -144,7 +144,14 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "models": ("folder",),
     "fps": (12,),
     "output": ("other.mp4",),
-    "video": ({"crf": 30}, {"codec": "libx265"}, {"preset": "fast"}, {"pix_fmt": "yuv444p"}),
+    "codec": ("libx265",),
+    "crf": (30,),
+    "preset": ("fast",),
+    "path": ("other.mp4",),
+    "id": ("gray",),
+    "params": ({"strength": 3},),
+    "weight": (0.5, 0),
+    "pix_fmt": ("yuv444p",),
     "text": ("a bird",),
     "prompts": ([{"text": "a bird"}, {"text": "a dog"}], [{"text": "a bird", "weight": 0.5}]),
     "transition_target_prompts": ([{"text": "a bird"}],),
@@ -187,13 +194,22 @@ def values_of(field: str, schema: dict[str, Any]) -> list[Any]:
 
 
 JOB_FIELDS, ENTRY_FIELDS = fields_of(), fields_of("ChunkSpec")
+VALUES["video"] = tuple({field: VALUES[field][0]} for field in fields_of("Encoder"))
+INSIDE = {
+    "Output": ("output", {"path": "out.mp4"}),
+    "ProcessorUse": ("pre_processor_id", {"id": "edges"}),
+    "WeightedPrompt": ("prompt", {"text": "a cat"}),
+}
+"""Maps inside fields of the job: the field that holds a list of them, and the least of such a map."""
+ELSEWHERE = {"ChunkSpec", "Encoder", "ChunkPrompt", "ChunkImage", "ChunkReferences", "Variable"}
+"""Parts of the schema whose fields are tried in other ways."""
 DEFAULTS = {name: schema["default"] for name, schema in JOB_FIELDS.items() if "default" in schema}
 DEFAULTS["transition_method"] = "linear"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A job of some mode with and without one field. `place`: "seed" or "chunk 1: seed"; `chunk`: of an entry."""
+    """A job of some mode with and without one field. `chunk`: of an entry; `inside`: the field that holds its map."""
 
     mode: str
     field: str
@@ -201,6 +217,7 @@ class Case:
     without: dict[str, Any]
     with_field: dict[str, Any]
     chunk: int | None = None
+    inside: str = ""
 
     def __str__(self) -> str:
         place = "" if self.chunk is None else f"chunk {self.chunk}: "
@@ -213,6 +230,7 @@ def cases(mode: str) -> Iterator[Case]:
         for value in values_of(field, schema):
             if (field, value) not in [*GUARDS] and job.get(field) != value:
                 yield Case(mode, field, value, job, {**job, field: value})
+    yield from _inside(mode, job)
     for chunk in (0, 1) if mode in OPENINGS else (1,):
         for field, schema in ENTRY_FIELDS.items():
             for value in values_of(field, schema):
@@ -220,6 +238,23 @@ def cases(mode: str) -> Iterator[Case]:
                 in_force = entry.get(field, job.get(field, DEFAULTS.get(field)))
                 if in_force != value:
                     yield Case(mode, field, value, job, _with_entry(job, chunk, {field: value}), chunk)
+
+
+def _inside(mode: str, job: dict[str, Any]) -> Iterator[Case]:
+    """Fields of maps that are values of the job's fields."""
+    for model, (holder, least) in INSIDE.items():
+        if holder not in job:
+            continue
+        first = job[holder][0] if isinstance(job[holder], list) else job[holder]
+        own = first if isinstance(first, dict) else {next(iter(least)): first}
+        rest = job[holder][1:] if isinstance(job[holder], list) else []
+        without = {**job, holder: [own, *rest]}
+        for field in fields_of(model):
+            for value in VALUES[field]:
+                if own.get(field) != value:
+                    yield Case(
+                        mode, field, value, without, {**job, holder: [{**own, field: value}, *rest]}, inside=holder
+                    )
 
 
 def _with_entry(job: dict[str, Any], chunk: int, fields: dict[str, Any]) -> dict[str, Any]:

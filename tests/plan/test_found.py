@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from scope_batch.job import Job
 from scope_batch.material import Material, MaterialFacts
@@ -21,3 +22,16 @@ def test_what_was_found_in_control_is_told_once_with_its_field(tmp_path) -> None
     facts = {Material("frames", depth): MaterialFacts(24, 320, 576, exact=False, notes=("is interlaced",))}
     notes = plan_job(job, LONGLIVE, None, facts).notes
     assert [note for note in notes if "interlaced" in note] == ["vace_frames: depth.mkv: is interlaced"]
+
+
+def test_tensors_that_nothing_reads_are_told() -> None:
+    both = Path("/both.safetensors")
+    facts = {
+        Material("frames", both): MaterialFacts(24, 320, 576, exact=True, unread=("masks", "other")),
+        Material("masks", both): MaterialFacts(24, 320, 576, exact=True, unread=("frames", "other")),
+    }
+    notes = plan_job(Job(prompt="A", num_frames=24, vace_frames=both), LONGLIVE, None, facts).notes
+    assert "vace_frames: both.safetensors: holds masks, other too, which are not read" in notes[0]
+    assert notes[0].endswith("(vace_masks and vace_frames may name one file)")
+    notes = plan_job(Job(prompt="A", num_frames=24, vace_frames=both, vace_masks=both), LONGLIVE, None, facts).notes
+    assert "vace_frames: both.safetensors: holds other too, which is not read" in notes

@@ -12,7 +12,7 @@ import pytest
 from scope_batch.errors import ScopeBatchError
 from scope_batch.job import parse_job
 from scope_batch.prepare import outputs_of, plan_document, prepare, unused_by_outputs
-from tests.plan.silent import BASE, FOLDED, MODES, Case, cases, make_files
+from tests.plan.silent import BASE, ELSEWHERE, FOLDED, INSIDE, MODES, SCHEMA, Case, cases, make_files
 
 Said = tuple[dict[str, Any] | None, frozenset[str]]
 """What a job comes to, None where it is refused, and the remarks on it."""
@@ -53,7 +53,7 @@ def is_silent(case: Case) -> bool:
     assert before is not None, f"{case.mode} is no job"
     if after is None or after != before or in_force(case, before):
         return False
-    names = (case.field, FOLDED.get(case.field, case.field))
+    names = (case.field, FOLDED.get(case.field, case.field), case.inside or case.field)
     told = [remark for remark in new if any(name in remark for name in names)]
     return not any(remark not in old or "has no effect" in remark for remark in told) and not old - new
 
@@ -67,6 +67,10 @@ def in_force(case: Case, document: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("mode", MODES)
 def test_no_field_is_silent(mode: str) -> None:
     assert [str(case) for case in cases(mode) if is_silent(case)] == []
+
+
+def test_every_part_of_the_schema_is_tried() -> None:
+    assert set(SCHEMA["$defs"]) == {*INSIDE, *ELSEWHERE}
 
 
 def test_a_field_without_effect_would_be_found() -> None:
