@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from scope_batch.image_series import is_pattern, pattern_files
 from scope_batch.job import Job
 from scope_batch.job.faults import Loc
 from scope_batch.job.inputs import named_inputs
@@ -62,6 +63,9 @@ def sha256_of(path: Path) -> str:
     beside = settings_beside(path)
     if path.is_file() and beside is None:
         return file_sha256(path)
-    files = [path, beside] if beside is not None else (file for file in path.iterdir() if file.is_file())
+    if is_pattern(path):
+        files = pattern_files(path)
+    else:
+        files = [path, beside] if beside is not None else [file for file in path.iterdir() if file.is_file()]
     lines = "".join(f"{file_sha256(file)}  {file.name}\n" for file in sorted(files))
     return hashlib.sha256(lines.encode()).hexdigest()

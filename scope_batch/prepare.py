@@ -29,7 +29,13 @@ def prepare(job: Job) -> Plan:
     _check_loras(job)
     plan = plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), _clip(job), _facts(job))
     memory = memory_of(job, plan)
-    return replace(plan, memory=memory, notes=(*plan.notes, *_no_forecast(job, memory)))
+    notes, warnings = _found_in_stills(plan)
+    return replace(
+        plan,
+        memory=memory,
+        notes=(*plan.notes, *notes, *_no_forecast(job, memory)),
+        warnings=(*plan.warnings, *warnings),
+    )
 
 
 def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
@@ -49,6 +55,14 @@ def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
     if sizes is None:
         return None
     return device_memory(plan, spec, sizes, precision_of(dtype, job.vae_dtype, job.quantization))
+
+
+def _found_in_stills(plan: Plan) -> tuple[list[str], list[str]]:
+    if not any(chunk.vace is not None and (chunk.vace.stills or chunk.vace.reference) for chunk in plan.chunks):
+        return [], []
+    from scope_batch.media.material import found_in_stills  # numpy, which a job without images does not need
+
+    return found_in_stills(plan)
 
 
 def _no_forecast(job: Job, memory: DeviceMemory | None) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
 from scope_batch.errors import JobError
+from scope_batch.file_kinds import described
 
 HEADER_LIMIT_BYTES = 100_000_000
 """The format's own limit."""
@@ -25,12 +26,6 @@ _DTYPE_BYTES = {
     **dict.fromkeys(("U32", "I32", "F32"), 4),
     **dict.fromkeys(("U64", "I64", "F64"), 8),
 }
-_OTHER_FILES = (
-    (b"PK\x03\x04", "a pickle of torch.save (or another archive)"),
-    (b"\x80", "a pickle"),
-    (b"version https://git-lfs", "a Git LFS pointer, which `git lfs pull` replaces by the file"),
-    (b"<", "a web page"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +78,8 @@ def _read_json(file: BinaryIO, size: int, name: str) -> bytes:
 
 
 def _refuse(start: bytes, name: str) -> NoReturn:
-    what = next((f": it looks like {what}" for magic, what in _OTHER_FILES if start.startswith(magic)), "")
-    raise JobError(f"{name}: not a safetensors file{what if start else ': it is empty'}")
+    looks = f": it looks like {what}" if (what := described(start)) else ""
+    raise JobError(f"{name}: not a safetensors file{looks if start else ': it is empty'}")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

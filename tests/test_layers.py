@@ -15,6 +15,8 @@ FORBIDDEN = {
     "laws": {"*"},
     "sizes": {"*"},
     "errors": {"*"},
+    "file_kinds": {"*"},
+    "image_series": {"*"},
     "events": {"*"},
     "material": {"*"},
     "memory": {"*"},

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scope_batch.errors import JobError
+from scope_batch.file_kinds import stand_in
 from scope_batch.importing.export import Export, Setting
 from scope_batch.importing.reading import maps_in, read_blocks, read_loras, read_prompts, read_settings
 from scope_batch.importing.told import Told, one_line, shown
@@ -44,6 +45,8 @@ def read_export(data: bytes, name: str, told: Told) -> Export:
 def _parsed(data: bytes, name: str) -> Any:
     if len(data) > MAX_BYTES:
         raise JobError(f"{name}: larger than {MAX_BYTES // 1024**2} MiB, no Scope export")
+    if what := stand_in(data):
+        raise JobError(f"{name}: is {what}, no Scope export")
     try:
         return json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

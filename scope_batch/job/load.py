@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from scope_batch.errors import JobError, MissingInputError
+from scope_batch.file_kinds import stand_in
+from scope_batch.image_series import is_pattern, pattern_files
 from scope_batch.job.document import MAX_BYTES, MapNode, ScalarNode, decode, read_document
 from scope_batch.job.first_revision import fold_first_revision
 from scope_batch.job.inputs import named_inputs
@@ -96,7 +98,9 @@ def parse_job(data: Any, source: Source = NO_SOURCE) -> Job:
 def check_inputs(job: Job) -> None:
     """Raise MissingInputError, a line per place, unless every input that the job names exists."""
     missing = [
-        f"{job.where(*loc)}: {show(loc)}: no such file: {path}" for loc, path in named_inputs(job) if not path.exists()
+        f"{job.where(*loc)}: {show(loc)}: no such file: {path}"
+        for loc, path in named_inputs(job)
+        if not path.exists() and not (is_pattern(path) and pattern_files(path))
     ]
     if missing:
         raise MissingInputError(*missing)
@@ -115,8 +119,11 @@ def _validated(data: Any, source: Source, problems: Sequence[tuple[Mark, str]]) 
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise MissingInputError(f"{path}: no such job file") from error
     except OSError as error:
         raise MissingInputError(f"{path}: cannot be read: {error.strerror}") from error
+    if what := stand_in(data):
+        raise JobError(f"{path}: is {what}, not a job")
+    return data

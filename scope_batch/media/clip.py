@@ -22,8 +22,10 @@ from scope_batch.media.frame_list import SQUARE_SIZE, FrameList, Look, decoded_f
 from scope_batch.media.source import MAX_FRAME_PIXELS, check_size
 from scope_batch.timing import Timing
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".gif", ".nut")
-DEMUXERS = "mov,mp4,matroska,webm,gif,nut"
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".gif", ".nut"
+)  # fmt: skip
+DEMUXERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,gif,nut"
 """Playlists and the like, which name other files, are not among them, whatever the file is called."""
 
 HEAD_FRAMES = 32

@@ -1,9 +1,11 @@
-"""Frames from a folder of images, in natural order of their names (2 before 10), or from one image."""
+"""One picture of a file as RGB: upright, in sRGB, on white, never larger in memory than its use asks for."""
 
 from __future__ import annotations
 
-import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,121 +13,146 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scope_batch.errors import JobError
-from scope_batch.media.source import MAX_FRAME_PIXELS, Frame, Source, opening
-from scope_batch.timing import Timing
+from scope_batch.file_kinds import START_BYTES, stand_in
+from scope_batch.media import icc
+from scope_batch.media.source import MAX_FRAME_PIXELS, Frame, opening
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+STILL_IN_SPITE_OF_FRAMES = "MPO"
+"""A JPEG with further pictures inside, such as a preview or a second lens: the first picture is the photo."""
+SPARE = 3
+"""A picture is read at a reduced size that is still at least so many times the size asked for."""
+
 _EXIF_ORIENTATION = 0x0112
 _TURNED = frozenset({5, 6, 7, 8})
 
-
-class ImageFolderSource(Source):
-    """Files with other names are no part of it, nor are hidden ones."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._paths = sorted(
-            (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")),
-            key=lambda p: natural_key(p.name),
-        )
-        if not self._paths:
-            raise JobError(f"{self.name}: the folder holds no images; allowed are {' '.join(IMAGE_SUFFIXES)}")
-        self.width, self.height = size = image_size(self._paths[0])
-        for other in self._paths[1:]:
-            if (found := image_size(other)) != size:
-                sizes = f"{found[0]}x{found[1]}, not {size[0]}x{size[1]}"
-                raise JobError(f"{self.name}/{other.name}: is {sizes} as {self._paths[0].name}; all must be alike")
-        self.timing = Timing.even(len(self._paths))
-
-    def frame(self, index: int) -> Frame:
-        frame = read_image(self._paths[index])
-        if frame.shape != (self.height, self.width, 3):
-            size = f"{frame.shape[1]}x{frame.shape[0]}, not {self.width}x{self.height} as its header said"
-            raise JobError(f"{self.name}/{self._paths[index].name}: is {size}")
-        return frame
+Near = tuple[int, int] | None
+"""Height and width that a picture is going to be scaled to; None: it is needed as it is."""
 
 
-class ImageSource(Source):
-    """One image: a clip of one frame."""
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """width, height as seen (EXIF applied). notes, warnings: what was found, without the file's name."""
 
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._path = path
-        self.width, self.height = image_size(path)
-        self.timing = Timing.even(1)
-
-    def frame(self, index: int) -> Frame:
-        assert index == 0
-        frame = read_image(self._path)
-        if frame.shape != (self.height, self.width, 3):
-            raise JobError(f"{self.name}: has changed: it was {self.width}x{self.height}")
-        return frame
+    width: int
+    height: int
+    animated: bool
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key under which runs of digits compare as numbers."""
-    parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
-    return (*((0, int(digits), "") if digits else (1, 0, text) for digits, text in parts), (2, 0, name))
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Width and height as seen (EXIF applied), from the header alone. Raises JobError if it is no single image."""
-    with _opened(path) as image:
-        if getattr(image, "n_frames", 1) > 1:
-            raise JobError(f"{path.name}: is animated; only still images are allowed")
+def image_facts(path: Path) -> ImageFacts:
+    """From the header alone. Raises JobError if it is no picture or too large."""
+    with opened_image(path) as image:
         width, height = image.size
         if width * height > MAX_FRAME_PIXELS:
-            raise JobError(f"{path.name}: {width}x{height} pixels are too many")
-        # The base class's: PNG's own would decode the whole image in search of EXIF data that stands after it.
-        turned = Image.Image.getexif(image).get(_EXIF_ORIENTATION) in _TURNED
-        return (height, width) if turned else (width, height)
+            raise JobError(f"{path.name}: {width}x{height} pixels are too many, at most {MAX_FRAME_PIXELS:,} are read")
+        animated = getattr(image, "n_frames", 1) > 1 and image.format != STILL_IN_SPITE_OF_FRAMES
+        size = (height, width) if _is_turned(image) else (width, height)
+        return ImageFacts(*size, animated, *icc.notes_of(image))
 
 
-def read_image(path: Path) -> Frame:
-    """uint8 [H, W, 3]: EXIF orientation applied, transparency on white, 16-bit gray by its high byte.
+def read_image(path: Path, near: Near = None, size: tuple[int, int] | None = None) -> Frame:
+    """uint8 [H, W, 3]: EXIF orientation applied, in sRGB, transparency on white, 16-bit gray by its high byte.
 
-    Raises JobError if it is damaged, cut short, or of a kind that has no plain RGB meaning.
+    near  what is much larger may be read at a reduced size, a JPEG without ever being decoded in full.
+    size  width and height that it had when it was looked at.
+    Raises JobError if it is damaged, cut short, another than before, or of a kind that has no plain RGB meaning.
     """
-    with _opened(path) as image:
+    with opened_image(path) as image:
+        turned = _is_turned(image)
+        upright_size = image.size[::-1] if turned else image.size
+        if size is not None and upright_size != size:
+            found = f"{upright_size[0]}x{upright_size[1]}"
+            raise JobError(f"{path.name}: has changed: it was {size[0]}x{size[1]}, now it is {found}")
+        if near is not None:
+            wanted = (near[1] * SPARE, near[0] * SPARE)
+            image.draft(image.mode, wanted[::-1] if turned else wanted)
         try:
-            upright = ImageOps.exif_transpose(image)
+            image.load()
+            return rgb_of(ImageOps.exif_transpose(_reduced(image, near)), path.name)
         except (OSError, SyntaxError, ValueError) as error:
             raise JobError(f"{path.name}: is damaged or cut short: {error}") from error
-        if upright.mode.startswith("I;16"):
-            high = (np.asarray(upright) >> 8).astype(np.uint8)
-            return np.repeat(high[..., None], 3, axis=2)
-        if upright.mode in ("I", "F"):
-            raise JobError(f"{path.name}: pixel mode {upright.mode} is not supported; save it as 8-bit RGB")
-        if upright.has_transparency_data:
-            return on_white(np.asarray(upright.convert("RGBA")))
-        return np.asarray(upright.convert("RGB"))
 
 
-def read_still(path: Path) -> Frame:
+def read_still(path: Path, near: Near = None) -> Frame:
     """`read_image` of a file that stands for itself. Raises MissingInputError too, and JobError if it is animated."""
+    still_facts(path)
+    return read_image(path, near)
+
+
+def still_facts(path: Path) -> ImageFacts:
+    """`image_facts` of a file that stands for itself. Raises MissingInputError too, and JobError if it is animated."""
     with opening(path) as is_folder:
         if is_folder:
             raise JobError(f"{path.name}: is a folder, not an image")
-        image_size(path)
-        return read_image(path)
+        facts = image_facts(path)
+    if facts.animated:
+        raise JobError(f"{path.name}: is animated; only still images are allowed here")
+    return facts
+
+
+def rgb_of(image: Image.Image, name: str) -> Frame:
+    """A loaded picture of any mode as uint8 [H, W, 3] in sRGB on white."""
+    if image.mode.startswith("I;16"):
+        high = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(high[..., None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise JobError(f"{name}: pixel mode {image.mode} is not supported; save it as 8-bit RGB")
+    profile = image.info.get("icc_profile")
+    if not image.has_transparency_data:
+        return np.asarray(icc.to_srgb(image, profile))
+    straight = image.convert("RGBA")
+    rgb = icc.to_srgb(straight.convert("RGB"), profile)
+    rgb.putalpha(straight.getchannel("A"))
+    return on_white(np.asarray(rgb))
 
 
 def on_white(rgba: NDArray[np.uint8]) -> Frame:
     """uint8 [H, W, 4] with straight alpha over white, rounded: uint8 [H, W, 3]."""
-    alpha = rgba[..., 3:].astype(np.uint16)
-    blended = (rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
-    return blended.astype(np.uint8)
+    blended = np.empty((*rgba.shape[:2], 3), np.uint8)
+    for row, above in zip(
+        blended, rgba, strict=True
+    ):  # row by row: a large picture fits into memory twice, not six times
+        alpha = above[:, 3:].astype(np.uint16)
+        row[...] = (above[:, :3] * alpha + 255 * (255 - alpha) + 127) // 255
+    return blended
 
 
-def _opened(path: Path) -> Image.Image:
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """The file opened, nothing decoded. Raises JobError if it is no picture of a known format."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(path, formats=IMAGE_FORMATS)
+            image = Image.open(path, formats=IMAGE_FORMATS)
     except UnidentifiedImageError as error:
-        raise JobError(f"{path.name}: is not a readable PNG, JPEG or WebP image") from error
+        with path.open("rb") as file:
+            what = stand_in(file.read(START_BYTES))
+        raise JobError(f"{path.name}: is {what or 'not a readable PNG, JPEG or WebP image'}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise JobError(f"{path.name}: has too many pixels: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise JobError(f"{path.name}: cannot be read: {error}") from error
+    with image:
+        yield image
+
+
+def _is_turned(image: Image.Image) -> bool:
+    # The base class's: PNG's own would decode the whole image in search of EXIF data that stands after it.
+    return Image.Image.getexif(image).get(_EXIF_ORIENTATION) in _TURNED
+
+
+def _reduced(image: Image.Image, near: Near) -> Image.Image:
+    """A loaded picture that is many times larger than needed, made smaller by a whole number."""
+    if near is None or image.mode.startswith("I;16"):
+        return image
+    height, width = near[::-1] if _is_turned(image) else near
+    factor = min(image.height // (SPARE * height), image.width // (SPARE * width))
+    if factor < 2:
+        return image
+    if image.mode in ("P", "1") or (image.has_transparency_data and image.mode not in ("RGBA", "LA")):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    reduced = image.reduce(factor)
+    reduced.info = image.info
+    return reduced

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scope_batch.chunk import Plan
 from scope_batch.errors import JobError
 from scope_batch.material import Material, MaterialFacts, Placement
-from scope_batch.media.images import read_still
+from scope_batch.media.images import read_still, still_facts
 from scope_batch.media.open_material import open_material, picked
 from scope_batch.media.planes import Planes
 from scope_batch.media.reel import Reel
@@ -58,7 +58,17 @@ def check_material(plan: Plan) -> None:
                 _check_values(plan, placement, reel, reel.planes, shown)
                 checked[placement.material] = max(shown.start, shown.stop)
     for path in dict.fromkeys(_stills(plan)):
-        read_still(path)
+        read_still(path, (plan.height, plan.width))
+
+
+def found_in_stills(plan: Plan) -> tuple[list[str], list[str]]:
+    """(notes, warnings) on the plan's still images, each with its name. Raises as `check_material`."""
+    notes, warnings = [], []
+    for path in dict.fromkeys(_stills(plan)):
+        facts = still_facts(path)
+        notes += [f"{path.name}: {note}" for note in facts.notes]
+        warnings += [f"{path.name}: {warning}" for warning in facts.warnings]
+    return notes, warnings
 
 
 def _may_be_floats(placement: Placement) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from scope_batch.errors import JobError
+from scope_batch.image_series import is_pattern
 from scope_batch.material import Material
 from scope_batch.media.array_headers import PICKLE_SUFFIXES, locate_npy, locate_part, pickle_refusal
 from scope_batch.media.arrays import ArraySource
@@ -19,13 +20,14 @@ from scope_batch.timing import Timing, picked_frames, within
 SAFETENSORS = ".safetensors"
 
 
-def open_material(material: Material) -> Source | Planes:
+def open_material(material: Material, near: tuple[int, int] | None = None) -> Source | Planes:
     """A uint8 source for what looks like a video, `Planes` for a float array.
 
+    near  height and width that frames will be scaled to: much larger still images are read at a reduced size.
     Raises MissingInputError, or JobError (beginning with the file's name) if it is of an unknown kind, damaged, of
     another dtype or shape than its kind allows, or a part that does not lie inside its blob.
     """
-    opened = _open(material)
+    opened = _open(material, near)
     try:
         check_size(opened.name, opened.height, opened.width)
     except JobError:
@@ -45,7 +47,7 @@ def picked(opened: Source | Planes, material: Material) -> Sequence[int]:
 
 def clip_timing(path: Path) -> Timing:
     """When the frames of a clip are shown. Raises as `open_source` does."""
-    stat = path.stat()
+    stat = (path.parent if is_pattern(path) else path).stat()
     return _timing_of(path, stat.st_mtime_ns, stat.st_size)
 
 
@@ -55,7 +57,7 @@ def _timing_of(path: Path, *_: int) -> Timing:
         return source.timing
 
 
-def _open(material: Material) -> Source | Planes:
+def _open(material: Material, near: tuple[int, int] | None) -> Source | Planes:
     path, part = material.path, material.part
     if part is not None:
         with opening(path) as is_folder:
@@ -65,13 +67,18 @@ def _open(material: Material) -> Source | Planes:
                 return ArraySource(path, locate_part(part, "uint8"))
             return Planes(path, locate_part(part, "float32"), material.kind)
     if material.kind == "video":
-        return open_source(path)
-    return _open_control(material, material.kind)
+        return open_source(path, near=near)
+    # Of a mask the nearest pixel counts, so it is never read at a reduced size.
+    return _open_control(material, material.kind, near if material.kind == "frames" else None)
 
 
-def _open_control(material: Material, kind: Literal["frames", "masks"]) -> Source | Planes:
+def _open_control(
+    material: Material, kind: Literal["frames", "masks"], near: tuple[int, int] | None
+) -> Source | Planes:
     path = material.path
     suffix = path.suffix.lower()
+    if is_pattern(path):
+        return open_source(path, near=near)
     with opening(path) as is_folder:
         if not is_folder and suffix == SAFETENSORS:
             planes = Planes(path, locate_tensor(kind), kind)
@@ -84,4 +91,4 @@ def _open_control(material: Material, kind: Literal["frames", "masks"]) -> Sourc
                 element = locate_npy(file, path.name).element
             if element != "uint8":
                 return Planes(path, locate_npy, kind)
-    return open_source(path, also=(SAFETENSORS,))
+    return open_source(path, (SAFETENSORS,), near)

@@ -32,7 +32,7 @@ class Reel(Closing):
     def __init__(self, placement: Placement, height: int, width: int) -> None:
         self._kind, self._fit = placement.material.kind, placement.fit
         self._height, self._width = height, width
-        self._opened = open_material(placement.material)
+        self._opened = open_material(placement.material, (height, width))
         try:
             self._picks = picked(self._opened, placement.material)
             self._check_size(placement.where)

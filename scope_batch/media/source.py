@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scope_batch.errors import JobError, MissingInputError
+from scope_batch.file_kinds import START_BYTES, remedy, stand_in
 from scope_batch.media.closing import Closing
 from scope_batch.timing import Timing
 
@@ -51,34 +52,39 @@ class Source(Closing):
         return len(self.timing.ticks)
 
 
-def open_source(path: Path, also: tuple[str, ...] = ()) -> Source:
-    """Open a video file, a `.npy` or `.bin` array, an image, or a folder of images.
+def open_source(path: Path, also: tuple[str, ...] = (), near: tuple[int, int] | None = None) -> Source:
+    """Open a video file, a `.npy` or `.bin` array, an image, moving or not, a folder or a pattern of images.
 
     also  suffixes that the caller reads in another way, for the message about an unknown one.
+    near  height and width that frames will be scaled to: much larger still images are read at a reduced size.
     Raises MissingInputError if there is nothing, JobError for what is unknown, damaged or too large.
     """
+    from scope_batch.image_series import IMAGE_SUFFIXES, is_pattern
+    from scope_batch.media.animation import AnimatedSource
     from scope_batch.media.array_headers import locate_bin, locate_npy
     from scope_batch.media.arrays import ArraySource
     from scope_batch.media.clip import VIDEO_SUFFIXES
-    from scope_batch.media.images import IMAGE_SUFFIXES, ImageFolderSource, ImageSource
+    from scope_batch.media.image_files import ImageFolderSource, ImageSource
+    from scope_batch.media.images import image_facts
     from scope_batch.media.video import VideoSource
 
     suffix = path.suffix.lower()
     source: Source
-    with opening(path) as is_folder:
-        if is_folder:
-            source = ImageFolderSource(path)
+    with opening(path.parent if (pattern := is_pattern(path)) else path) as is_folder:
+        if pattern or is_folder:
+            source = ImageFolderSource(path, near)
         elif suffix == ".npy":
             source = ArraySource(path, locate_npy)
         elif suffix == ".bin":
             source = ArraySource(path, locate_bin)
         elif suffix in IMAGE_SUFFIXES:
-            source = ImageSource(path)
+            source = AnimatedSource(path) if image_facts(path).animated else ImageSource(path, near)
         elif suffix in VIDEO_SUFFIXES:
             source = VideoSource(path)
         else:
             allowed = " ".join((*VIDEO_SUFFIXES, ".npy", ".bin", *also, *IMAGE_SUFFIXES))
-            raise JobError(f"{path.name}: unknown kind of input; allowed are {allowed} and a folder of images")
+            what = remedy(suffix) or "unknown kind of input"
+            raise JobError(f"{path.name}: {what}; allowed are {allowed} and a folder or pattern of images")
     try:
         check_size(source.name, source.height, source.width)
     except JobError:
@@ -91,13 +97,23 @@ def open_source(path: Path, also: tuple[str, ...] = ()) -> Source:
 def opening(path: Path) -> Iterator[bool]:
     """Around the opening of `path`: says whether it is a folder, and tells system errors as ours."""
     try:
-        if not (is_folder := stat.S_ISDIR(mode := path.stat().st_mode)) and not stat.S_ISREG(mode):
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            _refuse_stand_in(path)
+        elif not stat.S_ISDIR(mode):
             raise JobError(f"{path.name}: is neither a file nor a folder")
-        yield is_folder
+        yield stat.S_ISDIR(mode)
     except FileNotFoundError as error:
         raise MissingInputError(f"{path}: no such file or folder") from error
     except OSError as error:
         raise JobError(f"{path.name}: cannot be read: {error.strerror or error}") from error
+
+
+def _refuse_stand_in(path: Path) -> None:
+    with path.open("rb") as file:
+        what = stand_in(file.read(START_BYTES))
+    if what:
+        raise JobError(f"{path.name}: is {what}")
 
 
 def check_size(name: str, height: int, width: int) -> None:

@@ -31,4 +31,5 @@ class Stills:
         return self._image(path)
 
     def _read(self, path: Path) -> NDArray[np.float32]:
-        return to_unit(fit_frame(read_still(path), self._height, self._width, "crop"))
+        size = self._height, self._width
+        return to_unit(fit_frame(read_still(path, size), *size, "crop"))

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scope_batch.errors import JobError, MissingInputError
+from scope_batch.file_kinds import START_BYTES, stand_in
 from scope_batch.models import cache
 
 State = dict[str, Tensor]
@@ -84,6 +85,10 @@ def _existing(path: Path) -> Path:
         raise MissingInputError(f"{path}: no such file")
     if path.suffix not in {*_PICKLES, ".safetensors"}:
         raise JobError(f"{path}: not a checkpoint; .safetensors, .pt and .pth can be read")
+    with _reading(path), path.open("rb") as file:
+        what = stand_in(file.read(START_BYTES))
+    if what:
+        raise JobError(f"{path}: is {what}")
     return path
 
 

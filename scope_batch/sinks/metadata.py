@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,9 @@ from typing import Any
 
 from scope_batch import __version__
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.media.ffmpeg import LOCAL_FILES, QUIET, file_url, last_lines, run_quiet
+from scope_batch.file_kinds import START_BYTES, stand_in
+from scope_batch.media.clip import DEMUXERS
+from scope_batch.media.ffmpeg import DECODER_LIMITS, LOCAL_FILES, QUIET, file_url, last_lines, run_quiet
 from scope_batch.sinks.output_paths import has_sidecar, sidecar_path
 
 SOURCE_TYPE = "trainedAlgorithmicMedia"
@@ -55,8 +58,15 @@ def read_metadata(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingInputError(f"{path}: no such file")
     try:
+        with path.open("rb") as file:
+            what = stand_in(file.read(START_BYTES))
+    except OSError as error:
+        raise JobError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if what:
+        raise JobError(f"{path}: is {what}")
+    try:
         document = json.loads(_read_text(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or "job" not in document:
         raise JobError(f"{path}: carries no scope-batch job")
@@ -112,14 +122,19 @@ def _read_png(path: Path) -> str:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
-            return str(image.info.get(PNG_KEY, ""))
-    except (UnidentifiedImageError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
+            with Image.open(path, formats=["PNG"]) as image:
+                return str(image.info.get(PNG_KEY, ""))
+    except Image.DecompressionBombError as error:
+        raise JobError(f"{path}: has too many pixels: {error}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise JobError(f"{path}: is not a readable PNG: {error}") from error
 
 
 def _read_container(path: Path) -> str:
-    done = run_quiet([*QUIET, *LOCAL_FILES, "-i", file_url(path), "-f", "ffmetadata", "-"])
+    whitelist = ["-format_whitelist", DEMUXERS]
+    done = run_quiet([*QUIET, *DECODER_LIMITS, *LOCAL_FILES, *whitelist, "-i", file_url(path), "-f", "ffmetadata", "-"])
     if done.returncode:
         raise JobError(f"{path}: is not a readable video: {last_lines(done.stderr)}")
     for line in done.stdout.splitlines():

@@ -30,7 +30,10 @@ def cut(path: Path, share: float) -> Path:
     ("name", "output"),
     [("c.mp4", ("-c:v", "libx264", "-bf", "3")), ("c.mov", ("-c:v", "prores_ks")), ("c.mkv", ("-c:v", "libx265")),
      ("c.webm", ("-c:v", "libvpx-vp9")), ("vp8.webm", ("-c:v", "libvpx")),
-     ("c.gif", ()), ("c.nut", ("-c:v", "rawvideo"))],
+     ("c.gif", ()), ("c.nut", ("-c:v", "rawvideo")), ("c.m4v", ("-c:v", "libx264")), ("c.3gp", ("-c:v", "libx264")),
+     ("c.avi", ("-c:v", "libx264", "-bf", "2")), ("old.avi", ("-c:v", "mpeg4")), ("c.ts", ("-c:v", "libx264")),
+     ("c.m2ts", ("-c:v", "libx264")), ("c.mts", ("-c:v", "libx264")), ("c.mpg", ("-c:v", "mpeg2video")),
+     ("c.mpeg", ("-c:v", "mpeg1video"))],
 )  # fmt: skip
 def test_every_container_tells_its_frames_size_and_rate(drawn_clip, name, output):
     path = drawn_clip(name, *output)
@@ -193,3 +196,21 @@ def test_more_frames_than_were_counted_are_an_error_too(drawn_clip):
         source.frame(8)
         with pytest.raises(JobError, match=r"c.mp4: has more frames than the 10"):
             source.frame(9)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("a.heic", "convert it to .jpg or .png"), ("a.tiff", "convert it to .png"), ("a.wmv", "convert it to .mp4"),
+     ("a.npz", "save the frames as .npy")],
+)  # fmt: skip
+def test_a_kind_that_cannot_be_read_says_what_to_convert_it_to(tmp_path, name, says):
+    (tmp_path / name).touch()
+    with pytest.raises(JobError, match=rf"^{name}: {says}.*; allowed are .mp4 "):
+        probe_clip(tmp_path / name)
+
+
+def test_a_clip_of_a_declared_size_beyond_all_measure_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    Image.new("P", (16000, 16000)).save(tmp_path / "bomb.gif")
+    monkeypatch.setattr(clip, "decoded_frames", None)
+    with pytest.raises(JobError, match=r"^bomb.gif: frames of 16000x16000 are too large"):
+        probe_clip(tmp_path / "bomb.gif")

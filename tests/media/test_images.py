@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scope_batch.errors import JobError
-from scope_batch.media.images import natural_key, read_image
+from scope_batch.errors import JobError, MissingInputError
+from scope_batch.image_series import natural_key
+from scope_batch.media import images
+from scope_batch.media.fit import fit_frame
+from scope_batch.media.images import image_facts, read_image, read_still
 from scope_batch.media.source import open_source
+from tests.media import profiles
 from tests.media.conftest import random_frames
 
 
@@ -100,3 +104,115 @@ def test_one_image_is_a_clip_of_one_frame(tmp_path):
         Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
         with pytest.raises(JobError, match=r"a.png: has changed: it was 64x48"):
             source.frame(0)
+
+
+PROFILES = {
+    "Adobe RGB (1998)": (profiles.ADOBE_RGB, 563 / 256),
+    "Display P3": (profiles.DISPLAY_P3, profiles.SRGB_GAMMA),
+}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_a_profile_is_converted_to_srgb_and_told(tmp_path, name, suffix):
+    path, profile = tmp_path / f"photo{suffix}", PROFILES[name]
+    options = {"lossless": True} if suffix == ".webp" else {"quality": 100, "subsampling": 0}
+    Image.new("RGB", (16, 16), (200, 90, 60)).save(path, icc_profile=profiles.profile(name, *profile), **options)
+    assert np.abs(read_image(path) - profiles.managed((200, 90, 60), *profile)).max() <= 2
+    assert image_facts(path).notes == (f"{name} colours, converted to sRGB",)
+
+
+def test_the_profile_of_srgb_changes_nothing(tmp_path):
+    frame, profile = random_frames(1)[0], profiles.profile("sRGB", profiles.SRGB, profiles.SRGB_GAMMA)
+    Image.fromarray(frame).save(tmp_path / "a.png", icc_profile=profile)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), frame)
+    assert image_facts(tmp_path / "a.png").notes == ()
+
+
+def test_a_profile_counts_under_transparency_and_in_palettes_too(tmp_path):
+    profile = profiles.profile("Adobe RGB (1998)", *PROFILES["Adobe RGB (1998)"])
+    half = Image.new("RGBA", (4, 4), (200, 90, 60, 128))
+    half.save(tmp_path / "half.png", icc_profile=profile)
+    Image.new("RGB", (4, 4), (200, 90, 60)).quantize(4).save(tmp_path / "palette.png", icc_profile=profile)
+    managed = np.array((228, 90, 56))
+    assert np.abs(read_image(tmp_path / "half.png") - (managed * 128 + 255 * 127) / 255).max() <= 1
+    assert np.abs(read_image(tmp_path / "palette.png") - managed).max() <= 1
+
+
+def test_a_damaged_profile_and_adobe_rgb_without_one_are_warnings(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "damaged.png", icc_profile=b"nonsense" * 40)
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA001] = 2
+    Image.new("RGB", (4, 4)).save(tmp_path / "camera.jpg", exif=exif)
+    assert image_facts(tmp_path / "damaged.png").warnings == (
+        "its colour profile is damaged: its numbers are taken as sRGB",
+    )
+    assert "Adobe RGB, but it carries no profile" in image_facts(tmp_path / "camera.jpg").warnings[0]
+    assert (read_image(tmp_path / "damaged.png") == 0).all()
+
+
+def test_of_a_jpeg_with_a_second_picture_inside_the_first_counts(tmp_path):
+    photo = Image.new("RGB", (128, 96), (200, 30, 30))
+    photo.save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[Image.new("RGB", (64, 48), "blue")])
+    for frame in (read_still(tmp_path / "photo.jpg"), open_source(tmp_path / "photo.jpg").frame(0)):
+        assert frame.shape == (96, 128, 3) and np.abs(frame.astype(int) - (200, 30, 30)).max() <= 2
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photo.jpg").rename(tmp_path / "photos" / "1.jpg")
+    with open_source(tmp_path / "photos") as source:
+        assert (source.frames, source.width) == (1, 128)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode", "turned"),
+    [(".jpg", "RGB", False), (".jpg", "RGB", True), (".png", "P", False), (".png", "RGBA", True)],
+)
+def test_what_is_much_larger_than_the_render_is_read_at_a_reduced_size(tmp_path, suffix, mode, turned):
+    ramp = np.broadcast_to(np.linspace(0, 255, 1600).astype(np.uint8)[None, :, None], (1200, 1600, 3))
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    Image.fromarray(ramp).convert(mode).save(tmp_path / f"large{suffix}", exif=exif)
+    near = (64, 48) if turned else (48, 64)
+    reduced, whole = read_image(tmp_path / f"large{suffix}", near), read_image(tmp_path / f"large{suffix}")
+    assert 3 * near[0] <= reduced.shape[0] < whole.shape[0] / 2 and 3 * near[1] <= reduced.shape[1]
+    fitted = fit_frame(reduced, *near, "crop").astype(int) - fit_frame(whole, *near, "crop")
+    assert np.abs(fitted).max() <= 2
+
+
+def test_a_large_jpeg_is_never_decoded_in_full(tmp_path, monkeypatch):
+    Image.new("RGB", (1600, 1200)).save(tmp_path / "large.jpg")
+    sizes = []
+    monkeypatch.setattr(images, "rgb_of", lambda image, _: sizes.append(image.size) or np.zeros((1, 1, 3), np.uint8))
+    read_image(tmp_path / "large.jpg", (48, 64))
+    assert sizes == [(200, 150)]
+
+
+def test_the_declared_size_is_compared_before_anything_is_decoded(tmp_path):
+    path = tmp_path / "bomb.png"
+    Image.new("1", (9000, 9000)).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"IDAT") + 8])
+    assert refusal(path) == "bomb.png: 9000x9000 pixels are too many, at most 67,108,864 are read"
+
+
+def test_a_folder_of_two_series_with_a_gap_is_a_warning(tmp_path):
+    path = folder(tmp_path / "stills", random_frames(4), "depth_{:03}.png")
+    for number in (0, 1, 3):
+        Image.new("RGB", (64, 48)).save(path / f"rgb_{number:03}.png")
+    with open_source(path) as source:
+        assert source.frames == 7 and len(source.warnings) == 2
+        assert "2 series, depth_*.png (4), rgb_*.png (3)" in source.warnings[0]
+        assert source.warnings[1] == "rgb_*.png (3): number 2 missing"
+
+
+@pytest.mark.parametrize("pattern", ["depth_*.png", "depth_%03d.png", "depth_%d.png"])
+def test_a_pattern_is_one_series_of_a_folder(tmp_path, pattern):
+    path = folder(tmp_path / "stills", frames := random_frames(4), "depth_{:03}.png")
+    Image.new("RGB", (32, 32)).save(path / "rgb_000.png")
+    with open_source(path / pattern) as source:
+        assert (source.frames, source.warnings) == (4, ())
+        np.testing.assert_array_equal(source.frame(3), frames[3])
+
+
+def test_a_pattern_that_names_nothing_is_missing(tmp_path):
+    with pytest.raises(MissingInputError, match=r"no image is named so"), open_source(tmp_path / "f%03d.png"):
+        pass

@@ -10,7 +10,7 @@ from PIL import Image
 
 from scope_batch.chunk import Plan, Still, Vace
 from scope_batch.errors import JobError
-from scope_batch.media import images, video
+from scope_batch.media import image_files, video
 from scope_batch.media.images import read_image
 from scope_batch.media.inputs import InputReader, open_inputs
 from scope_batch.media.planes import Planes
@@ -236,7 +236,7 @@ def test_a_mask_image_lasts_is_decoded_once_and_takes_the_nearest_pixels(tmp_pat
     mask = random_frames(1, SIZE * 3, SIZE * 3)[0, ..., 0]
     Image.fromarray(mask).save(tmp_path / "mask.png")
     decoded = []
-    monkeypatch.setattr(images, "read_image", lambda path: decoded.append(path) or read_image(path))
+    monkeypatch.setattr(image_files, "read_image", lambda path, *a: decoded.append(path) or read_image(path, *a))
     control = the_control(place(tmp_path / "mask.png", "masks", fill="hold"))
     np.testing.assert_array_equal(control.masks, np.broadcast_to(mask[1::3, 1::3] > 127, control.masks.shape))
     assert len(decoded) == 1

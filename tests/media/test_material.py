@@ -9,7 +9,8 @@ from PIL import Image
 from scope_batch.chunk import Plan, Still, Vace
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.material import BlobPart
-from scope_batch.media.material import check_material
+from scope_batch.media.material import check_material, found_in_stills
+from tests.media import profiles
 from tests.media.conftest import random_frames
 from tests.media.plans import chunk_of, floats, place, plan_of, saved
 
@@ -105,3 +106,14 @@ def test_an_animated_still_is_refused(tmp_path):
     pages = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     pages[0].save(tmp_path / "x.webp", save_all=True, append_images=pages[1:])
     assert "x.webp: is animated" in refusal(two_chunks(vace=Vace(1.0, reference=tmp_path / "x.webp")))
+
+
+def test_what_was_found_in_stills_is_told_once_each(tmp_path):
+    profile = profiles.profile("Display P3", profiles.DISPLAY_P3, profiles.SRGB_GAMMA)
+    Image.new("RGB", (16, 16)).save(tmp_path / "first.jpg", icc_profile=profile)
+    Image.new("RGB", (16, 16)).save(tmp_path / "look.png", icc_profile=b"nonsense" * 40)
+    vace = Vace(1.0, timeline=False, fresh=False, stills=(Still(tmp_path / "first.jpg", 0, 4),))
+    plan = two_chunks(vace=replace(vace, reference=tmp_path / "look.png"))
+    notes, warnings = found_in_stills(plan)
+    assert notes == ["first.jpg: Display P3 colours, converted to sRGB"]
+    assert warnings == ["look.png: its colour profile is damaged: its numbers are taken as sRGB"]

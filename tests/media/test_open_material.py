@@ -209,7 +209,7 @@ def test_frames_of_a_size_that_nobody_means_are_refused_unread(tmp_path):
     assert "frames of 9000x9000 are too large" in refusal(path, part=BlobPart(0, (1, 3, 1, 9000, 9000)))
 
 
-def test_an_animated_image_is_no_still(tmp_path):
+def test_an_animated_image_is_control_of_many_frames(tmp_path):
     pages = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     pages[0].save(tmp_path / "a.webp", save_all=True, append_images=pages[1:])
-    assert "is animated" in refusal(tmp_path / "a.webp")
+    assert probe_material(Material("frames", tmp_path / "a.webp")).frames == 2

@@ -1,10 +1,12 @@
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.sinks.metadata import metadata_text, read_metadata
+from scope_batch.sinks.metadata import PNG_KEY, metadata_text, read_metadata
 from scope_batch.sinks.open import SinkSettings
 
 JOB = {"prompt": "a=b;c#d\\e\nf 猫 \ud800 /not/a/path", "seed": 3, "input_path": "clip.mp4"}
@@ -58,3 +60,30 @@ def test_what_is_missing_or_unreadable_is_told(tmp_path: Path):
         (tmp_path / name).write_bytes(b"nothing of the kind")
         with pytest.raises(JobError, match="is not a readable"):
             read_metadata(tmp_path / name)
+
+
+def test_a_playlist_is_not_followed_to_another_file(tmp_path: Path, render):
+    render(tmp_path / "secret.mp4", num_frames=2, settings=SinkSettings(metadata=metadata_text(JOB)))
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    with pytest.raises(JobError, match=r"list.mp4: is not a readable video"):
+        read_metadata(tmp_path / "list.mp4")
+
+
+def png(path: Path, width: int, height: int, text: str) -> Path:
+    """A PNG of that declared size without pixels, its job in an iTXt chunk."""
+    chunks = [b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0),
+              b"iTXt" + PNG_KEY.encode() + bytes(5) + text.encode(), b"IDAT", b"IEND"]  # fmt: skip
+    body = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "text", "says"),
+    [(30_000, "", "has too many pixels"), (8, "[" * 200_000, "carries no scope-batch job"),
+     (10_000, "{}", "carries no scope-batch job"), (0, "", "is not a readable PNG")],
+    ids=["too large", "nested", "large", "empty"],
+)  # fmt: skip
+def test_a_hostile_png_is_one_line(tmp_path: Path, size: int, text: str, says: str):
+    with pytest.raises(JobError, match=rf"a.png: {says}[^\n]*$"):
+        read_metadata(png(tmp_path / "a.png", size, size, text))

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from scope_batch.image_series import doubts, folder_files, is_pattern, pattern_files
+
+
+def numbered(template: str, *numbers: int) -> list[str]:
+    return [template.format(number) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [numbered("f{}.png", *range(12)), numbered("f{:03}.png", *range(0, 100, 10)), ["a.png", "b.png"], ["one.png"],
+     [f"2024-01-01 12.{minute:02}.{second:02}.png" for minute in range(3) for second in range(minute, 60, 7 + minute)],
+     ["cat.png"]],
+    ids=["numbers", "every tenth", "names", "one", "times of day", "one name"],
+)  # fmt: skip
+def test_a_whole_series_raises_no_doubt(names: list[str]) -> None:
+    assert doubts(names) == []
+
+
+def test_two_series_are_named() -> None:
+    (doubt,) = doubts([*numbered("depth_{:03}.png", *range(20)), *numbered("rgb_{:03}.png", *range(20))])
+    assert doubt == "holds 2 series, depth_*.png (20), rgb_*.png (20), read as one: name one of them by a pattern"
+
+
+def test_series_that_count_anew_under_an_earlier_number_are_two() -> None:
+    (doubt,) = doubts([f"cam{camera}_{number:04}.png" for camera in (1, 2) for number in range(5)])
+    assert "holds 2 series, cam1_*.png (5), cam2_*.png (5)" in doubt
+
+
+def test_two_formats_of_the_same_frames_are_two_series() -> None:
+    assert (
+        "IMG_*.jpg (3), IMG_*.png (3)"
+        in doubts([*numbered("IMG_{}.jpg", 1, 2, 3), *numbered("IMG_{}.png", 1, 2, 3)])[0]
+    )
+
+
+def test_a_stranger_among_numbered_pictures_is_named() -> None:
+    assert "cover.png, f*.png (9)" in doubts(["cover.png", *numbered("f{}.png", *range(9))])[0]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [((0, 1, 2, 4, 5), "f*.png (5): number 3 missing"), ((0, 10, 20, 40), "f*.png (4): number 30 missing"),
+     ((1, 2, 30), "f*.png (3): numbers 3, 4, 5, 6 and 23 more missing")],
+)  # fmt: skip
+def test_gaps_are_named(numbers: tuple[int, ...], told: str) -> None:
+    assert doubts(numbered("f{}.png", *numbers)) == [told]
+
+
+def test_a_gap_of_a_billion_is_told_at_once() -> None:
+    assert "numbers 3, 4, 5, 6 and" in doubts(numbered("f{}.png", 1, 2, 10**9))[0]
+
+
+def test_patterns_name_the_pictures_of_one_series(tmp_path: Path) -> None:
+    for name in ("depth_2.png", "depth_10.png", "rgb_2.png", "depth_2.txt", "x00001.png", "x00002.png", "x1.png"):
+        (tmp_path / name).touch()
+    assert [path.name for path in pattern_files(tmp_path / "depth_*.png")] == ["depth_2.png", "depth_10.png"]
+    assert [path.name for path in pattern_files(tmp_path / "x%05d.png")] == ["x00001.png", "x00002.png"]
+    assert [path.name for path in pattern_files(tmp_path / "x%d.png")] == ["x00001.png", "x1.png", "x00002.png"]
+    assert pattern_files(tmp_path / "none" / "*.png") == []
+
+
+def test_what_exists_under_the_name_is_no_pattern(tmp_path: Path) -> None:
+    (tmp_path / "100%d*.png").touch()
+    assert not is_pattern(tmp_path / "100%d*.png") and is_pattern(tmp_path / "%d.png")
+    assert [path.name for path in folder_files(tmp_path)] == ["100%d*.png"]
