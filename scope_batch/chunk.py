@@ -16,6 +16,7 @@ from scope_batch.laws import Mode
 from scope_batch.material import Placement
 from scope_batch.memory import DeviceMemory
 from scope_batch.processors.chain import NO_PROCESSORS, Chain
+from scope_batch.sound import SoundTrack
 from scope_batch.timing import Timing
 
 BlendMethod = Literal["linear", "slerp"]
@@ -227,6 +228,7 @@ class Plan:
                      frame i stays frame i.
     post_processors  what the pipeline's frames pass; `delivery` is what comes out.
     memory_bank      frames beyond the KV cache's window are remembered too.
+    sound            of the outputs that can hold any; None: they are silent.
     defaults         fields that the job left to their defaults and that take part, with their values as JSON.
     """
 
@@ -242,6 +244,7 @@ class Plan:
     pre_processors: Chain = NO_PROCESSORS
     post_processors: Chain = NO_PROCESSORS
     pre_processor_output: Literal["video", "vace_frames"] = "video"
+    sound: SoundTrack | None = None
     landings: tuple[Landing, ...] = ()
     defaults: tuple[tuple[str, Any], ...] = ()
     notes: tuple[str, ...] = ()

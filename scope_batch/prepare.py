@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from scope_batch.chunk import ClipFacts, Plan
@@ -18,6 +19,7 @@ from scope_batch.plan.material import all_offers
 from scope_batch.plan.memory import device_memory, precision_of
 from scope_batch.plan.remarks import place
 from scope_batch.sinks.output import Output, parse_outputs
+from scope_batch.sound import SoundFacts
 
 
 def prepare(job: Job) -> Plan:
@@ -27,7 +29,8 @@ def prepare(job: Job) -> Plan:
     """
     check_inputs(job)
     _check_loras(job)
-    plan = plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), _clip(job), _facts(job))
+    clip = _clip(job)
+    plan = plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), clip, _facts(job), _sound(job, clip))
     memory = memory_of(job, plan)
     notes, warnings = _found_in_stills(plan)
     return replace(
@@ -123,6 +126,21 @@ def _clip(job: Job) -> ClipFacts | None:
 
     rate = None if job.input_fps == "native" else job.input_fps
     return probe_clip(job.input_path, rate, job.input_start, job.input_end)
+
+
+def _sound(job: Job, clip: ClipFacts | None) -> SoundFacts | None:
+    """None for a silent job, and for a clip without the sound that is asked of it, which the planner refuses."""
+    if job.audio == "none" or (job.audio == "input" and (clip is None or not clip.has_audio)):
+        return None
+    from scope_batch.media.audio import probe_sound
+
+    try:
+        if job.audio != "input":
+            return probe_sound(Path(job.audio))
+        assert job.input_path is not None, "the job model lets `input` through only beside an input_path"
+        return probe_sound(job.input_path, of_clip=True)
+    except JobError as error:
+        raise JobError(*(f"{place(job, 'audio')}: {line}" for line in error.problems)) from error
 
 
 def _check_loras(job: Job) -> None:

@@ -18,7 +18,6 @@ from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Re
 from scope_batch.held import held_peak_bytes, held_session
 from scope_batch.job import Job
 from scope_batch.job.inputs import named_inputs
-from scope_batch.media.audio import audio_args
 from scope_batch.media.inputs import Inputs, open_inputs
 from scope_batch.media.material import check_material
 from scope_batch.options import DEFAULT_OPTIONS, RenderOptions
@@ -225,14 +224,12 @@ def peak_host_bytes() -> int:
 def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings:
     if options.latents is not None and not KNOWN_PIPELINES.get(plan.pipeline_id).needs_models:
         raise JobError(f"--latents: the pipeline {plan.pipeline_id} makes no latents")
-    made = plan.delivery
-    sound = audio_args(str(job.audio), job.input_path, job.input_start, float(made.frames / made.fps))
     document = _metadata(job, plan)
     return SinkSettings(
         overwrite=options.overwrite,
         metadata=document if options.metadata else None,
         job=hashlib.sha256(document.encode()).hexdigest(),
-        audio=tuple(sound or ()),
+        sound=plan.sound,
         preview=options.preview,
         latents=options.latents,
         inputs=_files_read(job),

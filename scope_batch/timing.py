@@ -53,6 +53,10 @@ class Timing:
     def end_s(self) -> Fraction:
         return self.end * self.tick_s if self.fps is None else self.frames / self.fps
 
+    def at_s(self, index: int) -> Fraction:
+        """When frame `index` is shown."""
+        return index / self.fps if self.fps is not None else self.ticks[index] * self.tick_s
+
     def shown_by(self, at_s: Fraction) -> int:
         """Number of frames shown by `at_s`, the moment itself included.
 

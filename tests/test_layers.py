@@ -20,6 +20,7 @@ FORBIDDEN = {
     "events": {"*"},
     "material": {"*"},
     "memory": {"*"},
+    "sound": {"*"},
     "timing": {"pipelines", "processors", "chunk", "session", "job", "plan", "media", "sinks", "engine", "models"},
     "safetensors_header": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "plugins": {"pipelines", "processors", "chunk", "session", "job", "plan", "media", "sinks", "engine", "models"},

@@ -38,6 +38,7 @@ from scope_batch.job.scalars import (
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, LORA_SCALE, NOISE_SCALE, Schedule, Scheduled
 from scope_batch.job.source import NO_SOURCE, Source
 from scope_batch.pipelines import KNOWN_PIPELINES
+from scope_batch.sound import AudioLength
 
 VERSION = 1
 Size = Annotated[int, Field(ge=64, le=2048, multiple_of=16)]
@@ -124,6 +125,11 @@ class Job(Checked):
     input_end: Seconds | None = Field(default=None, description='Where the input ends: seconds or "MM:SS.mmm".')
     fit: Literal["crop", "pad", "stretch"] = Field(default="crop", description="How the input meets height and width.")
     audio: Audio = Field(default="none", description="none, input (the input's sound), or a file.")
+    audio_length: AudioLength | None = Field(
+        default=None,
+        description="When the sound ends before the picture: loop starts it over, hold repeats its last second, stop "
+        "is silence. Default: the input's sound loops where its picture does, any other stops.",
+    )
 
     vace_frames: InputPath | None = Field(
         default=None, description="Control video, or .npy/.safetensors [1,3,T,H,W] in -1..1."

@@ -1,46 +1,86 @@
-"""Which sound goes into the output, as arguments for the encoder's ffmpeg."""
+"""Measures sound, and says it as arguments for the encoder's ffmpeg."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.media.clip import DEMUXERS, VIDEO_SUFFIXES, has_sound, probe_video
-from scope_batch.media.ffmpeg import LOCAL_FILES, file_url
+from scope_batch.media.clip import DEMUXERS, probe_video
+from scope_batch.media.ffmpeg import LOCAL_FILES, file_url, run_quiet
+from scope_batch.sound import SoundFacts, SoundTrack
 
 AUDIO_DEMUXERS = f"{DEMUXERS},wav,mp3,flac,aac,ogg"
+HELD_S = Fraction(1)
+"""How much of its end goes on where a sound is held."""
+MEASURED_WITHIN_S = Fraction(1, 20)
+"""A compressed sound may end so much earlier than its packets say; the held second ends before that."""
+_CONTINUOUS = "asetpts=N/SR/TB"
+_LOOP_RATE = 48_000
+"""Samples per second of sound that is repeated: the encoders' own rate."""
 
 
-def audio_args(audio: str, input_path: Path | None, start_s: float | None, duration_s: float) -> list[str] | None:
-    """Input arguments (ending in `-i FILE`) for the sound of `duration_s` seconds of output; None = no sound.
+def probe_sound(path: Path, *, of_clip: bool = False) -> SoundFacts:
+    """Length of the first sound track of a file; `of_clip`: counted from the first picture.
 
-    audio: "none", "input" (the clip's own sound, from `start_s` seconds after its first frame) or the path of a file
-    with sound (from its beginning). Times count from there. The very first samples can be missing (Matroska is entered
-    at pictures), so an encoder keeps the sound in step with `aresample=first_pts=0`.
-    Raises MissingInputError or JobError if there is no such sound.
+    Raises MissingInputError, or JobError (beginning with the file's name) if there is no sound that can be read.
     """
-    if audio == "none":
-        return None
-    if audio == "input":
-        return _of_clip(input_path, start_s or 0.0, duration_s)
-    path = Path(audio)
     if not path.is_file():
         raise MissingInputError(f"{path}: no such file (`audio`)")
-    if not has_sound(path, AUDIO_DEMUXERS):
+    args = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", *LOCAL_FILES]
+    args += ["-format_whitelist", AUDIO_DEMUXERS, "-i", file_url(path), "-map", "0:a:0", "-c", "copy"]
+    done = run_quiet([*args, "-f", "framecrc", "-"])
+    end_s = _end_s(done.stdout)
+    if end_s is None or end_s <= 0:
         raise JobError(f"{path.name}: has no sound that can be read (`audio`)")
-    return _args(path, 0.0, duration_s)
+    # ffmpeg counts from the earliest stream of the file, the job from the first picture.
+    start_s = probe_video(path).offset_s if of_clip else Fraction(0)
+    return SoundFacts(path, start_s, end_s - start_s)
 
 
-def _of_clip(path: Path | None, start_s: float, duration_s: float) -> list[str]:
-    if path is None:
-        raise JobError("`audio: input` needs an `input_path`")
-    if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file() or not has_sound(path):
-        raise JobError(f"{path.name}: has no sound for `audio: input`; `none` or a file is allowed")
-    # ffmpeg counts from the earliest stream of the file, the job from the first frame.
-    return _args(path, float(probe_video(path).offset_s) + start_s, duration_s)
-
-
-def _args(path: Path, start_s: float, duration_s: float) -> list[str]:
-    seek = ["-ss", f"{start_s:.6f}"] if start_s > 0 else []
+def sound_args(track: SoundTrack) -> list[str]:
+    """Input arguments, ending in `-i FILE`, for what is heard of a sound before it ends."""
+    seek = ["-ss", f"{float(track.start_s):.6f}"] if track.start_s > 0 else []
     whitelist = ["-format_whitelist", AUDIO_DEMUXERS]
-    return [*LOCAL_FILES, *whitelist, *seek, "-t", f"{duration_s:.6f}", "-i", file_url(path)]
+    return [*LOCAL_FILES, *whitelist, *seek, "-t", f"{float(track.take_s):.6f}", "-i", file_url(track.path)]
+
+
+def sound_filters(track: SoundTrack) -> str:
+    """Filters that make an endless sound of `sound_args`.
+
+    The very first samples can be missing (Matroska is entered at pictures): they are silence, so that sound and picture
+    stay in step. What is repeated is held in memory, 12 MB a minute of stereo.
+    """
+    if track.length == "stop":
+        return "aresample=first_pts=0,apad"
+    if track.length == "loop":
+        return f"{_exactly(_samples(track.round_s))},{_again(_samples(track.round_s))}"
+    held = _samples(min(HELD_S, track.take_s))
+    once = max(held, _samples(track.take_s - MEASURED_WITHIN_S))
+    end = f"atrim=start_sample={once - held},{_CONTINUOUS},{_again(held)}"
+    return f"{_exactly(once)},asplit[once][all];[all]{end}[held];[once][held]concat=n=2:v=0:a=1,{_CONTINUOUS}"
+
+
+def _exactly(samples: int) -> str:
+    return f"aresample={_LOOP_RATE}:first_pts=0,aformat=sample_fmts=s16,apad,atrim=end_sample={samples}"
+
+
+def _again(samples: int) -> str:
+    """From the first sample: aloop is exact with no other start."""
+    return f"aloop=loop=-1:size={samples}:start=0,{_CONTINUOUS}"
+
+
+def _samples(seconds: Fraction) -> int:
+    return max(1, round(seconds * _LOOP_RATE))
+
+
+def _end_s(listing: str) -> Fraction | None:
+    """When the last packet of a framecrc listing ends."""
+    tick_s, ends = Fraction(1), []
+    for line in listing.splitlines():
+        if line.startswith("#tb 0: "):
+            tick_s = Fraction(line.removeprefix("#tb 0: "))
+        elif not line.startswith("#"):
+            _, _, pts, duration, *_ = line.split(",")
+            ends.append(int(pts) + int(duration))
+    return max(ends) * tick_s if ends else None

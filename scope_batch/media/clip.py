@@ -102,15 +102,6 @@ def probe_video(path: Path) -> VideoFacts:
     return _probe(path.absolute(), status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def has_sound(path: Path, demuxers: str = DEMUXERS) -> bool:
-    """Whether `path` is a file that ffmpeg can open and has a sound track."""
-    args = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", *LOCAL_FILES, "-format_whitelist", demuxers]
-    return (
-        run_quiet([*args, "-i", file_url(path), "-map", "0:a:0", "-c", "copy", "-t", "0", "-f", "null", "-"]).returncode
-        == 0
-    )
-
-
 @lru_cache(PROBES_KEPT)
 def _probe(path: Path, *_: int) -> VideoFacts:
     streams, packets = _packets(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -47,12 +46,6 @@ def picked(opened: Source | Planes, material: Material) -> Sequence[int]:
 
 def clip_timing(path: Path) -> Timing:
     """When the frames of a clip are shown. Raises as `open_source` does."""
-    stat = (path.parent if is_pattern(path) else path).stat()
-    return _timing_of(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=4)
-def _timing_of(path: Path, *_: int) -> Timing:
     with open_source(path) as source:
         return source.timing
 

@@ -22,14 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a job has. clip: an input video; video: a chunk that is made from one; control: control frames or masks of
-    the whole job; moving: files with more than one frame among the control; moving_control: among that of the whole
-    job; steered: anything that steers through VACE; fitted: pictures that are resized; loras: LoRAs; processed:
-    pre-processors; steering: the field that sends the input video through VACE, if one does."""
+    """What a job has.
+
+    clip            an input video; video: a chunk that is made from one; sound: a sound track.
+    control         control frames or masks of the whole job; steered: anything that steers through VACE.
+    moving          files with more than one frame among all control; moving_control: among that of the whole job.
+    fitted          pictures that are resized; loras: LoRAs; processed: pre-processors.
+    steering        the field that sends the input video through VACE, if one does.
+    """
 
     spec: PipelineSpec
     clip: bool
     video: bool
+    sound: bool
     control: bool
     moving: bool
     moving_control: bool
@@ -58,6 +63,7 @@ def context_of(job: Job, spec: PipelineSpec, facts: Facts) -> Context:
         spec=spec,
         clip=clip,
         video=mode_of(job) == "video" or "video" in kinds,
+        sound=job.audio != "none",
         control=control,
         moving=bool(moving),
         moving_control=any(offer.of_job for offer in moving),
@@ -107,6 +113,7 @@ CAPABILITIES = (
     Capability("input_end", None, lambda job: job.clip, NO_INPUT),
     Capability("pre_processor_id", (), lambda job: job.clip or job.video, NO_INPUT),
     Capability("pre_processor_output", "video", lambda job: job.processed, "there is no pre_processor_id"),
+    Capability("audio_length", None, lambda job: job.sound, "there is no sound (audio)"),
     Capability("fit", "crop", lambda job: job.fitted, "there is no video to fit"),
     Capability("vace_frames", None, _with_vace, NO_VACE),
     Capability("vace_masks", None, _with_vace, NO_VACE),

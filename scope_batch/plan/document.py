@@ -13,6 +13,7 @@ from scope_batch.plan.loras import lora_names
 from scope_batch.plan.shares import shares_of
 from scope_batch.plan.sources import sources_of
 from scope_batch.processors.chain import Chain
+from scope_batch.sound import SoundTrack
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
@@ -29,6 +30,8 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     `start_s`, `end_s`: which of its frames count, picked by time; null where all do. `timed_by`: the clip whose times
     count for it.
     `device_memory`: bytes, null where no forecast is made; `peak` = `persistent` + `transient`.
+    `sound`: null for a silent job; `take_s` seconds from `start_s` of the file on are heard, then `audio_length`
+    decides; where it loops it starts every `round_s` seconds.
     A LoRA's name is its file's; `merged`: one scale for the whole job, part of the weights; else a side branch.
     """
     modes = {chunk.mode for chunk in plan.chunks}
@@ -51,6 +54,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
             _chunk(chunk, shares, loras, sources) | {"delivered": len(plan.delivered(chunk))}
             for chunk, shares, sources in zip(plan.chunks, shares_of(plan.chunks), sources_of(plan), strict=True)
         ],
+        "sound": _sound(plan.sound),
         "placements": [_placement(placement) for placement in plan.placements],
         "landings": [_landing(landing) for landing in plan.landings],
         "forecast": {"npy_bytes": sizes.raw, "mp4_bytes": sizes.mp4},
@@ -144,6 +148,13 @@ def _placement(placement: Placement) -> dict[str, Any]:
         "end_s": material.end_s,
         "timed_by": None if material.timed_by is None else str(material.timed_by),
     }
+
+
+def _sound(track: SoundTrack | None) -> dict[str, Any] | None:
+    if track is None:
+        return None
+    seconds = {name: float(getattr(track, name)) for name in ("start_s", "take_s", "round_s")}
+    return {"path": str(track.path), "audio_length": track.length, **seconds}
 
 
 def _landing(landing: Landing) -> dict[str, Any]:

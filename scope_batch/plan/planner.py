@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scope_batch.chunk import NEW_VIDEO_PROMPT, Chunk, ClipFacts, Conditioning, Landing, Plan, Transition
@@ -22,7 +22,9 @@ from scope_batch.plan.processing import read_processors
 from scope_batch.plan.prompting import Prompting
 from scope_batch.plan.remarks import Remarks
 from scope_batch.plan.settings import DEFAULT_NOISE_SCALE, Settings, resolve
+from scope_batch.plan.sound import place_sound
 from scope_batch.plan.vace import steer
+from scope_batch.sound import SoundFacts
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
@@ -31,9 +33,11 @@ if TYPE_CHECKING:
 NO_FACTS: dict[Material, MaterialFacts] = {}
 
 
-def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts = NO_FACTS) -> Plan:
+def plan_job(
+    job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts = NO_FACTS, sound: SoundFacts | None = None
+) -> Plan:
     """Plan every chunk. Pure: reads no file. `clip` is required when the job has an input video, `facts` of whatever
-    else `plan.material.all_offers` finds in it.
+    else `plan.material.all_offers` finds in it, `sound` when it has any that can be read.
 
     Raises JobError (every problem on its own line) for a job that cannot be rendered as it is written.
     """
@@ -66,7 +70,7 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts 
     )
     note_idle(job, outcome, remarks)
     remarks.refuse()
-    return Plan(
+    plan = Plan(
         pipeline_id=spec.id,
         num_frames=settings.num_frames,
         fps=settings.fps,
@@ -81,9 +85,10 @@ def plan_job(job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts 
         pre_processor_output="vace_frames" if job.input_steers else "video",
         landings=tuple(walk.landings),
         defaults=tuple(defaults_in_force(job, settings, facts, chunks).items()),
-        notes=tuple(remarks.notes),
-        warnings=tuple(remarks.warnings),
     )
+    track = None if sound is None else place_sound(job, plan, clip, sound, remarks)
+    remarks.refuse()
+    return replace(plan, sound=track, notes=tuple(remarks.notes), warnings=tuple(remarks.warnings))
 
 
 @dataclass(frozen=True, slots=True)

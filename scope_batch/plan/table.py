@@ -21,6 +21,7 @@ from scope_batch.plan.forecast import forecast
 from scope_batch.plan.moving import Curves, lora_scales
 from scope_batch.plan.shares import shares_of
 from scope_batch.plan.sources import sources_of
+from scope_batch.sound import SoundTrack
 
 FOLDED_FROM = 60
 """Plans with more chunks than this show a run of like chunks as one row."""
@@ -70,6 +71,8 @@ def render_plan(plan: Plan, written: Sequence[Text] = ()) -> Group:
         parts.append(_landings(plan))
     if any(placement.material.kind != "video" for placement in plan.placements) or len(plan.placements) > 1:
         parts.append(_placements(plan.placements))
+    if plan.sound is not None:
+        parts.append(_sound(plan.sound))
     parts.append(_sizes(plan))
     if plan.memory is not None:
         parts.append(_memory(plan.memory))
@@ -278,6 +281,14 @@ def _picking(material: Material) -> str:
     said += [f"from {values.clock(material.start_s)}"] if material.start_s else []
     said += [f"to {values.clock(material.end_s)}"] if material.end_s is not None else []
     return f", {' '.join(said)}" if said else ""
+
+
+def _sound(track: SoundTrack) -> Text:
+    start, end = (values.clock(float(seconds)) for seconds in (track.start_s, track.start_s + track.take_s))
+    after = {"loop": f"over again every {values.clock(float(track.round_s))}", "hold": "its last second held if short"}
+    return Text(
+        f"sound: {track.path.name} {start} to {end}, {after.get(track.length, 'silence if short')}", style="dim"
+    )
 
 
 def _sizes(plan: Plan) -> Text:

@@ -7,13 +7,23 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from scope_batch.media.audio import sound_args, sound_filters
 from scope_batch.media.ffmpeg import LOCAL_FILES, QUIET, file_url
 from scope_batch.sinks.encoders import ENCODERS, MUXERS, VideoOptions
+from scope_batch.sound import SoundTrack
 
 ENCODER_THREADS = 4
 """Pinned: x264's bytes depend on the number of threads. Four encode 832x480 far faster than any model renders it."""
 SOUND_OVERHANG_S = 0.005
 _AUDIO_CODEC = {"mp4": "aac", "mov": "aac", "mkv": "aac", "webm": "libopus", "nut": "pcm_s16le"}
+_LAYOUTS = {
+    "aac": "mono|stereo|2.1|3.0|3.0(back)|4.0|quad|quad(side)|3.1|5.0|5.0(side)|4.1|5.1|5.1(side)|6.0|6.0(front)|"
+    "hexagonal|6.1|6.1(back)|6.1(front)|7.0|7.0(front)|7.1|7.1(wide)|octagonal",
+    "libopus": "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1",
+}
+"""Loudspeakers that an encoder knows; sound for others is mixed to the ones most like them."""
+_SHORT_PACKETS = ",asetnsamples=n=256:p=0"
+"""Uncompressed sound keeps the packets it comes in, of which -shortest drops the last one if it is not whole."""
 
 # Flags alone leave primaries and transfer unset, and without the matrix the picture is encoded as BT.601.
 _BT709 = (
@@ -24,9 +34,9 @@ _BT709 = (
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """A sound track: ffmpeg's input arguments for it (`-ss 1 -i clip.mp4`), padded or cut to `seconds`."""
+    """A sound track and how long it lasts."""
 
-    input_args: tuple[str, ...]
+    track: SoundTrack
     seconds: Fraction
 
 
@@ -57,11 +67,13 @@ def encode_args(video: VideoFormat, target: Path | None, metadata_fd: int | None
         maps[-1] = str(inputs)
         inputs += 1
     if video.sound is not None:
-        args += video.sound.input_args
+        args += sound_args(video.sound.track)
         # -shortest is for a picture that is stopped early; alone it lets the sound run on for half a second. It drops
         # the last picture if the sound ends a sample before it, so the sound ends a moment later.
-        exactly = f"aresample=first_pts=0,apad,atrim=end={float(video.sound.seconds) + SOUND_OVERHANG_S:.6f}"
-        maps += ["-map", f"{inputs}:a:0", "-c:a", _AUDIO_CODEC[video.container], "-af", exactly, "-shortest"]
+        codec = _AUDIO_CODEC[video.container]
+        filters = f"{sound_filters(video.sound.track)},atrim=end={float(video.sound.seconds) + SOUND_OVERHANG_S:.6f}"
+        filters += f",aformat=channel_layouts={_LAYOUTS[codec]}" if codec in _LAYOUTS else _SHORT_PACKETS
+        maps += ["-map", f"{inputs}:a:0", "-c:a", codec, "-af", filters, "-shortest"]
     args += [*maps, *_encoder_args(video.options), "-fps_mode", "passthrough", "-bitexact"]
     return [*args, *_muxer_args(video.container, stream=target is None), _url(target)]
 

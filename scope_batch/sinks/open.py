@@ -32,6 +32,7 @@ from scope_batch.sinks.sink import Sink, stops_now
 from scope_batch.sinks.stdout import STDOUT_FD, NpyStdout, VideoStdout, refuse_terminal
 from scope_batch.sinks.video import VideoSink
 from scope_batch.sinks.writer import BackgroundWriter
+from scope_batch.sound import SoundTrack
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class SinkSettings:
 
     overwrite  replace what exists.
     metadata   `metadata_text(job)`, or None: nothing is written about the job.
-    audio      ffmpeg's input arguments for the sound track of every video output, see `Sound`.
+    sound      of every video output.
     preview    a PNG that shows the last frame of each chunk; latents: a safetensors file with every chunk's latents.
     job        what is rendered, whether or not it is written into the outputs; equal for equal results.
     inputs     every local file or folder that the job is made from; none of them is ever written.
@@ -48,7 +49,7 @@ class SinkSettings:
 
     overwrite: bool = False
     metadata: str | None = None
-    audio: tuple[str, ...] = ()
+    sound: SoundTrack | None = None
     preview: Path | None = None
     latents: Path | None = None
     job: str = ""
@@ -75,7 +76,7 @@ def check_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettings)
         )
     for output in outputs:
         if output.options is not None:
-            try_encoder(_video_format(output, plan.delivery, ()))
+            try_encoder(_video_format(output, plan.delivery, settings.sound))
 
 
 def complete_earlier_render(outputs: Sequence[Output], settings: SinkSettings) -> bool:
@@ -225,7 +226,7 @@ def _sink(
     return VideoSink(
         output.path,
         made.frames,
-        _video_format(output, made, settings.audio),
+        _video_format(output, made, settings.sound),
         publication,
         metadata=None if output.format in SIDECAR_FORMATS else settings.metadata,
         sidecar=sidecar,
@@ -238,11 +239,11 @@ def _stdout_sink(output: Output, made: Delivery, settings: SinkSettings, check_s
     if output.format == "npy":
         return NpyStdout(made.frames, made.height, made.width, fd=settings.stdout_fd, check_stop=check_stop)
     metadata = None if output.format in SIDECAR_FORMATS else settings.metadata
-    video = _video_format(output, made, settings.audio)
+    video = _video_format(output, made, settings.sound)
     return VideoStdout(video, metadata=metadata, fd=settings.stdout_fd, check_stop=check_stop)
 
 
-def _video_format(output: Output, made: Delivery, audio: tuple[str, ...]) -> VideoFormat:
+def _video_format(output: Output, made: Delivery, track: SoundTrack | None) -> VideoFormat:
     assert output.options is not None
-    sound = Sound(audio, made.frames / made.fps) if audio else None
+    sound = None if track is None else Sound(track, made.frames / made.fps)
     return VideoFormat(output.format, output.options, made.width, made.height, made.fps, sound)

@@ -1,18 +1,25 @@
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.media.audio import audio_args
+from scope_batch.media.audio import probe_sound, sound_args, sound_filters
+from scope_batch.sound import SoundTrack
 from tests.media.conftest import ffmpeg
 
 
-def sound(args: list[str], tmp_path: Path) -> np.ndarray:
-    """Mono samples at 8 kHz that `args` select."""
+def sound(track: SoundTrack, tmp_path: Path, seconds: float) -> np.ndarray:
+    """Mono samples at 8 kHz that a track makes."""
     out = tmp_path / "out.raw"
-    ffmpeg(*args, "-map", "0:a:0", "-ac", "1", "-ar", "8000", "-f", "s16le", out)
+    filters = ["-af", f"{sound_filters(track)},atrim=end={seconds}"]
+    ffmpeg(*sound_args(track), "-map", "0:a:0", *filters, "-ac", "1", "-ar", "8000", "-f", "s16le", out)
     return np.fromfile(out, np.int16)
+
+
+def track(path: Path, start_s: float, take_s: float, length="stop", round_s: float = 1) -> SoundTrack:
+    return SoundTrack(path, Fraction(start_s), Fraction(take_s), length, Fraction(round_s))
 
 
 @pytest.fixture
@@ -25,41 +32,48 @@ def beeping(drawn_clip, tmp_path) -> Path:
     return path
 
 
-def test_no_sound_is_no_argument(tmp_path):
-    assert audio_args("none", tmp_path / "any.mp4", 0.0, 1.0) is None
+def test_sound_is_taken_from_its_start_and_silent_after_what_is_taken(beeping, tmp_path):
+    samples = sound(track(beeping, 0.45, 0.2), tmp_path, 0.5)
+    assert abs(len(samples) - 4000) <= 1
+    assert not samples[:390].any() and samples[420:1590].any() and not samples[1610:].any()
 
 
-def test_the_inputs_sound_starts_with_its_first_frame_and_lasts_as_long_as_the_output(beeping, tmp_path):
-    samples = sound(audio_args("input", beeping, 0.45, 0.2), tmp_path)
-    assert abs(len(samples) - 1600) <= 1
-    assert not samples[:390].any() and samples[420:].any()
+def test_sound_starts_over_every_round(beeping, tmp_path):
+    samples = sound(track(beeping, 0.5, 0.1, "loop", 0.25), tmp_path, 0.75)
+    heard = [bool(samples[at + 100 : at + 300].any()) for at in range(400, 5600, 800)]
+    assert len(samples) == 6000 and heard == [True, False, True, False, False, True, False]
 
 
-def test_sound_that_begins_before_the_picture_is_cut_at_the_first_frame(beeping, tmp_path):
+def test_the_last_second_of_a_held_sound_is_repeated(tmp_path):
+    ffmpeg("-f", "lavfi", "-i", "aevalsrc='t/4':s=8000:d=2", tmp_path / "ramp.wav")
+    samples = sound(track(tmp_path / "ramp.wav", 0, 2, "hold"), tmp_path, 4) / 8192
+    assert samples[15_000] == pytest.approx(15_000 / 8000, abs=0.01)
+    for at in (16_000, 20_000, 26_000, 31_000):
+        assert samples[at] == pytest.approx(samples[at - 8000], abs=0.01) and samples[at] > 0.9
+
+
+def test_length_is_counted_from_the_first_picture(beeping, tmp_path):
     late = tmp_path / "late.mov"
     ffmpeg("-itsoffset", "0.4", "-i", beeping, "-i", beeping, "-map", "0:v", "-map", "1:a", "-c", "copy", late)
-    samples = sound(audio_args("input", late, None, 0.5), tmp_path)
+    facts = probe_sound(late, of_clip=True)
+    assert (float(facts.start_s), float(facts.seconds)) == pytest.approx((0.4, 0.6), abs=0.01)
+    samples = sound(track(late, float(facts.start_s), 0.5), tmp_path, 0.5)
     assert not samples[:780].any() and samples[820:1000].any()
 
 
-def test_another_files_sound_starts_at_its_beginning(beeping, tmp_path):
-    args = audio_args(str(beeping), None, 0.45, 0.2)
-    assert "-ss" not in args and not sound(args, tmp_path).any()
-
-
-def test_a_sound_file_may_be_given(tmp_path):
-    for name in ("a.wav", "a.mp3", "a.flac", "a.ogg", "a.m4a"):
-        ffmpeg("-f", "lavfi", "-i", "sine=d=0.3", tmp_path / name)
-        assert len(sound(audio_args(str(tmp_path / name), None, 0, 0.1), tmp_path)) == 800
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.flac", "a.ogg", "a.m4a", "a.mkv", "a.nut"])
+def test_the_length_of_a_sound_file_is_measured(tmp_path, name):
+    ffmpeg("-f", "lavfi", "-i", "sine=d=0.75", tmp_path / name)
+    facts = probe_sound(tmp_path / name)
+    assert facts.start_s == 0 and float(facts.seconds) == pytest.approx(0.75, abs=0.03)
 
 
 def test_missing_sound_is_refused(drawn_clip, tmp_path):
     silent = drawn_clip("silent.mp4")
     (tmp_path / "list.wav").write_text("#EXTM3U\n#EXTINF:1,\nsilent.mp4\n")
     np.save(tmp_path / "clip.npy", np.zeros((1, 4, 4, 3), np.uint8))
-    for audio, path in [("input", silent), ("input", tmp_path / "clip.npy"), ("input", None), (str(silent), None),
-                        (str(tmp_path / "list.wav"), None)]:  # fmt: skip
-        with pytest.raises(JobError, match="audio"):
-            audio_args(audio, path, 0.0, 1.0)
+    for path in (silent, tmp_path / "clip.npy", tmp_path / "list.wav"):
+        with pytest.raises(JobError, match=rf"{path.name}: has no sound that can be read \(`audio`\)"):
+            probe_sound(path)
     with pytest.raises(MissingInputError, match=r"none.wav"):
-        audio_args(str(tmp_path / "none.wav"), None, 0.0, 1.0)
+        probe_sound(tmp_path / "none.wav")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ def make_files(folder: Path) -> None:
     for frames in (12, FRAMES, 40):
         np.save(folder / f"depth{frames}.npy", np.zeros((1, 3, frames, 64, 64), np.float32))
         np.save(folder / f"mask{frames}.npy", np.ones((1, 1, frames, 64, 64), np.float32))
+    for seconds in (1, 2.0625, 3):  # the picture's 33 frames at 16 fps are 2.0625 s
+        with wave.open(str(folder / f"song{seconds}.wav"), "wb") as song:
+            song.setparams((1, 2, 8000, 0, "NONE", ""))
+            song.writeframes(bytes(round(2 * 8000 * seconds)))
     (folder / "blob.bin").write_bytes(bytes(4 * 3 * 12 * 64 * 64))
 
 
@@ -78,6 +83,9 @@ MODES: dict[str, dict[str, Any]] = {
     "control and masks": {"vace_frames": f"depth{FRAMES}.npy", "vace_masks": f"mask{FRAMES}.npy"},
     "control in one chunk": {"chunk_specs": [{"chunk": 1, "vace_frames": "depth12.npy"}]},
     "control beside input": {"input_path": "clip.npy", "vace_frames": f"depth{FRAMES}.npy"},
+    "a song": {"audio": "song2.0625.wav"},
+    "a short song": {"audio": "song1.wav"},
+    "a long song": {"audio": "song3.wav"},
     "first image": {"first_frame_image": IMAGE},
     "last image": {"last_frame_image": IMAGE},
     "reference image": {"vace_ref_images": [IMAGE]},
@@ -125,7 +133,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "input_fps": (8, 12),
     "input_start": (0.25,),
     "input_end": (1.5, 2.5),
-    "audio": ("sound.wav",),
+    "audio": ("song1.wav", "song3.wav"),
     "vace_frames": ("depth33.npy", "depth40.npy"),
     "vace_fps": (8, "input"),
     "vace_start": (0.25,),

@@ -19,7 +19,7 @@ def test_the_keys_that_scripts_rely_on() -> None:
     assert set(document) == {
         "pipeline_id", "num_frames", "fps", "fps_exact", "height", "width", "mode", "loras", "chunks", "placements",
         "landings", "forecast", "device_memory", "notes", "warnings", "pre_processors", "pre_processor_output",
-        "post_processors", "delivered", "memory_bank",
+        "post_processors", "delivered", "memory_bank", "sound",
     }  # fmt: skip
     assert all(set(chunk) == KEYS for chunk in document["chunks"])
     assert document["landings"] == [{"asked": "frame 30", "chunk": 2, "first_frame": 21, "fields": ["seed"]}]

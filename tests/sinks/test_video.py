@@ -15,6 +15,7 @@ from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.encoders import VideoOptions, resolve_options
 from scope_batch.sinks.verify import verify_video
 from scope_batch.sinks.video import VideoSink
+from scope_batch.sound import SoundTrack
 
 
 def video(container: str, fps: Fraction = Fraction(16), sound: Sound | None = None, **options: object) -> VideoFormat:
@@ -124,17 +125,42 @@ def test_options_that_the_encoder_refuses_are_the_jobs_fault():
         try_encoder(VideoFormat("mp4", VideoOptions("libx264", 14, "warp", "yuv420p"), 96, 64, Fraction(16)))
 
 
+def track_of(path: Path) -> SoundTrack:
+    return SoundTrack(path, Fraction(0), Fraction(9), "stop", Fraction(9))
+
+
 @pytest.mark.parametrize("seconds", ["0.3", "5"])
 @pytest.mark.parametrize("container", ["mp4", "webm", "mkv"])
 def test_sound_ends_with_the_picture(tmp_path: Path, make_frames, decoded, container, seconds, write):
     tone = tmp_path / "tone.wav"
     run_quiet(["-v", "error", "-f", "lavfi", "-i", f"sine=d={seconds}", file_url(tone)])
-    write(
-        tmp_path / f"a.{container}", make_frames(16), video(container, sound=Sound(("-i", file_url(tone)), Fraction(1)))
-    )
+    write(tmp_path / f"a.{container}", make_frames(16), video(container, sound=Sound(track_of(tone), Fraction(1))))
     assert len(decoded(tmp_path / f"a.{container}")) == 16
     duration = re.search(r"Duration: 00:00:0([\d.]+).*Audio:", described(tmp_path / f"a.{container}"), re.DOTALL)
     assert duration and 0.95 <= float(duration[1]) <= 1.1
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "webm", "nut"])
+@pytest.mark.parametrize("layout", ["mono", "2.1", "4.0", "5.1(side)", "7.1(wide)", "hexadecagonal", "22.2"])
+def test_sound_for_any_loudspeakers_goes_into_any_container(tmp_path: Path, container, layout):
+    """AC-3 and the like say 5.1(side), which Opus does not know; AAC knows no more than eight loudspeakers."""
+    sound = tmp_path / "many.mov"
+    run_quiet(
+        [
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=d=0.3",
+            "-af",
+            f"pan={layout}|c0=c0",
+            "-c:a",
+            "pcm_s16le",
+            file_url(sound),
+        ]
+    )
+    try_encoder(video(container, sound=Sound(track_of(sound), Fraction(1, 8))))
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
@@ -142,7 +168,7 @@ def test_sound_ends_with_the_picture(tmp_path: Path, make_frames, decoded, conta
 def test_sound_costs_no_picture(tmp_path: Path, make_frames, decoded, container, frames, fps, write):
     tone = tmp_path / "tone.wav"
     run_quiet(["-v", "error", "-f", "lavfi", "-i", "sine=d=9", file_url(tone)])
-    sound = Sound(("-i", file_url(tone)), frames / Fraction(fps))
+    sound = Sound(track_of(tone), frames / Fraction(fps))
     write(tmp_path / f"a.{container}", make_frames(frames), video(container, fps=Fraction(fps), sound=sound))
     assert len(decoded(tmp_path / f"a.{container}")) == frames
 
@@ -160,6 +186,7 @@ import numpy as np
 from scope_batch.errors import ScopeBatchError
 from scope_batch.sinks.npy import NpySink
 from scope_batch.sinks.video import VideoSink
+from scope_batch.sound import SoundTrack
 from scope_batch.sinks.command import VideoFormat
 from scope_batch.sinks.encoders import resolve_options
 from scope_batch.sinks.publish import Publication
