@@ -16,6 +16,7 @@ import yaml
 from scope_batch.errors import JobError
 from scope_batch.job.scalar_words import Scalar, plain_scalar
 from scope_batch.job.source import Origin
+from scope_batch.job.yaml_errors import join_json_pairs, join_pair_at, yaml_advice
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
@@ -27,7 +28,8 @@ MAX_COMMENT = 80
 """Characters of a comment that are looked at."""
 
 _BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
-_SURROGATES = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+MAX_PAIRS, MAX_PAIRED_TEXT = 50, 100_000
+"""Pairs of escapes that are joined, and characters of a text in which they are: it is read once for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +79,32 @@ def decode(data: bytes, name: str) -> str:
 def read_document(text: str, origin: Origin) -> Node:
     """The one document in `text`. Raises JobError with line and column."""
     if text.lstrip().startswith("{"):
-        text = _SURROGATES.sub(_joined, text)
+        text = join_json_pairs(text)
     try:
-        return _Reader(text, origin).document()
+        return _read(text, origin)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{origin.name}:{mark.line + 1}:{mark.column + 1}" if mark and origin.has_lines else origin.name
-        said = error.problem or error.context or "no YAML"
-        if "nesting" in said:  # newer parsers have a limit of their own, which the scanner meets first
+        if "nesting" in str(error.problem):  # newer parsers have a limit of their own, which the scanner meets first
             raise JobError(f"{place}: nested deeper than {MAX_DEPTH} levels") from error
-        raise JobError(f"{place}: not valid YAML: {said}") from error
+        raise JobError(f"{place}: not valid YAML: {yaml_advice(error, _BREAK.split(text))}") from error
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
-        place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
-        raise JobError(f"{origin.name}:{place}: not valid YAML: a control character") from error
+        place = f":{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}" if origin.has_lines else ""
+        raise JobError(f"{origin.name}{place}: not valid YAML: a control character") from error
 
 
-def _joined(match: re.Match[str]) -> str:
-    """JSON writes characters beyond U+FFFF as two escapes, which YAML does not know."""
-    high, low = int(match[2], 16), int(match[3], 16)
-    return f"{match[1]}\\U{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00):08x}"
+def _read(text: str, origin: Origin) -> Node:
+    """Every pair of JSON escapes is joined where YAML stumbles over it, so that other texts stay as they are."""
+    for _ in range(MAX_PAIRS if len(text) <= MAX_PAIRED_TEXT else 0):
+        try:
+            return _Reader(text, origin).document()
+        except yaml.MarkedYAMLError as error:
+            joined = join_pair_at(error, text)
+            if joined is None:
+                raise
+            text = joined
+    return _Reader(text, origin).document()
 
 
 class _Reader:
@@ -104,6 +112,7 @@ class _Reader:
         self._events: Iterator[Any] = iter(yaml.parse(text, Loader=yaml.CSafeLoader))
         self._origin, self._lines = origin, _BREAK.split(text)
         self._anchors: dict[str, Node] = {}
+        self._unused: dict[str, Any] = {}
         self._aliased = 0
         self._nodes = 0
 
@@ -115,6 +124,10 @@ class _Reader:
         next(self._events)
         if not isinstance(event := next(self._events), yaml.StreamEndEvent):
             raise self._error(event, "a second document; a job file holds one")
+        for name, scalar in self._unused.items():
+            raise self._error(
+                scalar, f"the anchor &{_short(name)} is used nowhere; a text that begins with & needs quotes"
+            )
         return root
 
     def _node(self, event: Any, depth: int) -> Node:
@@ -136,12 +149,15 @@ class _Reader:
             node = self._map(event, depth)
         if event.anchor is not None:
             self._anchors[event.anchor] = node
+            if isinstance(node, ScalarNode):
+                self._unused[event.anchor] = event
         return node
 
     def _alias(self, event: Any) -> Node:
         node = self._anchors.get(event.anchor)
         if node is None:
             raise self._error(event, f"the alias *{_short(event.anchor)} has no anchor before it")
+        self._unused.pop(event.anchor, None)
         self._aliased += node.size
         if self._aliased > MAX_ALIASED:
             raise self._error(event, f"aliases stand for more than {MAX_ALIASED} values")

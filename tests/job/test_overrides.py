@@ -22,7 +22,7 @@ def refuse(override: str) -> str:
             "chunk_specs.2.text=1",
             "65 --set chunk_specs.2.text: chunk_specs is a list, it takes an index in 0..1 (the last one appends)",
         ),
-        ("seed=[1", "65 --set seed: not valid YAML: did not find expected ',' or ']'"),
+        ("seed=[1", "65 --set seed: not valid YAML: a list [ is not closed by ], or a text in it needs quotes"),
         ("seed=x", "65 --set seed: seed: must be a whole number or a list of such, not 'x'"),
         ("sed=1", "65 --set sed: sed: unknown key (did you mean seed?)"),
         ("input_path=", "65 --set input_path: input_path: must be a path, not empty"),
