@@ -37,7 +37,7 @@ def prepare(job: Job) -> Plan:
         plan,
         memory=memory,
         notes=(*plan.notes, *notes, *_no_forecast(job, memory)),
-        warnings=(*plan.warnings, *warnings),
+        warnings=(*plan.warnings, *warnings, *_found_in_masks(plan)),
     )
 
 
@@ -66,6 +66,14 @@ def _found_in_stills(plan: Plan) -> tuple[list[str], list[str]]:
     from scope_batch.media.material import found_in_stills  # numpy, which a job without images does not need
 
     return found_in_stills(plan)
+
+
+def _found_in_masks(plan: Plan) -> list[str]:
+    if not any(placement.material.kind == "masks" for placement in plan.placements):
+        return []
+    from scope_batch.media.masks import found_in_masks  # numpy, as above
+
+    return found_in_masks(plan)
 
 
 def _no_forecast(job: Job, memory: DeviceMemory | None) -> tuple[str, ...]:

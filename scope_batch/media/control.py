@@ -6,15 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scope_batch.chunk import Chunk, Plan, Vace
+from scope_batch.media.masks import GENERATE_ABOVE
 from scope_batch.media.reel import Reels
 from scope_batch.media.stills import Stills
 from scope_batch.media.track import Track
 from scope_batch.session import ControlFrames
 
 Values = NDArray[np.float32]
-
-GENERATE_ABOVE = 0.5
-"""A mask of more than this counts as 1."""
 
 
 class Control:

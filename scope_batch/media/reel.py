@@ -14,6 +14,7 @@ from scope_batch.errors import JobError
 from scope_batch.material import Fit, Material, Placement
 from scope_batch.media.closing import Closing
 from scope_batch.media.fit import fit_frame
+from scope_batch.media.masks import generates
 from scope_batch.media.open_material import open_material, picked
 from scope_batch.media.planes import Planes
 from scope_batch.media.source import Frame
@@ -21,9 +22,6 @@ from scope_batch.media.source import Frame
 Pixels = NDArray[Any]
 """One frame. video: uint8 [H, W, 3]. frames: float32 [H, W, 3] (or 1 channel, for all three) in -1..1. masks: float32
 [H, W] in 0..1. Read-only by agreement."""
-
-MASK_LEVEL = 127
-"""A pixel of a mask video whose mean is above this is 1: generate."""
 
 
 class Reel(Closing):
@@ -79,8 +77,7 @@ class Reel(Closing):
 
     def _mask(self, frame: Frame) -> Pixels:
         # Cut at the level before resizing: with nearest neighbours the order does not matter, and this is one channel.
-        generate = np.where(frame.sum(axis=-1, dtype=np.uint16) > 3 * MASK_LEVEL, np.uint8(1), np.uint8(0))
-        fitted = fit_frame(generate, self._height, self._width, self._fit, Image.Resampling.NEAREST)
+        fitted = fit_frame(generates(frame), self._height, self._width, self._fit, Image.Resampling.NEAREST)
         return fitted.astype(np.float32)
 
     def _check_size(self, where: str) -> None:

@@ -1,0 +1,130 @@
+"""Reads pictures as masks, and finds masks that ask for everything or for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scope_batch.chunk import Plan
+from scope_batch.errors import JobError
+from scope_batch.material import Material, Placement
+from scope_batch.media.open_material import open_material, picked
+from scope_batch.media.planes import Planes
+from scope_batch.media.source import Frame
+
+MASK_LEVEL = 127
+"""A pixel whose channels' mean is above this is 1: generate."""
+WHITE = 255
+GENERATE_ABOVE = 0.5
+"""A value of an array of floats above this counts as 1."""
+
+
+def generates(frame: Frame) -> NDArray[np.uint8]:
+    """uint8 RGB [H, W, 3] -> uint8 [H, W]: 1 where it is to be generated, 0 where it is kept."""
+    return np.where(frame.sum(axis=-1, dtype=np.uint16) > 3 * MASK_LEVEL, np.uint8(1), np.uint8(0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a mask holds as far as it was read. most: its largest value, 0..255 or 0..1; coloured: not gray alone."""
+
+    placement: Placement
+    keeps: bool = False
+    generates: bool = False
+    most: float = 0
+    coloured: bool = False
+    floats: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.placement.where}: {self.placement.material.path.name}"
+
+    @property
+    def dark(self) -> bool:
+        """Something is drawn, but too dark to count: labels such as 1, or colours of a palette."""
+        return self.most > 0 and not self.generates
+
+
+def found_in_masks(plan: Plan) -> list[str]:
+    """Warnings about masks under which nothing is generated, or nothing kept. A mask is read until it shows both.
+
+    Raises JobError if one cannot be read.
+    """
+    seen: dict[Material, _Seen] = {}
+    for placement in plan.placements:
+        if placement.material.kind == "masks" and placement.material not in seen:
+            seen[placement.material] = _look(placement, plan.num_frames)
+    masks = [*seen.values()]
+    found = [_dark(mask) for mask in masks if mask.dark]
+    if masks and not found and not any(mask.generates for mask in masks):
+        found.append(
+            f"{_labels(masks)} black throughout: all is kept and nothing generated (white = generate; invert what is "
+            "meant the other way round)"
+        )
+    if masks and not any(mask.keeps for mask in masks):
+        found.append(
+            f"{_labels(masks)} white throughout: all is generated and nothing kept (black = keep; invert what is meant "
+            "the other way round, or leave vace_masks out)"
+        )
+    return found
+
+
+def _look(placement: Placement, num_frames: int) -> _Seen:
+    try:
+        with open_material(placement.material) as opened:
+            picks = picked(opened, placement.material)
+            shown = dict.fromkeys(picks[: min(placement.end_frame, num_frames) - placement.first_frame])
+            if isinstance(opened, Planes):
+                return _look_at_floats(placement, (opened.planes(index) for index in shown))
+            return _look_at_pictures(placement, (opened.frame(index) for index in shown))
+    except JobError as error:
+        raise JobError(*(f"{placement.where}: {line}" for line in error.problems)) from error
+
+
+def _look_at_pictures(placement: Placement, frames: Iterable[Frame]) -> _Seen:
+    keeps = generated = coloured = False
+    most = 0.0
+    for frame in frames:
+        mask = generates(frame)
+        keeps, generated = keeps or not mask.all(), generated or bool(mask.any())
+        most = max(most, float(frame.max()))
+        coloured = coloured or bool((frame[..., :1] != frame).any())
+        if keeps and generated:
+            break
+    return _Seen(placement, keeps, generated, most, coloured)
+
+
+def _look_at_floats(placement: Placement, frames: Iterable[NDArray[np.float32]]) -> _Seen:
+    keeps = generated = False
+    most = 0.0
+    for planes in frames:
+        mask = planes > GENERATE_ABOVE
+        keeps, generated = keeps or not mask.all(), generated or bool(mask.any())
+        most = max(most, float(planes.max()))
+        if keeps and generated:
+            break
+    return _Seen(placement, keeps, generated, most, floats=True)
+
+
+def _dark(mask: _Seen) -> str:
+    if mask.floats:
+        return (
+            f"{mask.label} reaches no more than {mask.most:.3g}, and only above {GENERATE_ABOVE} is generated: nothing "
+            "is (masks are 0 and 1, 1 = generate)"
+        )
+    if mask.coloured:
+        why = "its colours count by their brightness, not as labels; paint white what is to be generated"
+    else:
+        why = f"write a mask of 0 and {mask.most:g} as 0 and {WHITE}, or as an array of floats of 0 and 1"
+    return (
+        f"{mask.label} is no brighter than {mask.most:g} of {WHITE}, and up to {MASK_LEVEL} is kept: nothing is "
+        f"generated ({why})"
+    )
+
+
+def _labels(masks: list[_Seen]) -> str:
+    more = f" and {len(masks) - 1} more masks are" if len(masks) > 1 else " is"
+    return f"{masks[0].label}{more}"
