@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 from scope_batch.chunk import BlendMethod
 from scope_batch.job import rules
 from scope_batch.job.checked import Checked
-from scope_batch.job.faults import Fault, wrong
+from scope_batch.job.faults import Fault, shown, wrong
 from scope_batch.job.lora_paths import LoraScales
 from scope_batch.job.prompts import Prompts, WeightedPrompt
 from scope_batch.job.scalars import InputPath, Seconds
@@ -25,13 +25,19 @@ def _not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
+def _as_steps(value: Any) -> Any:
+    if isinstance(value, int):
+        raise wrong(f"must be a list of timesteps, such as [1000, 750, 500, 250], not a number ({shown(value)})")
+    return value
+
+
 MAX_SEED = 2**53
 NoiseScale = Annotated[float, Field(ge=0, le=1)]
 AttentionBias = Annotated[float, Field(ge=0.01, le=1)]
 ContextScale = Annotated[float, Field(ge=0, le=2)]
 LoraScale = Annotated[float, Field(ge=-10, le=10)]
 NotEmpty = AfterValidator(_not_empty)
-Steps = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Strict(False), NotEmpty]
+Steps = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Strict(False), NotEmpty, BeforeValidator(_as_steps)]
 Index = Annotated[int, Field(ge=0)]
 Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False), NotEmpty]
 

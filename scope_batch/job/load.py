@@ -14,6 +14,7 @@ from scope_batch.errors import JobError, MissingInputError
 from scope_batch.file_kinds import stand_in
 from scope_batch.image_series import is_pattern, pattern_files
 from scope_batch.job.document import MAX_BYTES, MapNode, ScalarNode, decode, read_document
+from scope_batch.job.faults import Loc
 from scope_batch.job.first_revision import fold_first_revision
 from scope_batch.job.inputs import named_inputs
 from scope_batch.job.overrides import apply_override, replaced_overrides, set_value
@@ -98,12 +99,23 @@ def parse_job(data: Any, source: Source = NO_SOURCE) -> Job:
 def check_inputs(job: Job) -> None:
     """Raise MissingInputError, a line per place, unless every input that the job names exists."""
     missing = [
-        f"{job.where(*loc)}: {show(loc)}: no such file: {path}"
+        f"{job.where(*loc)}: {_field(loc)}: no such file: {path}{_hint(path)}"
         for loc, path in named_inputs(job)
         if not path.exists() and not (is_pattern(path) and pattern_files(path))
     ]
     if missing:
         raise MissingInputError(*missing)
+
+
+def _field(loc: Loc) -> str:
+    """A place without the path that is its last part."""
+    return show(loc[:-1] if loc[-2:-1] == ("lora_scales",) else loc)
+
+
+def _hint(path: Path) -> str:
+    if os.sep == "/" and "\\" in path.name:
+        return f" (\\ separates no folders on this machine: {path.name.replace(chr(92), '/')})"
+    return ""
 
 
 def _validated(data: Any, source: Source, problems: Sequence[tuple[Mark, str]]) -> Job:

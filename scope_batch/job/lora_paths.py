@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from scope_batch.job.faults import Fault, raise_all, wrong
+from scope_batch.job.faults import Fault, raise_all, shown, wrong
 from scope_batch.job.scalars import parse_input_path
 
 Scale = TypeVar("Scale")
@@ -26,9 +26,9 @@ def parse_lora_path(key: Any) -> str:
 
 
 def as_lora_scales(value: Any) -> Any:
-    """The map with its keys absolute; what is no map is left to the field's type."""
+    """The map with its keys absolute."""
     if not isinstance(value, Mapping):
-        return value
+        raise wrong(f"must be a map {{file.safetensors: scale}}, not {shown(value)}")
     scales: dict[str, Any] = {}
     spelled: dict[str, Any] = {}
     faults: list[Fault] = []

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from scope_batch.errors import MAX_PROBLEMS, JobError
 from scope_batch.job.chunk_spec import ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec
 from scope_batch.job.faults import Loc
+from scope_batch.job.foreign_keys import said_of_key
 from scope_batch.job.messages import message_of
 from scope_batch.job.outputs import Encoder, Output
 from scope_batch.job.processors import ProcessorUse
@@ -66,7 +67,7 @@ def _line(details: Any, source: Source) -> str:
     if mark is None:
         return ": ".join(part for part in (source.name, show(loc), message) if part)
     field = show((*place, loc[-1]) if kind == "missing" else place)
-    at_key = kind in ("extra_forbidden", "fault_of_key") and place == loc
+    at_key = kind in ("extra_forbidden", "fault_of_key") and place[-1:] == loc[-1:]
     return f"{mark.at_key() if at_key else mark.at_value()}: {field}: {message}"
 
 
@@ -94,6 +95,8 @@ def _unknown_key(loc: Loc) -> str:
     key = str(loc[-1])
     if model is None:
         return "unknown key"
+    if (said := said_of_key(key, model.__name__)) is not None:
+        return f"unknown key; here: {said}"
     close = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.7)
     if close:
         return f"unknown key (did you mean {close[0]}?)"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from scope_batch.job.faults import shown, wrong
+from scope_batch.job.faults import AT_VALUE, Fault, raise_all, shown, wrong
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=False)
 
@@ -23,7 +23,11 @@ def as_prompts(value: Any) -> Any:
     if isinstance(value, str):
         return ({"text": value},)
     if not isinstance(value, (list, tuple)):
-        raise wrong(f"must be a text or a list of {{text, weight}}, not {shown(value)}")
+        quotes = "; quotes make a text of it" if isinstance(value, (bool, int, float)) else ""
+        raise wrong(f"must be a text or a list of {{text, weight}}, not {shown(value)}{quotes}")
+    bare = [(index, item) for index, item in enumerate(value) if isinstance(item, str)]
+    said = "must be {{text: ..., weight: ...}}, not {}; a text that holds commas needs quotes"
+    raise_all(Fault((index,), said.format(shown(item)), AT_VALUE, value=item) for index, item in bare)
     return value
 
 

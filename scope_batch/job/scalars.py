@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import unicodedata
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +16,7 @@ from scope_batch.job.faults import shown, wrong
 
 _CLOCK = re.compile(r"(?:(\d{1,4}):(?=[0-5]?\d:))?(\d{1,6}):([0-5]?\d(?:\.\d{1,9})?)")
 _RATE = re.compile(r"\d{1,10}(\.\d{1,9}|/\d{1,10})?")
+_DRIVE = re.compile(r"(?:^|/)([A-Za-z]):[\\/]+")
 _MAX_RATE = 1000
 MAX_FRAMES = 10_000_000
 """The plan holds every chunk in memory: beyond this a number is taken for a slip of the hand."""
@@ -77,6 +80,14 @@ def checked_path(value: Any) -> str:
         raise wrong("must be a path, not empty")
     if "\0" in text:
         raise wrong("must be a path without NUL bytes")
+    if not text.isprintable() and any(unicodedata.category(character) == "Cc" for character in text):
+        raise wrong(
+            "holds a line break, a tab or the like: in double quotes \\ begins an escape; a path takes / or single "
+            "quotes"
+        )
+    if os.name != "nt" and (drive := _DRIVE.search(text)):
+        there = f"/mnt/{drive[1].lower()}/{text[drive.end() :]}".replace("\\", "/")
+        raise wrong(f"is a Windows path, which this machine does not have (under WSL it is {there})")
     return text
 
 
@@ -93,7 +104,10 @@ def parse_input_path(value: Any) -> Path:
 
 
 def parse_output_path(value: Any) -> str:
-    return expand_home(checked_path(value))
+    text = expand_home(checked_path(value))
+    if os.name != "nt" and "\\" in text:
+        raise wrong(f"\\ separates no folders on this machine: write {text.replace(chr(92), '/')}")
+    return text
 
 
 def parse_audio(value: Any) -> Path | Literal["none", "input"]:

@@ -94,7 +94,10 @@ class Scheduled:
         if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
             return f"must be {kind} or a list of such, not {shown(value)}"
         if not math.isfinite(value) or not self.low <= value <= self.high:
-            return f"must be {kind} in {self.low:.16g}..{self.high:.16g}, not {shown(value)}"
+            random = (
+                "; there is no random seed: the same job makes the same video" if self.whole and value == -1 else ""
+            )
+            return f"must be {kind} in {self.low:.16g}..{self.high:.16g}, not {shown(value)}{random}"
         return None
 
     def _of_list(self, values: list[Any] | tuple[Any, ...]) -> Schedule[Any]:

@@ -63,7 +63,7 @@ def test_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
          "j:2:33: lora_scales../a.safetensors: the file stands here twice, first in line 2"),
         ("lora_scales: {a.safetensors: 1, x/../a.safetensors: 2}",
          "j:2:33: lora_scales./jobs/x/../a.safetensors: the same file stands here already, as /jobs/a.safetensors"),
-        ("lora_scales: [a.safetensors]", "j:2:14: lora_scales: must be a map, not a list"),
+        ("lora_scales: [a.safetensors]", "j:2:14: lora_scales: must be a map {file.safetensors: scale}, not a list"),
         ("chunk_specs: [{chunk: 1, lora_scales: {a.safetensors: [0, 1]}}]",
          "j:2:55: chunk_specs[0].lora_scales./jobs/a.safetensors: must be a number, not a list"),
         ("chunk_specs: [{chunk: 1, lora_scales: {a.ckpt: 1}}]",
@@ -79,7 +79,7 @@ def test_a_file_that_does_not_exist_is_named_with_its_line(tmp_path: Path) -> No
     text = "lora_scales: {a.safetensors: 1}\nchunk_specs:\n- {chunk: 1, lora_scales: {b.safetensors: 1}}"
     with pytest.raises(MissingInputError) as caught:
         check_inputs(job(text, folder=tmp_path))
-    assert str(caught.value).startswith("j:4:28: chunk_specs[0].lora_scales.")
+    assert str(caught.value).startswith("j:4:28: chunk_specs[0].lora_scales: no such file: ")
     assert str(caught.value).endswith(f"no such file: {tmp_path / 'b.safetensors'}")
 
 
