@@ -129,7 +129,7 @@ def _probe(path: Path, *_: int) -> VideoFacts:
 
 def _packets(path: Path) -> tuple[_Streams, FrameList | None]:
     """What ffmpeg reports on the streams, and the packets; None if their times cannot be listed without decoding."""
-    base = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", *DECODER_LIMITS, "-xerror", *LOCAL_FILES]
+    base = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", *DECODER_LIMITS, *LOCAL_FILES]
     opened = ["-format_whitelist", DEMUXERS, "-i", file_url(path)]
     done = run_quiet([*base, *opened, "-map", "0:V:0", "-c", "copy", "-copyinkf", "-f", "framecrc", "-"])
     report, _, mapping = done.stderr.partition("Stream mapping:")
