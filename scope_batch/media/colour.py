@@ -84,15 +84,17 @@ class Colour:
         linear, whole = ("gbrapf32le", "gbrap") if self.alpha else ("gbrpf32le", "gbrp")
         hdr = self.transfer in _HDR
         transfer = self._assumed_transfer()
+        # Of HLG the filter's approximate curve acts on each channel and keeps saturation, its exact one on luminance.
+        exact = f"agamma={int(self.transfer == 'arib-std-b67')}"
         shown = "bt709" if hdr or transfer in _NOT_SDR else transfer
         return ",".join(
             (
                 f"zscale=min={_BY_ZSCALE.get(matrix, matrix)}:rin={self._assumed_range()}:"
-                f"pin={self._assumed_primaries()}:tin={transfer}:t=linear:npl={REFERENCE_WHITE_CD_M2}",
+                f"pin={self._assumed_primaries()}:tin={transfer}:t=linear:npl={REFERENCE_WHITE_CD_M2}:{exact}",
                 f"format={linear}",
                 "zscale=p=bt709",
                 *([f"tonemap=mobius:param={KNEE}:desat=0:peak={HDR_PEAK_CD_M2 / REFERENCE_WHITE_CD_M2:.4f}"] * hdr),
-                f"zscale=t={shown}:m=gbr:r=pc",
+                f"zscale=t={shown}:m=gbr:r=pc:{exact}",
                 f"format={whole}",
                 f"format={pixels}",
             )

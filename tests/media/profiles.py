@@ -39,8 +39,12 @@ def managed(
 ) -> np.ndarray:
     """What 8-bit numbers of these primaries are in sRGB, clipped."""
     light = np.linalg.inv(matrix_of(SRGB)) @ matrix_of(primaries) @ linear(np.array(colour) / 255, gamma)
-    light = light.clip(0, 1)
-    return 255 * np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    return 255 * encoded(light.clip(0, 1))
+
+
+def encoded(light: np.ndarray) -> np.ndarray:
+    """Linear light 0..1 -> levels of sRGB, 0..1."""
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def profile(name: str, primaries: tuple[tuple[float, float], ...], gamma: float | None) -> bytes:
