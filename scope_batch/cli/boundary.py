@@ -24,6 +24,10 @@ _MACHINE_ERRORS = frozenset(
     (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
 )
 """What the disk or its permissions say; any other OSError that nobody has caught is our mistake."""
+_USED_UP = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN))
+"""What the system has no more of at the moment, or allows this process no more of."""
+_LITTLE_MEMORY = ("failed to map segment from shared object", "Cannot allocate memory", "can't start new thread")
+"""How libraries tell that memory or threads are used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,14 @@ def verdict_on(error: BaseException) -> Verdict | None:
         case OSError() if error.errno in _MACHINE_ERRORS:
             where = f"{error.filename}: " if error.filename is not None else ""
             return Verdict(OutputError.exit_code, (f"{where}{error.strerror}",))
+        case OSError() if error.errno in _USED_UP:
+            return Verdict(TemporaryError.exit_code, (str(error.strerror),))
         case MemoryError():
             return Verdict(TemporaryError.exit_code, ("out of memory",))
+        case ImportError() | RuntimeError() if any(words in str(error) for words in _LITTLE_MEMORY):
+            return Verdict(
+                TemporaryError.exit_code, ("out of memory or processes: ulimit -v and -u say what is allowed",)
+            )
     return None
 
 

@@ -8,17 +8,19 @@ can never block on a full pipe and a failure can still be told in its own words.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import resource
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from scope_batch.errors import UnavailableError
+from scope_batch.errors import ScopeBatchError, TemporaryError, UnavailableError
 from scope_batch.media.closing import Closing
 
 QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "error")
@@ -29,6 +31,8 @@ LOCAL_FILES = ("-protocol_whitelist", "file,pipe")
 
 DECODER_MEMORY_BYTES = 8 << 30
 """Memory that a decoding child may take: sixteen threads at 8K need about half of it."""
+FFMPEG_MEMORY_BYTES = 2 << 30
+"""Address space in which ffmpeg with all its threads does what the tests ask of it; the program itself needs more."""
 DECODER_LIMITS = ("-max_alloc", str(1 << 30))
 """Arguments every decoding call begins with: no single piece of memory is larger than 1 GiB."""
 
@@ -36,6 +40,7 @@ KILL_WAIT_S = 10.0
 ERROR_TAIL_BYTES = 8192
 ERROR_LINES = 2
 
+_NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 _NO_REASON = ("Error opening input", "Error opening output", "Conversion failed", "Exiting normally", "Last message")
 """Lines that only say that something failed, after another line has said why."""
@@ -58,13 +63,15 @@ class CompletedText:
 def ffmpeg_exe() -> Path:
     """The executable: `IMAGEIO_FFMPEG_EXE` if set, else the one imageio-ffmpeg ships.
 
-    Imported late: the first look-up starts `ffmpeg -version`. Raises UnavailableError if there is none.
+    Imported late: the first look-up starts `ffmpeg -version`. Raises UnavailableError if there is none, TemporaryError
+    if the system starts no process now.
     """
     import imageio_ffmpeg
 
     try:
         return Path(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
+        _refuse_no_process()
         raise UnavailableError("no ffmpeg found: install imageio-ffmpeg, or name one in IMAGEIO_FFMPEG_EXE") from error
 
 
@@ -102,7 +109,7 @@ def _started(args: Sequence[str], stdout: int) -> subprocess.Popen[bytes]:
             command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True
         )
     except OSError as error:
-        raise UnavailableError(f"{command[0]}: cannot be run: {error.strerror}") from error
+        raise _not_started(command[0], error) from error
     limit_memory(process.pid, DECODER_MEMORY_BYTES)
     return process
 
@@ -113,6 +120,33 @@ def limit_memory(pid: int, limit_bytes: int) -> None:
     if hasattr(resource, "prlimit"):
         with contextlib.suppress(OSError):  # it has ended already, or the system does not allow it
             resource.prlimit(pid, resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+
+
+def refuse_little_memory(name: str, words: str) -> None:
+    """Raises TemporaryError if this process may take so little memory that ffmpeg fails whatever it is given.
+
+    Called where a failed ffmpeg would be blamed on the job: `name` is the input or output, `words` ffmpeg's own. Its
+    words alone do not tell, since its parts report a failed allocation as an invalid argument.
+    """
+    limit_bytes, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit_bytes != resource.RLIM_INFINITY and limit_bytes < FFMPEG_MEMORY_BYTES:
+        limit = f"this process may take {limit_bytes >> 20} MiB of memory (ulimit -v)"
+        raise TemporaryError(f"{name}: ffmpeg failed, and {limit}: {words}")
+
+
+def _not_started(command: str, error: OSError) -> ScopeBatchError:
+    if error.errno in _NO_RESOURCES:
+        return TemporaryError(f"ffmpeg cannot be started now: {error.strerror}")
+    return UnavailableError(f"{command}: cannot be run: {error.strerror}")
+
+
+def _refuse_no_process() -> None:
+    """Raises TemporaryError if no program can be started at all, which imageio-ffmpeg takes for a missing ffmpeg."""
+    try:
+        subprocess.run([sys.executable, "--version"], capture_output=True, check=False)
+    except OSError as error:
+        if error.errno in _NO_RESOURCES:
+            raise _not_started("", error) from error
 
 
 def last_words(stderr: IO[bytes]) -> str:
@@ -161,7 +195,7 @@ class Child(Closing):
             )
         except OSError as error:
             self._stderr.close()
-            raise UnavailableError(f"{command[0]}: cannot be run: {error.strerror}") from error
+            raise _not_started(command[0], error) from error
         self.pid = self._process.pid
         if memory_bytes is not None:
             limit_memory(self.pid, memory_bytes)

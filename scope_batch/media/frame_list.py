@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scope_batch.errors import JobError
 from scope_batch.media.colour import Colour
-from scope_batch.media.ffmpeg import last_lines, stderr_lines
+from scope_batch.media.ffmpeg import last_lines, refuse_little_memory, stderr_lines
 
 _SPEAKER = re.compile(r"^(\[[^]]*\] )*")
 _SHOWINFO = r"^\[Parsed_showinfo_\d+ @ \w+\] \[info\] "
@@ -118,6 +118,7 @@ def decoded_frames(path: Path, input_args: list[str], *, count: int | None = Non
             _add(path, frames, frame, colour)
             frame = None
     if errors and not lenient:
+        refuse_little_memory(path.name, plain_words(errors))
         damaged = "is damaged or cut short" if any(line.startswith("[in#") for line in errors) else "cannot be decoded"
         raise JobError(f"{path.name}: {damaged}: {plain_words(errors)}")
     if frames is None or not frames.ticks:

@@ -9,7 +9,7 @@ import numpy as np
 
 from scope_batch.errors import JobError
 from scope_batch.media.clip import Part, input_args, probe_video
-from scope_batch.media.ffmpeg import DECODER_MEMORY_BYTES, Child
+from scope_batch.media.ffmpeg import DECODER_MEMORY_BYTES, Child, refuse_little_memory
 from scope_batch.media.frame_list import is_change, is_complaint, plain_words
 from scope_batch.media.images import on_white
 from scope_batch.media.source import Frame, Source
@@ -113,4 +113,5 @@ class VideoSource(Source):
         child.wait()
         complaints = [line for line in (*lines, *child.news().splitlines()) if is_complaint(line)]
         words = plain_words(complaints) or "the decoder ended early"
+        refuse_little_memory(self.name, words)
         raise JobError(f"{self.name}: frame {self._next} of {self.frames} cannot be decoded: {words}")

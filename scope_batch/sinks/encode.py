@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from scope_batch.errors import ClosedPipeError, JobError, OutputError, ScopeBatchError, TemporaryError
-from scope_batch.media.ffmpeg import Child
+from scope_batch.media.ffmpeg import Child, refuse_little_memory
 from scope_batch.sinks.command import VideoFormat, encode_args
 from scope_batch.sinks.metadata import ffmetadata
 from scope_batch.sinks.npy import bytes_of
@@ -135,6 +135,7 @@ class EncoderProcess:
             return TemporaryError(f"{self._name}: the encoder was told to end by a signal")
         if self._to_pipe and "Broken pipe" in words:
             return ClosedPipeError("standard output was closed by its reader")
+        refuse_little_memory(self._name, words)
         return OutputError(f"{self._name}: the encoder failed: {words or f'exit status {code}'}")
 
 

@@ -134,7 +134,7 @@ class FileSink(ABC):
         except ScopeBatchError as second:
             if stops_now(second):
                 raise
-            error.add_note(f"no partial kept: {second}")
+            error.add_note(f"no partial kept: {reason_of(second)}")
 
     def _make_whole(self) -> None:
         with output_errors(self.path):
@@ -159,6 +159,11 @@ def bytes_and_hash(file: Path) -> dict[str, object]:
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
         return {"bytes": opened.tell(), "sha256": digest}
+
+
+def reason_of(failure: BaseException) -> str:
+    """What a note on another error says of `failure`: its own notes, if any, tell more than it does."""
+    return "; ".join(getattr(failure, "__notes__", ())) or str(failure)
 
 
 def stops_now(error: BaseException) -> bool:

@@ -105,6 +105,7 @@ class VideoStdout:
         self._metadata = metadata
         self._fd = fd
         self._encoder: EncoderProcess | None = None
+        self._failed = False
 
     def __enter__(self) -> Self:
         self._encoder = EncoderProcess(
@@ -119,7 +120,9 @@ class VideoStdout:
 
     def write(self, block: Block) -> None:
         assert self._encoder is not None
+        self._failed = True
         self._encoder.write(block)
+        self._failed = False
 
     def abort(self) -> None:
         if self._encoder is not None:
@@ -132,7 +135,7 @@ class VideoStdout:
         try:
             if error is None:
                 self._encoder.finish()
-            elif not stops_now(error):
+            elif not (self._failed or stops_now(error)):
                 self._end_early(error)
         finally:
             self._encoder.close()

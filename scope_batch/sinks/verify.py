@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from scope_batch.errors import OutputError
-from scope_batch.media.ffmpeg import LOCAL_FILES, file_url, last_lines, run_quiet
+from scope_batch.media.ffmpeg import LOCAL_FILES, file_url, last_lines, refuse_little_memory, run_quiet
 from scope_batch.sinks.metadata import PNG_KEY, is_own_picture
 from scope_batch.sinks.npy import verify_npy
 from scope_batch.sinks.output import Output, numbered, picture_numbers
@@ -42,6 +42,7 @@ def verify_video(path: Path, frames: int, height: int, width: int) -> None:
     counts = _FRAMES.findall(done.stdout)
     errors = [line for line in done.stderr.splitlines() if _ERROR.search(line)]
     if done.returncode or size is None or not counts:
+        refuse_little_memory(str(path), last_lines(_ERROR.sub("", done.stderr)))
         raise OutputError(f"{path}: cannot be read back: {last_lines(_ERROR.sub('', done.stderr))}")
     _compare(path, (int(counts[-1]), int(size[1]), int(size[2])), (frames, width, height))
     if errors:

@@ -15,7 +15,7 @@ from scope_batch.errors import Interrupted, JobError
 from scope_batch.events import OutputFile
 from scope_batch.session import Frames, Generated
 from scope_batch.sinks.output import files_of
-from scope_batch.sinks.sink import Sink, stops_now
+from scope_batch.sinks.sink import Sink, reason_of, stops_now
 
 QUEUE_DEPTH = 2
 """Chunks that may wait to be written; with one more in hand, this bounds the memory."""
@@ -96,7 +96,7 @@ class BackgroundWriter:
             if error is None or stops_now(failure) or (failure is not error and isinstance(error, Interrupted)):
                 raise
             if failure is not error:
-                error.add_note(str(failure))
+                error.add_note(reason_of(failure))
         self._pool.shutdown()
 
     def _wait(self, depth: int) -> None:

@@ -9,6 +9,8 @@ import pytest
 from scope_batch.cli.boundary import Boundary, Verdict, verdict_on
 from scope_batch.errors import Interrupted, OutputError
 
+USED_UP = "out of memory or processes: ulimit -v and -u say what is allowed"
+
 
 @pytest.mark.parametrize(
     ("error", "code", "lines"),
@@ -19,13 +21,25 @@ from scope_batch.errors import Interrupted, OutputError
         (OSError(errno.EIO, "Input/output error"), 74, ("Input/output error",)),
         (PermissionError(errno.EACCES, "Permission denied", "a.mp4"), 74, ("a.mp4: Permission denied",)),
         (MemoryError(), 75, ("out of memory",)),
+        (OSError(errno.EMFILE, "Too many open files"), 75, ("Too many open files",)),
+        (RuntimeError("can't start new thread"), 75, (USED_UP,)),
+        (ImportError("libx.so: failed to map segment from shared object"), 75, (USED_UP,)),
     ],
 )
 def test_what_a_user_can_meet(error: BaseException, code: int, lines: tuple[str, ...]) -> None:
     assert verdict_on(error) == Verdict(code, lines)
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), FileNotFoundError(errno.ENOENT, "gone", "x"), AssertionError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("x"),
+        RuntimeError("x"),
+        ImportError("x"),
+        FileNotFoundError(errno.ENOENT, "gone", "x"),
+        AssertionError(),
+    ],
+)
 def test_what_is_a_bug(error: BaseException) -> None:
     assert verdict_on(error) is None
 

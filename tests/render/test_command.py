@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,12 @@ from PIL import Image
 import scope_batch.engines
 from scope_batch.__main__ import main
 from scope_batch.events import ChunkDone, Event
+from scope_batch.media.ffmpeg import Child
 from scope_batch.options import RenderOptions
 from scope_batch.session import Engine, EngineRequest
+from scope_batch.sinks import patience
+from scope_batch.sinks.publish import Publication
+from scope_batch.sinks.work_folder import WorkFolder
 from scope_batch.slate.engine import SlateSession
 from tests.render.helpers import SLATE, TINY, Renderer, load_frames, names_in, write_job
 
@@ -169,3 +175,68 @@ def test_frames_done_counts_as_fast_as_it_claims(slate: Renderer) -> None:
     done = slate(SLATE, "a.npy", num_frames=60)
     last = [event for event in slate.events if isinstance(event, ChunkDone)][-1]
     assert done.frames == last.frames_done == 60 and done.fps > 0 and done.render_s >= last.elapsed_s
+
+
+def test_a_stopped_encoder_does_not_defeat_the_time_limit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Child.__init__
+
+    def started_and_stopped(self: Child, *args: Any, **more: Any) -> None:
+        start(self, *args, **more)
+        if more.get("pass_fds"):
+            os.kill(self.pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(Child, "__init__", started_and_stopped)
+    monkeypatch.setattr(patience, "STALL_S", 0.2)
+    write_job(Path("a.yaml"), SLATE, num_frames=100_000)
+    assert run("a.yaml", "-o", "a.mkv", "--force", "--timeout", "1")[0] == 124
+    assert names_in(Path()) == {"a.yaml"}
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.npy", "f/%03d.png"])
+def test_the_same_command_after_a_whole_render_has_nothing_to_do(
+    run: Run, loads: list[EngineRequest], name: str
+) -> None:
+    write_job(Path("a.yaml"), SLATE, num_frames=9)
+    assert [run("a.yaml", "-o", name)[0] for _ in range(2)] == [0, 0] and len(loads) == 1
+    write_job(Path("a.yaml"), SLATE, num_frames=9, seed=3)
+    assert run("a.yaml", "-o", name)[0] == 73
+
+
+def test_an_array_of_another_render_beside_its_sidecar_is_not_up_to_date(run: Run) -> None:
+    write_job(Path("a.yaml"), SLATE, num_frames=9)
+    write_job(Path("b.yaml"), SLATE, num_frames=9, prompt="a dog")
+    run("a.yaml", "-o", "a.npy")
+    run("b.yaml", "-o", "b.npy")
+    Path("b.npy").replace("a.npy")
+    assert run("a.yaml", "-o", "a.npy", "-n")[0] == 73
+
+
+def test_a_second_render_of_a_sequence_is_refused_before_anything_is_loaded(
+    run: Run, loads: list[EngineRequest]
+) -> None:
+    write_job(Path("a.yaml"), SLATE, num_frames=9)
+    with Publication([Path("f/%03d.png")]):
+        code, lines = run("a.yaml", "-o", "f/%03d.png", "-y")
+    assert code == 75 and lines[-1]["message"] == "f/%03d.png: another process is writing it" and not loads
+
+
+@pytest.mark.parametrize("name", ["a" * 246 + ".mp4", "a" * 239 + ".npy", "a" * 247 + "%d.png"])
+def test_a_name_too_long_for_its_helpers_is_refused_before_anything_is_loaded(
+    run: Run, loads: list[EngineRequest], name: str
+) -> None:
+    write_job(Path("a.yaml"), SLATE, num_frames=9)
+    code, lines = run("a.yaml", "-o", name)
+    assert code == 74 and "too long here" in lines[-1]["message"] and not loads
+    assert names_in(Path()) == {"a.yaml"}
+
+
+def test_what_a_killed_render_left_goes_with_the_next_one(run: Run) -> None:
+    write_job(Path("a.yaml"), SLATE, num_frames=9)
+    for name in ("a.mp4", "%03d.png"):
+        work = WorkFolder(Path(name))
+        work.acquire()
+        work.write("000.png", b"half")
+        work.release()
+    for flags in ([], ["-n"]):
+        assert run("a.yaml", "-o", "a.mp4", "-o", "%03d.png", *flags)[0] == 0
+        assert names_in(Path()) == {"a.yaml", "a.mp4", *(f"{index:03d}.png" for index in range(9))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -138,6 +140,32 @@ def test_a_limit_on_file_sizes(tmp_path: Path, name: str) -> None:
     with running(tmp_path, job, "-o", name, preexec_fn=limit_file_size) as render:
         assert render.rest() == 74
     assert render.error.startswith(f"{name}: ") and names_in(tmp_path) == {"job.yaml"}
+
+
+def limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (350 << 20, 350 << 20))
+
+
+def limit_files() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"), [(limit_memory, r"350 MiB of memory \(ulimit -v\)"), (limit_files, "Too many open files")]
+)
+def test_what_the_machine_does_not_give_is_no_fault_of_the_job(tmp_path: Path, limit: Any, words: str) -> None:
+    write_job(tmp_path / "job.yaml", SLATE, num_frames=9, **LARGE)
+    command = [*PROGRAM, "render", "job.yaml", "-o", "a.mp4", "-q"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=ONE_THREAD, preexec_fn=limit)
+    assert done.returncode == 75 and re.search(words, done.stderr) and len(done.stderr.splitlines()) == 1, done.stderr
+    assert names_in(tmp_path) == {"job.yaml"}
+
+
+@pytest.mark.parametrize("form", ["npy", "nut", "mp4"])
+def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path, form: str) -> None:
+    job = write_job(tmp_path / "job.yaml", SLATE, num_frames=9)
+    done = shell(tmp_path, f"RENDER {job} -f {form} -o - -q > /dev/full")
+    assert done.returncode == 74 and done.stderr.count(b"\n") == 1 and b"No space left on device" in done.stderr
 
 
 def shell(folder: Path, command: str) -> subprocess.CompletedProcess[bytes]:

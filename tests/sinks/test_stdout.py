@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scope_batch.errors import ClosedPipeError, Interrupted, OutputError, UsageError
+from scope_batch.errors import ClosedPipeError, Interrupted, OutputError, TimeLimitError, UsageError
 from scope_batch.npy_stream import read_npy_stream
+from scope_batch.sinks import patience
 from scope_batch.sinks.open import SinkSettings, check_outputs, claim_outputs, open_sinks
 from scope_batch.sinks.output import parse_outputs
 
@@ -42,6 +43,25 @@ def submit_all(plan, form: str, fd: int, fake_chunk, error: Exception | None = N
             writer.submit(fake_chunk(chunk), chunk.keep)
         if error:
             raise error
+
+
+def test_a_reader_that_stands_still_after_the_time_limit_is_given_up(make_plan, fake_chunk, monkeypatch):
+    def out_of_time() -> None:
+        raise TimeLimitError("the time is over")
+
+    monkeypatch.setattr(patience, "STALL_S", 0.2)
+    read_fd, write_fd = os.pipe()
+    outputs, settings = parse_outputs(None, ["-"], "npy", "job"), SinkSettings(stdout_fd=write_fd)
+    plan = make_plan(90)
+    with (
+        pytest.raises(TimeLimitError) as raised,
+        open_sinks(outputs, plan, settings, claim_outputs(outputs, settings), out_of_time) as writer,
+    ):
+        for chunk in plan.chunks:
+            writer.submit(fake_chunk(chunk), chunk.keep)
+    assert raised.value.__notes__ == ["standard output: the reader stood still for 0.2 s and was given up"]
+    for fd in (read_fd, write_fd):
+        os.close(fd)
 
 
 def test_npy_goes_down_a_pipe(make_plan, make_frames, fake_chunk, tmp_path: Path):

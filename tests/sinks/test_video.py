@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scope_batch.errors import Interrupted, JobError, OutputError, TemporaryError
+from scope_batch.errors import Interrupted, JobError, OutputError, TemporaryError, TimeLimitError
+from scope_batch.media import ffmpeg
 from scope_batch.media.ffmpeg import file_url, run_quiet
+from scope_batch.sinks import patience
 from scope_batch.sinks.command import Sound, VideoFormat
 from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.encoders import VideoOptions, resolve_options
@@ -108,6 +110,63 @@ def test_abort_kills_the_encoder_at_once(tmp_path: Path, make_frames, names, pub
         sink.abort()
         raise Interrupted(2, now=True)
     assert names() == []
+
+
+def out_of_time() -> None:
+    raise TimeLimitError("the time is over")
+
+
+@pytest.mark.parametrize("frames_before", [0, 21])
+def test_an_encoder_that_stands_still_after_the_time_limit_is_killed(
+    tmp_path: Path, make_frames, names, publish, monkeypatch, frames_before: int
+):
+    """In the middle, when its pipe is full, and at the end, when it should write what it holds."""
+    monkeypatch.setattr(patience, "STALL_S", 0.2)
+    sink = publish(VideoSink, tmp_path / "a.mp4", 10_000, video("mp4"), check_stop=out_of_time)
+    with pytest.raises(TimeLimitError) as raised, sink as opened:
+        opened.write(make_frames(21))
+        os.kill(child_pid(opened), signal.SIGSTOP)
+        while not frames_before:
+            opened.write(make_frames(21))
+        raise TimeLimitError("the time is over")
+    assert f"{tmp_path / 'a.mp4'}: the encoder stood still for 0.2 s and was given up" in raised.value.__notes__[0]
+    assert names() == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(child_pid(opened), 0)
+
+
+def test_an_encoder_that_computes_is_given_time(tmp_path: Path, make_frames, publish, monkeypatch):
+    monkeypatch.setattr(patience, "STALL_S", 5)
+    with publish(VideoSink, tmp_path / "a.mp4", 21, video("mp4"), check_stop=out_of_time) as sink:
+        sink.write(make_frames(21))
+
+
+def test_a_stopped_encoder_does_not_hold_up_a_stop_at_once(tmp_path: Path, make_frames, names, publish):
+    with pytest.raises(Interrupted), publish(VideoSink, tmp_path / "a.mp4", 21, video("mp4")) as sink:
+        sink.write(make_frames(9))
+        os.kill(child_pid(sink), signal.SIGSTOP)
+        sink.abort()
+        raise Interrupted(2, now=True)
+    assert names() == []
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "ffv1"])
+def test_a_frame_that_does_not_decode_is_noticed(tmp_path: Path, make_frames, write, codec):
+    """The container still counts as many packets as before."""
+    path = tmp_path / "a.mkv"
+    write(path, make_frames(30), video("mkv", codec=codec))
+    data = bytearray(path.read_bytes())
+    middle = len(data) * 3 // 4
+    data[middle : middle + 200] = bytes(200)
+    path.write_bytes(data)
+    with pytest.raises(OutputError, match=r"decoded|read back|holds"):
+        verify_video(path, 30, 64, 96)
+
+
+def test_little_memory_is_no_fault_of_the_job(monkeypatch):
+    monkeypatch.setattr(ffmpeg.resource, "getrlimit", lambda _: (300 << 20, 300 << 20))
+    with pytest.raises(TemporaryError, match=r"300 MiB of memory \(ulimit -v\): .*preset"):
+        try_encoder(VideoFormat("mp4", VideoOptions("libx264", 14, "warp", "yuv420p"), 96, 64, Fraction(16)))
 
 
 def test_a_video_with_a_frame_missing_is_noticed(tmp_path: Path, make_frames, write):
