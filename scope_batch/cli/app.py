@@ -11,12 +11,13 @@ from scope_batch.cli import models
 from scope_batch.cli import options as o
 from scope_batch.cli.documents import print_info, print_plan, print_plans, print_schema, write_template
 from scope_batch.cli.environment import prepare_libraries
+from scope_batch.cli.help import Program
 from scope_batch.cli.importer import import_file
 from scope_batch.cli.places import refuse_tiny
 from scope_batch.cli.showing import open_showing
 from scope_batch.errors import EXIT_USAGE, UsageError
 
-app = typer.Typer(
+app = Program(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

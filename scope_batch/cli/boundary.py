@@ -129,10 +129,14 @@ def _with_notes(error: BaseException) -> tuple[str, ...]:
     return tuple(line for text in (str(error), *notes) for line in text.splitlines())
 
 
+_NO_NUMBER = "Input should be a valid number, unable to parse string as a number"
+
+
 def _usage(error: typer.TyperException) -> tuple[str, ...]:
     context: typer.Context | None = getattr(error, "ctx", None)
     hint = f" (see {context.command_path} --help)" if context else ""
-    return (" ".join(error.format_message().split()).rstrip(".") + hint,)
+    said = " ".join(error.format_message().split()).rstrip(".")
+    return (said.replace(": Value error, ", ": ").replace(_NO_NUMBER, "must be a number") + hint,)
 
 
 def _keep(text: str) -> Path | str:

@@ -12,6 +12,7 @@ import typer
 from scope_batch.cli import options as o
 from scope_batch.cli.documents import print_json, print_lines, print_text
 from scope_batch.cli.environment import prepare_libraries
+from scope_batch.cli.help import Program
 from scope_batch.cli.places import refuse_tiny
 from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_USAGE, UsageError
 from scope_batch.progress import TolerantStream
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from scope_batch.models.layout import VaeType
     from scope_batch.pipelines import PipelineSpec
 
-app = typer.Typer()
+app = Program()
 
 
 @app.callback(invoke_without_command=True)

@@ -34,7 +34,7 @@ def message_of(kind: str, said: str, value: Any, context: Mapping[str, Any]) -> 
     """The message on an error of type `kind` about `value`; `said`: pydantic's own, for types that have no better."""
     template = _MESSAGES.get(kind)
     if template is None:
-        return said
+        return said.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     context = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in context.items()}
     if kind == "multiple_of":
         step = context["multiple_of"]

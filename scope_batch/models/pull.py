@@ -16,6 +16,7 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
 from huggingface_hub import utils as hub_utils
+from rich.filesize import decimal
 
 from scope_batch.errors import OutputError, ScopeBatchError, TemporaryError, UnavailableError
 from scope_batch.models.folder import download_command, is_present, repo_folder
@@ -54,7 +55,7 @@ def check_room(fetches: Sequence[Fetch], folder: Path) -> None:
     wanted, free = sum(fetch.size_bytes for fetch in fetches), shutil.disk_usage(place).free
     if wanted > free:
         raise OutputError(
-            f"{folder}: {wanted / 1e6:,.0f} MB are to be fetched, {free / 1e6:,.0f} MB are free; "
+            f"{folder}: {decimal(wanted)} are to be fetched, {decimal(free)} are free; "
             "make room, or name another disk with --models"
         )
 

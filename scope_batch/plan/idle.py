@@ -17,7 +17,6 @@ from scope_batch.plan.vace_checks import steers
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
-    from scope_batch.job.prompts import WeightedPrompt
 
 WHOLE_PIXELS = 1
 """A fit that cuts or pads less than this is no change of shape."""
@@ -56,7 +55,6 @@ def note_idle(job: Job, outcome: Outcome, remarks: Remarks) -> None:
             remarks.notes.append(f"{place(job, field)} has no effect: {reason}")
     _note_partly(job, outcome, remarks)
     remarks.notes.extend(_of_entries(outcome))
-    remarks.notes.extend(_of_weights(job))
 
 
 def same_shape(width: int, height: int, settings: Settings) -> bool:
@@ -258,20 +256,3 @@ def _of_entries(outcome: Outcome) -> Iterator[str]:
     for where, acts in managed.items():
         if not acts:
             yield f"{where}: manage_cache has no effect: nothing would cut the chunk off by itself"
-
-
-def _of_weights(job: Job) -> Iterator[str]:
-    for where, prompts in _weighted(job):
-        if len(prompts) == 1 and prompts[0].weight != 1:
-            yield f"{where}: weight has no effect: there is one prompt, which counts in full"
-        for index, prompt in enumerate(prompts):
-            if prompt.weight == 0:
-                yield f"{where}[{index}] has no effect: its weight is 0"
-
-
-def _weighted(job: Job) -> Iterator[tuple[str, tuple[WeightedPrompt, ...]]]:
-    yield place(job, "prompt"), job.prompt
-    for index, entry in enumerate(job.chunk_specs):
-        for field in ("prompts", "transition_target_prompts"):
-            if (prompts := getattr(entry, field)) is not None:
-                yield place(job, "chunk_specs", index, field), prompts

@@ -20,6 +20,7 @@ from scope_batch.plan.orders import NO_ORDERS, Orders, read_orders
 from scope_batch.plan.placing import Placing
 from scope_batch.plan.processing import read_processors
 from scope_batch.plan.prompting import Prompting
+from scope_batch.plan.prompts import check_prompts
 from scope_batch.plan.remarks import Remarks
 from scope_batch.plan.settings import DEFAULT_NOISE_SCALE, Settings, resolve
 from scope_batch.plan.sound import place_sound
@@ -45,6 +46,7 @@ def plan_job(
     capabilities.check(job, spec, facts, remarks)
     settings = resolve(job, spec, clip)
     checks.check_clip(job, settings, clip, remarks)
+    check_prompts(job, remarks)
     entries = read_entries(job, settings.fps, settings.num_frames, remarks)
     placing = Placing(job, settings, entries, clip, facts, remarks)
     pre, post = read_processors(job, settings, remarks)

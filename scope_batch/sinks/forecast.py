@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from scope_batch import laws
 from scope_batch.chunk import Plan
 from scope_batch.errors import OutputError
@@ -41,14 +43,8 @@ def check_space(outputs: Sequence[Output], plan: Plan, latents: Path | None = No
     for folder, size in disks.values():
         free = shutil.disk_usage(folder).free
         if size > free:
-            raise OutputError(
-                f"{folder}: about {_megabytes(size)} MB are needed, {_megabytes(free)} MB are free; --force goes on"
-            )
+            raise OutputError(f"{folder}: about {decimal(size)} are needed, {decimal(free)} are free; --force goes on")
 
 
 def _existing_folder(path: Path) -> Path:
     return next(folder for folder in path.absolute().parents if folder.is_dir())
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.0f}"

@@ -97,6 +97,24 @@ def test_info_of_a_file_without_a_job(run, tmp_path):
     assert (ran.code, len(ran.errors), ran.out) == (65, 1, "")
 
 
+@pytest.mark.parametrize("verb", [(), ("render",), ("plan",), ("models", "pull"), ("info",)], ids=" ".join)
+def test_help_names_no_types_of_the_programming_language(run, verb):
+    shown = run(*verb, "--help").out
+    assert "Usage" in shown and not any(word in shown for word in ("<bool>", "list[", "<str>", "<path>  "))
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--low-vram", "error: Invalid value for '--low-vram': 'x' is not one of 'auto', 'off', 'on', 'cast' "),
+        ("--timeout", "error: Invalid value for '--timeout': "),
+    ],
+)
+def test_a_wrong_value_is_said_without_words_of_the_libraries(run, job, option, said):
+    (line,) = run("render", job(), option, "x").errors
+    assert line.startswith(said) and "Value error" not in line and "Input should be" not in line
+
+
 def test_without_a_verb_there_is_help_and_exit_2(run):
     ran = run()
     assert ran.code == 2 and "render" in ran.out + ran.err

@@ -11,6 +11,7 @@ import pytest
 
 from scope_batch.errors import JobError
 from scope_batch.job import load_text
+from scope_batch.job.messages import message_of
 from scope_batch.pipelines import PIPELINES
 
 BOMB = "\n".join(
@@ -195,6 +196,11 @@ def test_overrides_with_unknown_keys_or_commas_are_refused() -> None:
     assert problems("prompt: a", "nonsense=null") == ("--set nonsense: nonsense: unknown key",)
     (line,) = problems("prompt: a", "chunk_specs.0={chunk: 1, text: a, b}")
     assert line.startswith("--set chunk_specs.0: chunk_specs[0].b: unknown key without a value")
+
+
+def test_a_message_has_no_prefix_of_the_library() -> None:
+    assert message_of("value_error", "Value error, must be odd", 2, {}) == "must be odd"
+    assert message_of("assertion_error", "Assertion failed, must be odd", 2, {}) == "must be odd"
 
 
 def test_an_entry_given_twice_names_both_lines() -> None:

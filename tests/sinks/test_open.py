@@ -118,3 +118,9 @@ def test_outputs_on_one_disk_share_its_space(tmp_path: Path, make_plan, monkeypa
     check_space(outputs, make_plan(30))
     with pytest.raises(OutputError, match="--force"):
         check_space(outputs, make_plan(30), tmp_path / "l.safetensors")
+
+
+def test_sizes_too_small_for_a_megabyte_are_told_in_their_unit(tmp_path: Path, make_plan, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 37))
+    with pytest.raises(OutputError, match=r"about \d+\.\d kB are needed, 37 bytes are free"):
+        check_space(outputs_in(tmp_path, "a.npy"), make_plan(30))
