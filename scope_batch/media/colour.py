@@ -87,8 +87,11 @@ class Colour:
         # Of HLG the filter's approximate curve acts on each channel and keeps saturation, its exact one on luminance.
         exact = f"agamma={int(self.transfer == 'arib-std-b67')}"
         shown = "bt709" if hdr or transfer in _NOT_SDR else transfer
+        whole_chroma = [f"scale=flags={SCALE_FLAGS}", f"format={'yuva' if self.alpha else 'yuv'}444p16le"]
         return ",".join(
             (
+                # The zscale filter takes no half chroma sample at the edge of an odd size.
+                *(whole_chroma if (width % 2 or height % 2) and _YUV.match(self.pixels) else []),
                 f"zscale=min={_BY_ZSCALE.get(matrix, matrix)}:rin={self._assumed_range()}:"
                 f"pin={self._assumed_primaries()}:tin={transfer}:t=linear:npl={REFERENCE_WHITE_CD_M2}:{exact}",
                 f"format={linear}",

@@ -45,7 +45,7 @@ _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 _NO_REASON = ("Error opening input", "Error opening output", "Conversion failed", "Exiting normally", "Last message")
 """Lines that only say that something failed, after another line has said why."""
 _AFTERMATH = re.compile(
-    r"(\[[^]]*\] )+(Error while opening encoder|Error sending frames|Could not open encoder before EOF"
+    r"(\[[^]]*\] )*(Error while opening encoder|Error sending frames|Could not open encoder before EOF"
     r"|Task finished|Terminating thread|Nothing was written|Error muxing a packet$|Error closing file)"
 )
 """The same from the parts of an encoding ffmpeg that stop because another part has stopped."""

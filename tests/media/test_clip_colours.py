@@ -49,6 +49,15 @@ def test_hdr_arrives_in_the_colours_of_sdr(tmp_path, transfer):
         assert source.notes == (f"{'HLG' if transfer == 'arib-std-b67' else 'PQ (HDR10)'}, converted to SDR",)
 
 
+def test_hdr_of_an_odd_size_is_converted_too(tmp_path):
+    coded = recipes.hdr(tmp_path / "even.mov", "smpte2084")
+    odd = "scale=63:47:flags=accurate_rnd,format=yuv420p10le"
+    recipes.ffmpeg("-i", coded, "-vf", odd, "-c:v", "ffv1", tmp_path / "odd.mkv")
+    with open_source(tmp_path / "odd.mkv") as source:
+        frame = source.frame(0)
+    assert frame.shape == (47, 63, 3) and np.abs(frame[20, 20].astype(int) - ORANGE).max() <= 3
+
+
 def test_white_of_sdr_lies_below_the_highlights_of_hdr(tmp_path):
     """The reference white is near the top, and what is brighter still differs from it."""
     levels = []
