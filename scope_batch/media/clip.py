@@ -200,10 +200,11 @@ def _notes(streams: _Streams, frames: FrameList) -> Iterator[str]:
 def _told_changes(frames: FrameList) -> str:
     """ "128x96, from frame 12 (0.750 s) on 64x48", with the colours where they differ too."""
     looks = [look for _, look in frames.looks]
-    sizes, colours = len({_size(look) for look in looks}) > 1, len({look.colour for look in looks}) > 1
+    ways = (_size, lambda look: look.colour.words, lambda look: look.colour.pixels)
+    telling = [way for way in ways if len({way(look) for look in looks}) > 1]
     told = []
     for first, look in frames.looks[:CHANGES_SHOWN]:
-        what = ", ".join([_size(look)] * sizes + [look.colour.words] * colours)
+        what = ", ".join(way(look) for way in telling)
         seconds = float((frames.ticks[first] - frames.ticks[0]) * frames.tick_s)
         told.append(f"from frame {first} ({seconds:.3f} s) on {what}" if first else what)
     more = len(looks) - CHANGES_SHOWN

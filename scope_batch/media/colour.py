@@ -26,6 +26,8 @@ SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
 _HDR = {"arib-std-b67": "HLG", "smpte2084": "PQ (HDR10)"}
 _WIDE = {"bt2020": "BT.2020", "smpte431": "DCI-P3", "smpte432": "Display P3", "film": "film", "bt470m": "NTSC 1953"}
+_MATRIX_NAMES = {"bt709": "BT.709", "smpte170m": "BT.601", "bt470bg": "BT.601", "bt2020nc": "BT.2020", "gbr": "RGB"}
+_RANGE_NAMES = {"tv": "limited", "pc": "full"}
 _NOT_SDR = frozenset({"linear", "log100", "log316"})
 _UNCONVERTIBLE = frozenset({"smpte2085", "ipt-c2", "ycgco-re", "ycgco-ro", "smpte428"})
 """Matrices and transfers that neither filter knows."""
@@ -53,8 +55,9 @@ class Colour:
 
     @property
     def words(self) -> str:
-        """ "bt709, tv" or "HLG, tv": what tells one colour from another inside a clip."""
-        return f"{_HDR.get(self.transfer, self.matrix)}, {self.range} range, {self.pixels}"
+        """ "BT.709, limited range" or "HLG": what tells one part of a clip from another."""
+        kind = _HDR.get(self.transfer) or _MATRIX_NAMES.get(self.matrix, self.matrix)
+        return f"{kind}, {_RANGE_NAMES.get(self.range, self.range)} range"
 
     def note(self) -> str | None:
         """What the conversion does to the colours, None if it only decodes them."""

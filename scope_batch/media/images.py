@@ -49,7 +49,10 @@ def image_facts(path: Path) -> ImageFacts:
             raise JobError(f"{path.name}: {width}x{height} pixels are too many, at most {MAX_FRAME_PIXELS:,} are read")
         animated = getattr(image, "n_frames", 1) > 1 and image.format != STILL_IN_SPITE_OF_FRAMES
         size = (height, width) if _is_turned(image) else (width, height)
-        return ImageFacts(*size, animated, *icc.notes_of(image))
+        notes, warned = icc.notes_of(image)
+        if image.has_transparency_data:
+            notes = (*notes, "has an alpha channel, laid on white")
+        return ImageFacts(*size, animated, notes, warned)
 
 
 def read_image(path: Path, near: Near = None, size: tuple[int, int] | None = None) -> Frame:

@@ -24,7 +24,7 @@ def test_frames_behind_a_change_of_matrix_are_the_right_ones(made):
     with open_source(path) as source:
         assert numbers_in(source) == list(range(60))
         assert source.notes[0].startswith(
-            "changes on the way: bt709, tv range, yuv420p; from frame 40 (2.501 s) on smpte170m, tv range, yuv420p;"
+            "changes on the way: BT.709, limited range; from frame 40 (2.501 s) on BT.601, limited range; every frame"
         )
 
 

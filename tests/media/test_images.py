@@ -181,7 +181,7 @@ def test_what_is_much_larger_than_the_render_is_read_at_a_reduced_size(tmp_path,
 def test_a_large_jpeg_is_never_decoded_in_full(tmp_path, monkeypatch):
     Image.new("RGB", (1600, 1200)).save(tmp_path / "large.jpg")
     sizes = []
-    monkeypatch.setattr(images, "rgb_of", lambda image, _: sizes.append(image.size) or np.zeros((1, 1, 3), np.uint8))
+    monkeypatch.setattr(images, "_reduced", lambda image, _: sizes.append(image.size) or image)
     read_image(tmp_path / "large.jpg", (48, 64))
     assert sizes == [(200, 150)]
 
