@@ -154,7 +154,7 @@ class _Run:
             begun_s = time.monotonic()
             prompt = values.prompt(shares(chunk.conditioning))
             self.report(ChunkStarted(chunk.index, prompt))
-            given = inputs.get()
+            given = inputs.get(stop.check)
             made = session.generate(chunk, given)
             self.writer.submit(made, chunk.keep)
             self.report(self._chunk_done(plan, chunk, begun_s, prompt))

@@ -22,6 +22,7 @@ from typing import IO
 
 from scope_batch.errors import ScopeBatchError, TemporaryError, UnavailableError
 from scope_batch.media.closing import Closing
+from scope_batch.media.patience import LOOK_UP_S, CheckStop, Patience, never_stop
 
 QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "error")
 """Arguments every call begins with: no questions, no banner, errors only."""
@@ -80,11 +81,20 @@ def file_url(path: Path) -> str:
     return f"file:{path.absolute()}"
 
 
-def run_quiet(args: Sequence[str]) -> CompletedText:
-    """Run ffmpeg to its end with `args`, as a decoder. The exit status is the caller's to judge."""
+def run_quiet(args: Sequence[str], check_stop: CheckStop = never_stop) -> CompletedText:
+    """Run ffmpeg to its end with `args`, as a decoder. The exit status is the caller's to judge.
+
+    When it stands still some time after `check_stop` has begun to raise, it is killed, and that is raised.
+    """
     with _started(args, stdout=subprocess.PIPE) as process:
+        patience = Patience("ffmpeg", check_stop, lambda: _cpu_ticks(process.pid))
         try:
-            stdout, stderr = process.communicate()
+            while True:
+                try:
+                    stdout, stderr = process.communicate(timeout=LOOK_UP_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    patience.check()
         except BaseException:
             process.kill()
             raise
@@ -224,12 +234,7 @@ class Child(Closing):
 
     def cpu_ticks(self) -> int | None:
         """Processor time it has used, in ticks of the system's clock; None where that cannot be told."""
-        try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return None
-        fields = stat.rpartition(")")[2].split()  # from the third field on
-        return int(fields[11]) + int(fields[12])
+        return _cpu_ticks(self.pid)
 
     def last_words(self) -> str:
         """The last lines of its stderr; only before `close`."""
@@ -248,6 +253,15 @@ class Child(Closing):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # bytes that nobody will read any more
                     pipe.close()
+
+
+def _cpu_ticks(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # from the third field on
+    return int(fields[11]) + int(fields[12])
 
 
 def _text(data: bytes) -> str:

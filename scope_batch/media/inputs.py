@@ -10,6 +10,7 @@ import numpy as np
 from scope_batch.chunk import Chunk, Plan
 from scope_batch.media.closing import Closing
 from scope_batch.media.control import Control
+from scope_batch.media.patience import CheckStop, never_stop
 from scope_batch.media.processed import Processed
 from scope_batch.media.read_ahead import ReadAhead
 from scope_batch.media.reel import Reels
@@ -25,12 +26,13 @@ class Inputs(Closing):
         self._chunks = deque(plan.chunks)
         self._ahead = ReadAhead(InputReader(plan), filter(_has_inputs, plan.chunks))
 
-    def get(self) -> ChunkInputs:
+    def get(self, check_stop: CheckStop = never_stop) -> ChunkInputs:
         """The next chunk's; arrays are the caller's own. IndexError after the last.
 
-        Raises JobError, with the file's name and the frame's number in it, if something cannot be read or decoded.
+        Raises JobError, with the file's name and the frame's number in it, if something cannot be read or decoded; what
+        `check_stop` raises if the end has been asked for and the inputs do not come.
         """
-        return self._ahead.get() if _has_inputs(self._chunks.popleft()) else NO_INPUTS
+        return self._ahead.get(check_stop) if _has_inputs(self._chunks.popleft()) else NO_INPUTS
 
     def close(self) -> None:
         """May be called again, and at any time: a read that is under way is broken off."""

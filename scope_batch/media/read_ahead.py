@@ -1,13 +1,14 @@
-"""What the next chunk is made from is read while the current chunk is made."""
+"""Reads what the next chunk is made from while the current chunk is made."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, Protocol, TypeVar
 
 from scope_batch.media.closing import Closing
+from scope_batch.media.patience import LOOK_UP_S, CheckStop, Patience, never_stop
 
 Asked = TypeVar("Asked", contravariant=True)
 Read = TypeVar("Read", covariant=True)
@@ -35,9 +36,16 @@ class ReadAhead(Closing, Generic[Asked, Read]):
         self._reading: deque[Future[Read]] = deque()
         self._read_ahead()
 
-    def get(self) -> Read:
-        """What was read for the next of `asked`. Raises what its reading raised; IndexError after the last."""
-        read = self._reading.popleft().result()
+    def get(self, check_stop: CheckStop = never_stop) -> Read:
+        """What was read for the next of `asked`. Raises what its reading raised; IndexError after the last.
+
+        A decoder that stands still is given up some time after `check_stop` has begun to raise, with what it raises.
+        """
+        reading = self._reading.popleft()
+        patience = Patience("the input", check_stop)
+        while not wait([reading], LOOK_UP_S).done:
+            patience.check()
+        read = reading.result()
         self._read_ahead()
         return read
 

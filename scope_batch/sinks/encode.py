@@ -12,18 +12,16 @@ from pathlib import Path
 
 from scope_batch.errors import ClosedPipeError, JobError, OutputError, ScopeBatchError, TemporaryError
 from scope_batch.media.ffmpeg import Child, refuse_little_memory
+from scope_batch.media.patience import LOOK_UP_S, CheckStop, Patience, never_stop
 from scope_batch.sinks.command import VideoFormat, encode_args
 from scope_batch.sinks.metadata import ffmetadata
 from scope_batch.sinks.npy import bytes_of
-from scope_batch.sinks.patience import CheckStop, Patience, never_stop
 from scope_batch.sinks.sink import Block
 
 PIPE_BYTES = 1 << 20
 """Linux's usual upper bound for an unprivileged pipe; 64 KiB would switch processes 18 times a frame."""
 EXIT_WAIT_S = 30.0
 """How long an encoder that has closed its input may take to end."""
-LOOK_UP_S = 0.2
-"""How often a wait for the encoder is broken off to look whether it still moves."""
 FFMPEG_SIGNALLED = 255
 """ffmpeg's exit status when SIGTERM or SIGINT told it to end early."""
 
@@ -61,7 +59,7 @@ class EncoderProcess:
             self._child = Child(args, stdin=True, output_fd=output_fd, pass_fds=given_fds)
         assert self._child.stdin is not None
         self._stdin = self._child.stdin
-        self._patience = Patience(f"{name}: the encoder", check_stop, self._child)
+        self._patience = Patience(f"{name}: the encoder", check_stop, self._child.cpu_ticks)
         os.set_blocking(self._stdin.fileno(), False)
         with contextlib.suppress(OSError, AttributeError):  # a wish: not every system has or grants it
             fcntl.fcntl(self._stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scope_batch.chunk import Delivery, Plan
 from scope_batch.errors import JobError, OutputExistsError
+from scope_batch.media.patience import CheckStop, never_stop
 from scope_batch.sinks.command import Sound, VideoFormat
 from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.latents import LatentsSink
@@ -25,7 +26,6 @@ from scope_batch.sinks.output_paths import (
     sidecar_path,
     work_path,
 )
-from scope_batch.sinks.patience import CheckStop, never_stop
 from scope_batch.sinks.png import PngSink, PreviewSink
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import Sink, stops_now

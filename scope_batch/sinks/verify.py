@@ -10,6 +10,7 @@ from PIL import Image
 
 from scope_batch.errors import OutputError
 from scope_batch.media.ffmpeg import LOCAL_FILES, file_url, last_lines, refuse_little_memory, run_quiet
+from scope_batch.media.patience import CheckStop, never_stop
 from scope_batch.sinks.metadata import PNG_KEY, is_own_picture
 from scope_batch.sinks.npy import verify_npy
 from scope_batch.sinks.output import Output, numbered, picture_numbers
@@ -33,11 +34,14 @@ def verify_output(output: Output, frames: int, height: int, width: int) -> None:
         verify_video(output.path, frames, height, width)
 
 
-def verify_video(path: Path, frames: int, height: int, width: int) -> None:
-    """Decodes every frame of picture and sound, since a container can count frames that no decoder can read."""
+def verify_video(path: Path, frames: int, height: int, width: int, check_stop: CheckStop = never_stop) -> None:
+    """Decodes every frame of picture and sound, since a container can count frames that no decoder can read.
+
+    Raises OutputError unless all is well; what `check_stop` raises if the decoder stands still.
+    """
     args = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-progress", "pipe:1"]
     args += [*LOCAL_FILES, "-i", file_url(path), "-map", "0:v:0", "-map", "0:a?", "-fps_mode", "passthrough"]
-    done = run_quiet([*args, "-f", "null", "-"])
+    done = run_quiet([*args, "-f", "null", "-"], check_stop)
     size = _SIZE.search(done.stderr)
     counts = _FRAMES.findall(done.stdout)
     errors = [line for line in done.stderr.splitlines() if _ERROR.search(line)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scope_batch.media.patience import CheckStop, never_stop
 from scope_batch.sinks.command import VideoFormat
 from scope_batch.sinks.encode import EncoderProcess
-from scope_batch.sinks.patience import CheckStop, never_stop
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import Block, FileSink
 from scope_batch.sinks.verify import verify_video
@@ -55,7 +55,7 @@ class VideoSink(FileSink):
         self._encoder.finish()
 
     def _verify(self, file: Path) -> None:
-        verify_video(file, self.written, self._video.height, self._video.width)
+        verify_video(file, self.written, self._video.height, self._video.width, self._check_stop)
 
     def _close(self) -> None:
         if self._encoder is not None:

@@ -1,3 +1,4 @@
+import errno
 import os
 import resource
 import signal
@@ -5,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scope_batch.errors import UnavailableError
-from scope_batch.media import ffmpeg
+from scope_batch.errors import TemporaryError, TimeLimitError, UnavailableError
+from scope_batch.media import ffmpeg, patience
 
 
 def test_a_call_returns_status_and_text():
@@ -19,6 +20,23 @@ def test_a_failing_call_tells_why_on_one_line_without_addresses():
     words = ffmpeg.last_lines(done.stderr)
     assert done.returncode != 0
     assert "No such file" in words and "\n" not in words and "0x" not in words
+
+
+def test_a_call_that_stands_still_after_the_time_limit_is_killed(monkeypatch):
+    def out_of_time() -> None:
+        raise TimeLimitError("the time is over")
+
+    started = ffmpeg.subprocess.Popen.communicate
+
+    def stopped(process, *args, **more):
+        os.kill(process.pid, signal.SIGSTOP)
+        return started(process, *args, **more)
+
+    monkeypatch.setattr(ffmpeg.subprocess.Popen, "communicate", stopped)
+    monkeypatch.setattr(patience, "STALL_S", 0.2)
+    with pytest.raises(TimeLimitError) as raised:
+        ffmpeg.run_quiet(["-f", "lavfi", "-i", "testsrc", "-f", "null", "-"], out_of_time)
+    assert raised.value.__notes__ == ["ffmpeg stood still for 0.2 s and was given up"]
 
 
 def test_a_child_is_ended_by_its_context_and_keeps_its_last_words():
@@ -71,3 +89,24 @@ def test_closing_a_killed_child_with_unsent_bytes_is_quiet():
         child.stdin.write(b"\0" * 100)
         os.kill(child.pid, signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
+
+
+def test_no_room_for_another_process_is_no_missing_ffmpeg(monkeypatch):
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def not_found() -> str:
+        raise RuntimeError("No ffmpeg exe could be found")
+
+    monkeypatch.setattr(ffmpeg.subprocess, "run", refused)
+    monkeypatch.setattr(ffmpeg.subprocess, "Popen", refused)
+    with pytest.raises(TemporaryError, match="cannot be started now: Too many open files"):
+        ffmpeg.Child(["-version"])
+    with pytest.raises(TemporaryError, match="Too many open files"):
+        ffmpeg.run_quiet(["-version"])
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", not_found)
+    with pytest.raises(TemporaryError, match="Too many open files"):
+        ffmpeg.ffmpeg_exe()
+    monkeypatch.setattr(ffmpeg.subprocess, "run", lambda *_, **__: None)
+    with pytest.raises(UnavailableError, match="no ffmpeg found"):
+        ffmpeg.ffmpeg_exe()

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from scope_batch.errors import JobError
+from scope_batch.errors import JobError, TimeLimitError
+from scope_batch.media import patience
 from scope_batch.media.inputs import InputReader, Inputs
 from scope_batch.media.read_ahead import ReadAhead
 from tests.media.plans import chunk_of, place, plan_of
@@ -51,6 +52,16 @@ def test_everything_comes_in_order_and_only_one_is_read_ahead():
         with pytest.raises(IndexError):
             ahead.get()
     assert reader.closed
+
+
+def test_a_reading_that_stands_still_after_the_time_limit_is_given_up(monkeypatch):
+    def out_of_time() -> None:
+        raise TimeLimitError("the time is over")
+
+    monkeypatch.setattr(patience, "STALL_S", 0.2)
+    with pytest.raises(TimeLimitError) as raised, ReadAhead(Slow(stuck=0), range(2)) as ahead:
+        ahead.get(out_of_time)
+    assert raised.value.__notes__ == ["the input stood still for 0.2 s and was given up"]
 
 
 def test_an_error_surfaces_where_its_reading_is_asked_for():

@@ -16,10 +16,10 @@ from PIL import Image
 import scope_batch.engines
 from scope_batch.__main__ import main
 from scope_batch.events import ChunkDone, Event
+from scope_batch.media import patience
 from scope_batch.media.ffmpeg import Child
 from scope_batch.options import RenderOptions
 from scope_batch.session import Engine, EngineRequest
-from scope_batch.sinks import patience
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.work_folder import WorkFolder
 from scope_batch.slate.engine import SlateSession

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from scope_batch.errors import ClosedPipeError, Interrupted, OutputError, TimeLimitError, UsageError
+from scope_batch.media import patience
 from scope_batch.npy_stream import read_npy_stream
-from scope_batch.sinks import patience
 from scope_batch.sinks.open import SinkSettings, check_outputs, claim_outputs, open_sinks
 from scope_batch.sinks.output import parse_outputs
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from scope_batch.errors import Interrupted, JobError, OutputError, TemporaryError, TimeLimitError
-from scope_batch.media import ffmpeg
+from scope_batch.media import ffmpeg, patience
 from scope_batch.media.ffmpeg import file_url, run_quiet
-from scope_batch.sinks import patience
 from scope_batch.sinks.command import Sound, VideoFormat
 from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.encoders import VideoOptions, resolve_options

@@ -1,4 +1,4 @@
-"""Ends the wait for an encoder or a reader that stands still after the end of the render has been asked for."""
+"""Ends the wait for a child or a reader that stands still after the end of the render has been asked for."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 
 from scope_batch.errors import ScopeBatchError
-from scope_batch.media.ffmpeg import Child
 
 STALL_S = 10.0
 """How long something may stand still when the time limit is over or a signal has come."""
+
+LOOK_UP_S = 0.2
+"""How often a wait is broken off to look whether something still moves."""
 
 CheckStop = Callable[[], None]
 """Raises Interrupted or TimeLimitError once the end of the render has been asked for; called from any thread."""
@@ -20,13 +22,13 @@ def never_stop() -> None:
 
 
 class Patience:
-    """Watches one writer. `child`: the encoder that takes the frames, which counts as moving while it computes."""
+    """Watches one transfer, or one child."""
 
-    def __init__(self, name: str, check_stop: CheckStop, child: Child | None = None) -> None:
-        """`name`: what errors say stood still."""
+    def __init__(self, name: str, check_stop: CheckStop, cpu_ticks: Callable[[], int | None] = lambda: None) -> None:
+        """`name`: what errors say stood still; `cpu_ticks`: of a child, which moves as long as it computes."""
         self._name = name
         self._check_stop = check_stop
-        self._child = child
+        self._cpu_ticks = cpu_ticks
         self._ticks: int | None = None
         self._moved_s = time.monotonic()
 
@@ -36,7 +38,7 @@ class Patience:
 
     def check(self) -> None:
         """Called again and again while nothing is taken. Raises what `check_stop` raises, if it has taken too long."""
-        ticks = self._child.cpu_ticks() if self._child is not None else None
+        ticks = self._cpu_ticks()
         if ticks != self._ticks:
             self._ticks = ticks
             self.moved()
