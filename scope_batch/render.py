@@ -243,8 +243,7 @@ def _files_read(job: Job) -> tuple[Path, ...]:
 
 
 def _is_made(outputs: tuple[Output, ...], plan: Plan, settings: SinkSettings) -> bool:
-    latents_made = settings.latents is None or settings.latents.exists()
-    return latents_made and is_up_to_date(outputs, plan, settings.metadata)
+    return is_up_to_date(outputs, plan, settings.metadata, settings.latents)
 
 
 def _metadata(job: Job, plan: Plan) -> str:

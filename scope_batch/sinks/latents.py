@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -17,18 +18,23 @@ from scope_batch.sinks.sink import Block, FileSink
 
 _LENGTH_BYTES = 8
 _FLOAT_BYTES = 4
+_LARGEST_HEADER_BYTES = 100_000_000
+"""The largest header that safetensors reads."""
 
 
 class LatentsSink(FileSink):
     """Tensors `chunk_00000` ... float32 [F, 16, H/8, W/8], un-trimmed; each `write` is one chunk.
 
     The shapes are known from the plan, so the header goes first; a partial's header names the chunks that it holds.
-    Its metadata are JSON lists with an item per chunk: first_frame, keep, cut (the reason or null).
+    Its metadata are JSON lists with an item per chunk: first_frame, keep, cut (the reason or null). Unless `job` is
+    None, they name it too, with the `sha256` of everything after the header.
     """
 
-    def __init__(self, path: Path, plan: Plan, publication: Publication) -> None:
+    def __init__(self, path: Path, plan: Plan, publication: Publication, *, job: str | None = None) -> None:
         super().__init__(path, sum(chunk.latents for chunk in plan.chunks), publication)
         self._plan = plan
+        self._job = job
+        self._sha256 = hashlib.sha256()
         self._header_bytes = len(self._header(len(plan.chunks)))
         self._chunks = 0
 
@@ -40,12 +46,13 @@ class LatentsSink(FileSink):
         if block.dtype != np.float32 or list(block.shape) != expected:
             found = f"{block.dtype} {list(block.shape)}"
             raise OutputError(f"{self.path}: chunk {self._chunks} has latents {found}, expected float32 {expected}")
-        write_all(self._fd, bytes_of(np.ascontiguousarray(block)))
+        data = bytes_of(np.ascontiguousarray(block))
+        write_all(self._fd, data)
+        self._sha256.update(data)
         self._chunks += 1
 
     def _finish(self) -> None:
-        if self._chunks != len(self._plan.chunks):
-            os.pwrite(self._fd, self._framed(self._chunks), 0)
+        os.pwrite(self._fd, self._framed(self._chunks), 0)
 
     def _verify(self, file: Path) -> None:
         header = self._framed(self._chunks)
@@ -70,13 +77,13 @@ class LatentsSink(FileSink):
             start = end
         return json.dumps(entries, separators=(",", ":")).encode("ascii")
 
-    @staticmethod
-    def _metadata(chunks: tuple[Chunk, ...]) -> dict[str, str]:
-        return {
+    def _metadata(self, chunks: tuple[Chunk, ...]) -> dict[str, str]:
+        values = {
             "first_frame": json.dumps([chunk.first_frame for chunk in chunks]),
             "keep": json.dumps([chunk.keep for chunk in chunks]),
             "cut": json.dumps([chunk.cut_reason for chunk in chunks]),
         }
+        return values if self._job is None else values | {"job": self._job, "sha256": self._sha256.hexdigest()}
 
     def _shape(self, chunk: Chunk) -> list[int]:
         stride = laws.SPACE_STRIDE
@@ -84,3 +91,15 @@ class LatentsSink(FileSink):
 
     def _bytes(self, chunk: Chunk) -> int:
         return int(np.prod(self._shape(chunk))) * _FLOAT_BYTES
+
+
+def read_latents_job(path: Path) -> str | None:
+    """The job that a file of latents was made from; None if it names none, or is not what that job's render wrote."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            metadata = json.loads(file.read(min(length, _LARGEST_HEADER_BYTES)))["__metadata__"]
+            whole = hashlib.file_digest(file, "sha256").hexdigest() == metadata["sha256"]
+            return str(metadata["job"]) if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -124,7 +124,7 @@ def open_sinks(
         sinks.append(PreviewSink(settings.preview, publication))
     latents = None
     if settings.latents is not None:
-        latents = LatentsSink(settings.latents, plan, publication)
+        latents = LatentsSink(settings.latents, plan, publication, job=settings.metadata)
     post = plan.post_processors.open(plan.height, plan.width) if plan.post_processors else None
     try:
         with ExitStack() as stack:

@@ -131,7 +131,10 @@ def test_no_output_replaces_what_the_job_reads(run: Run) -> None:
 def test_missing_latents_are_not_up_to_date(run: Run) -> None:
     write_job(Path("a.yaml"), TINY, num_frames=9)
     assert run("a.yaml", "-o", "a.npy")[0] == 0
-    assert run("a.yaml", "-o", "a.npy", "-n", "--latents", "l.safetensors")[0] == 73
+    latents = ["--latents", "l.safetensors"]
+    assert run("a.yaml", "-o", "a.npy", "-n", *latents)[0] == 73
+    assert [run("a.yaml", "-o", "b.npy", *latents)[0] for _ in range(2)] == [0, 0]
+    assert run("a.yaml", "-o", "b.npy", *latents, "--set", "seed=7")[0] == 73
 
 
 def test_the_preview_follows_the_chunks(slate: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from scope_batch.errors import Interrupted, JobError, OutputError
-from scope_batch.sinks.latents import LatentsSink
+from scope_batch.sinks.latents import LatentsSink, read_latents_job
 from scope_batch.sinks.open import SinkSettings
 
 
@@ -48,3 +48,17 @@ def test_latents_of_another_shape_or_none_are_refused(
 def test_its_extension_is_checked(tmp_path: Path, render):
     with pytest.raises(JobError, match=r"allowed: \.safetensors"):
         render(tmp_path / "a.npy", settings=SinkSettings(latents=tmp_path / "a.pt"))
+
+
+def test_latents_are_bound_to_their_job_by_a_hash(tmp_path: Path, render):
+    path = tmp_path / "a.safetensors"
+    render(tmp_path / "a.npy", num_frames=22, settings=SinkSettings(latents=path, metadata='{"job": "a cat"}'))
+    assert read_latents_job(path) == '{"job": "a cat"}' and len(load_file(path)) == 3
+    with path.open("r+b") as file:
+        file.seek(-10, 2)
+        file.write(b"x")
+    assert read_latents_job(path) is None
+    for content in (b"", b"text that is no safetensors file", b"\x02" + bytes(7) + b"{}"):
+        path.write_bytes(content)
+        assert read_latents_job(path) is None
+    assert read_latents_job(tmp_path / "none.safetensors") is None
