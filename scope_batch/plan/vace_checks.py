@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from scope_batch.chunk import Chunk, Vace
 from scope_batch.material import Placement
+from scope_batch.plan.coverage import Coverage
 from scope_batch.plan.material import CONTROL
 from scope_batch.plan.orders import Orders
 from scope_batch.plan.remarks import Remarks, name_chunks
@@ -39,10 +40,12 @@ def warn_gaps(chunks: Sequence[Chunk], placements: Sequence[Placement], remarks:
     starts = [chunk.first_frame for chunk in chunks]
     for kind in CONTROL:
         alike = [lies for lies in placements if lies.material.kind == kind]
+        coverage = Coverage((lies.first_frame, lies.end_frame) for lies in alike)
+        goes_on = {end: coverage.covers(end, end + 1) for end in sorted({lies.end_frame for lies in alike})}
         for lies in alike:
             chunk = chunks[bisect_right(starts, lies.end_frame) - 1]
             ends_inside = chunk.first_frame < lies.end_frame <= chunk.last_frame
-            if ends_inside and not any(other.first_frame <= lies.end_frame < other.end_frame for other in alike):
+            if ends_inside and not goes_on[lies.end_frame]:
                 what = "gray" if kind == "frames" else "to be generated"
                 remarks.warnings.append(
                     f"{lies.where}: ends with frame {lies.end_frame - 1}, inside chunk {chunk.index} (frames "
