@@ -178,7 +178,7 @@ class Chunk:
         return self.cut_reason is not None
 
     @property
-    def forgets_motion(self) -> bool:
+    def resets_noise_controller(self) -> bool:
         """The noise controller starts anew: at every cut, but one for a new prompt alone (as in the reference)."""
         return self.cut and self.cut_reason != NEW_VIDEO_PROMPT
 

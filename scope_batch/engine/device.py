@@ -102,3 +102,21 @@ def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Start an asynchronous copy of a host tensor; for the CPU it is returned as it is."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def copied(value: Any, device: torch.device) -> Any:
+    """`value` with its tensors copied to `device`, contiguous, also those in lists."""
+    if isinstance(value, Tensor):
+        return value.to(device, copy=True, memory_format=torch.contiguous_format)
+    if isinstance(value, list):
+        return [copied(part, device) for part in value]
+    return value
+
+
+def overwrite(target: Tensor, source: Tensor) -> None:
+    """Copy `source` into `target` in place, from any device. Raises ValueError if shape or dtype differ."""
+    if (source.shape, source.dtype) != (target.shape, target.dtype):
+        raise ValueError(
+            f"a saved tensor is {source.dtype} {tuple(source.shape)}, wanted {target.dtype} {tuple(target.shape)}"
+        )
+    target.copy_(source)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from scope_batch import laws
+from scope_batch.engine.device import copied, overwrite
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, Vae
 from scope_batch.pipelines import PipelineSpec
 
@@ -22,6 +24,10 @@ class History(Protocol):
     def last(self, start: int, count: int) -> Tensor:
         """Latent frames for a recache of positions start .. start + count - 1: float32 [1, count, 16, h, w]."""
         ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
 def recent_frames_of(spec: PipelineSpec) -> int:
@@ -51,6 +57,12 @@ class LatentHistory:
     def last(self, start: int, count: int) -> Tensor:
         return torch.stack([self._ring[(start + i) % len(self._ring)] for i in range(count)]).unsqueeze(0)
 
+    def state(self) -> dict[str, Any]:
+        return {"ring": self._ring}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        overwrite(self._ring, state["ring"])
+
 
 class ContextFrames:
     """The context that Krea Realtime re-encodes before every chunk but the first: three latent frames. See `History`.
@@ -75,6 +87,12 @@ class ContextFrames:
         """The whole context [1, 3, 16, h, w], always at positions 0, 1, 2."""
         assert (start, count) == (0, laws.CONTEXT_LATENTS) and self._last is not None
         return torch.cat([self._anchor().to(self._last.dtype), self._last], dim=1)
+
+    def state(self) -> dict[str, Any]:
+        return {"first": self._first, "last": self._last}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._first, self._last = (copied(state[name], self._encoder.device) for name in ("first", "last"))
 
     def _anchor(self) -> Tensor:
         if self._first is not None:

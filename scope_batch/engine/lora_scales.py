@@ -27,13 +27,31 @@ class LoraScales:
         wanted = tuple(scales[index] for index in self._places)
         if wanted == self._now:
             return False
+        self._apply(wanted)
+        return True
+
+    def _apply(self, scales: tuple[float, ...]) -> None:
+        """scales: one for each branch."""
         self._now = None
         if self._adapters:
             # Adapters that are not listed would be disabled, the pipeline's own included.
             builtin = [BUILTIN_ADAPTER] if BUILTIN_ADAPTER in self._transformer.peft_config else []
-            weights = [*(1.0 for _ in builtin), *(scales[index] for index in self._adapters)]
+            by_index = dict(zip(self._places, scales, strict=True))
+            weights = [*(1.0 for _ in builtin), *(by_index[index] for index in self._adapters)]
             self._transformer.set_adapters([*builtin, *self._adapters.values()], weights)
             self._transformer.requires_grad_(False)  # PEFT has set it
-        self._moved.set(wanted)
-        self._now = wanted
-        return True
+        self._moved.set(scales)
+        self._now = scales
+
+    def state(self) -> dict[str, Any]:
+        """The scale of every branch; None before the first chunk."""
+        return {"scales": None if self._now is None else list(self._now)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        saved = state["scales"]
+        if saved is None:
+            self._now = None
+        elif len(saved) != len(self._places):
+            raise ValueError(f"the state has scales of {len(saved)} LoRAs, this session of {len(self._places)}")
+        elif tuple(saved) != self._now:
+            self._apply(tuple(saved))

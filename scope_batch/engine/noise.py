@@ -5,9 +5,11 @@ Noise is drawn a chunk ahead, by default on the CPU so that every machine draws 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,6 +105,12 @@ class NoiseController:
         largest = max((_rms(a, b) for a, b in zip(newer, older, strict=True) if b is not None), default=0.0)
         self._last = newer[-1].copy()
         return min(largest / laws.CONTROLLER_FULL_MOTION, 1.0)
+
+    def state(self) -> dict[str, Any]:
+        return {"last": None if self._last is None else torch.from_numpy(self._last)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._last = None if state["last"] is None else state["last"].numpy().copy()
 
 
 def _rms(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

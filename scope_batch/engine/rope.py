@@ -1,7 +1,7 @@
-"""Rotary position tables of Wan 2.1 that start at any latent frame.
+"""Builds Wan 2.1's rotary position tables for any latent frames, and rotates queries and keys.
 
 Each head's 128 channels are split 44/42/42 over time, row and column and rotated in adjacent pairs (theta 10,000). The
-table that diffusers builds starts at frame 0 and ends at 1,024 on every axis; here positions are computed as they come.
+table that diffusers builds starts at frame 0 and ends at 1,024 on every axis; here any position is computed on demand.
 """
 
 from __future__ import annotations
@@ -25,34 +25,42 @@ def axis_channels(head_dim: int) -> tuple[int, int, int]:
     return head_dim - 2 * side, side, side
 
 
-def _angles(positions: Tensor, channels: int) -> Tensor:
-    """float64 [len(positions), channels / 2]."""
+def _angles(positions: Sequence[int], channels: int) -> Tensor:
+    """float64 [len(positions), channels / 2] on the host."""
     exponents = torch.arange(0, channels, 2, dtype=torch.float64) / channels
-    return torch.outer(positions.to(torch.float64), THETA**-exponents)
+    return torch.outer(torch.tensor(positions, dtype=torch.float64), THETA**-exponents)
 
 
 class RotaryTable:
-    """Rotary angles for frames of `rows` x `columns` tokens."""
+    """Rotary angles for up to `frames` latent frames of `rows` x `columns` tokens, allocated once.
 
-    def __init__(self, head_dim: int, rows: int, columns: int, device: torch.device) -> None:
-        self.time_channels, row_channels, column_channels = axis_channels(head_dim)
-        self.rows, self.columns, self.device = rows, columns, device
-        by_row = _angles(torch.arange(rows), row_channels)[:, None].expand(rows, columns, -1)
-        by_column = _angles(torch.arange(columns), column_channels)[None].expand(rows, columns, -1)
-        self._space = torch.cat([by_row, by_column], dim=-1).flatten(0, 1)
+    `at` rewrites the table in place, so that what it returned before changes too.
+    """
 
-    def frames(self, start: int, count: int) -> Rotary:
-        """Tables for latent frames start .. start + count - 1."""
-        return self.at(range(start, start + count))
+    def __init__(self, head_dim: int, rows: int, columns: int, frames: int, device: torch.device) -> None:
+        self._time_channels, row_channels, column_channels = axis_channels(head_dim)
+        by_row = _angles(range(rows), row_channels)[:, None].expand(rows, columns, -1)
+        by_column = _angles(range(columns), column_channels)[None].expand(rows, columns, -1)
+        space = torch.cat([by_row, by_column], dim=-1).flatten(0, 1)
+        self._tokens, self._device = rows * columns, device
+        self._cos, self._sin = (
+            torch.empty(frames, self._tokens, head_dim // 2, dtype=torch.float32, device=device) for _ in range(2)
+        )
+        self._cos[..., self._time_channels // 2 :] = space.cos().float().to(device)
+        self._sin[..., self._time_channels // 2 :] = space.sin().float().to(device)
+        self._positions: tuple[int, ...] = ()
 
     def at(self, positions: Sequence[int]) -> Rotary:
-        """Tables for latent frames at these positions."""
-        by_time = _angles(torch.tensor(positions), self.time_channels)
-        count, tokens = len(positions), self.rows * self.columns
-        angles = torch.cat(
-            [by_time[:, None].expand(count, tokens, -1), self._space[None].expand(count, tokens, -1)], dim=-1
-        ).reshape(1, count * tokens, 1, -1)
-        return send(angles.cos().float(), self.device), send(angles.sin().float(), self.device)
+        """The table for latent frames at these positions."""
+        count = len(positions)
+        if tuple(positions) != self._positions:
+            angles = _angles(positions, self._time_channels)[:, None]
+            time = slice(0, self._time_channels // 2)
+            self._cos[:count, :, time] = send(angles.cos().float(), self._device)
+            self._sin[:count, :, time] = send(angles.sin().float(), self._device)
+            self._positions = tuple(positions)
+        shape = (1, count * self._tokens, 1, -1)
+        return self._cos[:count].view(shape), self._sin[:count].view(shape)
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:

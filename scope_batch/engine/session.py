@@ -1,9 +1,9 @@
-"""One render through a causal pipeline: encode, renew the past, denoise, remember, decode - chunk after chunk.
-
-Everything that lasts from chunk to chunk is a member of `CausalSession`, made when the session opens and gone with it.
-"""
+"""Renders chunk after chunk through a causal pipeline: encode, recache, denoise, decode."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,19 +13,16 @@ from torch import Tensor
 from scope_batch import laws
 from scope_batch.chunk import Chunk, Plan
 from scope_batch.engine.device import device_faults, send, to_device
+from scope_batch.engine.forward_span import ForwardSpan
 from scope_batch.engine.frames import DeviceFrames
-from scope_batch.engine.kv_cache import CacheSize, Pass, TextCache
-from scope_batch.engine.latent_history import open_history, recent_frames_of
 from scope_batch.engine.lora_scales import LoraScales
-from scope_batch.engine.memory import open_memory
-from scope_batch.engine.noise import ChunkNoise, NoiseController, NoiseSource
+from scope_batch.engine.noise import NoiseSource
 from scope_batch.engine.prompt_blending import Embedder, Lookup
-from scope_batch.engine.rope import Rotary, RotaryTable
 from scope_batch.engine.sampler import SigmaTable, add_noise_, to_x0_
+from scope_batch.engine.state import SessionState
 from scope_batch.engine.transformer import CausalWan, Control
-from scope_batch.engine.vace import VaceContext
 from scope_batch.engine.vace_transformer import CausalVaceWan
-from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, Vae, from_uint8
+from scope_batch.engine.vae_stream import Vae, from_uint8
 from scope_batch.events import Report, Stage, StageName
 from scope_batch.pipelines import PipelineSpec
 from scope_batch.session import NO_INPUTS, ChunkInputs
@@ -35,7 +32,10 @@ CLEAN = 0
 
 
 class CausalSession:
-    """See `scope_batch.session.Session`. Chunks must come in the plan's order."""
+    """See `scope_batch.session.Session`. Chunks must come in the plan's order.
+
+    Everything that lasts from chunk to chunk is in `state`; what else the session has follows from plan and weights.
+    """
 
     def __init__(
         self,
@@ -48,41 +48,28 @@ class CausalSession:
         noise: NoiseSource,
         report: Report,
     ) -> None:
-        self._transformer, self._loras, self._noise, self._report = transformer, loras, noise, report
-        self._device = transformer.device
-        config = transformer.config
-        self._sigma = SigmaTable(spec.shift)
-        self._rotary = RotaryTable(
-            config.attention_head_dim,
-            plan.height // laws.SIZE_STEP,
-            plan.width // laws.SIZE_STEP,
-            self._device,
-        )
-        self._text = TextCache(config.num_layers)
-        size = CacheSize(
-            layers=config.num_layers,
-            tokens=laws.tokens_per_latent(plan.height, plan.width),
-            heads=config.num_attention_heads,
-            head_dim=config.attention_head_dim,
-            dtype=transformer.patch_embedding.weight.dtype,
-            device=self._device,
-        )
-        self._memory = open_memory(spec, size, self._rotary, self._text, bank=plan.memory_bank)
+        self._transformer, self._noise, self._report = transformer, noise, report
+        self._device, self._vae_dtype = transformer.device, vae.dtype
         self._clean_pass = spec.clean_pass
-        self._encoder = EncoderStream(vae, normalised=spec.normalised)
-        self._decoder = DecoderStream(vae, recent_frames=recent_frames_of(spec))
-        self._vae_dtype = vae.dtype
-        self._context = VaceContext(vae, plan.height, plan.width, normalised=spec.normalised)
-        self._history = open_history(spec, vae, self._decoder, plan.height, plan.width)
-        self._controller = NoiseController(spec.block)
+        self._sigma = SigmaTable(spec.shift)
         self._embed = Embedder(lookup)
-        self._prompt = torch.empty(0)
         self._time: dict[int, tuple[Tensor, Tensor]] = {}
-        self._watches_motion = any(chunk.noise_controller for chunk in plan.chunks)
-        transformer.attach(self._memory, self._text)  # last: if memory ends before, nothing is left attached
+        self._measures_motion = any(chunk.noise_controller for chunk in plan.chunks)
+        self._parts = SessionState.open(spec, plan, transformer, loras, vae)
+        self._control_rotary = self._parts.cache.shape.rotary_table(max(chunk.latents for chunk in plan.chunks))
+        transformer.attach(self._parts.cache, self._parts.text)  # last: if memory runs out before, nothing is attached
 
     def close(self) -> None:
         self._transformer.detach()
+
+    def state(self) -> dict[str, Any]:
+        """See `SessionState.state`."""
+        return self._parts.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `SessionState.restore`. The next chunk is `state["next_chunk"]`."""
+        self._parts.restore(state)
+        self._time.clear()  # the scales of LoRAs may have changed
 
     def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> DeviceFrames:
         """Make a chunk. `inputs.pixels` may also be float32 in 0..255."""
@@ -90,108 +77,109 @@ class CausalSession:
             return self._generate(chunk, inputs)
 
     def _generate(self, chunk: Chunk, inputs: ChunkInputs) -> DeviceFrames:
-        pixels = inputs.pixels
         if chunk.cut:
-            self._cut()
-        if chunk.forgets_motion:
-            self._controller.reset()
-        if chunk.text_changed:
-            self._prompt = send(self._embed(chunk.conditioning)[None], self._device)
-            self._text.clear()
-        if self._loras.set(chunk.lora_scales):
-            # All that was computed with the old weights, but for the frames' own keys and values: they are history.
-            self._text.clear()
-            self._time.clear()
-        control = self._control(chunk, inputs) if chunk.vace else None
+            self._start_sequence()
+        if chunk.resets_noise_controller:
+            self._parts.controller.reset()
+        self._set_prompt(chunk)
+        self._set_loras(chunk)
+        control = self._encode_control(chunk, inputs) if chunk.vace else None
         noise = self._noise.take(chunk)
-        steps = list(chunk.denoising_steps)
-        latents = noise.initial
-        if pixels is not None:
-            noise_scale = self._noise_scale(chunk, pixels)
+        latents, steps = noise.initial, list(chunk.denoising_steps)
+        if inputs.pixels is not None:
+            noise_scale = self._noise_scale(chunk, inputs.pixels)
             steps[0] = laws.first_video_step(noise_scale)
-            latents = self._mix(chunk, pixels, noise.initial, noise_scale)
-        self._renew(chunk)
-        self._denoise(chunk, latents, steps, noise, control)
-        self._stage(chunk, "decoding")
-        frames, finite = self._decoder.decode(latents)
-        assert len(frames) == chunk.frames, f"chunk {chunk.index}: {len(frames)} frames made, {chunk.frames} planned"
-        self._history.put(chunk.start_latent, latents)
-        return DeviceFrames(chunk.index, frames, finite, latents)
+            self._mix_input(chunk, inputs.pixels, latents, noise_scale)
+        self._recache(chunk)
+        self._denoise(chunk, latents, steps, noise.steps, control)
+        made = self._decode(chunk, latents)
+        self._parts.history.put(chunk.start_latent, latents)
+        self._parts.next_chunk = chunk.index + 1
+        return made
 
-    def _stage(self, chunk: Chunk, stage: StageName, step: int = 0, steps: int = 0) -> None:
+    def _report_stage(self, chunk: Chunk, stage: StageName, step: int = 0, steps: int = 0) -> None:
         self._report(Stage(chunk.index, stage, step, steps))
 
-    def _cut(self) -> None:
-        self._encoder.reset()
-        self._decoder.reset()
-        self._text.clear()
-        self._memory.forget()
+    def _start_sequence(self) -> None:
+        self._parts.encoder.reset()
+        self._parts.decoder.reset()
+        self._parts.text.invalidate()
+        self._parts.cache.reset()
+
+    def _set_prompt(self, chunk: Chunk) -> None:
+        if chunk.text_changed:
+            self._parts.prompt.copy_(send(self._embed(chunk.conditioning)[None], self._device))
+            self._parts.text.invalidate()
+
+    def _set_loras(self, chunk: Chunk) -> None:
+        """Drop what the old weights computed, except the keys and values of frames: those are history."""
+        if self._parts.loras.set(chunk.lora_scales):
+            self._parts.text.invalidate()
+            self._time.clear()
+
+    def _encode_control(self, chunk: Chunk, inputs: ChunkInputs) -> Control | None:
+        """Advance the VACE streams by the chunk and embed its context; None at scale 0."""
+        assert chunk.vace is not None and isinstance(self._transformer, CausalVaceWan)
+        self._report_stage(chunk, "encoding")
+        context = self._parts.vace.build(chunk, inputs)
+        if chunk.vace.scale == 0:
+            return None
+        rotary = self._control_rotary.at(range(chunk.latents))
+        return self._transformer.control(context, chunk.latents, rotary, chunk.vace.scale)
 
     def _noise_scale(self, chunk: Chunk, pixels: NDArray[np.generic]) -> float:
         assert chunk.noise_scale is not None
-        # Watched also where the controller is off: it compares with the chunk before.
-        motion = self._controller.motion(pixels[: chunk.keep]) if self._watches_motion else 0.0
+        # Measured also for chunks without the controller: the next chunk's motion starts from their last frame.
+        motion = self._parts.controller.motion(pixels[: chunk.keep]) if self._measures_motion else 0.0
         return laws.controlled_noise_scale(motion, chunk.noise_scale) if chunk.noise_controller else chunk.noise_scale
 
-    def _mix(self, chunk: Chunk, pixels: NDArray[np.generic], noise: Tensor, noise_scale: float) -> Tensor:
-        """Noise and encoded input, weighted by the noise scale; overwrites `noise`."""
-        self._stage(chunk, "encoding")
+    def _mix_input(self, chunk: Chunk, pixels: NDArray[np.generic], noise: Tensor, noise_scale: float) -> None:
+        """Turn `noise` in place into the weighted sum of noise and encoded input video."""
+        self._report_stage(chunk, "encoding")
         video = from_uint8(to_device(pixels, self._device))
-        encoded = self._encoder.encode(video.to(self._vae_dtype))
-        return noise.mul_(noise_scale).add_(encoded, alpha=1 - noise_scale)
+        encoded = self._parts.encoder.encode(video.to(self._vae_dtype))
+        noise.mul_(noise_scale).add_(encoded, alpha=1 - noise_scale)
 
-    def _control(self, chunk: Chunk, inputs: ChunkInputs) -> Control | None:
-        """The chunk's context, embedded; None at scale 0, where the streams are fed all the same."""
-        assert chunk.vace is not None and isinstance(self._transformer, CausalVaceWan)
-        self._stage(chunk, "encoding")
-        context = self._context.build(chunk, inputs)
-        if chunk.vace.scale == 0:
-            return None
-        rotary = self._rotary.frames(0, chunk.latents)
-        return self._transformer.control(context, chunk.latents, rotary, chunk.vace.scale)
-
-    def _renew(self, chunk: Chunk) -> None:
-        """What is remembered, made anew where the pipeline does so."""
-        past = self._memory.renewal(chunk)
-        if past is None:
-            return
-        self._stage(chunk, "recaching" if chunk.recache else "context")
-        rotary = self._rotary.frames(past.start, past.frames)
-        self._forward(past, self._history.last(past.start, past.frames), CLEAN, rotary, predict=False)
+    def _recache(self, chunk: Chunk) -> None:
+        """Recompute cached keys and values if the pipeline requires it before this chunk."""
+        span = self._parts.cache.recache_span(chunk)
+        if span is not None:
+            self._report_stage(chunk, "recaching" if chunk.recache else "context")
+            self._forward(span, self._parts.history.last(span.start, span.frames), CLEAN, predict=False)
 
     def _denoise(
-        self, chunk: Chunk, latents: Tensor, steps: list[int], noise: ChunkNoise, control: Control | None
+        self, chunk: Chunk, latents: Tensor, steps: list[int], noise: tuple[Tensor, ...], control: Control | None
     ) -> None:
-        """Few-step sampling in place on float32 `latents` [1, F, 16, h, w], then the pass that remembers the result."""
-        here = self._memory.begin(chunk)
-        rotary = self._rotary.frames(here.start, here.frames)
+        """Few-step sampling in place on float32 `latents` [1, F, 16, h, w], then the pass that caches the result."""
+        span = self._parts.cache.start_chunk(chunk)
         for i, timestep in enumerate(steps):
-            self._stage(chunk, "denoising", i + 1, len(steps))
+            self._report_stage(chunk, "denoising", i + 1, len(steps))
             if i:
-                add_noise_(latents, noise.steps[i - 1], self._sigma(timestep))
-            flow = self._forward(here, latents, timestep, rotary, control=control)
+                add_noise_(latents, noise[i - 1], self._sigma(timestep))
+            flow = self._forward(span, latents, timestep, control=control)
             assert flow is not None
             to_x0_(latents, flow, self._sigma(timestep))
         if self._clean_pass:
-            self._forward(here, latents, CLEAN, rotary, predict=False)
-        self._memory.end(chunk)
+            self._forward(span, latents, CLEAN, predict=False)
+        self._parts.cache.finish_chunk(chunk)
+
+    def _decode(self, chunk: Chunk, latents: Tensor) -> DeviceFrames:
+        self._report_stage(chunk, "decoding")
+        frames, finite = self._parts.decoder.decode(latents)
+        assert len(frames) == chunk.frames, f"chunk {chunk.index}: {len(frames)} frames made, {chunk.frames} planned"
+        return DeviceFrames(chunk.index, frames, finite, latents)
 
     def _forward(
-        self,
-        span: Pass,
-        latents: Tensor,
-        timestep: int,
-        rotary: Rotary,
-        *,
-        control: Control | None = None,
-        predict: bool = True,
+        self, span: ForwardSpan, latents: Tensor, timestep: int, *, control: Control | None = None, predict: bool = True
     ) -> Tensor | None:
-        self._memory.current = span
-        time = self._time_of(timestep)
-        flow: Tensor | None = self._transformer(latents, time, self._prompt, rotary, control=control, predict=predict)
+        time = self._embed_time(timestep)
+        with self._parts.cache.forward_pass(span) as rotary:
+            flow: Tensor | None = self._transformer(
+                latents, time, self._parts.prompt, rotary, control=control, predict=predict
+            )
         return flow
 
-    def _time_of(self, timestep: int) -> tuple[Tensor, Tensor]:
+    def _embed_time(self, timestep: int) -> tuple[Tensor, Tensor]:
         if timestep not in self._time:
             self._time[timestep] = self._transformer.embed_time(torch.full((1,), timestep, device=self._device))
         return self._time[timestep]

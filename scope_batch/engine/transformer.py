@@ -1,13 +1,12 @@
-"""Wan's transformer, run causally: diffusers' modules and weights, our forward and our memory.
+"""Runs Wan's transformer causally: diffusers' modules and weights with a forward and attention of our own.
 
 `CausalWan` is a `WanTransformer3DModel` (so that its loaders, adapters, layerwise casting and offload hooks work) whose
-forward takes a span of latent frames at any position and attends through a KV cache. What it shares with the variant
-that VACE steers (`vace_transformer.py`) is in `CausalForward`.
+forward takes latent frames at any position and attends through a KV cache. `vace_transformer.py` has the variant for
+VACE, which shares `CausalForward`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -16,18 +15,17 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
 from torch import Tensor
 
-from scope_batch.engine.kv_cache import TextCache
-from scope_batch.engine.memory import Memory
+from scope_batch.engine.kv_cache import KVCache
 from scope_batch.engine.rope import Rotary, rotate
+from scope_batch.engine.text_cache import TextCache
 
 
-class CachedAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
-    """Attention of one layer whose keys and values come from a cache; no mask: every query sees every key."""
+class CachedSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
+    """Self-attention of one layer over the frames of the KV cache, those of the pass included."""
 
-    @property
-    def score_bias(self) -> Tensor | None:
-        """Added to the scores of all queries, [1, 1, 1, keys]."""
-        return None
+    def __init__(self, layer: int, cache: KVCache) -> None:
+        super().__init__()
+        self.layer, self.cache = layer, cache
 
     def __call__(
         self,
@@ -37,72 +35,73 @@ class CachedAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is u
         attention_mask: Tensor | None = None,
         rotary_emb: Rotary | None = None,
     ) -> Tensor:
-        assert attention_mask is None
-        query = split_heads(attn, attn.norm_q(attn.to_q(hidden_states)))
-        if rotary_emb is not None:
-            query = rotate(query, rotary_emb)
-        source = hidden_states if rotary_emb is not None else encoder_hidden_states
-        key, value = self.keys_values(attn, source, rotary_emb)
-        out = dispatch_attention_fn(query, key, value, attn_mask=self.score_bias, backend=self._attention_backend)
-        out = attn.to_out[0](out.flatten(2, 3).type_as(query))
-        result: Tensor = attn.to_out[1](out)
-        return result
-
-    def keys_values(self, attn: WanAttention, source: Tensor | None, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
-        """[1, tokens, heads, head_dim] each, from `source` [1, tokens, dim] or from the cache."""
-        raise NotImplementedError
+        assert encoder_hidden_states is None and attention_mask is None and rotary_emb is not None
+        query = rotate(project_query(attn, hidden_states), rotary_emb)
+        key, value = project_key_value(attn, hidden_states)
+        attended = self.cache.append_and_read(self.layer, key, value, rotary_emb)
+        return attend(attn, query, *attended, backend=self._attention_backend)
 
 
-class CachedSelfAttention(CachedAttention):
-    """Self-attention over everything the memory holds, this pass included."""
-
-    def __init__(self, layer: int, memory: Memory) -> None:
-        super().__init__()
-        self.layer, self.memory = layer, memory
-
-    @property
-    def score_bias(self) -> Tensor | None:
-        return self.memory.score_bias
-
-    def keys_values(self, attn: WanAttention, source: Tensor | None, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
-        assert source is not None and rotary is not None
-        key = split_heads(attn, attn.norm_k(attn.to_k(source)))
-        return self.memory.attended(self.layer, key, split_heads(attn, attn.to_v(source)), rotary)
-
-
-class CachedTextAttention(CachedAttention):
-    """Cross-attention to the prompt; its keys and values are computed in the first pass under that prompt."""
+class CachedCrossAttention(WanAttnProcessor):  # type: ignore[misc]
+    """Cross-attention of one layer to the prompt, whose keys and values are computed in the first pass under it."""
 
     def __init__(self, layer: int, cache: TextCache) -> None:
         super().__init__()
         self.layer, self.cache = layer, cache
 
-    def keys_values(self, attn: WanAttention, source: Tensor | None, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
-        assert rotary is None, "a prompt has no positions"
+    def __call__(
+        self,
+        attn: WanAttention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        rotary_emb: Rotary | None = None,
+    ) -> Tensor:
+        assert attention_mask is None and rotary_emb is None, "a prompt has no positions"
+        query = project_query(attn, hidden_states)
         cached = self.cache.get(self.layer)
-        if cached is not None:
-            return cached
-        assert source is not None, "the prompt must be given in the first pass under it"
-        key = split_heads(attn, attn.norm_k(attn.to_k(source)))
-        return self.cache.put(self.layer, key, split_heads(attn, attn.to_v(source)))
+        if cached is None:
+            assert encoder_hidden_states is not None, "the prompt must be given in the first pass under it"
+            cached = self.cache.put(self.layer, *project_key_value(attn, encoder_hidden_states))
+        return attend(attn, query, *cached, backend=self._attention_backend)
 
 
-def split_heads(attn: WanAttention, x: Tensor) -> Tensor:
+def project_query(attn: WanAttention, x: Tensor) -> Tensor:
     """[1, tokens, dim] -> [1, tokens, heads, head_dim]."""
+    return _split_heads(attn, attn.norm_q(attn.to_q(x)))
+
+
+def project_key_value(attn: WanAttention, x: Tensor) -> tuple[Tensor, Tensor]:
+    """[1, tokens, dim] -> [1, tokens, heads, head_dim] each; keys are not rotated."""
+    key = _split_heads(attn, attn.norm_k(attn.to_k(x)))
+    return key, _split_heads(attn, attn.to_v(x))
+
+
+def _split_heads(attn: WanAttention, x: Tensor) -> Tensor:
     split: Tensor = x.unflatten(2, (attn.heads, -1))
     return split
 
 
+def attend(
+    attn: WanAttention, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, *, backend: Any
+) -> Tensor:
+    """Attention and output projection, [1, tokens, dim]. Every query sees every key; see `kv_cache.Attended.bias`."""
+    out = dispatch_attention_fn(query, key, value, attn_mask=bias, backend=backend)
+    out = attn.to_out[0](out.flatten(2, 3).type_as(query))
+    result: Tensor = attn.to_out[1](out)
+    return result
+
+
 class Control(Protocol):
-    """What steers a chunk's denoising passes from outside the blocks."""
+    """Steers a chunk's denoising passes from outside the blocks."""
 
     @property
-    def knows_prompt(self) -> bool:
-        """No pass under the current prompt is missing: `hints` does without its `context`."""
+    def text_cached(self) -> bool:
+        """The control needs no `context`: it has cached the keys and values of the current prompt."""
         ...
 
-    def hints(self, hidden: Tensor, context: Tensor | None, modulation: Tensor) -> Iterator[tuple[int, Tensor, float]]:
-        """(layer after which it is added, hint [1, tokens, dim], strength) in order, each made when it is asked for.
+    def start_pass(self, hidden: Tensor, context: Tensor | None, modulation: Tensor) -> Hints:
+        """The hints of one pass.
 
         hidden      the pass's patches [1, tokens, dim], before any layer; not to be changed.
         context     the prompt [1, 512, dim].
@@ -111,8 +110,16 @@ class Control(Protocol):
         ...
 
 
+class Hints(Protocol):
+    """Additions to the hidden states of one pass."""
+
+    def after(self, layer: int, hidden: Tensor) -> None:
+        """Add this layer's hint, if it has one, to `hidden` [1, tokens, dim]. Call it after every layer, in order."""
+        ...
+
+
 class CausalForward:
-    """The causal forward over the modules of a diffusers Wan transformer, which a subclass brings along."""
+    """The causal forward over the modules of a diffusers Wan transformer, which the subclass provides."""
 
     blocks: Any
     condition_embedder: Any
@@ -123,15 +130,15 @@ class CausalForward:
     config: Any
     _text: TextCache
 
-    def attach(self, memory: Memory, text: TextCache) -> None:
-        """Let every layer's attention use these from now on."""
+    def attach(self, cache: KVCache, text: TextCache) -> None:
+        """Let the attention of every layer use these caches from now on."""
         for layer, block in enumerate(self.blocks):
-            block.attn1.set_processor(CachedSelfAttention(layer, memory))
-            block.attn2.set_processor(CachedTextAttention(layer, text))
+            block.attn1.set_processor(CachedSelfAttention(layer, cache))
+            block.attn2.set_processor(CachedCrossAttention(layer, text))
         self._text = text
 
     def detach(self) -> None:
-        """Let go of the caches, so that their memory is free."""
+        """Release the caches, so that their memory is free."""
         for block in self.blocks:
             block.attn1.set_processor(WanAttnProcessor())
             block.attn2.set_processor(WanAttnProcessor())
@@ -156,28 +163,26 @@ class CausalForward:
         control: Control | None = None,
         predict: bool = True,
     ) -> Tensor | None:
-        """One pass.
+        """One pass, inside `KVCache.forward_pass`.
 
         latents  [1, F, 16, h, w].
         time     from `embed_time`; one timestep for all frames.
-        prompt   [1, 512, text_dim]; read only while a text cache that the pass needs is empty.
+        prompt   [1, 512, text_dim]; read only while a text cache that the pass needs is invalid.
         rotary   for the pass's latent frames.
-        control  VACE's part, of denoising passes only.
-        Returns the flow [1, F, 16, h, w], or None when only the caches are wanted (`predict=False`).
+        control  VACE's part; denoising passes only.
+        Returns the flow [1, F, 16, h, w], or None if only the caches are to be filled (`predict=False`).
         """
         _, frames, _, height, width = latents.shape
         weight = self.patch_embedding.weight
         hidden = tokens_of(self.patch_embedding(latents.transpose(1, 2).to(weight.dtype)))
-        known = self._text.filled and (control is None or control.knows_prompt)
-        context = None if known else self.condition_embedder.text_embedder(prompt.to(weight.dtype))
+        text_cached = self._text.valid and (control is None or control.text_cached)
+        context = None if text_cached else self.condition_embedder.text_embedder(prompt.to(weight.dtype))
         embedding, modulation = time
-        hints = iter(()) if control is None else control.hints(hidden, context, modulation)
-        due = next(hints, None)
+        hints = None if control is None else control.start_pass(hidden, context, modulation)
         for layer, block in enumerate(self.blocks):
             hidden = block(hidden, context, modulation, rotary)
-            if due is not None and due[0] == layer:
-                hidden.add_(due[1], alpha=due[2])
-                due = next(hints, None)
+            if hints is not None:
+                hints.after(layer, hidden)
         return self._head(hidden, embedding, (frames, height, width)) if predict else None
 
     def _head(self, hidden: Tensor, embedding: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -187,7 +192,7 @@ class CausalForward:
 
 
 class CausalWan(CausalForward, WanTransformer3DModel):  # type: ignore[misc]  # diffusers is untyped
-    """Wan 2.1's transformer over latent frames that continue what its caches hold. Eager use needs `attach` first."""
+    """Wan 2.1's transformer over latent frames that continue those in its caches. Call `attach` first."""
 
 
 def tokens_of(grid: Tensor) -> Tensor:

@@ -7,6 +7,9 @@ and soon on nothing at all. `GrayLatents` computes them once per session.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -47,6 +50,14 @@ class VaceContext:
             assert inputs.control is not None, f"chunk {chunk.index}: its control frames are missing"
             parts.append(self._encode_frames(chunk, inputs.control))
         return torch.cat(parts, dim=2)
+
+    def state(self) -> dict[str, Any]:
+        streams = {"inactive": self._inactive, "reactive": self._reactive}
+        return {f"{name}.{key}": value for name, stream in streams.items() for key, value in stream.state().items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for name, stream in (("inactive.", self._inactive), ("reactive.", self._reactive)):
+            stream.restore({key.removeprefix(name): value for key, value in state.items() if key.startswith(name)})
 
     def _encode_reference(self, picture: NDArray[np.float32]) -> Tensor:
         """Encode an image [H, W, 3] as kept pixels of a video of one frame; the other channels are zero."""
@@ -173,6 +184,13 @@ class ControlStream:
             latents = self._encoder.encode(self._gray.pixels(frames) if pixels is None else pixels)
         self._position += count
         return latents
+
+    def state(self) -> dict[str, Any]:
+        return {**self._encoder.state(), "position": self._position, "only_gray": int(self._only_gray)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._encoder.restore(state)
+        self._position, self._only_gray = state["position"], bool(state["only_gray"])
 
 
 def same_features(one: FeatureCache, other: FeatureCache) -> bool:

@@ -6,7 +6,7 @@ the prompt's keys and values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,40 +14,49 @@ from diffusers import WanVACETransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
 from torch import Tensor
 
-from scope_batch.engine.kv_cache import TextCache
-from scope_batch.engine.memory import Memory
+from scope_batch.engine.kv_cache import KVCache
 from scope_batch.engine.rope import Rotary, rotate
+from scope_batch.engine.text_cache import TextCache
 from scope_batch.engine.transformer import (
-    CachedAttention,
-    CachedTextAttention,
+    CachedCrossAttention,
     CausalForward,
-    split_heads,
+    attend,
+    project_key_value,
+    project_query,
     tokens_of,
 )
 
 
-class ChunkAttention(CachedAttention):
-    """Self-attention inside the pass: every token of the chunk sees every other, and nothing else."""
+class ChunkSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
+    """Self-attention within the pass: every token of the chunk sees every other, and nothing is cached."""
 
-    def keys_values(self, attn: WanAttention, source: Tensor | None, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
-        assert source is not None and rotary is not None
-        key = rotate(split_heads(attn, attn.norm_k(attn.to_k(source))), rotary)
-        return key, split_heads(attn, attn.to_v(source))
+    def __call__(
+        self,
+        attn: WanAttention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        rotary_emb: Rotary | None = None,
+    ) -> Tensor:
+        assert encoder_hidden_states is None and attention_mask is None and rotary_emb is not None
+        query = rotate(project_query(attn, hidden_states), rotary_emb)
+        key, value = project_key_value(attn, hidden_states)
+        return attend(attn, query, rotate(key, rotary_emb), value, backend=self._attention_backend)
 
 
-class CausalVaceWan(CausalForward, WanVACETransformer3DModel):  # type: ignore[misc]  # diffusers is untyped
+class CausalVaceWan(CausalForward, WanVACETransformer3DModel):  # type: ignore[misc]
     """`CausalWan` with a VACE module; without a control it computes what `CausalWan` computes."""
 
     vace_blocks: Any
     vace_patch_embedding: Any
     _vace_text: TextCache
 
-    def attach(self, memory: Memory, text: TextCache) -> None:
-        super().attach(memory, text)
-        self._vace_text = text.beside(len(self.vace_blocks))
-        for j, block in enumerate(self.vace_blocks):
-            block.attn1.set_processor(ChunkAttention())
-            block.attn2.set_processor(CachedTextAttention(j, self._vace_text))
+    def attach(self, cache: KVCache, text: TextCache) -> None:
+        super().attach(cache, text)
+        self._vace_text = text.linked(len(self.vace_blocks))
+        for index, block in enumerate(self.vace_blocks):
+            block.attn1.set_processor(ChunkSelfAttention())
+            block.attn2.set_processor(CachedCrossAttention(index, self._vace_text))
 
     def detach(self) -> None:
         super().detach()
@@ -57,7 +66,7 @@ class CausalVaceWan(CausalForward, WanVACETransformer3DModel):  # type: ignore[m
         del self._vace_text
 
     def control(self, context: Tensor, frames: int, rotary: Rotary, scale: float) -> VaceControl:
-        """A chunk of `frames` latent frames steered by `context` [1, 96, Fc, h, w].
+        """The control of a chunk of `frames` latent frames by `context` [1, 96, Fc, h, w].
 
         Latent frames of the context beyond the chunk's are left out; missing ones become zero tokens.
         rotary  for `frames` latent frames, from 0 on.
@@ -68,26 +77,44 @@ class CausalVaceWan(CausalForward, WanVACETransformer3DModel):  # type: ignore[m
         per_frame = tokens.shape[1] // min(frames, context.shape[2])
         padded = tokens.new_zeros(1, frames * per_frame, tokens.shape[2])
         padded[:, : tokens.shape[1]] = tokens
-        layers = tuple(zip(self.config.vace_layers, self.vace_blocks, strict=True))
-        return VaceControl(layers, self._vace_text, padded, rotary, scale)
+        blocks = dict(zip(self.config.vace_layers, self.vace_blocks, strict=True))
+        return VaceControl(blocks, self._vace_text, padded, rotary, scale)
 
 
 @dataclass(frozen=True, slots=True)
 class VaceControl:
-    """See `transformer.Control`. layers: (main layer, VACE block to hint after it). tokens [1, tokens, dim]."""
+    """See `transformer.Control`.
 
-    layers: tuple[tuple[int, Any], ...]
+    blocks  VACE block by the main layer after which its hint is added.
+    tokens  the embedded context [1, tokens, dim].
+    """
+
+    blocks: Mapping[int, Any]
     text: TextCache
     tokens: Tensor
     rotary: Rotary
     scale: float
 
     @property
-    def knows_prompt(self) -> bool:
-        return self.text.filled
+    def text_cached(self) -> bool:
+        return self.text.valid
 
-    def hints(self, hidden: Tensor, context: Tensor | None, modulation: Tensor) -> Iterator[tuple[int, Tensor, float]]:
-        state = self.tokens
-        for layer, block in self.layers:
-            hint, state = block(hidden, context, state, modulation, self.rotary)
-            yield layer, hint, self.scale
+    def start_pass(self, hidden: Tensor, context: Tensor | None, modulation: Tensor) -> VaceHints:
+        return VaceHints(self, hidden, context, modulation, self.tokens)
+
+
+@dataclass(slots=True)
+class VaceHints:
+    """See `transformer.Hints`. state: the hidden states of the VACE blocks, which run one after the other."""
+
+    control: VaceControl
+    hidden: Tensor
+    context: Tensor | None
+    modulation: Tensor
+    state: Tensor
+
+    def after(self, layer: int, hidden: Tensor) -> None:
+        block = self.control.blocks.get(layer)
+        if block is not None:
+            hint, self.state = block(self.hidden, self.context, self.state, self.modulation, self.control.rotary)
+            hidden.add_(hint, alpha=self.control.scale)

@@ -5,12 +5,14 @@ Every stream owns the features of the past that its VAE needs; the VAE itself ke
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from scope_batch import laws
+from scope_batch.engine.device import copied
 
 FeatureCache = list[Any]
 """One entry for each causal layer of an encoder or decoder: its past inputs, None before the first, or the string "Rep"
@@ -104,12 +106,22 @@ class EncoderStream:
         self._started = False
 
     @property
+    def device(self) -> torch.device:
+        return self._vae.device
+
+    @property
     def features(self) -> FeatureCache:
         return list(self._features)
 
     def continue_as(self, other: EncoderStream) -> None:
         """Take over the past of another stream."""
         self._features, self._started = other.features, other._started
+
+    def state(self) -> dict[str, Any]:
+        return {"features": self.features, "started": int(self._started)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._features, self._started = copied(state["features"], self._vae.device), bool(state["started"])
 
     def encode(self, pixels: Tensor) -> Tensor:
         """[1, 3, T, H, W] in -1..1 -> [1, F, 16, h, w] in the VAE's dtype."""
@@ -139,6 +151,13 @@ class DecoderStream:
         self._features = self._vae.new_decoder_cache()
         self._started = False
         self.recent: Tensor | None = None
+
+    def state(self) -> dict[str, Any]:
+        return {"features": list(self._features), "started": int(self._started), "recent": self.recent}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._features, self._started = copied(state["features"], self._vae.device), bool(state["started"])
+        self.recent = copied(state["recent"], self._vae.device)
 
     def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised latents [1, F, 16, h, w] -> (frames uint8 [T, H, W, 3], finite: bool []), both on the device."""

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from scope_batch.chunk import Chunk, Plan, Vace
 from scope_batch.engine import transformer
-from scope_batch.engine.context_memory import ContextMemory
+from scope_batch.engine.forward_span import ForwardSpan
+from scope_batch.engine.kv_cache import KVCache
 from scope_batch.engine.load import CausalEngine, load
-from scope_batch.engine.rope import RotaryTable
 from scope_batch.engine.session import CausalSession
 from scope_batch.events import Event, Stage, silent
 from scope_batch.models.sizes import model_sizes
@@ -71,20 +71,20 @@ def contexts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Tensor, lis
     """Of every chunk but the first: the context's latents, and the values that each layer then holds of it."""
     seen: list[tuple[Tensor, list[Tensor]]] = []
     given: list[Tensor] = []
-    begin, forward = ContextMemory.begin, CausalSession._forward
+    start_chunk, forward = KVCache.start_chunk, CausalSession._forward
 
     def watched_forward(self: CausalSession, span: Any, latents: Tensor, timestep: int, *args: Any, **more: Any) -> Any:
         if timestep == 0:
             given.append(latents.clone())
         return forward(self, span, latents, timestep, *args, **more)
 
-    def watched_begin(self: ContextMemory, chunk: Chunk) -> Any:
+    def watched_start(self: KVCache, chunk: Chunk) -> Any:
         if chunk.start_latent:
             seen.append((given.pop(), [values[:, : 3 * TOKENS].clone() for values in self.values]))
-        return begin(self, chunk)
+        return start_chunk(self, chunk)
 
     monkeypatch.setattr(CausalSession, "_forward", watched_forward)
-    monkeypatch.setattr(ContextMemory, "begin", watched_begin)
+    monkeypatch.setattr(KVCache, "start_chunk", watched_start)
     yield seen
     assert not given, "a pass at timestep 0 that was no context"
 
@@ -141,19 +141,26 @@ def test_a_chunk_knows_nothing_but_its_context(
     context = contexts[-1][0]
     with engine.session(whole, silent) as session:
         session.generate(whole.chunks[0])
-        session._history.put(0, context)
+        session._parts.history.put(0, context)
         assert np.array_equal(session.generate(whole.chunks[4]).latents(), made[4])
+
+
+def watched(method: Any, asked: list[tuple[int, int]]) -> Any:
+    """The method of a cache, which also writes down the start and length of the spans that it returns."""
+
+    def watching(self: KVCache, chunk: Chunk) -> ForwardSpan | None:
+        span: ForwardSpan | None = method(self, chunk)
+        if span is not None:
+            asked.append((span.start, span.frames))
+        return span
+
+    return watching
 
 
 def test_positions_never_grow(engine: CausalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
-    frames = RotaryTable.frames
-
-    def watched(self: RotaryTable, start: int, count: int) -> Any:
-        asked.append((start, count))
-        return frames(self, start, count)
-
-    monkeypatch.setattr(RotaryTable, "frames", watched)
+    for name in ("recache_span", "start_chunk"):
+        monkeypatch.setattr(KVCache, name, watched(getattr(KVCache, name), asked))
     latents_of(engine, text_plan())
     assert asked == [(0, 3)] + 3 * [(0, 3), (3, 3)]
     asked.clear()
@@ -269,8 +276,10 @@ def test_what_lasts_is_forecast_to_the_byte(engine: CausalEngine) -> None:
     with engine.session(wanted, silent) as session:
         for chunk in wanted.chunks:
             session.generate(chunk)
-        parts = [session._memory, session._history, session._encoder, session._context]
-        held_bytes = held(tensor for part in parts for tensor in within(part, []))
+        state = session._parts
+        parts = [state.cache, state.history, state.encoder, state.vace]
+        # Tables of a pass are counted with its working memory.
+        held_bytes = held(tensor for part in parts for tensor in within(part, [state.cache.tables, state.text]))
     assert held_bytes == expected.kv_cache + expected.history + expected.vae_streams
 
 

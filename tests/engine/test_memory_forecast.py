@@ -70,15 +70,16 @@ def test_what_lasts_is_exact_to_the_byte(engine: CausalEngine) -> None:
     with engine.session(plan_of(CHUNKS), silent) as session:
         for one in CHUNKS:
             session.generate(one, inputs_of(one))
+        state = session._parts
         parts = {
-            name: held(within(getattr(session, f"_{name}"), []))
-            for name in ("memory", "text", "history", "decoder", "encoder")
+            name: held(within(getattr(state, name), [state.cache.tables, state.text]))
+            for name in ("cache", "history", "decoder", "encoder")
         }
-        context = list(within(session._context, []))
-        conditioning = held(within([session._prompt, session._time], []))
+        text, context = held(within(state.text, [])), list(within(state.vace, []))
+        conditioning = held(within([state.prompt, session._time], []))
     gray = held(t for t in context if t.ndim == 5 and t.shape[1] == 1)  # kept latents: counted as working memory
     assert weights == expected.weights
-    assert parts["memory"] == expected.kv_cache and parts["text"] == expected.text_cache
+    assert parts["cache"] == expected.kv_cache and text == expected.text_cache
     assert parts["history"] == expected.history and conditioning == expected.conditioning
     assert parts["decoder"] + parts["encoder"] + held(context) - gray == expected.vae_streams
 
@@ -129,7 +130,8 @@ def test_what_lasts_in_every_pipeline_is_exact_to_the_byte(pipeline: str) -> Non
     with engine.session(plan, silent) as session:
         for one in plan.chunks:
             session.generate(one)
-        kept = [session._memory, session._text, session._history, session._decoder, session._encoder, session._context]
-        lasting = held(within(kept, [session._rotary]))  # the rotary table stays on the host
+        state = session._parts
+        kept = [state.cache, state.text, state.history, state.decoder, state.encoder, state.vace]
+        lasting = held(within(kept, [state.cache.tables]))  # counted with the working memory of a pass
     told = plan.memory
     assert lasting == told.kv_cache + told.text_cache + told.history + told.vae_streams

@@ -3,9 +3,9 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor
 
-from scope_batch.engine.kv_cache import CacheSize, TextCache
-from scope_batch.engine.rolling import RollingMemory, RollingWindow
-from scope_batch.engine.rope import RotaryTable
+from scope_batch.engine.cache_policy import RollingPolicy, RollingWindow
+from scope_batch.engine.kv_cache import CacheShape, KVCache
+from scope_batch.engine.text_cache import TextCache
 from scope_batch.engine.transformer import CausalWan
 
 CPU = torch.device("cpu")
@@ -24,16 +24,15 @@ class Stream:
     """A model with fresh caches, fed span by span."""
 
     def __init__(self, model: CausalWan) -> None:
-        self.model, self.window, self.text = model, RollingWindow(12, 3), TextCache(2)
-        size = CacheSize(2, tokens=TOKENS, heads=1, head_dim=12, dtype=torch.float32, device=CPU)
-        self.cache = RollingMemory(self.window, size)
-        self.rotary = RotaryTable(12, HEIGHT // 2, WIDTH // 2, CPU)
+        self.model, self.window, self.text = model, RollingWindow(12, 3), TextCache(2, CPU)
+        shape = CacheShape(2, HEIGHT // 2, WIDTH // 2, heads=1, head_dim=12, dtype=torch.float32, device=CPU)
+        self.cache = KVCache(RollingPolicy(self.window), shape, self.text)
 
     def __call__(self, latents: Tensor, start: int, prompt: Tensor, timestep: int = 500) -> Tensor:
         self.model.attach(self.cache, self.text)
-        self.cache.current = self.window.chunk(start, latents.shape[1])
         time = self.model.embed_time(torch.tensor([timestep]))
-        flow = self.model(latents, time, prompt, self.rotary.frames(start, latents.shape[1]))
+        with self.cache.forward_pass(self.window.chunk_span(start, latents.shape[1])) as rotary:
+            flow = self.model(latents, time, prompt, rotary)
         assert flow is not None
         return flow
 
@@ -65,7 +64,7 @@ def test_the_prompt_is_read_only_while_the_text_cache_is_empty(model: CausalWan)
     stream = Stream(model)
     first = stream(x, 0, prompt)
     assert torch.equal(stream(x, 0, torch.zeros(1, 512, 8)), first)
-    stream.text.clear()
+    stream.text.invalidate()
     assert not torch.allclose(stream(x, 0, torch.zeros(1, 512, 8)), first, atol=1e-4)
 
 

@@ -5,10 +5,10 @@ import torch
 from diffusers import WanVACETransformer3DModel
 from torch import Tensor
 
-from scope_batch.engine.kv_cache import CacheSize, TextCache
-from scope_batch.engine.rolling import RollingMemory, RollingWindow
-from scope_batch.engine.rope import RotaryTable
-from scope_batch.engine.transformer import CausalWan
+from scope_batch.engine.cache_policy import RollingPolicy, RollingWindow
+from scope_batch.engine.kv_cache import CacheShape, KVCache
+from scope_batch.engine.text_cache import TextCache
+from scope_batch.engine.transformer import CausalWan, Control
 from scope_batch.engine.vace_transformer import CausalVaceWan
 
 CPU = torch.device("cpu")
@@ -34,23 +34,23 @@ class Stream:
     """A model with fresh caches, fed span by span."""
 
     def __init__(self, model: CausalWan | CausalVaceWan) -> None:
-        self.model, self.window, self.text = model, RollingWindow(12, 3), TextCache(4)
-        size = CacheSize(4, tokens=TOKENS, heads=1, head_dim=12, dtype=torch.float32, device=CPU)
-        self.cache = RollingMemory(self.window, size)
-        self.rotary = RotaryTable(12, HEIGHT // 2, WIDTH // 2, CPU)
+        self.model, self.window, self.text = model, RollingWindow(12, 3), TextCache(4, CPU)
+        shape = CacheShape(4, HEIGHT // 2, WIDTH // 2, heads=1, head_dim=12, dtype=torch.float32, device=CPU)
+        self.cache = KVCache(RollingPolicy(self.window), shape, self.text)
+        self.control_rotary = shape.rotary_table(12)
         self.model.attach(self.cache, self.text)
 
     def __call__(
         self, latents: Tensor, start: int, prompt: Tensor, context: Tensor | None = None, scale: float = 1.0
     ) -> Tensor:
         count = latents.shape[1]
-        self.cache.current = self.window.chunk(start, count)
         control = None
         if context is not None:
             assert isinstance(self.model, CausalVaceWan)
-            control = self.model.control(context, count, self.rotary.frames(0, count), scale)
+            control = self.model.control(context, count, self.control_rotary.at(range(count)), scale)
         time = self.model.embed_time(torch.tensor([500]))
-        flow = self.model(latents, time, prompt, self.rotary.frames(start, count), control=control)
+        with self.cache.forward_pass(self.window.chunk_span(start, count)) as rotary:
+            flow = self.model(latents, time, prompt, rotary, control=control)
         assert flow is not None
         return flow
 
@@ -92,18 +92,27 @@ def test_context_beyond_the_chunk_is_left_out(model: CausalVaceWan) -> None:
     assert torch.equal(Stream(model)(x, 0, prompt, control), Stream(model)(x, 0, prompt, control[:, :, :3]))
 
 
+def hints_of(control: Control, hidden: Tensor, text: Tensor | None) -> list[Tensor]:
+    """What is added after each of the four layers."""
+    hints, added = control.start_pass(hidden, text, torch.zeros(1, 6, 12)), []
+    for layer in range(4):
+        added.append(torch.zeros_like(hidden))
+        hints.after(layer, added[-1])
+    return added
+
+
 def test_hints_know_neither_the_position_nor_the_past(model: CausalVaceWan) -> None:
     """The same noisy chunk under the same context gets the same hints wherever it lies."""
     x, prompt, control = latents(), torch.randn(1, 512, 8), context()
     stream = Stream(model)
     stream(latents(), 0, prompt, context())
-    made = model.control(control, 3, stream.rotary.frames(0, 3), 1.0)
+    made = model.control(control, 3, stream.control_rotary.at(range(3)), 1.0)
     hidden, text = torch.randn(1, 3 * TOKENS, 12), torch.randn(1, 512, 12)
-    first = list(made.hints(hidden, text, torch.zeros(1, 6, 12)))
+    first = hints_of(made, hidden, text)
     stream(x, 3, prompt)
-    again = list(made.hints(hidden, None, torch.zeros(1, 6, 12)))
-    assert [layer for layer, _, _ in first] == [0, 2]
-    assert all(torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
+    again = hints_of(made, hidden, None)
+    assert [bool(hint.any()) for hint in first] == [True, False, True, False]
+    assert all(map(torch.equal, first, again))
 
 
 def test_a_new_prompt_reaches_the_hints(model: CausalVaceWan) -> None:
@@ -112,7 +121,7 @@ def test_a_new_prompt_reaches_the_hints(model: CausalVaceWan) -> None:
     old, new = torch.randn(1, 512, 8), torch.randn(1, 512, 8)
     stream = Stream(model)
     stream(x, 0, old, control)
-    stream.text.clear()
+    stream.text.invalidate()
     stream(x, 0, new)
     assert torch.equal(stream(x, 0, new, control), Stream(model)(x, 0, new, control))
 

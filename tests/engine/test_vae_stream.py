@@ -109,3 +109,17 @@ def test_the_last_frames_stay_in_sight_unrounded_and_only_when_asked_for(vae: Va
     assert not torch.equal(stream.recent, from_uint8(frames[-9:]))
     stream.reset()
     assert stream.recent is None
+
+
+@pytest.mark.parametrize("latents", [1, 2])
+def test_a_decoder_is_restored_also_after_a_single_latent_frame(vae: Vae, latents: int) -> None:
+    """After one, upsampling layers hold the string "Rep" instead of features."""
+    stream, other = DecoderStream(vae, recent_frames=9), DecoderStream(vae, recent_frames=9)
+    stream.decode(torch.randn(1, latents, 16, 2, 2))
+    saved = stream.state()
+    assert ("Rep" in saved["features"]) == (latents == 1)
+    other.decode(torch.randn(1, 3, 16, 2, 2))
+    other.restore(saved)
+    following = torch.randn(1, 3, 16, 2, 2)
+    assert torch.equal(other.decode(following)[0], stream.decode(following)[0])
+    assert other.recent is not None and stream.recent is not None and torch.equal(other.recent, stream.recent)

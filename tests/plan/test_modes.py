@@ -24,7 +24,7 @@ def test_every_change_of_mode_is_a_cut_on_the_mode_s_own_grid() -> None:
         (3, 3, 12, "text"),
     ]
     assert [chunks[k].cut_reason for k in (2, 4)] == ["change to video mode", "change to text mode"]
-    assert chunks[2].forgets_motion
+    assert chunks[2].resets_noise_controller
 
 
 def test_steps_and_noise_are_the_mode_s() -> None:

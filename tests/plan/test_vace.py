@@ -103,7 +103,7 @@ def test_or_in_chunk_0_where_something_acts_everywhere() -> None:
 def test_a_new_prompt_with_vace_frames_is_a_cut(material: dict[str, Any]) -> None:
     made = steered({"chunk": 2, "text": "B"}, **material)
     assert made.chunks[2].cut_reason == "prompt change with VACE frames"
-    assert made.chunks[2].forgets_motion
+    assert made.chunks[2].resets_noise_controller
     assert "a transition or manage_cache: false lets the sequence go on" in made.warnings[0]
 
 

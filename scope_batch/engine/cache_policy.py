@@ -1,0 +1,300 @@
+"""Decides which latent frames self-attention caches, in which slots, and at which rotary positions. Torch-free.
+
+A policy answers in plain integers; `kv_cache.KVCache` stores and reads as it says. Pipelines differ in their policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from scope_batch import laws
+from scope_batch.chunk import Chunk
+from scope_batch.engine.forward_span import (
+    CacheEdit,
+    CopySlot,
+    EvictFromBank,
+    FadeIntoSink,
+    ForwardSpan,
+    KeyWeight,
+    Write,
+)
+from scope_batch.pipelines import PipelineSpec
+
+
+class CachePolicy(Protocol):
+    """Asked once per chunk, in this order: `reset` at a cut, `recache_span`, `start_chunk`, `finish_chunk`.
+
+    window      slots from 0 on; bank_slots: slots before 0.
+    kept_slots  (first, end) of the slots that later chunks may read. Everything else may be forgotten between chunks.
+    """
+
+    @property
+    def window(self) -> int: ...
+    @property
+    def bank_slots(self) -> int: ...
+    @property
+    def kept_slots(self) -> tuple[int, int]: ...
+
+    def reset(self) -> None:
+        """Start a new sequence."""
+        ...
+
+    def recache_span(self, chunk: Chunk) -> ForwardSpan | None:
+        """The pass that recomputes cached keys and values before the chunk; None if none is required."""
+        ...
+
+    def start_chunk(self, chunk: Chunk) -> tuple[tuple[CacheEdit, ...], ForwardSpan]:
+        """Edits that make room for the chunk, and the pass of each of its steps."""
+        ...
+
+    def finish_chunk(self, chunk: Chunk) -> tuple[CacheEdit, ...]:
+        """Edits to apply once the cache holds the clean chunk."""
+        ...
+
+    def state(self) -> dict[str, int]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
+def policy_of(spec: PipelineSpec, *, bank: bool) -> CachePolicy:
+    """A new sequence's policy. bank: with a memory bank."""
+    if spec.memory == "context":
+        return ContextPolicy(spec.window)
+    window = RollingWindow(spec.window, spec.sink)
+    if bank:
+        return BankPolicy(window, spec.block)
+    return RelativePolicy(window) if spec.memory == "relative" else RollingPolicy(window)
+
+
+@dataclass(frozen=True, slots=True)
+class RollingWindow:
+    """Slots of a sink and of a ring: `size` latent frames in all, of which the first `sink` of a sequence stay.
+
+    Later frames share the other slots: frame f lies in slot `sink + (f - sink) % (size - sink)`, so that a new frame
+    overwrites the oldest and nothing is moved.
+    """
+
+    size: int
+    sink: int
+
+    def slot(self, frame: int) -> int:
+        if frame < self.size:
+            return frame
+        return self.sink + (frame - self.sink) % (self.size - self.sink)
+
+    def chunk_span(self, start: int, frames: int) -> ForwardSpan:
+        """A pass over a chunk. All its frames are stored, again in every denoising step."""
+        if frames > self.size - (self.sink if start else 0):
+            raise ValueError(f"a chunk of {frames} latent frames does not fit a window of {self.size}")
+        end = start + frames
+        return ForwardSpan(start, frames, self._writes(start, start, end), min(end, self.size))
+
+    def recache_span(self, end: int) -> ForwardSpan:
+        """A pass over the latest frames before `end` that recomputes their keys and values.
+
+        Up to `size` frames everything is rewritten, the sink included. Beyond, the sink keeps its keys and the ring is
+        rewritten: the first frames of the pass are query-only, their keys and values are not stored.
+        """
+        frames = min(end, self.size)
+        start = end - frames
+        first = 0 if start == 0 else end - (self.size - self.sink)
+        return ForwardSpan(start, frames, self._writes(first, start, end), frames)
+
+    def positions(self, end: int) -> tuple[int, ...]:
+        """Position of each filled slot before frame `end`, counted within the window: the sink, then by age."""
+        oldest = max(self.sink, end - (self.size - self.sink))
+        positions = list(range(min(end, self.size)))
+        for frame in range(oldest, end):
+            positions[self.slot(frame)] = self.sink + frame - oldest
+        return tuple(positions)
+
+    def _writes(self, first: int, start: int, end: int) -> tuple[Write, ...]:
+        """Store frames first .. end - 1 of a pass that begins at `start`, in as few contiguous pieces as possible."""
+        writes: list[Write] = []
+        for frame in range(first, end):
+            slot = self.slot(frame)
+            if writes and writes[-1][1] + writes[-1][2] == slot:
+                writes[-1] = (writes[-1][0], writes[-1][1], writes[-1][2] + 1)
+            else:
+                writes.append((frame - start, slot, 1))
+        return tuple(writes)
+
+
+class RollingPolicy:
+    """A sink and a rolling window, whose keys keep the rotary position of their frame in the sequence."""
+
+    bank_slots = 0
+
+    def __init__(self, window: RollingWindow) -> None:
+        self._rolling, self.window = window, window.size
+        self.reset()
+
+    def reset(self) -> None:
+        self._end = 0
+
+    @property
+    def kept_slots(self) -> tuple[int, int]:
+        return 0, min(self._end, self.window)
+
+    def recache_span(self, chunk: Chunk) -> ForwardSpan | None:
+        return self._rolling.recache_span(chunk.start_latent) if chunk.recache else None
+
+    def start_chunk(self, chunk: Chunk) -> tuple[tuple[CacheEdit, ...], ForwardSpan]:
+        self._end = chunk.start_latent + chunk.latents
+        return (), self._rolling.chunk_span(chunk.start_latent, chunk.latents)
+
+    def finish_chunk(self, chunk: Chunk) -> tuple[CacheEdit, ...]:  # noqa: ARG002  (see `CachePolicy`)
+        return ()
+
+    def state(self) -> dict[str, int]:
+        return {"end": self._end}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._end = state["end"]
+
+
+class RelativePolicy:
+    """A sink and a rolling window with relative positions; frames that leave the window fade into the sink.
+
+    Keys are stored without rotation. In every pass the attended slots get the positions 0, 1, 2 ..., sink first, then
+    the window by age; the pass's own frames come last. So positions never grow.
+    """
+
+    bank_slots = 0
+
+    def __init__(self, window: RollingWindow) -> None:
+        self._window, self._rolling = window, RollingPolicy(window)
+        self.window = window.size
+
+    def reset(self) -> None:
+        self._rolling.reset()
+
+    @property
+    def kept_slots(self) -> tuple[int, int]:
+        return self._rolling.kept_slots
+
+    def recache_span(self, chunk: Chunk) -> None:
+        assert not chunk.recache, "faded sink frames cannot be recomputed"
+
+    def start_chunk(self, chunk: Chunk) -> tuple[tuple[CacheEdit, ...], ForwardSpan]:
+        _, span = self._rolling.start_chunk(chunk)
+        end = chunk.start_latent + chunk.latents
+        edits: tuple[CacheEdit, ...] = ()
+        if end > self.window:
+            assert span.frames == self._window.sink, (
+                f"{span.frames} frames leave the window, the sink has another number"
+            )
+            edits = tuple(FadeIntoSink(slot, source, length) for source, slot, length in span.writes)
+        return edits, replace(span, start=span.end - span.frames, key_positions=self._window.positions(end))
+
+    def finish_chunk(self, chunk: Chunk) -> tuple[CacheEdit, ...]:
+        return self._rolling.finish_chunk(chunk)
+
+    def state(self) -> dict[str, int]:
+        return self._rolling.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._rolling.restore(state)
+
+
+class BankPolicy:
+    """A rolling window and a memory bank: a few frames that have left the window, chosen by what the prompt asks for.
+
+    The bank lies in the slots before 0. Every third chunk is recorded: its first frame is copied to `RECORDED`, and
+    the next chunk moves it into the bank. A full bank evicts the frame whose keys least agree with the prompt's.
+    """
+
+    RECORD_EVERY = 3
+    RECORDED = -laws.BANK_SLOTS
+    bank_slots = laws.BANK_SLOTS
+
+    def __init__(self, window: RollingWindow, block: int) -> None:
+        """block: latent frames per chunk."""
+        self._window, self._rolling, self._block = window, RollingPolicy(window), block
+        self.window = window.size
+        self.reset()
+
+    def reset(self) -> None:
+        self._rolling.reset()
+        self._banked, self._recorded = 0, False
+
+    @property
+    def kept_slots(self) -> tuple[int, int]:
+        first, end = self._rolling.kept_slots
+        return (-self.bank_slots if self._banked or self._recorded else first), end
+
+    def recache_span(self, chunk: Chunk) -> ForwardSpan | None:
+        span = self._rolling.recache_span(chunk)
+        return span and replace(span, first=-self._banked)
+
+    def start_chunk(self, chunk: Chunk) -> tuple[tuple[CacheEdit, ...], ForwardSpan]:
+        edits = self._insert() if self._recorded else ()
+        # A chunk that will be recorded does not attend to the newest frame of the bank.
+        attended = max(self._banked - 1, 0) if self._records(chunk) else self._banked
+        return edits, replace(self._rolling.start_chunk(chunk)[1], first=-attended)
+
+    def finish_chunk(self, chunk: Chunk) -> tuple[CacheEdit, ...]:
+        if not self._records(chunk):
+            return ()
+        self._recorded = True
+        return (CopySlot(self._window.slot(chunk.start_latent), self.RECORDED),)
+
+    def _records(self, chunk: Chunk) -> bool:
+        """Counts the sequence's chunks by their first latent frame (the second of video starts a frame late)."""
+        return chunk.start_latent // self._block % self.RECORD_EVERY == 0
+
+    def _insert(self) -> tuple[CacheEdit, ...]:
+        self._recorded = False
+        full = self._banked == laws.BANK_FRAMES
+        self._banked += int(not full)
+        return (*((EvictFromBank(),) if full else ()), CopySlot(self.RECORDED, -self._banked))
+
+    def state(self) -> dict[str, int]:
+        return {**self._rolling.state(), "banked": self._banked, "recorded": int(self._recorded)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._rolling.restore(state)
+        self._banked, self._recorded = state["banked"], bool(state["recorded"])
+
+
+class ContextPolicy:
+    """Nothing is kept: a context of three latent frames is recomputed before every chunk but the first of a sequence.
+
+    The context always has the positions 0, 1, 2, and the chunk those after it. So keys are never older than the prompt.
+    The context's keys but for its first frame, which anchors the picture, have the chunk's attention bias as weight.
+    """
+
+    bank_slots = 0
+    kept_slots = (0, 0)
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+
+    def reset(self) -> None:
+        """Nothing to do."""
+
+    def recache_span(self, chunk: Chunk) -> ForwardSpan | None:
+        return None if chunk.start_latent == 0 else _in_order(0, laws.CONTEXT_LATENTS)
+
+    def start_chunk(self, chunk: Chunk) -> tuple[tuple[CacheEdit, ...], ForwardSpan]:
+        span = _in_order(laws.CONTEXT_LATENTS if chunk.start_latent else 0, chunk.latents)
+        assert chunk.attention_bias is not None
+        if chunk.attention_bias == 1 or span.start <= 1:
+            return (), span
+        return (), replace(span, key_weight=KeyWeight(chunk.attention_bias, 1, span.start))
+
+    def finish_chunk(self, chunk: Chunk) -> tuple[CacheEdit, ...]:  # noqa: ARG002  (see `CachePolicy`)
+        return ()
+
+    def state(self) -> dict[str, int]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing to do."""
+
+
+def _in_order(start: int, frames: int) -> ForwardSpan:
+    """Every frame is stored in the slot of its position, and attends to all frames before it and in its pass."""
+    return ForwardSpan(start, frames, ((0, start, frames),), start + frames)
