@@ -13,6 +13,7 @@ from scope_batch.job import Job, check_inputs
 from scope_batch.job.inputs import named_inputs
 from scope_batch.material import Material, MaterialFacts
 from scope_batch.memory import DeviceMemory
+from scope_batch.options import RenderOptions
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job, plan_to_dict
 from scope_batch.plan.material import all_offers
@@ -74,6 +75,21 @@ def _found_in_masks(plan: Plan) -> list[str]:
     from scope_batch.media.masks import found_in_masks  # numpy, as above
 
     return found_in_masks(plan)
+
+
+def memory_under(job: Job, plan: Plan, options: RenderOptions) -> tuple[DeviceMemory | None, tuple[str, ...]]:
+    """The forecast of device memory under `--device`, `--dtype` and `--low-vram`, and notes about it."""
+    if plan.memory is None or options.device == "cpu":
+        return None, ()
+    memory = memory_of(job, plan, options.dtype) if options.dtype == "float32" else plan.memory
+    assert memory is not None
+    if options.low_vram == "on":
+        moved, left = memory.offloadable / 1e9, (memory.peak - memory.offloadable) / 1e9
+        note = f"--low-vram on: {moved:.1f} GB of weights wait in host memory, about {left:.1f} GB stay on the device"
+        return memory, (note,)
+    if options.low_vram == "cast":
+        return memory, ("--low-vram cast: how much memory fp8 weights save is not forecast",)
+    return memory, ()
 
 
 def _no_forecast(job: Job, memory: DeviceMemory | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import typer
 from scope_batch import __version__
 from scope_batch.cli import models
 from scope_batch.cli import options as o
-from scope_batch.cli.documents import print_info, print_plan, print_plans, print_schema, write_template
+from scope_batch.cli.documents import print_info, print_schema, write_template
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.help import Program
 from scope_batch.cli.importer import import_file
@@ -78,10 +78,7 @@ def render(
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=deterministic)
     with open_showing("none" if quiet else progress.value, progress_file, verbose=verbose) as showing:
-        if dry_run:
-            return print_plans(jobs, overrides or (), models, showing, output or (), format and format.value)
         # What follows imports pydantic and numpy, which `--help` can do without.
-        from scope_batch.cli.render import render_jobs
         from scope_batch.options import RenderOptions
 
         settings = RenderOptions(
@@ -99,13 +96,47 @@ def render(
             force=force,
             deterministic=deterministic,
         )
+        if dry_run:
+            from scope_batch.cli.plan import print_plans
+
+            return print_plans(jobs, overrides or (), settings, showing)
+        from scope_batch.cli.render import render_jobs
+
         return render_jobs(jobs, overrides or (), settings, showing, timeout_s=timeout, fail_fast=fail_fast)
 
 
 @app.command()
-def plan(job: o.JobArgument, overrides: o.Overrides = None, as_json: o.AsJson = False, strict: o.Strict = False) -> int:
-    """Print what a job does, chunk by chunk, without loading anything."""
-    return print_plan(job, overrides or (), as_json=as_json, strict=strict)
+def plan(
+    jobs: o.JobArguments,
+    output: o.Outputs = None,
+    format: o.FormatOption = None,  # noqa: A002  (the option is called --format)
+    latents: o.Latents = None,
+    preview: o.Preview = None,
+    overrides: o.Overrides = None,
+    models: o.Models = None,
+    device: o.Device = "auto",
+    dtype: o.DtypeOption = o.Dtype.auto,
+    low_vram: o.LowVramOption = o.LowVram.auto,
+    as_json: o.AsJson = False,
+    strict: o.Strict = False,
+) -> int:
+    """Print what jobs do, chunk by chunk, without loading anything."""
+    _check_device(device)
+    from scope_batch.cli.plan import print_plans
+    from scope_batch.options import RenderOptions
+
+    settings = RenderOptions(
+        outputs=tuple(output or ()),
+        output_format=format and format.value,
+        models=models,
+        device=device,
+        dtype=dtype.value,
+        low_vram=low_vram.value,
+        latents=latents,
+        preview=preview,
+    )
+    with open_showing("none", None, verbose=False) as showing:
+        return print_plans(jobs, overrides or (), settings, showing, as_json=as_json, strict=strict)
 
 
 @app.command()

@@ -5,29 +5,46 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from unicodedata import category
 
 import typer
 
 from scope_batch import __version__
-from scope_batch.errors import EXIT_BUG, ClosedPipeError, Interrupted, OutputError, ScopeBatchError, TemporaryError
+from scope_batch.errors import (
+    EXIT_BUG,
+    ClosedPipeError,
+    Interrupted,
+    MissingInputError,
+    OutputError,
+    ScopeBatchError,
+    TemporaryError,
+)
 
 _MACHINE_ERRORS = frozenset(
     (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
 )
-"""What the disk or its permissions say; any other OSError that nobody has caught is our mistake."""
+"""What the disk or its permissions say."""
 _USED_UP = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN))
 """What the system has no more of at the moment, or allows this process no more of."""
 _LITTLE_MEMORY = ("failed to map segment from shared object", "Cannot allocate memory", "can't start new thread")
 """How libraries tell that memory or threads are used up."""
+_PATH_ERRORS = frozenset((errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV))
+"""What is wrong with a path that the user has named. Any other OSError that nobody has caught is our mistake."""
+MAX_WORD = 300
+"""Characters of one word in a line, such as a path: of a longer one the middle is left out."""
+_ESCAPED = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories: control characters, lone surrogates (bytes that are no text), line and paragraph separators."""
+_LONG_WORD = re.compile(rf"\S{{{MAX_WORD + 1},}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +53,18 @@ class Verdict:
 
     exit_code: int
     lines: tuple[str, ...]
+
+    def readable(self) -> Verdict:
+        """The same with control characters and bytes that are no text escaped, and words of sane length."""
+        return replace(self, lines=tuple(map(_readable, self.lines)))
+
+
+def _readable(line: str) -> str:
+    shortened = _LONG_WORD.sub(lambda word: f"{word[0][:120]}...{word[0][-120:]}", line)
+    return "".join(
+        character.encode("unicode_escape").decode("ascii") if category(character) in _ESCAPED else character
+        for character in shortened
+    )
 
 
 def verdict_on(error: BaseException) -> Verdict | None:
@@ -54,6 +83,8 @@ def verdict_on(error: BaseException) -> Verdict | None:
             return Verdict(OutputError.exit_code, (f"{where}{error.strerror}",))
         case OSError() if error.errno in _USED_UP:
             return Verdict(TemporaryError.exit_code, (str(error.strerror),))
+        case OSError() if error.errno in _PATH_ERRORS and error.filename is not None:
+            return Verdict(MissingInputError.exit_code, (f"{os.fsdecode(error.filename)}: {error.strerror}",))
         case MemoryError():
             return Verdict(TemporaryError.exit_code, ("out of memory",))
         case ImportError() | RuntimeError() if any(words in str(error) for words in _LITTLE_MEMORY):
@@ -93,7 +124,7 @@ class Boundary:
         self.error = error
         self.exit_code = verdict.exit_code
         _forget_frames(error)
-        self._tell(verdict)
+        self._tell(verdict.readable())
         return True
 
     def _on_bug(self, error: BaseException) -> Verdict:

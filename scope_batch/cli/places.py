@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch.errors import UsageError
@@ -29,6 +30,8 @@ def refuse_tiny(folder: str | None) -> str | None:
 
 def check_pattern(option: str, pattern: str, jobs: int) -> None:
     """Raise UsageError for a hole that has no filling, or when `jobs` > 1 jobs would write one file."""
+    if not pattern.strip() or not Path(pattern).name:
+        raise UsageError(f"{option} {pattern}: names no file")
     holes = _HOLE.findall(pattern)
     for name in holes:
         if name not in _NAMES:
@@ -41,7 +44,7 @@ def check_pattern(option: str, pattern: str, jobs: int) -> None:
 
 def fill(pattern: str, job: Job, stem: str) -> str:
     """`{job}`: the job file's name without its extension; `{seed}`: its first seed; `{hash8}`: of all it asks for."""
-    hash8 = hashlib.sha256(job.canonical_json().encode()).hexdigest()[:8]
+    hash8 = hashlib.sha256(job.canonical_json().encode("utf-8", "surrogatepass")).hexdigest()[:8]
     values = {"job": stem, "seed": str(job.seed.at(0)), "hash8": hash8}
     return _HOLE.sub(lambda hole: values[hole[1]], pattern)
 

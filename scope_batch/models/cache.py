@@ -22,7 +22,10 @@ _SAMPLES = 16
 def cache_folder(*parts: str) -> Path:
     """$SCOPE_BATCH_CACHE, else the platform's user cache; `parts` below it are made. Raises OutputError."""
     root = os.environ.get("SCOPE_BATCH_CACHE")
-    folder = Path(root).expanduser() if root else platformdirs.user_cache_path("scope-batch", appauthor=False)
+    try:
+        folder = Path(root).expanduser() if root else platformdirs.user_cache_path("scope-batch", appauthor=False)
+    except RuntimeError as error:
+        raise OutputError(f"$SCOPE_BATCH_CACHE: {root}: there is no such user's home") from error
     folder = folder.joinpath(*parts)
     try:
         folder.mkdir(parents=True, exist_ok=True)

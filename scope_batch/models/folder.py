@@ -56,7 +56,10 @@ def models_place(asked: str | None, asked_by: str = "--models") -> ModelsFolder:
     variables = ("SCOPE_BATCH_MODELS", "DAYDREAM_SCOPE_MODELS_DIR")
     for named, why in ((asked, asked_by), *((os.environ.get(name), f"${name}") for name in variables)):
         if named:
-            folder = Path(named).expanduser().absolute()
+            try:
+                folder = Path(named).expanduser().absolute()
+            except RuntimeError as error:
+                raise UnavailableError(f"{why}: {named}: there is no such user's home") from error
             if folder.is_file():
                 raise UnavailableError(f"{why}: {folder} is a file; a folder of model files is needed")
             return ModelsFolder(folder, why)

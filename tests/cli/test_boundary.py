@@ -106,3 +106,16 @@ def test_what_failed_is_let_go_of() -> None:
     with boundary:
         fail()
     assert boundary.error is not None and held[0]() is None
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP])
+def test_a_path_that_cannot_be_one_is_the_users(number: int) -> None:
+    assert verdict_on(OSError(number, "no", "a.mp4")) == Verdict(66, ("a.mp4: no",))
+    assert verdict_on(OSError(number, "no")) is None
+
+
+def test_lines_are_shortened_and_hold_no_control_characters() -> None:
+    told: list[Verdict] = []
+    with Boundary(told.append):
+        raise OutputError(f"\x1b[31m\udcff {'n' * 5000}: Größe\u202f2 is wrong")
+    assert told[0].lines == (f"\\x1b[31m\\udcff {'n' * 120}...{'n' * 119}: Größe\u202f2 is wrong",)

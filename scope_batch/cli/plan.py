@@ -1,0 +1,106 @@
+"""`plan`: prints what jobs do, chunk by chunk, and where their frames go, without loading anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from scope_batch.cli.documents import print_json, print_rich, print_text
+from scope_batch.cli.places import check_meeting
+from scope_batch.cli.queued_job import QueuedJob, check_patterns, read_queued_job
+from scope_batch.cli.showing import Showing
+from scope_batch.engines import unused_options
+from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK
+from scope_batch.options import RenderOptions
+from scope_batch.plan.table import render_plan
+from scope_batch.plan.values import clock
+from scope_batch.prepare import memory_under, outputs_of, plan_document, prepare, unused_by_outputs
+
+if TYPE_CHECKING:
+    from scope_batch.chunk import Plan
+    from scope_batch.job import Job
+    from scope_batch.sinks.output import Output
+
+
+def print_plans(
+    arguments: Sequence[str],
+    overrides: Sequence[str],
+    options: RenderOptions,
+    showing: Showing,
+    *,
+    as_json: bool = False,
+    strict: bool = False,
+) -> int:
+    """Print the plan of every job; one that fails does not stop the others. Returns the first failure's code.
+
+    As JSON the plan of one job is an object, the plans of several are a list of such, each with its "job".
+    `options` still has holes such as `{job}`.
+    """
+    check_patterns(arguments, options)
+    total, codes = len(arguments), []
+    jobs: list[QueuedJob] = []
+    plans: list[Plan] = []
+    documents: list[dict[str, Any]] = []
+    for position, argument in enumerate(arguments, 1):
+        with showing.boundary(argument) as boundary:
+            job = read_queued_job(argument, position, overrides, options)
+            jobs.append(job)
+            plan, outputs = _planned(job)
+            plans.append(plan)
+            if as_json:
+                head = {"job": argument} if total > 1 else {}
+                documents.append(head | plan_document(job.job, plan, outputs))
+            else:
+                if total > 1:
+                    print_text(f"job {position} of {total}: {argument}\n")
+                print_rich(*render_plan(plan, [*_written(job.job, outputs)]).renderables)
+        codes.append(boundary.exit_code)
+    check_meeting([job.named_outputs for job in jobs])
+    if as_json:
+        if documents:
+            print_json(documents if total > 1 else documents[0])
+    elif total > 1:
+        seconds = float(sum(plan.num_frames / plan.fps for plan in plans))
+        frames = sum(plan.num_frames for plan in plans)
+        print_text(f"{len(plans)} of {total} jobs planned: {frames} frames, {clock(seconds)} of video\n")
+    warned = strict and any(plan.warnings for plan in plans)
+    return next((code for code in codes if code), EXIT_CHECK_FAILED if warned else EXIT_OK)
+
+
+def _planned(queued: QueuedJob) -> tuple[Plan, tuple[Output, ...]]:
+    """The plan with all that is said about it, and the outputs. Raises whatever a render would raise before it loads
+    anything."""
+    job, options = queued.job, queued.options
+    plan, outputs = prepare(job), outputs_of(job, options.outputs, options.output_format, queued.stem)
+    if plan.placements or any(chunk.vace is not None for chunk in plan.chunks):
+        from scope_batch.media.material import check_material  # numpy, which a job without inputs does not need
+
+        check_material(plan)
+    warnings = (*unused_by_outputs(job, outputs, options.outputs), *unused_options(plan, options))
+    memory, notes = memory_under(job, plan, options)
+    notes = (*plan.notes, *notes, *queued.reach)
+    return replace(plan, memory=memory, warnings=(*plan.warnings, *warnings), notes=notes), outputs
+
+
+def _written(job: Job, outputs: Sequence[Output]) -> Iterator[Text]:
+    """What is written and, where the job departs from the defaults, what the engine is loaded with."""
+
+    def settings(output: Output) -> str:
+        if output.options is None:
+            return output.name
+        options = output.options
+        crf = "" if options.crf is None else f"crf {options.crf:g}"
+        told = ", ".join(part for part in (options.codec, crf, options.preset, options.pix_fmt) if part)
+        return f"{output.name} ({told})"
+
+    sound = "" if job.audio == "none" else f", sound from {'the input' if job.audio == 'input' else job.audio.name}"
+    yield Text(f"output: {', '.join(map(settings, outputs))}{sound}", style="dim")
+    names = ("vae_type", "vae_dtype", "quantization", "noise_device")
+    chosen = [
+        f"{name} {getattr(job, name)}" for name in names if getattr(job, name) != type(job).model_fields[name].default
+    ]
+    if chosen:
+        yield Text(f"engine: {', '.join(chosen)}", style="dim")

@@ -1,0 +1,89 @@
+"""Reads the jobs of a command line, each with the options that apply to it and the files that it will write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scope_batch.cli.job_argument import read_job, stem_of
+from scope_batch.cli.places import STDOUT, check_pattern, fill
+from scope_batch.errors import UsageError
+from scope_batch.pipelines import KNOWN_PIPELINES
+
+if TYPE_CHECKING:
+    from scope_batch.job import Job
+    from scope_batch.options import RenderOptions
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """One job that could be read. `position`: among the arguments, from 1; in `options` no `{job}` is left."""
+
+    argument: str
+    position: int
+    job: Job
+    options: RenderOptions
+
+    @property
+    def stem(self) -> str:
+        """What `{job}` and a default output are made of."""
+        return stem_of(self.argument)
+
+    @property
+    def work(self) -> int | None:
+        """Pixels in all its frames, None if their number is not known before its inputs are looked at."""
+        job = self.job
+        if not isinstance(job.num_frames, int):
+            return None
+        spec = KNOWN_PIPELINES.get(job.pipeline_id)
+        return job.num_frames * (job.height or spec.height) * (job.width or spec.width)
+
+    @property
+    def named_outputs(self) -> list[str]:
+        """The files that it is known to write, `-` for standard output."""
+        outputs = [*self.options.outputs] or [str(output.path) for output in self.job.output] or [f"{self.stem}.mp4"]
+        return outputs + [str(path) for path in (self.options.latents, self.options.preview) if path]
+
+    @property
+    def reach(self) -> tuple[str, ...]:
+        """What it reads and writes beyond its own folders, as lines; paths of the command line need no mention."""
+        from scope_batch.job.reach import reach_of
+
+        written = () if self.options.outputs else self.named_outputs[: max(1, len(self.job.output))]
+        return reach_of(self.job, [Path(path) for path in written if path != STDOUT])
+
+
+def read_queued_job(argument: str, position: int, overrides: Sequence[str], options: RenderOptions) -> QueuedJob:
+    """`options` still has holes such as `{job}`."""
+    job = read_job(argument, overrides, options.models)
+    stem = stem_of(argument)
+
+    def path(pattern: Path | None) -> Path | None:
+        return None if pattern is None else Path(fill(str(pattern), job, stem))
+
+    outputs = tuple(fill(output, job, stem) for output in options.outputs)
+    filled = replace(options, outputs=outputs, latents=path(options.latents), preview=path(options.preview))
+    return QueuedJob(argument, position, job, filled)
+
+
+def check_patterns(arguments: Sequence[str], options: RenderOptions) -> None:
+    """Raise UsageError for arguments and patterns that cannot work together, before any job is read."""
+    if sum(argument == "-" for argument in arguments) > 1:
+        raise UsageError("- (standard input) can be read only once")
+    for output in options.outputs:
+        check_pattern("-o", output, len(arguments))
+    for option, path in (("--latents", options.latents), ("--preview", options.preview)):
+        if path is not None:
+            check_pattern(option, str(path), len(arguments))
+
+
+def later_work(jobs: Iterable[QueuedJob]) -> list[float]:
+    """Per job the work of all that follow it, as a multiple of its own; a job of unknown length counts as an average
+    one."""
+    works = [job.work for job in jobs]
+    known = [work for work in works if work is not None]
+    average = sum(known) / len(known) if known else 1.0
+    filled = [average if work is None else work for work in works]
+    return [sum(filled[index + 1 :]) / work for index, work in enumerate(filled)]

@@ -1,0 +1,59 @@
+"""Lists what a job reaches for beyond itself: environment variables, and files outside the folders one expects."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scope_batch.job.inputs import named_inputs
+from scope_batch.job.source import show
+
+if TYPE_CHECKING:
+    from scope_batch.job.schema import Job
+
+SHOWN = 6
+"""How many names a line lists before it only counts."""
+_VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_]\w*))")
+
+
+def reach_of(job: Job, written: Iterable[Path] = ()) -> tuple[str, ...]:
+    """Lines about the environment variables that the job reads, about inputs that lie neither in the working directory
+    nor in the job file's folder, and about `written`, files that are to be made outside the working directory."""
+    here = Path.cwd().resolve()
+    homes = {here, *(mark.origin.folder.resolve() for mark in [job.source.marks.get(())] if mark is not None)}
+    inputs = [(show(loc), path) for loc, path in named_inputs(job)]
+    if isinstance(job.models, Path):
+        inputs.append(("models", job.models))
+    lines = {
+        "reads environment variables": [f"{name} ({place})" for name, place in _variables(job)],
+        "reads outside the working directory": [
+            f"{path} ({place.split('.')[0]})" for place, path in inputs if not _inside(path, homes)
+        ],
+        "writes outside the working directory": [str(path) for path in written if not _inside(path, {here})],
+    }
+    return tuple(f"{what}: {_listed(names)}" for what, names in lines.items() if names)
+
+
+def _variables(job: Job) -> Iterator[tuple[str, str]]:
+    """Each variable once, with the first field that reads it."""
+    seen: set[str] = set()
+    for loc, mark in job.source.marks.items():
+        for name in _VARIABLE.findall(mark.written or ""):
+            if name and name not in seen:
+                seen.add(name)
+                yield name, show(loc)
+
+
+def _inside(path: Path, folders: Iterable[Path]) -> bool:
+    """Links count as what they lead to."""
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(folder) for folder in folders)
+
+
+def _listed(names: list[str]) -> str:
+    names = list(dict.fromkeys(names))
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
