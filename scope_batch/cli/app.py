@@ -18,7 +18,6 @@ from scope_batch.cli.showing import open_showing
 from scope_batch.errors import EXIT_USAGE, UsageError
 
 app = Program(
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -73,8 +72,6 @@ def render(
     _refuse_both("-q", quiet, "-v", verbose)
     _refuse_both("-q", quiet, f"--progress {progress}", progress not in (o.Progress.auto, o.Progress.none))
     _check_device(device)
-    if timeout is not None and not timeout > 0:
-        raise UsageError(f"--timeout {timeout:g}: must be more than 0 seconds")
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=deterministic)
     with open_showing("none" if quiet else progress.value, progress_file, verbose=verbose) as showing:

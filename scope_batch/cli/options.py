@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,19 @@ from typing import Annotated
 import typer
 
 _OUTPUT, _JOB, _MACHINE, _RUN, _SHOWN = "Output", "Job", "Device", "Run", "Display"
+
+
+_DURATION = re.compile(r"(?:(?P<h>\d{1,6})h)?(?:(?P<m>\d{1,6})m(?:in)?)?(?:(?P<s>\d{1,9}(?:\.\d{1,6})?)s?)?", re.ASCII)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from 90, 90s, 10m or 1h30m. Raises BadParameter for anything else and for no time at all."""
+    match = _DURATION.fullmatch("".join(text.split()).lower())
+    hours, minutes, seconds = match.group("h", "m", "s") if match else (None, None, None)
+    total = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
+    if not total > 0:
+        raise typer.BadParameter(f"{text!r} is no time of more than 0 seconds, such as 90s, 10m or 1h30m")
+    return total
 
 
 class Format(StrEnum):
@@ -146,7 +160,11 @@ Deterministic = Annotated[
 Timeout = Annotated[
     float | None,
     typer.Option(
-        metavar="SECONDS", help="Stop after the chunk in which the time runs out; for all jobs.", rich_help_panel=_RUN
+        parser=parse_duration,
+        metavar="TIME",
+        help="Stop after the chunk in which the time runs out, such as 90s, 10m or 1h30m (a number: seconds); for all "
+        "jobs.",
+        rich_help_panel=_RUN,
     ),
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first job that fails.", rich_help_panel=_RUN)]

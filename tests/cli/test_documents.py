@@ -148,3 +148,16 @@ def test_a_dry_run_minds_outputs_that_a_render_would_refuse(run, job):
 def test_settings_that_no_output_takes_are_warnings(run, job):
     ran = run("plan", job(), "--strict", "--set", "video.crf=20", "--set", "output=a.npy")
     assert ran.code == 1 and "video.crf has no effect: no output is compressed video (a.npy)" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "offered"),
+    [("scope-batch re", 1, ["render"]), ("scope-batch render --low-vram c", 3, ["cast"])],
+)
+def test_the_shell_is_offered_verbs_and_values(run, capfd, monkeypatch, words, number, offered):
+    monkeypatch.setenv("_SCOPE_BATCH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(number))
+    with pytest.raises(SystemExit):
+        run()
+    assert capfd.readouterr().out.split() == offered

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from scope_batch.cli.options import parse_duration
+
 
 def test_the_options_arrive(run, fake, job):
     flags = "-y --models tiny --device cuda:1 --dtype float32 --preview p.png --latents l.safetensors --no-metadata"
@@ -230,3 +232,26 @@ def test_low_vram_reaches_the_render(run, job, fake):
     run("render", job())
     assert [options.low_vram for _, options in fake.CALLS] == ["on", "auto"]
     assert run("render", job(), "--low-vram", "yes").code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("0.5", 0.5),
+        ("90s", 90),
+        ("10m", 600),
+        ("10min", 600),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1H 5s", 3605),
+    ],
+)
+def test_a_time_limit_may_have_units(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "0s", "nan", "-1", "m", "10x", "1m1h", "", "1e9"])
+def test_what_is_no_time_limit_is_a_usage_error(run, fake, job, text):
+    ran = run("render", job(), f"--timeout={text}")
+    assert (ran.code, fake.CALLS) == (2, []) and "such as 90s, 10m or 1h30m" in ran.err
