@@ -15,13 +15,13 @@ _STANDS_IN = (b"version https://git-lfs", b"<!doctype html", b"<html", b"<?xml")
 """Beginnings, in small letters, of what stands in the place of a file that was not fetched."""
 
 _TO_JPEG = "convert it to .jpg or .png"
-_TO_MP4 = "convert it to .mp4: ffmpeg -i IN -crf 14 out.mp4"
+TO_MP4 = "convert it to .mp4: ffmpeg -i IN -crf 14 out.mp4"
 _REMEDIES = {
     **dict.fromkeys((".heic", ".heif", ".avif", ".jxl", ".jp2"), _TO_JPEG),
     **dict.fromkeys((".tif", ".tiff", ".bmp", ".tga", ".exr", ".dpx", ".psd", ".svg", ".hdr"), "convert it to .png"),
     **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf"), _TO_JPEG),
-    **dict.fromkeys((".wmv", ".asf", ".flv", ".f4v", ".mxf", ".ogv", ".ogg", ".rm", ".vob", ".y4m"), _TO_MP4),
-    **dict.fromkeys((".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".obu", ".m2v"), _TO_MP4),
+    **dict.fromkeys((".wmv", ".asf", ".flv", ".f4v", ".mxf", ".ogv", ".ogg", ".rm", ".vob", ".y4m"), TO_MP4),
+    **dict.fromkeys((".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".obu", ".m2v"), TO_MP4),
     **dict.fromkeys((".npz", ".mat"), "save the frames as .npy: uint8 [T, H, W, 3]"),
     **dict.fromkeys((".zip", ".tar", ".gz", ".7z", ".rar"), "unpack it"),
 }

@@ -2,7 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from scope_batch.errors import MissingInputError
 from scope_batch.image_series import doubts, folder_files, is_pattern, pattern_files
+from scope_batch.job import check_inputs, parse_job
+from scope_batch.origin import origin_of
 
 
 def numbered(template: str, *numbers: int) -> list[str]:
@@ -67,3 +70,16 @@ def test_what_exists_under_the_name_is_no_pattern(tmp_path: Path) -> None:
     (tmp_path / "100%d*.png").touch()
     assert not is_pattern(tmp_path / "100%d*.png") and is_pattern(tmp_path / "%d.png")
     assert [path.name for path in folder_files(tmp_path)] == ["100%d*.png"]
+
+
+def test_a_job_names_its_pictures_by_a_pattern(tmp_path: Path) -> None:
+    job = parse_job({"prompt": "a", "num_frames": 12, "input_path": str(tmp_path / "f%03d.png")})
+    with pytest.raises(MissingInputError, match=r"input_path: no such file: .*f%03d.png"):
+        check_inputs(job)
+    (tmp_path / "f001.png").write_bytes(b"one")
+    check_inputs(job)
+    before = origin_of(job)["input_path"]
+    (tmp_path / "g001.png").write_bytes(b"another series")
+    assert origin_of(job)["input_path"] == before
+    (tmp_path / "f002.png").write_bytes(b"two")
+    assert origin_of(job)["input_path"] != before

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageSequence
 
 from scope_batch.errors import JobError
+from scope_batch.file_kinds import TO_MP4
 from scope_batch.media.images import image_facts, opened_image, rgb_of
 from scope_batch.media.source import Frame, Source
 from scope_batch.timing import Timing
@@ -18,6 +19,8 @@ from scope_batch.timing import Timing
 TICK_S = Fraction(1, 1_000_000)
 UNTIMED_MS = 100
 """How long a frame without a duration stands, as in browsers."""
+MAX_PIXELS = 1 << 32
+"""Pixels of all frames together; every frame is decoded to plan it: 2,000 of 1080p."""
 PROBES_KEPT = 64
 
 
@@ -68,6 +71,9 @@ def _probe(path: Path, *_: int) -> _Facts:
     facts = image_facts(path)
     shown_ms: list[float] = []
     with opened_image(path) as image:
+        frames: int = getattr(image, "n_frames", 1)
+        if frames * facts.width * facts.height > MAX_PIXELS:
+            raise JobError(f"{path.name}: {frames} frames of {facts.width}x{facts.height} are too many; {TO_MP4}")
         first = int(bool(getattr(image, "default_image", False)))
         try:
             for frame in ImageSequence.Iterator(image):

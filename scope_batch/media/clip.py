@@ -19,7 +19,7 @@ from scope_batch.errors import JobError
 from scope_batch.media.colour import EXPORT_AS
 from scope_batch.media.ffmpeg import DECODER_LIMITS, LOCAL_FILES, file_url, run_quiet
 from scope_batch.media.frame_list import SQUARE_SIZE, FrameList, Look, decoded_frames, listed_packets, plain_words
-from scope_batch.media.source import MAX_FRAME_PIXELS, check_size
+from scope_batch.media.source import check_size
 from scope_batch.timing import Timing
 
 VIDEO_SUFFIXES = (
@@ -28,11 +28,21 @@ VIDEO_SUFFIXES = (
 DEMUXERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,gif,nut"
 """Playlists and the like, which name other files, are not among them, whatever the file is called."""
 
-HEAD_FRAMES = 32
+HEAD_FRAMES, MIN_HEAD_FRAMES = 32, 4
+HEAD_PIXELS = 1 << 27
+"""The first frames are fewer when they are huge: 16 of 4K."""
+MAX_CLIP_PIXELS = 8192 * 4352
+"""Pixels of a frame: 8K."""
 HIDDEN_FRAME_CODECS = frozenset({"vp8"})
 """Codecs whose packets may hold a frame that is never shown."""
-UNCHANGING_CODECS = frozenset({"rawvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo", "v210", "prores", "dnxhd", "cfhd"})
+UNCHANGING_CODECS = frozenset(
+    ("rawvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo", "v210", "prores", "dnxhd", "cfhd", "qtrle", "gif")
+)
 """Codecs of key frames alone whose size and colours stand once for the whole clip: one look is enough."""
+RESIZING_CODECS = frozenset(("vp9", "av1"))
+"""Codecs that change their size between key frames too: live encoders do so when the line is slow."""
+WHOLE_LOOK_PIXELS = 1 << 32
+"""Pixels of all frames up to which such a clip is decoded as a whole to find out: 2,000 frames of 1080p."""
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """ffmpeg's own decoders of these pass over the second stream that holds the alpha channel."""
 PROBES_KEPT = 64
@@ -79,9 +89,11 @@ class VideoFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Streams:
-    """What ffmpeg reports before it decodes anything: the codec of the first video stream, and the others."""
+    """What ffmpeg reports before it decodes anything: codec and pixels per frame of the first video stream, and the
+    others."""
 
     codec: str
+    pixels: int
     alpha: bool
     videos: int
     has_audio: bool
@@ -89,7 +101,7 @@ class _Streams:
 
 def input_args(path: Path, decoder: str = "") -> list[str]:
     """ffmpeg arguments that open `path`, as one of the containers known here and nothing else."""
-    chosen = ["-max_pixels", str(MAX_FRAME_PIXELS), *(["-c:v", decoder] if decoder else [])]
+    chosen = ["-max_pixels", str(MAX_CLIP_PIXELS), *(["-c:v", decoder] if decoder else [])]
     return [*DECODER_LIMITS, *LOCAL_FILES, "-format_whitelist", DEMUXERS, *chosen, "-i", file_url(path)]
 
 
@@ -109,11 +121,12 @@ def _probe(path: Path, *_: int) -> VideoFacts:
         _check_gif_trailer(path)
     decoder = ALPHA_DECODERS.get(streams.codec, "") if streams.alpha else ""
     opened = input_args(path, decoder)
-    head = decoded_frames(path, opened, count=HEAD_FRAMES)
-    alike = packets is not None and packets.times(HEAD_FRAMES) == head.times(HEAD_FRAMES)
+    count = max(MIN_HEAD_FRAMES, min(HEAD_FRAMES, HEAD_PIXELS // max(1, streams.pixels)))
+    head = decoded_frames(path, opened, count=count)
+    alike = packets is not None and packets.times(count) == head.times(count)
     shown = head
     counted = alike and packets is not None and packets.ordered and streams.codec not in HIDDEN_FRAME_CODECS
-    if packets is None or not counted or head.changes or _changes_later(path, opened, streams, packets):
+    if packets is None or not counted or head.changes or _may_change(path, opened, streams, packets):
         packets = shown = decoded_frames(path, opened)
     return VideoFacts(
         parts=tuple(_parts(path, shown)),
@@ -155,23 +168,28 @@ def _streams(path: Path, report: str, picture: str) -> _Streams:
     codec = _CODEC.match(picture)
     if codec is None or codec[1] == "none":
         raise JobError(f"{path.name}: its video stream is of a kind that this ffmpeg cannot decode")
-    if declared := _DECLARED.search(picture):
-        check_size(path.name, int(declared[2]), int(declared[1]))
+    declared = _DECLARED.search(picture)
+    width, height = (int(declared[1]), int(declared[2])) if declared else (1, 1)
+    check_size(path.name, height, width, MAX_CLIP_PIXELS)
     if _DOLBY_VISION.search(report):
         raise JobError(f"{path.name}: is Dolby Vision of profile 5, whose colours cannot be read; {EXPORT_AS}")
     found = _STREAM.findall(report)
     described = report.partition(picture)[2].partition("  Stream #")[0]
     return _Streams(
         codec=codec[1],
+        pixels=width * height,
         alpha=bool(re.search(r"alpha_mode *: 1\b", described, re.I)),
         videos=sum(kind == "Video" and _ATTACHED not in text for _, kind, text in found),
         has_audio=any(kind == "Audio" for _, kind, _ in found),
     )
 
 
-def _changes_later(path: Path, opened: list[str], streams: _Streams, packets: FrameList) -> bool:
-    """Whether key frames differ in size, colours or rotation."""
-    if packets.keys < 2 or (streams.codec in UNCHANGING_CODECS and packets.keys == len(packets.ticks)):
+def _may_change(path: Path, opened: list[str], streams: _Streams, packets: FrameList) -> bool:
+    """Whether key frames, or any frames where that may be, differ in size, colours or rotation."""
+    frames = len(packets.ticks)
+    if streams.codec in RESIZING_CODECS and frames > HEAD_FRAMES and frames * streams.pixels <= WHOLE_LOOK_PIXELS:
+        return True
+    if packets.keys < 2 or (streams.codec in UNCHANGING_CODECS and packets.keys == frames):
         return False
     keys = decoded_frames(path, ["-skip_frame", "nokey", *opened], lenient=True)
     return len(keys.looks) > 1 or keys.changes > 0
@@ -179,7 +197,7 @@ def _changes_later(path: Path, opened: list[str], streams: _Streams, packets: Fr
 
 def _parts(path: Path, frames: FrameList) -> Iterator[Part]:
     for first, look in frames.looks:
-        check_size(path.name, look.height, look.square_width)
+        check_size(path.name, look.height, look.square_width, MAX_CLIP_PIXELS)
         filters = f"{look.colour.filters(path.name, look.width, look.height)},{SQUARE_SIZE}"
         yield Part(first, look.square_width, look.height, filters, 4 if look.colour.alpha else 3)
 

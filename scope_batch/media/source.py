@@ -116,6 +116,6 @@ def _refuse_stand_in(path: Path) -> None:
         raise JobError(f"{path.name}: is {what}")
 
 
-def check_size(name: str, height: int, width: int) -> None:
-    if width * height > MAX_FRAME_PIXELS:
-        raise JobError(f"{name}: frames of {width}x{height} are too large")
+def check_size(name: str, height: int, width: int, most: int = MAX_FRAME_PIXELS) -> None:
+    if width * height > most:
+        raise JobError(f"{name}: frames of {width}x{height} are too large; at most {most:,} pixels are read")

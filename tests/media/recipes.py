@@ -94,3 +94,10 @@ def transparent(path: Path, *encode: str) -> Path:
     source = "color=c=red@0.0:s=64x48:r=16:d=0.5,format=rgba,drawbox=x=16:y=12:w=32:h=24:c=0x3060C0@1:t=fill:replace=1"
     ffmpeg("-f", "lavfi", "-i", source, *encode, path)
     return path
+
+
+def resized_between_key_frames(folder: Path) -> Path:
+    """AV1 whose encoder makes frames smaller as it likes: 40 frames, 128x96 and less, one key frame."""
+    live = ("-usage", "realtime", "-cpu-used", "8", "-g", "100", "-aom-params", "resize-mode=2")
+    frames = numbered_frames(40, 0, 96, 128)
+    return write_lossless(folder / "live.mkv", frames, 16, *in_yuv(BT601), "-c:v", "libaom-av1", *live, "-crf", "1")

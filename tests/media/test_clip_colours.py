@@ -42,6 +42,13 @@ def test_every_frame_is_fitted_by_its_own_size(made):
     assert abs(int(square.any(axis=0).sum()) - int(square.any(axis=1).sum())) <= 1
 
 
+def test_sizes_that_change_between_key_frames_are_found(made, monkeypatch):
+    monkeypatch.setattr(clip, "HEAD_FRAMES", 4)
+    with open_source(made(recipes.resized_between_key_frames)) as source:
+        frames = [source.frame(index) for index in range(source.frames)]
+    assert len({frame.shape for frame in frames}) > 3 and numbers_of(frames) == list(range(40))
+
+
 @pytest.mark.parametrize("transfer", ["arib-std-b67", "smpte2084"])
 def test_hdr_arrives_in_the_colours_of_sdr(tmp_path, transfer):
     with open_source(recipes.hdr(tmp_path / "hdr.mov", transfer)) as source:
@@ -110,7 +117,7 @@ def test_colours_that_no_filter_knows_are_refused_with_advice():
 def test_a_change_that_the_key_frames_did_not_show_is_refused_and_nothing_slips(made, tmp_path, monkeypatch):
     path = Path(shutil.copy(made(recipes.another_size), tmp_path))  # a file that was not probed before
     monkeypatch.setattr(clip, "HIDDEN_FRAME_CODECS", frozenset())
-    monkeypatch.setattr(clip, "_changes_later", lambda *_: False)
+    monkeypatch.setattr(clip, "_may_change", lambda *_: False)
     monkeypatch.setattr(clip, "HEAD_FRAMES", 8)
     with open_source(path) as source, pytest.raises(JobError, match=r"size.webm: changes its size or colours near"):
         for index in range(source.frames):
