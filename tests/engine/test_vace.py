@@ -119,7 +119,8 @@ def test_the_two_streams_do_not_meet(vae: Vae) -> None:
     other.frames = np.where((other.masks > 0.5)[..., None], -other.frames, other.frames)
     chunks = [chunk_of(i) for i in range(3)]
     a, b = stream(vae, one, chunks), stream(vae, other, chunks)
-    assert torch.equal(a[:, :16], b[:, :16]) and not torch.allclose(a[:, 16:32], b[:, 16:32])
+    assert torch.equal(a[:, :16], b[:, :16])  # the same pixels through the same operations
+    assert not torch.allclose(a[:, 16:32], b[:, 16:32])
 
 
 def test_a_stream_that_starts_late_sees_the_frame_before_and_then_the_clip(vae: Vae) -> None:
@@ -190,6 +191,7 @@ def picture(seed: int = 0) -> Array:
 
 
 def encoded(vae: Vae, image: Array) -> Tensor:
+    """Of one picture alone. Its memory layout differs from a context's, so convolutions may round differently."""
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None, :, None]
     return EncoderStream(vae).encode(pixels).transpose(1, 2)
 
@@ -198,7 +200,7 @@ def test_a_reference_alone_is_one_latent_frame(vae: Vae) -> None:
     chunk = chunk_of(0, vace=Vace(scale=1.0, reference=Path("ref.png")))
     got = contexts(vae).build(chunk, ChunkInputs(reference=picture()))
     assert got.shape == (1, 96, 1, HEIGHT // 8, WIDTH // 8)
-    assert torch.equal(got[:, :16], encoded(vae, picture())) and not got[:, 16:].any()
+    assert torch.allclose(got[:, :16], encoded(vae, picture()), atol=1e-5) and not got[:, 16:].any()
 
 
 def test_a_reference_comes_first_and_leaves_the_streams_alone(vae: Vae) -> None:
@@ -209,7 +211,7 @@ def test_a_reference_comes_first_and_leaves_the_streams_alone(vae: Vae) -> None:
         control = clip.inputs(chunk).control
         parts.append(build(chunk, ChunkInputs(control=control, reference=picture(i))))
     assert [part.shape[2] for part in parts] == [4, 4]
-    assert all(torch.equal(part[:, :16, :1], encoded(vae, picture(i))) for i, part in enumerate(parts))
+    assert all(torch.allclose(part[:, :16, :1], encoded(vae, picture(i)), atol=1e-5) for i, part in enumerate(parts))
     assert torch.allclose(torch.cat([part[:, :32, 1:] for part in parts], dim=2), clip.whole(vae), atol=1e-5)
 
 

@@ -75,5 +75,7 @@ def test_gray_settles_within_the_depth_of_the_network(vae: TaeVae, monkeypatch: 
 def test_a_reference_alone_is_one_latent_frame(vae: TaeVae) -> None:
     picture = np.random.default_rng(0).uniform(-1, 1, (HEIGHT, WIDTH, 3)).astype(np.float32)
     got = VaceContext(vae, HEIGHT, WIDTH)._encode_reference(picture)
-    four = torch.from_numpy(picture).permute(2, 0, 1)[None, :, None].expand(-1, -1, 4, -1, -1).contiguous()
-    assert torch.equal(got[:, :16], EncoderStream(vae).encode(four).transpose(1, 2)) and not got[:, 16:].any()
+    four = torch.from_numpy(picture).permute(2, 0, 1)[None, :, None].expand(-1, -1, 4, -1, -1)
+    # No equality: the same pixels in another memory layout may run through another convolution kernel.
+    assert torch.allclose(got[:, :16], EncoderStream(vae).encode(four).transpose(1, 2), atol=1e-5)
+    assert not got[:, 16:].any()
