@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,13 +81,11 @@ def test_a_signal_ends_it_after_the_chunk_and_all_jobs_with_it(
 
 def test_while_the_model_loads_one_signal_is_enough(job: Callable[..., str]) -> None:
     program = [sys.executable, str(FAKE), "render", job("load"), "--progress", "json"]
-    started_s = time.monotonic()
     with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr and json.loads(process.stderr.readline())["event"] == "loading"
         process.send_signal(signal.SIGINT)
         events = [json.loads(line)["event"] for line in process.stderr]
     assert process.returncode == 130 and events == ["finished", "error"]
-    assert time.monotonic() - started_s < 20
 
 
 def test_a_full_disk_behind_stdout_is_74() -> None:

@@ -34,7 +34,7 @@ class Terminal:
         self.text = ""
 
     def read_until(self, wanted: str) -> None:
-        until = time.monotonic() + 15
+        until = time.monotonic() + 60
         while wanted not in self.text and time.monotonic() < until and self._read():
             pass
         assert wanted in self.text
@@ -43,7 +43,7 @@ class Terminal:
         while self._read():
             pass
         os.close(self._ours)
-        return self.process.wait(15)
+        return self.process.wait(60)
 
     def _read(self) -> bool:
         try:

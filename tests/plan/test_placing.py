@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytest
 
 from scope_batch.errors import JobError
 from scope_batch.material import Placement
+from tests.effort import growth
 from tests.plan.steering import controlled, spans, steered
 
 
@@ -147,27 +147,13 @@ def test_a_field_without_effect_is_refused(fields: dict[str, Any], said: str) ->
     assert refusal(**fields).startswith(said)
 
 
-def calls_of_planning(chunks: int) -> int:
-    """Calls of functions while a job is planned whose every other chunk brings control."""
-    entries = [{"chunk": k, "vace_frames": "/c 30.npy"} for k in range(0, chunks, 2)]
-    calls = 0
-
-    def count(*_: Any) -> None:
-        nonlocal calls
-        calls += 1
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
+def test_planning_material_takes_work_in_proportion_to_the_chunks() -> None:
+    def steer(chunks: int) -> None:
+        entries = [{"chunk": k, "vace_frames": "/c 30.npy"} for k in range(0, chunks, 2)]
         made = steered(*entries, num_frames=12 * chunks)
-    finally:
-        sys.setprofile(before)
-    assert len(controlled(made)) == len(made.chunks)
-    return calls
+        assert len(controlled(made)) == len(made.chunks)
 
-
-def test_planning_costs_the_same_for_every_chunk_of_material() -> None:
-    assert calls_of_planning(800) < 2.1 * calls_of_planning(400)
+    assert growth(steer, 400) < 2.1
 
 
 def test_the_same_array_in_two_entries_is_no_overlap() -> None:
