@@ -6,6 +6,7 @@ frames from 0. *Latent* numbers count latent frames since the last cut.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -75,6 +76,18 @@ class Transition:
 
 
 Conditioning = Blend | Transition
+
+
+def texts_of(conditionings: Iterable[Conditioning]) -> list[str]:
+    """Every text in these conditionings, without duplicates, in order of appearance."""
+    found: dict[str, None] = {}
+    for node in conditionings:
+        blends = [node.target] if isinstance(node, Transition) else [node]
+        if isinstance(node, Transition) and not isinstance(node.source, Transition):
+            blends.insert(0, node.source)
+        found.update((prompt.text, None) for blend in blends for prompt in blend.prompts)
+    return list(found)
+
 
 NEW_VIDEO_PROMPT = "prompt change in video mode"
 """The one cut across which the input video goes on."""

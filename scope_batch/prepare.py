@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from scope_batch.chunk import ClipFacts, Plan
+from scope_batch.chunk import ClipFacts, Plan, texts_of
 from scope_batch.errors import JobError
 from scope_batch.job import Job, check_inputs
 from scope_batch.job.inputs import named_inputs
@@ -32,6 +32,7 @@ def prepare(job: Job) -> Plan:
     _check_loras(job)
     clip = _clip(job)
     plan = plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), clip, _facts(job), _sound(job, clip))
+    _check_prompts(job, plan)
     memory = memory_of(job, plan)
     notes, warnings = _found_in_stills(plan)
     return replace(
@@ -181,6 +182,16 @@ def _check_loras(job: Job) -> None:
             problems += [f"{job.where(*loc)}: lora_scales: {line}" for line in error.problems]
     if problems:
         raise JobError(*problems)
+
+
+def _check_prompts(job: Job, plan: Plan) -> None:
+    """A prompt of too many tokens is refused before anything loads, where the tokenizer is there."""
+    from scope_batch.models.folder import tokenizer_folder
+    from scope_batch.models.prompt_text import check_prompts
+
+    models = None if job.models is None else str(job.models)
+    if (tokenizer := tokenizer_folder(job.pipeline_id, models)) is not None:
+        check_prompts(texts_of(chunk.conditioning for chunk in plan.chunks), tokenizer)
 
 
 def _facts(job: Job) -> dict[Material, MaterialFacts]:

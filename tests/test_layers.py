@@ -18,6 +18,7 @@ FORBIDDEN = {
     "file_kinds": {"*"},
     "image_series": {"*"},
     "events": {"*"},
+    "files": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "material": {"*"},
     "memory": {"*"},
     "sound": {"*"},

@@ -149,7 +149,7 @@ def _needs_none(pipeline: str) -> int:
 
 
 def _place(argument: str | None, models: str | None) -> ModelsFolder:
-    from scope_batch.models.cache import cache_folder
+    from scope_batch.models.cache import cache_path
     from scope_batch.models.folder import TINY, TINY_VERSION, ModelsFolder, models_place
 
     asked, asked_by = models, "--models"
@@ -159,7 +159,7 @@ def _place(argument: str | None, models: str | None) -> ModelsFolder:
         named = read_job(argument).models
         asked, asked_by = None if named is None else str(named), argument
     if asked == TINY:
-        return ModelsFolder(cache_folder(TINY) / f"v{TINY_VERSION}", f"{asked_by}, the built-in set")
+        return ModelsFolder(cache_path(TINY, f"v{TINY_VERSION}"), f"{asked_by}, the built-in set")
     return models_place(asked, asked_by)
 
 

@@ -9,14 +9,14 @@ from typing import cast
 
 import torch
 
-from scope_batch.chunk import Plan
+from scope_batch.chunk import Plan, texts_of
 from scope_batch.engine.device import device_faults, exact_arithmetic, peak_bytes, resolve_device, resolve_dtype
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.noise import NoiseSource
 from scope_batch.engine.offload import apply_low_vram, choose_low_vram
 from scope_batch.engine.quantization import check_fp8, check_loras, fp8_config, quantize
 from scope_batch.engine.session import CausalSession
-from scope_batch.engine.text_encoder import PromptEncoder, texts_of
+from scope_batch.engine.text_encoder import PromptEncoder
 from scope_batch.engine.transformer import CausalWan
 from scope_batch.engine.vace_transformer import CausalVaceWan
 from scope_batch.engine.vae_backends import TaeVae, WanVae

@@ -7,45 +7,25 @@ all on disk never loads the text encoder.
 from __future__ import annotations
 
 import hashlib
-import html
 import json
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import ftfy
 import torch
 import transformers
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from scope_batch import laws
-from scope_batch.chunk import Conditioning, Transition
 from scope_batch.errors import JobError
 from scope_batch.events import Report, silent
-from scope_batch.models.cache import cache_folder, file_fingerprint, replacing
+from scope_batch.models.cache import cache_folder, file_fingerprint, read_sealed, write_sealed
 from scope_batch.models.folder import ModelFiles
 from scope_batch.models.load import load_text_encoder, load_tokenizer
-
-
-def clean(text: str) -> str:
-    """Normalise a text as in training: fix mojibake, resolve HTML entities, collapse white space."""
-    return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(text)))).strip()
-
-
-def texts_of(conditionings: Iterable[Conditioning]) -> list[str]:
-    """Every text in these conditionings, without duplicates, in order of appearance."""
-    found: dict[str, None] = {}
-    for node in conditionings:
-        blends = [node.target] if isinstance(node, Transition) else [node]
-        if isinstance(node, Transition) and not isinstance(node.source, Transition):
-            blends.insert(0, node.source)
-        found.update((prompt.text, None) for blend in blends for prompt in blend.prompts)
-    return list(found)
+from scope_batch.models.prompt_text import clean, kept_of, too_long
 
 
 class PromptEncoder:
@@ -72,8 +52,8 @@ class PromptEncoder:
         if missing:
             for text, rows in self._encode(missing, report):
                 self._rows[text] = rows
-                with suppress(OSError), replacing(self._path(text)) as file:  # a full disk costs time, nothing else
-                    file.write(save({"rows": rows}))
+                with suppress(OSError):  # a full disk costs time, nothing else
+                    write_sealed(self._path(text), save({"rows": rows}))
 
     def __call__(self, text: str) -> Tensor:
         """float32 [512, text_dim] on the host; rows beyond the text's tokens are zero."""
@@ -83,14 +63,9 @@ class PromptEncoder:
         return padded
 
     def _tokenize(self, text: str) -> list[int]:
-        cleaned = clean(text)
-        ids: list[int] = self._tokenizer(cleaned, verbose=False).input_ids
+        ids: list[int] = self._tokenizer(clean(text), verbose=False).input_ids
         if len(ids) > laws.TEXT_TOKENS:
-            kept = self._tokenizer.decode(ids[: laws.TEXT_TOKENS - 1], skip_special_tokens=True)
-            raise JobError(
-                f"a prompt has {len(ids)} tokens, {laws.TEXT_TOKENS} are allowed; it would be cut after "
-                f"{' '.join(kept.split()[-6:])!r}"
-            )
+            raise JobError(too_long(text, len(ids), self._tokenizer.decode(kept_of(ids), skip_special_tokens=True)))
         return ids
 
     @torch.no_grad()
@@ -112,11 +87,8 @@ class PromptEncoder:
 
     def _path(self, text: str) -> Path:
         key = json.dumps([clean(text), *self._identity])
-        return cache_folder("embeddings") / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+        return cache_folder("embeddings") / f"{hashlib.sha256(key.encode()).hexdigest()}.rows"
 
     def _read(self, text: str) -> Tensor | None:
-        try:
-            rows: Tensor = load(self._path(text).read_bytes())["rows"]
-            return rows
-        except (OSError, SafetensorError, KeyError):
-            return None
+        content = read_sealed(self._path(text))
+        return None if content is None else load(content)["rows"]

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.file_kinds import stand_in
+from scope_batch.files import shown, status_of
 from scope_batch.image_series import is_pattern, pattern_files
 from scope_batch.job.document import MAX_BYTES, MapNode, ScalarNode, decode, read_document
 from scope_batch.job.faults import Loc
@@ -97,14 +98,22 @@ def parse_job(data: Any, source: Source = NO_SOURCE) -> Job:
 
 
 def check_inputs(job: Job) -> None:
-    """Raise MissingInputError, a line per place, unless every input that the job names exists."""
-    missing = [
-        f"{job.where(*loc)}: {_field(loc)}: no such file: {path}{_hint(path)}"
-        for loc, path in named_inputs(job)
-        if not path.exists() and not (is_pattern(path) and pattern_files(path))
-    ]
-    if missing:
-        raise MissingInputError(*missing)
+    """Raise MissingInputError, a line per place, unless every input that the job names exists.
+
+    JobError where one of them cannot even be looked for.
+    """
+    problems: list[str] = []
+    error_type: type[MissingInputError | JobError] = MissingInputError
+    for loc, path in named_inputs(job):
+        try:
+            absent = status_of(path) is None and not (is_pattern(path) and pattern_files(path))
+            problem = f"no such file: {shown(path)}{_hint(path)}" if absent else ""
+        except JobError as error:
+            problem, error_type = str(error), JobError
+        if problem:
+            problems.append(f"{job.where(*loc)}: {_field(loc)}: {problem}")
+    if problems:
+        raise error_type(*problems)
 
 
 def _field(loc: Loc) -> str:

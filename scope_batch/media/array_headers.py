@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import re
 import struct
-from typing import BinaryIO
+from tokenize import TokenError
+from typing import Any, BinaryIO
 
+import numpy as np
 from numpy.lib import format as npy_format
 
 from scope_batch.errors import JobError
@@ -13,6 +17,10 @@ from scope_batch.media.array_file import ArrayPlace, Locate
 
 BIN_HEADER = struct.Struct("<5I")
 """Little-endian: the number of dimensions (4), then T, H, W, C."""
+
+_NPY_HEADER_BYTES = 16_384
+"""numpy refuses longer headers."""
+_PYTHON_2_LONG = re.compile(rb"(\d)L\b")
 
 PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl")
 _PICKLE_BEGINS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -28,22 +36,30 @@ def pickle_refusal(name: str) -> JobError:
 
 def locate_npy(file: BinaryIO, name: str) -> ArrayPlace:
     """The array of a `.npy` file. Raises JobError if it is none, holds objects or is not in C order."""
-    try:
-        version = npy_format.read_magic(file)
-        if version == (1, 0):
-            shape, fortran, dtype = npy_format.read_array_header_1_0(file)
-        elif version == (2, 0):
-            shape, fortran, dtype = npy_format.read_array_header_2_0(file)
-        else:
-            raise JobError(f"{name}: .npy version {version[0]}.{version[1]} is not supported; 1.0 and 2.0 are")
-    except ValueError as error:
-        raise JobError(f"{name}: is not a readable .npy file: {str(error).splitlines()[0]}") from error
+    shape, fortran, dtype, start = _npy_header(file, name)
     if dtype.hasobject:
         raise JobError(f"{name}: holds Python objects, which are never loaded")
     if fortran:
         raise JobError(f"{name}: is in Fortran order; save np.ascontiguousarray(frames) instead")
     big_endian = dtype.newbyteorder("<") != dtype
-    return ArrayPlace(file.tell(), shape, f"{dtype.name} (big-endian)" if big_endian else dtype.name)
+    return ArrayPlace(start, shape, f"{dtype.name} (big-endian)" if big_endian else dtype.name)
+
+
+def _npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, whether it is in Fortran order, dtype, and the byte at which the data begin.
+
+    numpy reads the header as a Python literal and raises whatever Python's own parser does on damaged ones. The long
+    integers of Python 2 ("9L") are made plain first, or numpy prints a warning.
+    """
+    start = io.BytesIO(_PYTHON_2_LONG.sub(rb"\1 ", file.read(_NPY_HEADER_BYTES)))
+    try:
+        version = npy_format.read_magic(start)
+        if version not in ((1, 0), (2, 0)):
+            raise JobError(f"{name}: .npy version {version[0]}.{version[1]} is not supported; 1.0 and 2.0 are")
+        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        return (*read(start), start.tell())
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
+        raise JobError(f"{name}: is not a readable .npy file: {(str(error).splitlines() or [''])[0]}") from error
 
 
 def locate_bin(file: BinaryIO, name: str) -> ArrayPlace:

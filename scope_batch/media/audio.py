@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from scope_batch.errors import JobError, MissingInputError
+from scope_batch.files import is_file
 from scope_batch.media.clip import DEMUXERS, probe_video
 from scope_batch.media.ffmpeg import LOCAL_FILES, file_url, run_quiet
 from scope_batch.sound import SoundFacts, SoundTrack
@@ -25,7 +26,7 @@ def probe_sound(path: Path, *, of_clip: bool = False) -> SoundFacts:
 
     Raises MissingInputError, or JobError (beginning with the file's name) if there is no sound that can be read.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise MissingInputError(f"{path}: no such file (`audio`)")
     args = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", *LOCAL_FILES]
     args += ["-format_whitelist", AUDIO_DEMUXERS, "-i", file_url(path), "-map", "0:a:0", "-c", "copy"]

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scope_batch.errors import JobError, MissingInputError
+from scope_batch.errors import JobError
 from scope_batch.file_kinds import START_BYTES, remedy, stand_in
+from scope_batch.files import reading
 from scope_batch.media.closing import Closing
 from scope_batch.timing import Timing
 
@@ -96,17 +97,13 @@ def open_source(path: Path, also: tuple[str, ...] = (), near: tuple[int, int] | 
 @contextmanager
 def opening(path: Path) -> Iterator[bool]:
     """Around the opening of `path`: says whether it is a folder, and tells system errors as ours."""
-    try:
+    with reading(path, path.name):
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
             _refuse_stand_in(path)
         elif not stat.S_ISDIR(mode):
             raise JobError(f"{path.name}: is neither a file nor a folder")
         yield stat.S_ISDIR(mode)
-    except FileNotFoundError as error:
-        raise MissingInputError(f"{path}: no such file or folder") from error
-    except OSError as error:
-        raise JobError(f"{path.name}: cannot be read: {error.strerror or error}") from error
 
 
 def _refuse_stand_in(path: Path) -> None:

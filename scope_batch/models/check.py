@@ -12,7 +12,7 @@ from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 from scope_batch.errors import JobError
 from scope_batch.events import Event, Report, Warned
 from scope_batch.models.architecture import read_heads
-from scope_batch.models.checkpoint import read_shapes
+from scope_batch.models.checkpoint import read_header, read_shapes
 from scope_batch.models.folder import ModelFiles, model_files, size_on_disk, wanted_artifacts
 from scope_batch.models.layout import Artifact, Role, VaeType
 from scope_batch.models.load import empty_text_encoder, empty_transformer, empty_vae, load_tokenizer
@@ -106,9 +106,9 @@ def _backbone(files: ModelFiles, report: Report) -> None:
 
 def _builtin_lora(files: ModelFiles, _: Report) -> None:
     assert files.builtin_lora
-    shapes = read_shapes(files.builtin_lora)
+    header = read_header(files.builtin_lora)
     _, backbone = empty_transformer(files.backbone, files.config, None, kind=WanTransformer3DModel)
-    builtin_lora_layout(files.builtin_lora, shapes, backbone, files.backbone.name)
+    builtin_lora_layout(files.builtin_lora, header, backbone, files.backbone.name)
 
 
 def _vae(files: ModelFiles, report: Report) -> None:

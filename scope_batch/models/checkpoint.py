@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import pickle
 import re
-import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,7 +21,10 @@ from torch import Tensor
 
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.file_kinds import START_BYTES, stand_in
+from scope_batch.files import is_file, reading
 from scope_batch.models import cache
+from scope_batch.models.pickle_shapes import UNREADABLE_PICKLE, check_archive
+from scope_batch.safetensors_header import SafetensorsHeader, read_safetensors_header
 
 State = dict[str, Tensor]
 T = TypeVar("T")
@@ -33,20 +34,24 @@ CONVERT_FROM_BYTES = 128 << 20
 
 _WRAPPERS = ("generator", "generator_lora", "state_dict", "model_state_dict", "model", "module")
 _PICKLES = {".pt", ".pth"}
-# Everything that torch's unpickler and archive reader were seen to raise on damaged or foreign bytes.
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-)
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "BOOL": torch.bool,
+}
+"""The words of safetensors."""
 
 
 def read_checkpoint(path: Path, containing: str = "") -> State:
@@ -70,18 +75,24 @@ def _read_whole_pickle(path: Path) -> State:
     return _read_converted(path)
 
 
+def read_header(path: Path) -> State:
+    """Key -> tensor on `meta`, in shape and dtype as `read_checkpoint` gives it, from the file's header alone."""
+    path = _existing(path)
+    if path.suffix != ".safetensors":
+        return _read_pickle(path, device="meta")
+    entries = _safetensors_header(path).tensors
+    return _without_model_prefix(
+        {key: torch.empty(entry.shape, dtype=_DTYPES[entry.dtype], device="meta") for key, entry in entries.items()}
+    )
+
+
 def read_shapes(path: Path) -> dict[str, torch.Size]:
     """Key -> shape as `read_checkpoint` would give them, from the file's header alone."""
-    path = _existing(path)
-    if path.suffix == ".safetensors":
-        with _reading(path), safe_open(path, "pt", backend="pread") as file:
-            shapes = {key: torch.Size(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118  (no mapping)
-        return _without_model_prefix(shapes)
-    return {key: tensor.shape for key, tensor in _read_pickle(path, device="meta").items()}
+    return {key: tensor.shape for key, tensor in read_header(path).items()}
 
 
 def _existing(path: Path) -> Path:
-    if not path.is_file():
+    if not is_file(path):
         raise MissingInputError(f"{path}: no such file")
     if path.suffix not in {*_PICKLES, ".safetensors"}:
         raise JobError(f"{path}: not a checkpoint; .safetensors, .pt and .pth can be read")
@@ -93,6 +104,7 @@ def _existing(path: Path) -> Path:
 
 
 def _read_safetensors(path: Path, containing: str) -> State:
+    _safetensors_header(path)
     with _reading(path):
         if containing:
             with safe_open(path, "pt", backend="pread") as file:
@@ -100,33 +112,36 @@ def _read_safetensors(path: Path, containing: str) -> State:
         return load_file(path, backend="pread")  # type: ignore[no-any-return]  # a user's file is read, not mapped
 
 
+def _safetensors_header(path: Path) -> SafetensorsHeader:
+    """Stricter than the library: a key that comes twice is refused."""
+    with reading(path), path.open("rb") as file:
+        return read_safetensors_header(file, str(path))
+
+
 def _read_converted(path: Path) -> State:
-    """The pickle's conversion, mapped; made first when there is none or the file has changed."""
+    """The pickle's conversion, mapped; made first when there is none, it is damaged, or the file has changed."""
     name = f"{path.stem}-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}-"
     with _reading(path):
         fingerprint = cache.file_fingerprint(path)
     target = cache.cache_folder("converted") / f"{name}{fingerprint}.safetensors"
     with cache.lock(target.with_name(name.rstrip("-"))):
-        if (found := _map(target)) is not None:
-            return found
-        for stale in target.parent.glob(f"{name}*.safetensors"):
-            stale.unlink(missing_ok=True)
+        if cache.is_sound(target):
+            return _map(target)
         state = _read_pickle(path)
         try:
+            for stale in target.parent.glob(f"{name}*.safetensors"):
+                cache.remove(stale)
             _write(state, target)
         except (OSError, SafetensorError):
             # A full or read-only cache costs time on the next start, nothing else.
             return state
         del state
-        return _map(target) or _read_pickle(path)
+        return _map(target)
 
 
-def _map(path: Path) -> State | None:
-    """A conversion's tensors as views of the mapped file; None if there is none or it is damaged."""
-    try:
-        return load_file(path)  # type: ignore[no-any-return]  # safetensors is untyped
-    except (OSError, SafetensorError):
-        return None
+def _map(conversion: Path) -> State:
+    """Its tensors as views of the mapped file. Of our own making and found sound: nothing in it can be wrong."""
+    return load_file(conversion)  # type: ignore[no-any-return]  # safetensors is untyped
 
 
 def _write(state: State, target: Path) -> None:
@@ -136,6 +151,7 @@ def _write(state: State, target: Path) -> None:
         with part.open("rb+") as file:
             cache.flush_to_disk(file)
         part.replace(target)
+        cache.seal(target)
     finally:
         part.unlink(missing_ok=True)
 
@@ -153,6 +169,7 @@ def _storable(state: State) -> State:
 
 def _read_pickle(path: Path, device: str = "cpu") -> State:
     with _reading(path):
+        check_archive(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(_placeholders(path)):
             warnings.simplefilter("ignore")
             loaded = torch.load(path, map_location=device, weights_only=True)
@@ -206,14 +223,13 @@ def _without_model_prefix(entries: dict[str, T]) -> dict[str, T]:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turns whatever a damaged or foreign file raises into one line."""
+    """Around calls of torch and safetensors that read `path`: whatever a damaged or foreign file raises is one line."""
     try:
-        yield
-    except OSError as error:
-        raise JobError(f"{path}: cannot be read ({error.strerror or error})") from error
+        with reading(path):
+            yield
     except SafetensorError as error:
         raise JobError(f"{path}: not a readable safetensors file, or truncated ({_line(error)})") from error
-    except _UNREADABLE as error:
+    except UNREADABLE_PICKLE as error:
         _refuse_pickle(path, error)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from scope_batch.errors import UnavailableError
-from scope_batch.models import layout
+from scope_batch.models import cache, layout
 from scope_batch.models.layout import Artifact, VaeType
 
 TINY = "tiny"
@@ -100,6 +100,14 @@ def find_models(
         pull = pull_command(pipeline_id, folder, vae_type=vae_type, vace=vace)
         raise UnavailableError(_missing(pipeline_id, folder, missing, pull))
     return model_files(folder, wanted)
+
+
+def tokenizer_folder(pipeline_id: str, asked: str | None) -> Path | None:
+    """Where the tokenizer of `pipeline_id` lies or would lie, `asked` as for `find_models`; None if it needs none."""
+    if not layout.is_known(pipeline_id):
+        return None
+    folder = cache.cache_path(TINY, f"v{TINY_VERSION}") if asked == TINY else models_folder(asked)
+    return folder / layout.TOKENIZER.local
 
 
 def tiny_vae_type(vae_type: VaeType) -> VaeType:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers, convert_wan_vae_to_diffusers
+from torch import Tensor
 
 from scope_batch.errors import JobError
 from scope_batch.models.words import first_names
@@ -76,11 +77,20 @@ def _umt5_key(key: str) -> str:
     return key
 
 
-def account(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size], path: Path, what: str) -> list[str]:
-    """Check that a file's keys and shapes (`found`) fill every key of `expected`; `what` names the model in messages.
+def refuse_integers(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise JobError unless all of them are floats: int8, bool and complex numbers cannot be read as weights."""
+    if bad := [
+        f"{key} is {str(t.dtype).removeprefix('torch.')}" for key, t in weights.items() if not t.is_floating_point()
+    ]:
+        raise JobError(f"{path}: weights are floats, but {first_names(bad)}")
+
+
+def account(found: Mapping[str, Tensor], expected: Mapping[str, torch.Size], path: Path, what: str) -> list[str]:
+    """Check that a file's tensors (`found`) fill every key of `expected`; `what` names the model in messages.
 
     Returns at most one warning about keys that the model does not have; they are to be dropped. Raises JobError for a
-    missing or mis-shaped key, and when more than half of the file's keys mean nothing to the model.
+    missing or mis-shaped key, for weights that are no floats, and when more than half of the file's keys mean nothing
+    to the model.
     """
     unexpected = sorted(found.keys() - expected.keys())
     if 2 * len(unexpected) > len(found) or not found:
@@ -91,9 +101,13 @@ def account(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size],
         raise JobError(
             f"{path}: {len(missing)} of {len(expected)} tensors of the {what} are missing: {first_names(missing)}"
         )
-    bad = [f"{key} is {list(found[key])}, not {list(shape)}" for key, shape in expected.items() if found[key] != shape]
+    shapes = {key: found[key].shape for key in expected}
+    bad = [
+        f"{key} is {list(shapes[key])}, not {list(shape)}" for key, shape in expected.items() if shapes[key] != shape
+    ]
     if bad:
         raise JobError(f"{path}: {len(bad)} tensors of the {what} have the wrong shape: {first_names(bad)}")
+    refuse_integers({key: found[key] for key in expected}, path)
     if not unexpected:
         return []
     return [

@@ -40,7 +40,7 @@ class Artifact:
 
 _BASE = "daydreamlive/Wan2.1-T2V-1.3B"
 _CONFIG = Artifact("config", _BASE, "config.json")
-_TOKENIZER = Artifact("tokenizer", _BASE, "google/umt5-xxl", probe="tokenizer_config.json")
+TOKENIZER = Artifact("tokenizer", _BASE, "google/umt5-xxl", probe="tokenizer_config.json")
 _TEXT_ENCODER = Artifact("text_encoder", "daydreamlive/WanVideo_comfy", "umt5-xxl-enc-fp8_e4m3fn.safetensors")
 
 VAES: dict[VaeType, Artifact] = {
@@ -89,4 +89,4 @@ def artifacts(pipeline_id: str, vae_type: VaeType = "wan", *, vace: bool = False
     A KeyError is a pipeline that needs no models.
     """
     config, module = (_LARGE_CONFIG, LARGE_VACE) if pipeline_id in _LARGE else (_CONFIG, VACE)
-    return (config, *_BACKBONES[pipeline_id], VAES[vae_type], _TEXT_ENCODER, _TOKENIZER, *([module] if vace else []))
+    return (config, *_BACKBONES[pipeline_id], VAES[vae_type], _TEXT_ENCODER, TOKENIZER, *([module] if vace else []))

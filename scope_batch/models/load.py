@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from scope_batch.errors import JobError
 from scope_batch.events import Loading, Report, Warned, silent
 from scope_batch.models import architecture, keys
-from scope_batch.models.checkpoint import State, read_checkpoint, read_shapes
+from scope_batch.models.checkpoint import State, read_checkpoint, read_header
 from scope_batch.models.folder import ModelFiles
 from scope_batch.models.keys import is_vace
 from scope_batch.models.layout import TAES, VaeType
 from scope_batch.models.lora import read_builtin_lora
 from scope_batch.models.lora_adapters import BUILTIN_ADAPTER, attach
 from scope_batch.models.lora_merge import Merge, merged
-from scope_batch.models.tae import TinyAutoencoder, fitted, fitted_shapes
+from scope_batch.models.tae import TinyAutoencoder, fitted
 
 W = TypeVar("W", bound=WanTransformer3DModel | WanVACETransformer3DModel)
 BuiltinLora = Literal["merged", "adapter", "none"]
@@ -129,16 +129,17 @@ def empty_transformer(
 
     Raises MissingInputError or JobError for a file that does not fit.
     """
-    shapes = keys.to_diffusers_transformer(read_shapes(backbone))
+    header = keys.to_diffusers_transformer(read_header(backbone))
+    shapes = _shapes(header)
     arguments = architecture.transformer_config(shapes, backbone, config)
-    vace_shapes = keys.to_diffusers_vace(read_shapes(vace)) if vace else {}
+    vace_header = keys.to_diffusers_vace(read_header(vace)) if vace else {}
     if vace:
-        arguments |= architecture.vace_config(vace_shapes, arguments["num_layers"], vace)
+        arguments |= architecture.vace_config(_shapes(vace_header), arguments["num_layers"], vace)
     model = _empty(kind, **arguments)
     names = model.state_dict().keys()
-    _account(shapes, model, backbone, "Wan backbone", report, without={n for n in names if is_vace(n)})
+    _account(header, model, backbone, "Wan backbone", report, without={n for n in names if is_vace(n)})
     if vace:
-        _account(vace_shapes, model, vace, "Wan VACE module", report, without={n for n in names if not is_vace(n)})
+        _account(vace_header, model, vace, "Wan VACE module", report, without={n for n in names if not is_vace(n)})
     return model, shapes
 
 
@@ -146,12 +147,12 @@ def empty_vae(path: Path, vae_type: VaeType, report: Report = silent) -> Autoenc
     """The VAE on `meta`, from the file's header. Raises as `empty_transformer`."""
     model: AutoencoderKLWan | TinyAutoencoder
     if vae_type in TAES:
-        what, shapes = "tiny auto-encoder", fitted_shapes(read_shapes(path))
-        model = _empty(TinyAutoencoder, architecture.tae_config(shapes, path))
+        what, header = "tiny auto-encoder", fitted(read_header(path))
+        model = _empty(TinyAutoencoder, architecture.tae_config(_shapes(header), path))
     else:
-        what, shapes = "Wan VAE", keys.to_diffusers_vae(read_shapes(path))
-        model = _empty(AutoencoderKLWan, **architecture.vae_config(shapes, path))
-    _account(shapes, model, path, what, report)
+        what, header = "Wan VAE", keys.to_diffusers_vae(read_header(path))
+        model = _empty(AutoencoderKLWan, **architecture.vae_config(_shapes(header), path))
+    _account(header, model, path, what, report)
     return model
 
 
@@ -159,9 +160,10 @@ def empty_text_encoder(path: Path, report: Report = silent) -> tuple[Any, dict[s
     """The text encoder on `meta` and the file's shapes by its keys. Raises as `empty_transformer`."""
     from transformers import UMT5Config, UMT5EncoderModel
 
-    shapes = keys.to_umt5(read_shapes(path))
+    header = keys.to_umt5(read_header(path))
+    shapes = _shapes(header)
     model = _empty(UMT5EncoderModel, UMT5Config(**architecture.text_encoder_config(shapes, path)))
-    _account(shapes, model, path, "UMT5 text encoder", report, without=_TIED)
+    _account(header, model, path, "UMT5 text encoder", report, without=_TIED)
     return model, shapes
 
 
@@ -180,8 +182,12 @@ def _empty(model: type[nn.Module], *args: Any, **kwargs: Any) -> Any:
         return model(*args, **kwargs)
 
 
+def _shapes(header: State) -> dict[str, torch.Size]:
+    return {key: tensor.shape for key, tensor in header.items()}
+
+
 def _account(
-    found: Mapping[str, torch.Size],
+    found: State,
     model: nn.Module,
     path: Path,
     what: str,

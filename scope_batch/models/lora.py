@@ -76,16 +76,14 @@ def read_builtin_lora(files: ModelFiles, shapes: Mapping[str, torch.Size]) -> Lo
     if files.builtin_lora is None:
         return None
     state = read_checkpoint(files.builtin_lora)
-    own = {key: tensor.shape for key, tensor in state.items()}
-    lora = _lora(builtin_lora_layout(files.builtin_lora, own, shapes, files.backbone.name), state)
+    lora = _lora(builtin_lora_layout(files.builtin_lora, state, shapes, files.backbone.name), state)
     return replace(lora, pairs={module: replace(pair, factor=1.0) for module, pair in lora.pairs.items()})
 
 
-def builtin_lora_layout(
-    path: Path, shapes: Mapping[str, torch.Size], backbone: Mapping[str, torch.Size], model: str
-) -> LoraLayout:
-    """What a pipeline's own LoRA with these shapes changes. Raises JobError unless all of it fits the backbone's."""
-    layout = lora_layout(path, {key: tuple(shape) for key, shape in shapes.items()}, AlphaRule())
+def builtin_lora_layout(path: Path, header: State, backbone: Mapping[str, torch.Size], model: str) -> LoraLayout:
+    """What a pipeline's own LoRA with these tensors changes. Raises JobError unless all of it fits the backbone's."""
+    layout = lora_layout(path, {key: tuple(tensor.shape) for key, tensor in header.items()}, AlphaRule())
+    keys.refuse_integers({key: header[key] for key in layout.weights}, path)
     layout, left_out = fitting(layout, backbone, None, model)
     if left_out:
         raise JobError(f"{path}: the pipeline's own LoRA must fit as a whole, but has {'; '.join(left_out)}")

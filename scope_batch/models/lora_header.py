@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from scope_batch.errors import JobError, MissingInputError
+from scope_batch.errors import JobError
+from scope_batch.files import is_file, reading
 from scope_batch.models.lora_alpha import alpha_rule
 from scope_batch.models.lora_layout import LoraLayout, lora_layout
 from scope_batch.models.words import first_names
@@ -29,7 +30,7 @@ def check_lora_header(path: Path) -> None:
 
 def read_lora_layout(path: Path) -> LoraLayout:
     """As `check_lora_header`, and what the file holds."""
-    if path.is_file() and path.suffix != ".safetensors":
+    if is_file(path) and path.suffix != ".safetensors":
         raise JobError(f"{path}: a LoRA is read from a .safetensors file, nothing else")
     header = _header(path)
     shapes = {key: entry.shape for key, entry in header.tensors.items()}
@@ -41,13 +42,8 @@ def read_lora_layout(path: Path) -> LoraLayout:
 
 
 def _header(path: Path) -> SafetensorsHeader:
-    try:
-        with path.open("rb") as file:
-            return read_safetensors_header(file, str(path))
-    except FileNotFoundError as error:
-        raise MissingInputError(f"{path}: no such file") from error
-    except OSError as error:
-        raise JobError(f"{path}: cannot be read ({error.strerror or error})") from error
+    with reading(path), path.open("rb") as file:
+        return read_safetensors_header(file, str(path))
 
 
 def _architecture(header: SafetensorsHeader) -> str:

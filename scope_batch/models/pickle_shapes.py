@@ -8,29 +8,54 @@ from __future__ import annotations
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from scope_batch.errors import JobError
 
 Shape = tuple[int, ...]
 
 LONGEST_PICKLE_BYTES = 64 << 20
 """The pickles of published checkpoints are under 1 MB."""
 
-_UNREADABLE = (pickle.UnpicklingError, zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, LookupError,
-               TypeError, AttributeError, RecursionError, OverflowError, MemoryError)  # fmt: skip
+UNREADABLE_PICKLE = (
+    *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error, zlib.error, EOFError, ValueError, LookupError),
+    *(TypeError, AttributeError, AssertionError, RuntimeError, OverflowError, MemoryError, NotImplementedError),
+)
+"""Everything that Python's unpickler, torch's and their readers of archives raise on damaged or foreign bytes."""
+
+
+def check_archive(path: Path) -> None:
+    """Raise JobError for an archive of `torch.save` that would unpack to more than it holds.
+
+    torch.save stores everything uncompressed, so that an archive whose members are larger than itself was made to
+    fill the memory. What is no archive passes. Raises OSError, and one of `UNREADABLE_PICKLE` where it is damaged.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    unpacked = sum(member.file_size for member in members)
+    directory = max((member.file_size for member in members if member.filename.endswith("data.pkl")), default=0)
+    if unpacked > path.stat().st_size or directory > LONGEST_PICKLE_BYTES:
+        raise JobError(
+            f"{path}: unpacks to {unpacked / 1e6:,.0f} MB, its list of tensors to {directory / 1e6:,.0f}: "
+            "no checkpoint of torch.save does, so it is not read"
+        )
 
 
 def read_pickle_shapes(path: Path) -> dict[str, Shape]:
     """Shapes by key, those of inner dictionaries with their own keys; empty for a file that cannot be read so."""
     try:
+        check_archive(path)
         with zipfile.ZipFile(path) as archive:
             member = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            if archive.getinfo(member).file_size > LONGEST_PICKLE_BYTES:
-                return {}
             with archive.open(member) as file:
                 return dict(_shapes(_Shapes(file).load()))
-    except (*_UNREADABLE, StopIteration):
+    except (*UNREADABLE_PICKLE, OSError, JobError, StopIteration):
         return {}
 
 

@@ -140,11 +140,6 @@ def _decoder(config: TaeConfig) -> nn.Sequential:
     return nn.Sequential(*layers, nn.ReLU(inplace=True), _conv(wide, 3))
 
 
-def fitted_shapes(shapes: Mapping[str, torch.Size]) -> dict[str, torch.Size]:
-    """The shapes of a file, its growing layers cut to the channels that count."""
-    return {key: torch.Size((_kept(key, shape), *shape[1:])) if shape else shape for key, shape in shapes.items()}
-
-
 def fitted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a file, its growing layers cut to the channels that count."""
     return {key: tensor[-_kept(key, tensor.shape) :] if tensor.ndim else tensor for key, tensor in state.items()}

@@ -6,6 +6,7 @@ answer to the prompt, not pictures. Raise `folder.TINY_VERSION` whenever a byte 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from scope_batch.models import cache, layout, tiny_tae, tiny_tokenizer, tiny_vace, tiny_vae, tiny_weights
 from scope_batch.models.folder import TINY_VERSION
@@ -29,20 +30,19 @@ _EPOCH_S = 946_684_800
 
 
 def tiny_models_folder(pipeline_id: str = "longlive", *, vae_type: VaeType = "lightvae", vace: bool = False) -> Path:
-    """The folder with the tiny set for `pipeline_id`, in the cache folder; only files that are missing are made.
+    """The folder with the tiny set for `pipeline_id`, in the cache folder; what is missing or damaged there is made.
 
     vae_type  all but "wan", which the lightvae stands for; vace: with the VACE module.
 
     Files appear whole, under a lock: any number of processes may ask at once. About a second the first time.
     """
-    folder = cache.cache_folder("tiny") / f"v{TINY_VERSION}"
-    folder.mkdir(exist_ok=True)
+    folder = cache.cache_folder("tiny", f"v{TINY_VERSION}")
     artifacts = layout.artifacts(pipeline_id, vae_type, vace=vace)
-    if all((folder / a.local).exists() for a in artifacts):
+    if all(cache.is_sound(folder / a.local) for a in artifacts):
         return folder
     with cache.lock(folder):
         for artifact in artifacts:
-            if not (folder / artifact.local).exists():
+            if not cache.is_sound(folder / artifact.local):
                 _make(folder, artifact)
     return folder
 
@@ -50,11 +50,18 @@ def tiny_models_folder(pipeline_id: str = "longlive", *, vae_type: VaeType = "li
 def _make(folder: Path, artifact: Artifact) -> None:
     target = folder / artifact.local
     part = target.with_name(f"part-{target.name}")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    _MAKERS[artifact.role](part, artifact.local)
-    for file in [*part.rglob("*"), part]:
-        os.utime(file, (_EPOCH_S, _EPOCH_S))
-    part.rename(target)
+    with cache.writing(target):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        cache.remove(part)
+        try:
+            _MAKERS[artifact.role](part, artifact.local)
+            for file in [*part.rglob("*"), part]:
+                os.utime(file, (_EPOCH_S, _EPOCH_S))
+            cache.remove(target)
+            part.rename(target)
+        finally:
+            cache.remove(part)
+        cache.seal(target)
 
 
 def _config(part: Path, _: PurePosixPath) -> None:
@@ -66,7 +73,7 @@ def _backbone(part: Path, local: PurePosixPath) -> None:
     state = tiny_weights.transformer(tiny_weights.stream(str(local)), heads=HEADS, layers=LAYERS, ffn=FFN)
     state = {key: tensor.to(torch.bfloat16) for key, tensor in state.items()}
     if local.suffix == ".safetensors":
-        save_file(state, part)
+        part.write_bytes(save(state))
         return
     weights = {f"model.{key}": tensor for key, tensor in state.items()}
     _save(weights if local.name in _BARE else {"generator": weights}, part)
@@ -84,7 +91,7 @@ def _vae(part: Path, local: PurePosixPath) -> None:
 
 def _text_encoder(part: Path, local: PurePosixPath) -> None:
     state = tiny_weights.text_encoder(tiny_weights.stream(str(local)), vocab=tiny_tokenizer.VOCAB)
-    save_file({key: tensor.to(tiny_weights.text_dtype(key)) for key, tensor in state.items()}, part)
+    part.write_bytes(save({key: tensor.to(tiny_weights.text_dtype(key)) for key, tensor in state.items()}))
 
 
 def _tokenizer(part: Path, _: PurePosixPath) -> None:
@@ -93,12 +100,13 @@ def _tokenizer(part: Path, _: PurePosixPath) -> None:
 
 def _vace(part: Path, local: PurePosixPath) -> None:
     state = tiny_vace.vace(tiny_weights.stream(str(local)), heads=HEADS, layers=LAYERS, ffn=FFN)
-    save_file({key: tensor.to(torch.bfloat16) for key, tensor in state.items()}, part)
+    part.write_bytes(save({key: tensor.to(torch.bfloat16) for key, tensor in state.items()}))
 
 
 def _save(state: Any, part: Path) -> None:
-    with part.open("wb") as out:  # a path would put its own name into the archive
-        torch.save(state, out)
+    archive = io.BytesIO()  # a full disk is an OSError of our own writing, not whatever torch makes of it
+    torch.save(state, archive)
+    part.write_bytes(archive.getbuffer())
 
 
 _MAKERS: dict[Role, Callable[[Path, PurePosixPath], None]] = {

@@ -16,6 +16,7 @@ from typing import Any
 from scope_batch import __version__
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.file_kinds import START_BYTES, stand_in
+from scope_batch.files import is_file
 from scope_batch.media.clip import DEMUXERS
 from scope_batch.media.ffmpeg import DECODER_LIMITS, LOCAL_FILES, QUIET, file_url, last_lines, run_quiet
 from scope_batch.sinks.output_paths import has_sidecar, sidecar_path
@@ -55,7 +56,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
     Raises MissingInputError if there is no such file, JobError if it cannot be read or carries none.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise MissingInputError(f"{path}: no such file")
     try:
         with path.open("rb") as file:
@@ -88,7 +89,7 @@ def read_carried_job(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def is_own_picture(path: Path) -> bool:
     """Whether a render made this PNG: it carries our text, with or without a job. Nothing is decoded."""
     mark = PNG_KEY.encode() + b"\0"
-    if not path.is_file():
+    if not is_file(path):
         return False
     try:
         with path.open("rb") as file:

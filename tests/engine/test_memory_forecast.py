@@ -21,7 +21,7 @@ from scope_batch.memory import DeviceMemory
 from scope_batch.models.sizes import model_sizes
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan.memory import Precision, device_memory
-from scope_batch.prepare import prepare
+from scope_batch.prepare import memory_of, prepare
 from scope_batch.session import EngineRequest
 from tests.engine.test_session_vace import FRAMES, SIZE, chunk, inputs_of
 
@@ -161,13 +161,13 @@ def test_what_lasts_in_every_pipeline_is_exact_to_the_byte(pipeline: str) -> Non
         name="j",
     )
     plan = prepare(job)
-    engine = load(EngineRequest(PIPELINES[pipeline], models="tiny", device="cpu", dtype="bfloat16"), silent)
-    assert isinstance(engine, CausalEngine) and plan.memory is not None
+    told = memory_of(job, plan, "float32")
+    engine = load(EngineRequest(PIPELINES[pipeline], models="tiny", device="cpu", dtype="float32"), silent)
+    assert isinstance(engine, CausalEngine) and told is not None
     with engine.session(plan, silent) as session:
         for one in plan.chunks:
             session.generate(one)
         state = session._parts
         kept = [state.cache, state.text, state.history, state.decoder, state.encoder, state.vace]
         lasting = held(within(kept, [state.cache.tables]))  # counted with the working memory of a pass
-    told = plan.memory
     assert lasting == told.kv_cache + told.text_cache + told.history + told.vae_streams

@@ -73,7 +73,23 @@ def test_an_npy_of_another_kind_is_refused_and_never_unpickled(tmp_path, array, 
     assert says in refusal(npy_file(tmp_path / "a.npy", array))
 
 
-@pytest.mark.parametrize("data", [b"", b"\x93NUMPY", b"PK\3\4", b"\x93NUMPY\1\0\x10\0{'descr': __x__}"])
+def npy_start(header: bytes) -> bytes:
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header
+
+
+def test_the_long_integers_of_python_2_are_read_without_a_word(tmp_path):
+    frames = random_frames(2)
+    header = str({"descr": "|u1", "fortran_order": False, "shape": frames.shape}).replace("(2,", "(2L,").encode()
+    (tmp_path / "a.npy").write_bytes(npy_start(header + b" " * 10 + b"\n") + frames.tobytes())
+    with open_source(tmp_path / "a.npy") as source:
+        np.testing.assert_array_equal(source.frame(1), frames[1])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x93NUMPY", b"PK\3\4", npy_start(b"{'descr': __x__}"), npy_start(b"{'descr': '|u1', 'shape': (9"),
+     npy_start(b"(" * 9000), npy_start(b"{'descr': " + b"-" * 9000 + b"1}"), npy_start(b"{'descr': 1, []: 2}")],
+)  # fmt: skip
 def test_what_is_no_npy_is_refused(tmp_path, data):
     (tmp_path / "a.npy").write_bytes(data)
     assert "is not a readable .npy" in refusal(tmp_path / "a.npy")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from safetensors.torch import save_file
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.models import cache, checkpoint
 from scope_batch.models.checkpoint import read_checkpoint, read_shapes
+from scope_batch.models.pickle_shapes import read_pickle_shapes
 
 from .helpers import BACKBONE, TEXT_ENCODER
 
@@ -86,7 +89,7 @@ def test_truncated_file_is_one_line(parity_models: Path, tmp_path: Path, name: s
     path = tmp_path / Path(name).name
     path.write_bytes((parity_models / name).read_bytes()[:keep])
     for read in (read_checkpoint, read_shapes):
-        with pytest.raises(JobError, match="truncated") as caught:
+        with pytest.raises(JobError, match=r"truncated|is empty") as caught:
             read(path)
         assert "\n" not in str(caught.value)
 
@@ -102,6 +105,52 @@ def test_garbage_is_one_line(tmp_path: Path, suffix: str, head: bytes) -> None:
         with pytest.raises(JobError, match=r"x\.\w+: ") as caught:
             read_checkpoint(path)
         assert "\n" not in str(caught.value)
+
+
+def bomb(path: Path, member: str, size: int) -> Path:
+    """An archive like one of torch.save, in which `member` unpacks to `size` zero bytes."""
+    saved(path, {"a": torch.ones(2)})
+    with zipfile.ZipFile(path) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in kept.items():
+            archive.writestr(name, bytes(size) if name.endswith(member) else content)
+    return path
+
+
+@pytest.mark.parametrize("member", ["data.pkl", "data/0"])
+@pytest.mark.parametrize("read", [read_checkpoint, read_shapes])
+def test_an_archive_that_unpacks_to_more_than_it_holds_is_refused_unopened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, member: str
+) -> None:
+    path = bomb(tmp_path / "x.pt", member, 1 << 20)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("was opened"))
+    with pytest.raises(JobError, match=r"x\.pt: unpacks to 1 MB"):
+        read(path)
+    assert read_pickle_shapes(path) == {}
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.pth", "x.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n", "Git LFS"), (b"<html>", "web page")],
+)
+def test_what_stands_for_a_file_that_was_not_fetched_is_named(
+    tmp_path: Path, name: str, content: bytes, kind: str
+) -> None:
+    (tmp_path / name).write_bytes(content.ljust(64))
+    for read in (read_checkpoint, read_shapes):
+        with pytest.raises(JobError, match=kind):
+            read(tmp_path / name)
+
+
+def test_a_key_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    entry = '"a":{"dtype":"U8","shape":[1],"data_offsets":[%d,%d]}'
+    header = f"{{{entry % (0, 1)},{entry % (1, 2)}}}".encode()
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"12")
+    for read in (read_checkpoint, read_shapes):
+        with pytest.raises(JobError, match="header is damaged"):
+            read(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("value", [{"epoch": 3}, [torch.ones(1)], torch.ones(1), {"a": {"b": 1}, "c": {}}])
@@ -148,12 +197,32 @@ def test_conversion_follows_the_file(tmp_path: Path, converted: Path) -> None:
     assert same(before), "what was mapped before is still whole"
 
 
-def test_damaged_conversion_is_made_again(tmp_path: Path, converted: Path) -> None:
+def cut_short(conversion: Path) -> None:
+    conversion.write_bytes(conversion.read_bytes()[:-1])
+
+
+def with_a_bit_flipped(conversion: Path) -> None:
+    content = conversion.read_bytes()
+    conversion.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def without_its_checksum(conversion: Path) -> None:
+    conversion.with_name(f"{conversion.name}.sha256").unlink()
+
+
+def a_folder(conversion: Path) -> None:
+    conversion.unlink()
+    (conversion / "inside").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("damage", [cut_short, with_a_bit_flipped, without_its_checksum, a_folder])
+def test_damaged_conversion_is_made_again(tmp_path: Path, converted: Path, damage: Callable[[Path], None]) -> None:
     path = saved(tmp_path / "x.pt", STATE)
     read_checkpoint(path)
     (only,) = conversions(converted)
-    only.write_bytes(only.read_bytes()[:-1])
+    damage(only)
     assert same(read_checkpoint(path))
+    assert cache.is_sound(only) and conversions(converted) == [only]
 
 
 def test_full_cache_does_not_stop_the_reading(tmp_path: Path, converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,26 +239,3 @@ def test_shared_and_strided_tensors_convert(tmp_path: Path, converted: Path) -> 
     state = {"a": base, "b": base, "c": base.t()}
     assert same(read_checkpoint(saved(tmp_path / "x.pt", state)), state)
     assert conversions(converted)
-
-
-def test_fingerprint_sees_each_part_of_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "x.bin"
-    content = bytearray(4 << 20)
-    seen = set()
-    for position in (None, 0, 9 * len(content) // 17, len(content) - 1):
-        if position is not None:
-            content[position] ^= 1
-        path.write_bytes(content)
-        os.utime(path, (1, 1))
-        seen.add(cache.file_fingerprint(path))
-    os.utime(path, (2, 2))
-    assert len(seen | {cache.file_fingerprint(path)}) == 5
-
-
-def test_full_hash_is_kept_until_the_file_changes(tmp_path: Path) -> None:
-    path = tmp_path / "x.bin"
-    path.write_bytes(b"abc")
-    assert cache.file_sha256(path) == cache.file_sha256(path)
-    assert cache.file_sha256(path).startswith("ba7816bf")
-    path.write_bytes(b"abcd")
-    assert cache.file_sha256(path).startswith("88d4266f")

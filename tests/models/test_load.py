@@ -37,6 +37,10 @@ def drop(key: str, state: dict[str, torch.Tensor]) -> None:
     del state[key]
 
 
+def recast(key: str, dtype: torch.dtype, state: dict[str, torch.Tensor]) -> None:
+    state[key] = state[key].to(dtype)
+
+
 def rename(state: dict[str, torch.Tensor]) -> None:
     for key in list(state):
         state[f"net.{key}"] = state.pop(key)
@@ -146,6 +150,13 @@ REFUSALS = [
         partial(drop, "base_model.model.blocks.0.ffn.0.lora_B.weight"),
         "half a pair: base_model.model.blocks.0.ffn.0.lora_A.weight has no lora_B",
     ),
+    (
+        BACKBONE,
+        partial(recast, "model.blocks.0.ffn.0.weight", torch.int8),
+        "floats, but blocks.0.ffn.net.0.proj.weight is int8",
+    ),
+    (LORA, partial(recast, "base_model.model.blocks.0.ffn.0.lora_B.weight", torch.bool), "lora_B.weight is bool"),
+    (VAE, partial(recast, "decoder.head.2.bias", torch.complex64), "floats, but decoder.conv_out.bias is complex64"),
     (VAE, partial(drop, "decoder.head.2.bias"), "1 of 194 tensors of the Wan VAE are missing: decoder.conv_out.bias"),
 ]
 

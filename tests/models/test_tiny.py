@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import PIPE
 
@@ -12,6 +14,7 @@ import pytest
 import torch
 from diffusers import WanTransformer3DModel
 
+from scope_batch.errors import OutputError
 from scope_batch.models import layout, tiny_tokenizer
 from scope_batch.models.folder import ModelFiles, find_models
 from scope_batch.models.load import load_text_encoder, load_tokenizer, load_transformer, load_vae
@@ -29,7 +32,7 @@ def tiny() -> ModelFiles:
 
 
 def digest(folder: Path) -> dict[str, tuple[str, float]]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".sha256"]
     return {
         str(path.relative_to(folder)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime)
         for path in files
@@ -83,12 +86,39 @@ def test_two_processes_may_make_it_at_once(tmp_path: Path) -> None:
     assert digest(Path(make_in(str(tmp_path / "shared")))) == digest(Path(make_in(str(tmp_path / "alone"))))
 
 
-def test_a_lost_file_is_made_again(tmp_path: Path) -> None:
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [lose, cut, flip_a_bit])
+def test_every_damaged_file_is_made_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     folder = Path(make_in(str(tmp_path)))
     before = digest(folder)
-    (folder / "LongLive-1.3B/models/lora.pt").unlink()
+    for name in before:
+        damage(folder / name)
     make_in(str(tmp_path))
     assert digest(folder) == before
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match=r"longlive_base\.pt: cannot be written .*: No space left"):
+        make_in(str(tmp_path))
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    assert left == {"config.json", "config.json.sha256"}
 
 
 @pytest.mark.parametrize("pipeline", ["longlive", "streamdiffusionv2", "memflow", "reward-forcing"])

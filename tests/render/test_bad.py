@@ -22,6 +22,9 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "\n".join(
 )
 
 
+LONG = "x" * 255
+
+
 def entries(*lines: str) -> str:
     return "chunk_specs:\n" + "".join(f"  - {line}\n" for line in lines)
 
@@ -52,6 +55,12 @@ JOBS: list[tuple[str, str, int, str]] = [
     ("codec in a container", "output: {path: a.webm, codec: libx264}", 65, "webm"),
     ("crf for an array", "output: {path: a.npy, crf: 3}", 65, "npy has no encoder"),
     ("pixel format", "video: {pix_fmt: yuv999}", 65, "yuv999"),
+    ("long name of an input", f"input_path: {LONG}.mp4", 65, "input_path: .*: cannot be read: File name too long"),
+    ("long name of a control", f"vace_frames: {LONG}.mp4", 65, "vace_frames: .*: cannot be read: File name too long"),
+    ("long name of a sound", f"audio: {LONG}.wav", 65, "audio: .*: cannot be read: File name too long"),
+    ("long name of an image", entries(f"{{chunk: 0, first_frame_image: {LONG}.png}}"), 65, "File name too long"),
+    ("long name of a LoRA", f"lora_scales: {{{LONG}.safetensors: 1}}", 65, "File name too long"),
+    ("long name of an output", f"output: {LONG}.mp4", 74, "File name too long"),
     ("missing input", "input_path: nowhere.mp4", 66, r"input_path: no such file: .*nowhere\.mp4"),
     ("missing audio", "audio: nowhere.wav", 66, "nowhere.wav"),
     ("input of no kind", "input_path: files/text.txt", 65, "unknown kind of input"),
@@ -215,7 +224,7 @@ MODELS: list[tuple[str, str, Callable[[Path], None], int, str]] = [
     ("no VAE", VAE, Path.unlink, 69, r"model files missing.*lightvaew2_1\.pth.*--models tiny"),
     ("no tokenizer", f"{TOKENIZER}/tokenizer_config.json", Path.unlink, 69, "model files missing"),
     ("cut backbone", BACKBONE, cut, 65, r"longlive_base\.pt: not a readable checkpoint"),
-    ("cut text encoder", TEXT, cut, 65, "not a readable safetensors file, or truncated"),
+    ("cut text encoder", TEXT, cut, 65, "truncated or damaged"),
     ("code", BACKBONE, code, 65, r"longlive_base\.pt: "),
     ("code in an archive", BACKBONE, code_in_an_archive, 65, r"longlive_base\.pt: "),
     ("prefix", BACKBONE, edited(prefixed), 65, r"not a Wan backbone: .*its first keys are wrapped\.net"),

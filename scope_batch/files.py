@@ -1,0 +1,70 @@
+"""Calls of the file system on paths that a user wrote: each with the errors that it may meet, told in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scope_batch.errors import JobError, MissingInputError
+
+_SHOWN_CHARACTERS = 200
+
+
+@contextmanager
+def reading(path: Path, named: str = "") -> Iterator[None]:
+    """Around calls that open or read `path`: the system's errors become ours.
+
+    named  what messages call it; one about its absence gives the whole path.
+    Raises MissingInputError where nothing is there, JobError for every other fault.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{shown(path)}: no such file or folder") from error
+    except OSError as error:
+        raise JobError(f"{named or shown(path)}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        if _can_be_a_name(path):
+            raise
+        raise JobError(f"{named or shown(path)}: is no name that a file can have") from error
+
+
+def status_of(path: Path) -> os.stat_result | None:
+    """What the system knows of `path`, links followed; None where nothing is there.
+
+    Raises JobError for a path that cannot be looked at: a name that is too long, a folder that may not be entered.
+    """
+    try:
+        with reading(path):
+            return path.stat()
+    except MissingInputError:
+        return None
+    except JobError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOTDIR:
+            return None
+        raise
+
+
+def is_file(path: Path) -> bool:
+    """Whether a plain file is there. Raises as `status_of`."""
+    found = status_of(path)
+    return found is not None and stat.S_ISREG(found.st_mode)
+
+
+def shown(path: Path) -> str:
+    """The path for a message, its middle left out where it is very long."""
+    text = str(path)
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    return f"{text[: _SHOWN_CHARACTERS // 2]}...{text[-_SHOWN_CHARACTERS // 2 :]}"
+
+
+def _can_be_a_name(path: Path) -> bool:
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
