@@ -6,7 +6,7 @@ borders. `check_processor` puts one through that. Built-in ones and those of oth
 """
 
 from scope_batch.plugins import Registry
-from scope_batch.processors.spec import EachFrame, Parameters, Processor, ProcessorSpec, Stream
+from scope_batch.processors.spec import EachFrame, Parameters, Processor, ProcessorSpec, ResumableStream, Stream
 
 PROCESSORS: Registry[ProcessorSpec] = Registry(
     "processor",
@@ -19,4 +19,4 @@ PROCESSORS: Registry[ProcessorSpec] = Registry(
     },
 )
 
-__all__ = ["PROCESSORS", "EachFrame", "Parameters", "Processor", "ProcessorSpec", "Stream"]
+__all__ = ["PROCESSORS", "EachFrame", "Parameters", "Processor", "ProcessorSpec", "ResumableStream", "Stream"]

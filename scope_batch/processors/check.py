@@ -1,4 +1,4 @@
-"""Whether a processor keeps its contract, for the tests of whoever writes one."""
+"""Checks that a processor keeps its contract; for the tests of plugin authors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scope_batch.processors.chain import Chain, Stage
-from scope_batch.processors.spec import ProcessorSpec
+from scope_batch.processors.spec import ProcessorSpec, ResumableStream
 from scope_batch.processors.stream import ChainStream
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def check_processor(spec: ProcessorSpec, frames: Frames | None = None, **paramet
     frames  uint8 [T, H, W, 3], moving pictures by default: 60 of 48x64.
 
     Checked: however the frames are divided into blocks the same come out; as many as declared, after every block and
-    in all, at the declared size; streams know nothing of each other; nothing that was returned changes later.
+    in all, at the declared size; streams know nothing of each other; nothing that was returned changes later; a stream
+    with `state` and `restore` is continued exactly.
     """
     frames = moving_frames() if frames is None else frames
     chain = Chain((Stage(spec.id, parameters, spec.build(parameters)),))
@@ -37,6 +38,7 @@ def check_processor(spec: ProcessorSpec, frames: Frames | None = None, **paramet
     for count in range(1, min(len(frames), 6)):
         assert len(_run(chain, frames[:count], (1,))) == chain.frames_out(count)
     _check_side_by_side(spec.id, chain, frames, whole)
+    _check_resuming(spec.id, chain, frames, whole)
     return whole
 
 
@@ -88,3 +90,17 @@ def _check_side_by_side(name: str, chain: Chain, frames: Frames, whole: Frames) 
         streams[1].process(255 - frames[index : index + 1])
     made.append(streams[0].flush())
     assert np.array_equal(np.concatenate(made), whole), f"{name}: a stream knows what passed through another one"
+
+
+def _check_resuming(name: str, chain: Chain, frames: Frames, whole: Frames) -> None:
+    """A new stream takes over after every block of some frames, if the stream can be saved at all."""
+    height, width = frames.shape[1:3]
+    if not isinstance(chain.stages[0].open(height, width), ResumableStream):
+        return
+    stream, made = chain.open(height, width), []
+    for first in range(0, len(frames), 5):
+        made.append(stream.process(frames[first : first + 5]))
+        state, stream = stream.state(), chain.open(height, width)
+        stream.restore(state)
+    made.append(stream.flush())
+    assert np.array_equal(np.concatenate(made), whole), f"{name}: a restored stream does not continue the saved one"

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -37,6 +37,22 @@ class Stream(Protocol):
 
     def flush(self) -> Frames | None:
         """After the last frame: what is still held back, None = nothing. Called once, unless no frame came."""
+        ...
+
+
+@runtime_checkable
+class ResumableStream(Stream, Protocol):
+    """A stream that can be saved between two blocks and continued by a new stream of the same processor and size.
+
+    A render with another kind of stream cannot be resumed.
+    """
+
+    def state(self) -> dict[str, Any]:
+        """Everything that it remembers, by name: arrays, ints, floats, strings, None, or lists of those."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue as the stream did from which `state` came. The arrays are the stream's own from now on."""
         ...
 
 
@@ -83,6 +99,12 @@ class EachFrame(Processor):
 
     def flush(self) -> None:
         return None
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,17 @@
-"""Streams that are held to what their processors declare, one behind another."""
+"""Runs the streams of a chain of processors, and checks that each returns what its processor declares."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import copy
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scope_batch.errors import UnavailableError
 from scope_batch.plugins import foreign
 from scope_batch.processors.chain import Stage
+from scope_batch.processors.spec import ResumableStream
 
 if TYPE_CHECKING:
     from scope_batch.session import Frames
@@ -32,6 +34,18 @@ class ChainStream:
         """What every stage still holds, passed through those behind it."""
         left = [self._through(self._streams[index + 1 :], stream.flush()) for index, stream in enumerate(self._streams)]
         return np.concatenate([np.empty((0, *self._size, 3), np.uint8), *left])
+
+    def state(self) -> dict[str, Any]:
+        """Copies of what every stage remembers, by stage and name: "0.stream.last". See `ResumableStream`.
+
+        Raises UnavailableError if the stream of a stage has no `state` and `restore`.
+        """
+        return {f"{i}.{name}": value for i, held in enumerate(self._streams) for name, value in held.state().items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue as the chain did from which `state` came; the arrays in it are copied."""
+        for index, stream in enumerate(self._streams):
+            stream.restore(_below(f"{index}.", state))
 
     @staticmethod
     def _through(streams: Iterable[HeldStream], frames: Frames) -> Frames:
@@ -66,6 +80,29 @@ class HeldStream:
             left = self._stream.flush()
         return self._checked(self._nothing() if left is None else left, self._stage.frames_out(self._taken))
 
+    def state(self) -> dict[str, Any]:
+        with foreign(self._stage.where):
+            inner = self._resumable().state()
+        return {
+            "taken": self._taken,
+            "returned": self._returned,
+            **{f"stream.{name}": copy.deepcopy(value) for name, value in inner.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._taken, self._returned = state["taken"], state["returned"]
+        with foreign(self._stage.where):
+            self._resumable().restore(copy.deepcopy(_below("stream.", state)))
+
+    def _resumable(self) -> ResumableStream:
+        if isinstance(self._stream, ResumableStream):
+            return self._stream
+        raise UnavailableError(f"{self._name}: its stream has no state() and restore(), so it cannot be resumed")
+
+    @property
+    def _name(self) -> str:
+        return self._stage.where or f"the processor {self._stage.id!r}"
+
     def _nothing(self) -> Frames:
         return np.empty((0, *self.size_out, 3), np.uint8)
 
@@ -73,9 +110,10 @@ class HeldStream:
         shape = (expected - self._returned, *self.size_out, 3)
         if not isinstance(made, np.ndarray) or made.dtype != np.uint8 or made.shape != shape:
             found = f"{made.dtype} {made.shape}" if isinstance(made, np.ndarray) else type(made).__name__
-            raise UnavailableError(
-                f"{self._stage.where or f'the processor {self._stage.id!r}'}: returned {found} after {self._taken} "
-                f"frames, declared uint8 {shape}"
-            )
+            raise UnavailableError(f"{self._name}: returned {found} after {self._taken} frames, declared uint8 {shape}")
         self._returned = expected
         return made
+
+
+def _below(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

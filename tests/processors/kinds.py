@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import EntryPoint
@@ -28,7 +28,17 @@ def doubled(frames: Frames) -> Frames:
     return np.stack([frames, mean(frames, after)], axis=1).reshape(-1, *frames.shape[1:])
 
 
-class DoublingStream:
+class Remembering:
+    """A stream that remembers its attributes alone."""
+
+    def state(self) -> dict[str, Any]:
+        return vars(self).copy()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+
+
+class DoublingStream(Remembering):
     """Frames that wait for the next one come out with the mean of both behind them; the last one twice."""
 
     def __init__(self) -> None:
@@ -66,7 +76,7 @@ class Slow(Doubling):
     fps_factor = Fraction(1)
 
 
-class TrailStream:
+class TrailStream(Remembering):
     """The difference to the frame before, black at first: as optical flow would look back."""
 
     def __init__(self) -> None:
@@ -86,7 +96,7 @@ class Trail(Processor):
         return TrailStream()
 
 
-class AheadStream:
+class AheadStream(Remembering):
     """The mean with the frame `ahead` later (the last, where there is none): looks further than a chunk."""
 
     def __init__(self, ahead: int) -> None:
@@ -174,6 +184,17 @@ class OneBuffer(Processor):
             return buffer[: len(frames)]
 
         return Lambda(process)
+
+
+class Forgetful(Processor):
+    """Its streams say that they can be resumed, and forget what they held."""
+
+    def open(self, height: int, width: int) -> TrailStream:
+        class Stream(TrailStream):
+            def state(self) -> dict[str, Any]:
+                return {}
+
+        return Stream()
 
 
 class OneStream(Processor):

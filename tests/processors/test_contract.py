@@ -19,6 +19,7 @@ BROKEN = {
     r"returned uint8 \(600, 48, 64, 3\) after 60 frames, declared uint8 \(60, 48, 64, 3\)": TENFOLD,
     "returned float64": per_frame("floats", lambda frames: frames / 2),
     "returned list": per_frame("list", list),
+    "forgetful: a restored stream": spec_of("forgetful", kinds.Forgetful()),
     "one stream: ": spec_of("one stream", kinds.OneStream()),
 }
 
@@ -89,3 +90,31 @@ def test_of_no_frames_nothing_comes_whatever_a_processor_reckons() -> None:
     chain = chain_of(spec_of("between", Between()), DOUBLE)
     assert (chain.frames_out(0), chain.frames_ready(0)) == (0, 0)
     assert (chain.frames_out(3), chain.frames_ready(3)) == (10, 6)
+
+
+def test_a_restored_chain_continues_after_any_block() -> None:
+    chain, frames = chain_of(DOUBLE, AHEAD, TRAIL, FAR), moving_frames(48)
+    stream, blocks, states = chain.open(48, 64), [frames[first : first + 6] for first in range(0, 48, 6)], []
+    made = []
+    for block in blocks:
+        states.append(stream.state())
+        made.append(stream.process(block))
+    last, resumed = stream.flush(), chain.open(48, 64)
+    for border in reversed(range(len(blocks))):
+        resumed.restore(states[border])
+        for block, want in zip(blocks[border:], made[border:], strict=True):
+            assert np.array_equal(resumed.process(block), want)
+        assert np.array_equal(resumed.flush(), last)
+
+
+def test_what_passed_later_does_not_change_a_state() -> None:
+    stream, frames = chain_of(TRAIL).open(48, 64), moving_frames(3)
+    stream.process(frames[:1])
+    state = stream.state()
+    stream.process(frames[1:])
+    assert np.array_equal(state["0.stream.last"], frames[:1])
+
+
+def test_a_stream_that_cannot_be_saved_is_named() -> None:
+    with pytest.raises(UnavailableError, match=r"^the processor 'half': its stream has no state\(\) and restore\(\)"):
+        chain_of(TRAIL, HALF).open(48, 64).state()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -29,7 +31,7 @@ class Trails(Processor):
 
 
 class TrailStream:
-    """Of one render; the light carries over from chunk to chunk."""
+    """The stream of one render; the light carries over from chunk to chunk, and into a render that is resumed."""
 
     def __init__(self, fade: float, light: np.ndarray) -> None:
         self._fade, self._light = fade, light
@@ -44,6 +46,13 @@ class TrailStream:
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed render needs. A stream without `state` and `restore` works too, but cannot be resumed."""
+        return {"light": self._light}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._light = state["light"]
 
 
 TRAILS = ProcessorSpec(
