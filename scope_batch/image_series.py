@@ -23,7 +23,12 @@ _DIGITS = re.compile(r"[0-9]+")
 
 def is_pattern(path: Path) -> bool:
     """Whether the name stands for several files; what exists under the very name is no pattern."""
-    return bool(_NUMBER.search(path.name) or set("*?") & set(path.name)) and not path.exists()
+    if not (_NUMBER.search(path.name) or set("*?") & set(path.name)):
+        return False
+    try:
+        return not path.exists()
+    except OSError:  # longer than any name may be
+        return True
 
 
 def pattern_files(pattern: Path) -> list[Path]:

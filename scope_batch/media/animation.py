@@ -12,7 +12,7 @@ from PIL import Image, ImageSequence
 
 from scope_batch.errors import JobError
 from scope_batch.file_kinds import TO_MP4
-from scope_batch.media.images import image_facts, opened_image, rgb_of
+from scope_batch.media.images import image_facts, opened_image, rgb_of, without_doubts
 from scope_batch.media.source import Frame, Source
 from scope_batch.timing import Timing
 
@@ -52,10 +52,12 @@ class AnimatedSource(Source):
         number = self._facts.first + index
         if self._image is None or number < self._image.tell():
             self.close()
-            self._image = self._files.enter_context(opened_image(self._path))
+            with without_doubts():
+                self._image = self._files.enter_context(opened_image(self._path))
         try:
-            self._image.seek(number)
-            return rgb_of(self._image.copy(), self.name)
+            with without_doubts():
+                self._image.seek(number)
+                return rgb_of(self._image.copy(), self.name)
         except (EOFError, OSError, SyntaxError, ValueError) as error:
             what = str(error) or "the file ends early"
             raise JobError(f"{self.name}: frame {index} of {self.frames} cannot be decoded: {what}") from error
@@ -70,7 +72,7 @@ def _probe(path: Path, *_: int) -> _Facts:
     """Decodes every frame once: only then is it known how long each is shown, and that the file is whole."""
     facts = image_facts(path)
     shown_ms: list[float] = []
-    with opened_image(path) as image:
+    with without_doubts(), opened_image(path) as image:
         frames: int = getattr(image, "n_frames", 1)
         if frames * facts.width * facts.height > MAX_PIXELS:
             raise JobError(f"{path.name}: {frames} frames of {facts.width}x{facts.height} are too many; {TO_MP4}")

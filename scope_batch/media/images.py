@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,16 +43,25 @@ class ImageFacts:
 
 def image_facts(path: Path) -> ImageFacts:
     """From the header alone. Raises JobError if it is no picture or too large."""
-    with opened_image(path) as image:
-        width, height = image.size
-        if width * height > MAX_FRAME_PIXELS:
-            raise JobError(f"{path.name}: {width}x{height} pixels are too many, at most {MAX_FRAME_PIXELS:,} are read")
-        animated = getattr(image, "n_frames", 1) > 1 and image.format != STILL_IN_SPITE_OF_FRAMES
-        size = (height, width) if _is_turned(image) else (width, height)
-        notes, warned = icc.notes_of(image)
-        if image.has_transparency_data:
-            notes = (*notes, "has an alpha channel, laid on white")
-        return ImageFacts(*size, animated, notes, warned)
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always", UserWarning)
+        with opened_image(path) as image:
+            facts = _facts_of(image, path.name)
+    if doubts:
+        told = f"its header is damaged: {' '.join(str(doubts[0].message).split())}"
+        return replace(facts, warnings=(*facts.warnings, told))
+    return facts
+
+
+def _facts_of(image: Image.Image, name: str) -> ImageFacts:
+    width, height = image.size
+    if width * height > MAX_FRAME_PIXELS:
+        raise JobError(f"{name}: {width}x{height} pixels are too many, at most {MAX_FRAME_PIXELS:,} are read")
+    animated = getattr(image, "n_frames", 1) > 1 and image.format != STILL_IN_SPITE_OF_FRAMES
+    notes, warned = icc.notes_of(image)
+    if image.has_transparency_data:
+        notes = (*notes, "has an alpha channel, laid on white")
+    return ImageFacts(*((height, width) if _is_turned(image) else (width, height)), animated, notes, warned)
 
 
 def read_image(path: Path, near: Near = None, size: tuple[int, int] | None = None) -> Frame:
@@ -62,7 +71,7 @@ def read_image(path: Path, near: Near = None, size: tuple[int, int] | None = Non
     size  width and height that it had when it was looked at.
     Raises JobError if it is damaged, cut short, another than before, or of a kind that has no plain RGB meaning.
     """
-    with opened_image(path) as image:
+    with without_doubts(), opened_image(path) as image:
         turned = _is_turned(image)
         upright_size = image.size[::-1] if turned else image.size
         if size is not None and upright_size != size:
@@ -120,6 +129,14 @@ def on_white(rgba: NDArray[np.uint8]) -> Frame:
         alpha = above[:, 3:].astype(np.uint16)
         row[...] = (above[:, :3] * alpha + 255 * (255 - alpha) + 127) // 255
     return blended
+
+
+@contextmanager
+def without_doubts() -> Iterator[None]:
+    """Around the reading of a picture: what Pillow doubts in its header was told by `image_facts`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 @contextmanager

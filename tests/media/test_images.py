@@ -216,3 +216,15 @@ def test_a_pattern_is_one_series_of_a_folder(tmp_path, pattern):
 def test_a_pattern_that_names_nothing_is_missing(tmp_path):
     with pytest.raises(MissingInputError, match=r"no image is named so"), open_source(tmp_path / "f%03d.png"):
         pass
+
+
+def test_a_doubt_of_the_reader_is_a_warning_of_ours(tmp_path):
+    """Pillow would print it into the progress."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (16, 8)).save(tmp_path / "a.jpg", exif=exif)
+    data = (tmp_path / "a.jpg").read_bytes()
+    at = data.index(b"Exif\0\0") + 6 + 8
+    (tmp_path / "a.jpg").write_bytes(data[:at] + b"\xff" + data[at + 1 :])  # many more tags than there are
+    assert "its header is damaged: " in image_facts(tmp_path / "a.jpg").warnings[0]
+    assert read_still(tmp_path / "a.jpg").shape == (16, 8, 3)
