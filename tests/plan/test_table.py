@@ -21,10 +21,10 @@ def row(text: str, chunk: int) -> list[str]:
     return next(line.split() for line in text.splitlines() if line.split()[:1] == [str(chunk)])
 
 
-def test_a_row_tells_frames_kept_latents_what_happens_and_the_seed() -> None:
+def test_a_row_tells_frames_kept_what_happens_and_the_seed() -> None:
     text = shown(plan({"chunk": 2, "text": "dog"}, num_frames=40))
-    assert row(text, 2) == ["2", "21-32", "12", "3", "recache:", "prompt", "change", "dog", "48"]
-    assert row(text, 3) == ["3", "33-39", "7/12", "3", "51"]
+    assert row(text, 2) == ["2", "21-32", "12", "recache:", "prompt", "change", "dog", "48"]
+    assert row(text, 3) == ["3", "33-39", "7/12", "51"]
 
 
 def test_a_transition_shows_its_step_and_share() -> None:
@@ -112,3 +112,16 @@ def test_of_a_long_table_the_middle_is_left_out_and_the_rest_counted() -> None:
     assert "scene 150 " not in text and "101 rows are left out; --json shows every chunk" in text
     assert "-> chunk 49," in text and "-> chunk 50," not in text and "and 250 more" in text
     assert text.count("warning: ") == 51 and "more; --json lists them all" in text
+
+
+def test_a_terminal_too_narrow_for_the_table_gets_paragraphs() -> None:
+    text = shown(video_plan({"frame": 30, "text": "a dog that jumps over a puddle"}, noise_scale=[0.8, 0.6]), width=40)
+    lines = text.splitlines()
+    start = lines.index("chunk 2 · frames 25-37 · keep 13 · seed ")
+    assert lines[start + 1 : start + 5] == [
+        "42 · steps 500 750 · noise 0.60",
+        "  event: cut: prompt change in video ",
+        "mode",
+        "  prompt: a dog that jumps over a puddle",
+    ]
+    assert "frame 30 -> chunk 2, from frame 25 text" in lines and "…" not in text.replace("▅", "")
