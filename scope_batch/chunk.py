@@ -118,14 +118,15 @@ class Vace:
     timeline   placements of kind "frames" or "masks" cover at least one frame of the chunk.
     stills     images over the timeline, the later on top: the first image, then the last image.
     reference  an image whose latent takes the first slot of the context; the others move one slot back.
-    fresh      the two encoder streams start anew with this chunk (a cut, or the chunk before fed them nothing).
+    restart_streams  the two encoder streams start anew with this chunk: at a cut, or if the previous chunk did not
+               feed them.
     """
 
     scale: float
     timeline: bool = False
     stills: tuple[Still, ...] = ()
     reference: Path | None = None
-    fresh: bool = True
+    restart_streams: bool = True
 
     @property
     def has_frames(self) -> bool:
@@ -210,7 +211,7 @@ class Chunk:
     @property
     def lead(self) -> int:
         """1 where VACE's encoder streams start in the middle of a sequence: one frame before the chunk goes first."""
-        return int(self.vace is not None and self.vace.has_frames and self.vace.fresh and not self.cut)
+        return int(self.vace is not None and self.vace.has_frames and self.vace.restart_streams and not self.cut)
 
 
 @dataclass(frozen=True, slots=True)

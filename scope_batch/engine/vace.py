@@ -72,8 +72,8 @@ class VaceContext:
         assert chunk.vace is not None
         count = chunk.lead + chunk.frames
         assert len(control.frames) == len(control.masks) == count, f"chunk {chunk.index}: {count} control frames wanted"
-        assert chunk.vace.fresh or not chunk.cut, f"chunk {chunk.index}: the streams go on across a cut"
-        if chunk.vace.fresh:
+        assert chunk.vace.restart_streams or not chunk.cut, f"chunk {chunk.index}: the streams go on across a cut"
+        if chunk.vace.restart_streams:
             self._inactive.reset()
             self._reactive.reset()
         masks = to_device(control.masks, self._device)

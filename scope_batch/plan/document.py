@@ -129,7 +129,7 @@ def _vace(vace: Vace | None, sources: Iterable[str]) -> dict[str, Any] | None:
     stills = [{"path": str(still.path), "first_frame": still.first, "end_frame": still.end} for still in vace.stills]
     reference = None if vace.reference is None else str(vace.reference)
     named = {"sources": list(sources), "stills": stills, "reference": reference}
-    return {**named, "scale": vace.scale, "fresh": vace.fresh}
+    return {**named, "scale": vace.scale, "fresh": vace.restart_streams}
 
 
 def _placement(placement: Placement) -> dict[str, Any]:

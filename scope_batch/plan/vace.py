@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 ENOUGH_FRAMES = 8
 """Delivered frames that show a last image well: its own latent group and one that leads to it."""
-IDLE = {fresh: Vace(scale=DEFAULT_SCALE, fresh=fresh) for fresh in (True, False)}
-"""A chunk that nothing steers, by `fresh`."""
+IDLE = {restart: Vace(scale=DEFAULT_SCALE, restart_streams=restart) for restart in (True, False)}
+"""A chunk that nothing steers, by `restart_streams`."""
 
 
 def steer(

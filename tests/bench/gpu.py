@@ -117,10 +117,13 @@ def full_steer(work: Path) -> None:
     for name, share in (("none", 0.0), ("control", 1.0), ("control and mask", 0.5)):
         say("VACE", name)
         plan = long_plan(14, 480, 832)
-        vace = [replace(c, vace=Vace(1.0, timeline=True, fresh=c.index == 0) if share else None) for c in plan.chunks]
+        vace = [
+            replace(c, vace=Vace(1.0, timeline=True, restart_streams=c.index == 0) if share else None)
+            for c in plan.chunks
+        ]
         time_chunks(loaded, replace(plan, chunks=tuple(vace)), lambda chunk, share=share: control(chunk, share))
     plan = long_plan(6, 480, 832)
-    vace = [replace(c, vace=Vace(1.0, timeline=True, fresh=c.index == 0)) for c in plan.chunks]
+    vace = [replace(c, vace=Vace(1.0, timeline=True, restart_streams=c.index == 0)) for c in plan.chunks]
     count_syncs(loaded, replace(plan, chunks=tuple(vace)), lambda chunk: control(chunk, 0.5))
 
 

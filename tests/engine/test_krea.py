@@ -287,7 +287,9 @@ def test_vace_steers_the_chunks_alone(contexts: list[tuple[Tensor, list[Tensor]]
     steered_engine = load(replace(REQUEST, vace=True), silent)
     unsteered = text_plan(chunks=3)
     chunks = unsteered.chunks
-    steered = replace(unsteered, chunks=(*chunks[:2], replace(chunks[2], vace=Vace(1.0, timeline=True, fresh=True))))
+    steered = replace(
+        unsteered, chunks=(*chunks[:2], replace(chunks[2], vace=Vace(1.0, timeline=True, restart_streams=True)))
+    )
     shape = (chunks[2].frames + 1, SIZE, SIZE)
     control = ChunkInputs(
         control=ControlFrames(np.full((*shape, 3), 0.5, np.float32), np.ones(shape, np.float32), True, False)

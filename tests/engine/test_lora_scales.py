@@ -191,7 +191,7 @@ def steered(engine: CausalEngine, scale: float) -> np.ndarray:
         for chunk in asked.chunks:
             gray = np.zeros((chunk.frames, 32, 32, 3), np.float32)
             control = ControlFrames(gray, np.ones((chunk.frames, 32, 32), np.float32), True, True)
-            controlled = replace(chunk, vace=Vace(1.0, timeline=True, fresh=chunk.cut))
+            controlled = replace(chunk, vace=Vace(1.0, timeline=True, restart_streams=chunk.cut))
             made.append(session.generate(controlled, ChunkInputs(control=control)).latents())
     return np.stack(made)
 

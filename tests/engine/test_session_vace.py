@@ -23,7 +23,7 @@ from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest
 
 SIZE = 64
 CAT, DOG = (Blend((Prompt(text),)) for text in ("a cat", "a red dog"))
-FRAMES = Vace(scale=1.0, timeline=True, fresh=False)
+FRAMES = Vace(scale=1.0, timeline=True, restart_streams=False)
 KEPT = slice(3 * SIZE // 4, None)
 """Rows well inside the lower half, where a mask is 0."""
 Array = NDArray[np.float32]
@@ -37,7 +37,7 @@ def engine() -> CausalEngine:
 def chunk(
     index: int, vace: Vace | None = None, conditioning: Blend = CAT, steps: tuple[int, ...] = (1000, 500)
 ) -> Chunk:
-    """Chunks of one sequence; streams are fresh in the first chunk."""
+    """Chunks of one sequence; streams restart in the first chunk."""
     frames = 12 if index else 9
     return Chunk(
         index=index,
@@ -55,7 +55,7 @@ def chunk(
         denoising_steps=steps,
         noise_scale=None,
         noise_controller=False,
-        vace=replace(vace, fresh=vace.fresh or index == 0) if vace else None,
+        vace=replace(vace, restart_streams=vace.restart_streams or index == 0) if vace else None,
     )
 
 
@@ -123,7 +123,10 @@ def test_the_source_shows_where_the_mask_is_0(engine: CausalEngine) -> None:
 
 
 def test_first_and_last_image_show(engine: CausalEngine) -> None:
-    first, last = Vace(1.0, stills=(Still(Path("a"), 0, 4),)), Vace(1.0, stills=(Still(Path("b"), 8, 12),), fresh=True)
+    first, last = (
+        Vace(1.0, stills=(Still(Path("a"), 0, 4),)),
+        Vace(1.0, stills=(Still(Path("b"), 8, 12),), restart_streams=True),
+    )
     chunks = [chunk(0, first), chunk(1), chunk(2, last)]
     assert chunks[2].lead == 1
 
@@ -154,7 +157,7 @@ def test_scale_0_equals_no_vace_and_the_streams_go_on(engine: CausalEngine) -> N
     off = [chunk(0, replace(FRAMES, scale=0.0)), chunk(1, FRAMES)]
     _, without = render(engine, [chunk(0), chunk(1)])
     _, latents = render(engine, off)
-    _, fresh = render(engine, [chunk(0), chunk(1, replace(FRAMES, fresh=True))])
+    _, fresh = render(engine, [chunk(0), chunk(1, replace(FRAMES, restart_streams=True))])
     assert np.array_equal(latents[:3], without[:3])
     assert not np.array_equal(latents[3:], fresh[3:]) and not np.array_equal(latents[3:], without[3:])
 
@@ -168,7 +171,7 @@ def test_nothing_lingers(engine: CausalEngine) -> None:
 
 
 def test_a_new_prompt_in_the_first_chunk_that_is_steered(engine: CausalEngine) -> None:
-    chunks = [chunk(0), replace(chunk(1, replace(FRAMES, fresh=True), DOG), text_changed=True)]
+    chunks = [chunk(0), replace(chunk(1, replace(FRAMES, restart_streams=True), DOG), text_changed=True)]
     old = [chunks[0], replace(chunks[1], conditioning=CAT)]
     _, got = render(engine, chunks)
     assert not np.allclose(got[3:], render(engine, old)[1][3:], atol=1e-3)

@@ -45,7 +45,7 @@ def job(pipeline: str, mode: str, **fields: Any) -> Plan:
     chunks = []
     for chunk in made.chunks[:CHUNKS]:
         steered = mode == "video" and chunk.index != 4
-        vace = Vace(0.8, timeline=True, fresh=chunk.cut or chunk.index in (0, 5)) if steered else None
+        vace = Vace(0.8, timeline=True, restart_streams=chunk.cut or chunk.index in (0, 5)) if steered else None
         scale = 0.1 * min(chunk.index, 5)
         chunks.append(replace(chunk, vace=vace, lora_scales=(scale,), lora_changed=0 < chunk.index <= 5))
     return sized(made, chunks)

@@ -65,10 +65,12 @@ def bounds(index: int) -> tuple[int, int]:
     return max(12 * index - 3, 0), 12 * index + 9
 
 
-def chunk_of(index: int, *, fresh: bool | None = None, cut: bool | None = None, vace: Vace | None = None) -> Chunk:
+def chunk_of(
+    index: int, *, restart_streams: bool | None = None, cut: bool | None = None, vace: Vace | None = None
+) -> Chunk:
     """A text chunk; by default the sequence and the streams begin with chunk 0."""
     cut = index == 0 if cut is None else cut
-    fresh = cut if fresh is None else fresh
+    restart_streams = cut if restart_streams is None else restart_streams
     first, end = (bounds(index)[0], bounds(index)[0] + 9) if cut else bounds(index)
     return Chunk(
         index=index,
@@ -86,7 +88,7 @@ def chunk_of(index: int, *, fresh: bool | None = None, cut: bool | None = None, 
         denoising_steps=(1000,),
         noise_scale=None,
         noise_controller=False,
-        vace=vace or Vace(scale=1.0, timeline=True, fresh=fresh),
+        vace=vace or Vace(scale=1.0, timeline=True, restart_streams=restart_streams),
     )
 
 
@@ -125,7 +127,7 @@ def test_the_two_streams_do_not_meet(vae: Vae) -> None:
 
 def test_a_stream_that_starts_late_sees_the_frame_before_and_then_the_clip(vae: Vae) -> None:
     clip = Clip("11mm")
-    late = [chunk_of(2, fresh=True), chunk_of(3)]
+    late = [chunk_of(2, restart_streams=True), chunk_of(3)]
     assert late[0].lead == 1
     got = stream(vae, clip, late)
     assert torch.allclose(got[:, :32], clip.whole(vae, first=bounds(2)[0] - 1)[:, :, 1:], atol=1e-5)
@@ -134,7 +136,7 @@ def test_a_stream_that_starts_late_sees_the_frame_before_and_then_the_clip(vae: 
 
 def test_a_stream_that_paused_starts_anew(vae: Vae) -> None:
     clip = Clip("mmm")
-    got = stream(vae, clip, [chunk_of(0), chunk_of(2, fresh=True)])
+    got = stream(vae, clip, [chunk_of(0), chunk_of(2, restart_streams=True)])
     assert torch.allclose(got[:, :32, 3:], clip.whole(vae, first=bounds(2)[0] - 1)[:, :, 1:], atol=1e-5)
 
 
@@ -207,7 +209,7 @@ def test_a_reference_comes_first_and_leaves_the_streams_alone(vae: Vae) -> None:
     clip, build = Clip("mm"), contexts(vae).build
     parts = []
     for i in range(2):
-        chunk = chunk_of(i, vace=Vace(scale=1.0, timeline=True, reference=Path("ref.png"), fresh=i == 0))
+        chunk = chunk_of(i, vace=Vace(scale=1.0, timeline=True, reference=Path("ref.png"), restart_streams=i == 0))
         control = clip.inputs(chunk).control
         parts.append(build(chunk, ChunkInputs(control=control, reference=picture(i))))
     assert [part.shape[2] for part in parts] == [4, 4]
@@ -234,4 +236,4 @@ def test_missing_control_frames_are_told(vae: Vae) -> None:
 def test_frames_of_another_count_are_refused(vae: Vae) -> None:
     clip = Clip("11")
     with pytest.raises(AssertionError, match="13 control frames wanted"):
-        contexts(vae).build(chunk_of(1, fresh=True), clip.inputs(chunk_of(1)))
+        contexts(vae).build(chunk_of(1, restart_streams=True), clip.inputs(chunk_of(1)))

@@ -44,7 +44,7 @@ def test_chunk_by_chunk_equals_the_whole_clip(vae: TaeVae, masks: str) -> None:
 @pytest.mark.parametrize("masks", ["11mm", "111m", "1111"])
 def test_a_stream_that_starts_late_starts_with_its_chunk(vae: TaeVae, masks: str) -> None:
     clip = Clip(masks)
-    late = [chunk_of(2, fresh=True), chunk_of(3)]
+    late = [chunk_of(2, restart_streams=True), chunk_of(3)]
     assert late[0].lead == 1
     got = stream(vae, clip, late)
     assert torch.allclose(got[:, :32], whole(vae, clip, first=bounds(2)[0]), atol=1e-5)
@@ -53,7 +53,7 @@ def test_a_stream_that_starts_late_starts_with_its_chunk(vae: TaeVae, masks: str
 
 def test_a_stream_that_paused_starts_anew(vae: TaeVae) -> None:
     clip = Clip("mmm")
-    got = stream(vae, clip, [chunk_of(0), chunk_of(2, fresh=True)])
+    got = stream(vae, clip, [chunk_of(0), chunk_of(2, restart_streams=True)])
     assert torch.allclose(got[:, :32, 3:], whole(vae, clip, first=bounds(2)[0]), atol=1e-5)
 
 

@@ -11,7 +11,7 @@ from scope_batch.chunk import Blend, Chunk, Plan, Prompt, Vace
 from scope_batch.material import BlobPart, Fill, Kind, Material, Placement
 
 SIZE = 16
-VACE = Vace(scale=1.0, timeline=True, fresh=False)
+VACE = Vace(scale=1.0, timeline=True, restart_streams=False)
 
 
 def plan_of(*chunks: Chunk, placements: tuple[Placement, ...] = (), num_frames: int | None = None) -> Plan:

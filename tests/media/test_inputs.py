@@ -76,7 +76,7 @@ def test_pauses_cuts_and_leads_are_windows_of_the_same_timeline(tmp_path, seed):
     chunks, fed = [], False
     for _ in range(6):
         cut, paused = rng.random() < 0.3, rng.random() < 0.3
-        vace = None if paused else replace(VACE, fresh=cut or not fed)
+        vace = None if paused else replace(VACE, restart_streams=cut or not fed)
         chunks.append(chunk_of(int(rng.integers(4, 13)), vace, cut=bool(cut)))
         fed = not paused
     chunks[0] = replace(chunks[0], cut_reason="the start")
@@ -124,7 +124,7 @@ def test_beyond_the_last_delivered_frame_the_last_one_is_held(tmp_path):
 
 
 def lead_of(*placements, vace: Vace = VACE) -> ControlFrames:
-    started = replace(vace, fresh=True)
+    started = replace(vace, restart_streams=True)
     plan = plan_of(chunk_of(9, None, cut=True), chunk_of(12, started), placements=placements)
     assert plan.chunks[1].lead == 1
     control = controls_of(plan)[0]
@@ -159,7 +159,7 @@ def test_a_still_counts_as_the_first_frame_and_from_the_chunks_beginning(tmp_pat
 
 def test_stills_are_whole_without_a_mask_and_the_later_lies_on_top(tmp_path):
     white, black = an_image(tmp_path / "white.png", 255), an_image(tmp_path / "black.png", 0)
-    vace = Vace(1.0, stills=(Still(white, 0, 4), Still(black, 3, 12)), fresh=False)
+    vace = Vace(1.0, stills=(Still(white, 0, 4), Still(black, 3, 12)), restart_streams=False)
     control = the_control(vace=vace)
     assert (control.frames[:3] == 1).all() and (control.frames[3:] == -1).all() and not control.masks.any()
     assert not control.inactive_is_gray and control.reactive_is_gray
@@ -263,7 +263,7 @@ def test_a_video_that_is_read_in_order_is_one_decoder(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "Child", lambda *a, **k: started.append(1) or child(*a, **k))
     frames = random_frames(24, SIZE, SIZE)
     path = write_lossless(tmp_path / "c.mkv", frames)
-    fresh = replace(VACE, fresh=True)
+    fresh = replace(VACE, restart_streams=True)
     plan = plan_of(chunk_of(9, cut=True), chunk_of(12, None), chunk_of(12, fresh), chunk_of(12),
                    placements=(place(path, end=45, fill="hold"),))  # fmt: skip
     controls_of(plan)

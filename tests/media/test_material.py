@@ -112,7 +112,7 @@ def test_what_was_found_in_stills_is_told_once_each(tmp_path):
     profile = profiles.profile("Display P3", profiles.DISPLAY_P3, profiles.SRGB_GAMMA)
     Image.new("RGB", (16, 16)).save(tmp_path / "first.jpg", icc_profile=profile)
     Image.new("RGB", (16, 16)).save(tmp_path / "look.png", icc_profile=b"nonsense" * 40)
-    vace = Vace(1.0, timeline=False, fresh=False, stills=(Still(tmp_path / "first.jpg", 0, 4),))
+    vace = Vace(1.0, timeline=False, restart_streams=False, stills=(Still(tmp_path / "first.jpg", 0, 4),))
     plan = two_chunks(vace=replace(vace, reference=tmp_path / "look.png"))
     notes, warnings = found_in_stills(plan)
     assert notes == ["first.jpg: Display P3 colours, converted to sRGB"]

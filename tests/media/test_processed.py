@@ -86,7 +86,7 @@ def test_control_is_processed_and_what_lies_over_it_is_not(tmp_path, clip):
     given = floats(4)
     steers = replace(place(tmp_path / "clip.npy", "frames", end=24, fill="hold"), processed=True)
     over = place(saved(tmp_path / "over.npy", given), first=14, end=18)
-    chunks = chunk_of(9, cut=True), chunk_of(12, vace=None), chunk_of(3, vace=replace(VACE, fresh=True))
+    chunks = chunk_of(9, cut=True), chunk_of(12, vace=None), chunk_of(3, vace=replace(VACE, restart_streams=True))
     plan = processed(plan_of(*chunks, placements=(steers, over)), TRAIL, output="vace_frames")
     wanted = trails(clip[np.minimum(np.arange(24), 19)]) / np.float32(127.5) - np.float32(1)
     wanted[14:18] = as_frames(given)

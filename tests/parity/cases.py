@@ -81,7 +81,7 @@ def plan_of(case: Case) -> Plan:
                 denoising_steps=tuple(want["steps"]),
                 noise_scale=call.get("noise_scale", 0.7) if mode == "video" else None,
                 noise_controller=mode == "video" and call.get("noise_controller", True),
-                vace=vace_of(call, fresh=cut),
+                vace=vace_of(call, restart_streams=cut),
                 lora_scales=tuple(scales.values()),
                 lora_changed=index > 0 and scales != scales_before,
             )

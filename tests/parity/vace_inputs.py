@@ -18,7 +18,7 @@ from scope_batch.session import ChunkInputs, ControlFrames
 IMAGES = Path(__file__).parent / "cases" / "images"
 
 
-def vace_of(call: Mapping[str, Any], *, fresh: bool) -> Vace | None:
+def vace_of(call: Mapping[str, Any], *, restart_streams: bool) -> Vace | None:
     """The plan's part; of images over the frames only the first one, which is where the reference lays it."""
     timeline = "vace_frames" in call
     first, references = call.get("first_frame_image"), call.get("vace_reference_images")
@@ -29,7 +29,7 @@ def vace_of(call: Mapping[str, Any], *, fresh: bool) -> Vace | None:
         timeline=timeline,
         stills=(Still(IMAGES / first, 0, laws.VACE_STILL_FRAMES),) if first else (),
         reference=IMAGES / references[0] if references else None,
-        fresh=fresh,
+        restart_streams=restart_streams,
     )
 
 

@@ -65,20 +65,20 @@ def test_an_image_of_the_entry_goes_before_the_job_s() -> None:
 def test_streams_start_anew_after_a_pause() -> None:
     made = steered(*PAUSE)
     assert controlled(made) == [1, 3, 4]
-    assert [vace(made.chunks[k]).fresh for k in (1, 3, 4)] == [True, True, False]
+    assert [vace(made.chunks[k]).restart_streams for k in (1, 3, 4)] == [True, True, False]
     assert [made.chunks[k].lead for k in (1, 3, 4)] == [1, 1, 0]
 
 
 def test_streams_start_anew_at_a_cut() -> None:
     made = steered({"chunk": 2, "reset_cache": True}, vace_frames="/c 96.npy")
-    assert [vace(chunk).fresh for chunk in made.chunks[:4]] == [True, False, True, False]
+    assert [vace(chunk).restart_streams for chunk in made.chunks[:4]] == [True, False, True, False]
     assert made.chunks[2].lead == 0
 
 
 def test_a_reference_alone_feeds_no_stream() -> None:
     made = steered({"chunk": 2, "vace_ref_images": ["/r.png"]}, {"chunk": 3, "vace_frames": "/c 12.npy"})
     assert not vace(made.chunks[2]).has_frames
-    assert vace(made.chunks[3]).fresh
+    assert vace(made.chunks[3]).restart_streams
 
 
 def test_nothing_lingers() -> None:
