@@ -18,8 +18,10 @@ from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_USAGE, UsageErro
 from scope_batch.progress import TolerantStream
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scope_batch.models.folder import ModelsFolder
-    from scope_batch.models.layout import VaeType
+    from scope_batch.models.layout import Artifact, VaeType
     from scope_batch.pipelines import PipelineSpec
 
 app = Program()
@@ -101,12 +103,16 @@ def pull(
         return _needs_none(pipeline)
     from scope_batch.cli.model_documents import fetch_line
     from scope_batch.models.folder import models_folder, wanted_artifacts
+    from scope_batch.models.hub_cache import is_offline
     from scope_batch.models.pull import check_room, fetch_files, plan_fetches, show_progress
 
     place = models_folder(refuse_tiny(folder))
     stderr = TolerantStream(sys.stderr)
+    artifacts = wanted_artifacts(pipeline, place, vae_type=wanted.vae_type, vace=vace)
+    if is_offline():
+        return _link_cached(pipeline, artifacts, place, dry_run=dry_run)
     show_progress(shown=False)  # of asking what there is
-    fetches = plan_fetches(wanted_artifacts(pipeline, place, vae_type=wanted.vae_type, vace=vace), place)
+    fetches = plan_fetches(artifacts, place)
     if dry_run:
         print_text("".join(f"{fetch_line(fetch)}\n" for fetch in fetches) or f"nothing is missing in {place}\n")
         return EXIT_OK
@@ -116,6 +122,20 @@ def pull(
         stderr.line(f"fetching {fetch_line(fetch)}")
         fetch_files(fetch, place)
     stderr.line(f"{pipeline}: all files are in {place}")
+    return EXIT_OK
+
+
+def _link_cached(pipeline: str, artifacts: Sequence[Artifact], folder: Path, *, dry_run: bool) -> int:
+    from scope_batch.models.hub_cache import check_complete, find_cached, link_files
+
+    cached = find_cached(artifacts, folder)
+    if dry_run:
+        print_text("".join(f"{file.source}, to {file.target}\n" for file in cached) or f"nothing to link to {folder}\n")
+    else:
+        link_files(cached)
+    check_complete(artifacts, cached, folder)
+    if not dry_run:
+        TolerantStream(sys.stderr).line(f"{pipeline}: {len(cached)} files of the Hub's cache are linked to {folder}")
     return EXIT_OK
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shlex
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,9 @@ from pathlib import Path
 import platformdirs
 
 from scope_batch.errors import UnavailableError
+from scope_batch.files import is_file, shown
 from scope_batch.models import cache, layout
+from scope_batch.models.hub import smallest_gb
 from scope_batch.models.layout import Artifact, VaeType
 
 TINY = "tiny"
@@ -60,7 +63,7 @@ def models_place(asked: str | None, asked_by: str = "--models") -> ModelsFolder:
                 folder = Path(named).expanduser().absolute()
             except RuntimeError as error:
                 raise UnavailableError(f"{why}: {named}: there is no such user's home") from error
-            if folder.is_file():
+            if is_file(folder):
                 raise UnavailableError(f"{why}: {folder} is a file; a folder of model files is needed")
             return ModelsFolder(folder, why)
     scope = Path.home() / ".daydream-scope" / "models"
@@ -98,7 +101,7 @@ def find_models(
     ]
     if missing := [a for a in wanted if not is_present(folder, a)]:
         pull = pull_command(pipeline_id, folder, vae_type=vae_type, vace=vace)
-        raise UnavailableError(_missing(pipeline_id, folder, missing, pull))
+        raise UnavailableError(_missing(pipeline_id, asked, folder, missing, pull))
     return model_files(folder, wanted)
 
 
@@ -146,7 +149,7 @@ def _vace_at_hand(folder: Path) -> Artifact:
 
 def is_present(folder: Path, artifact: Artifact) -> bool:
     path = folder / artifact.local
-    return (path / artifact.probe).is_file() if artifact.probe else path.is_file()
+    return is_file(path / artifact.probe if artifact.probe else path)
 
 
 def size_on_disk(folder: Path, artifact: Artifact) -> int | None:
@@ -179,9 +182,11 @@ def pull_command(pipeline_id: str, folder: Path, *, vae_type: VaeType = "wan", v
     return shlex.join(("scope-batch", "models", "pull", pipeline_id, *options, "--models", str(folder)))
 
 
-def _missing(pipeline_id: str, folder: Path, missing: Sequence[Artifact], pull: str) -> str:
-    names = ", ".join(str(a.local) for a in missing)
-    return (
-        f"{pipeline_id}: model files missing in {folder}: {names}; to fetch them: {pull}; "
-        f"to try without: --models {TINY}"
-    )
+def _missing(pipeline_id: str, asked: str | None, folder: Path, missing: Sequence[Artifact], pull: str) -> str:
+    size = f"{smallest_gb(missing):.0f} GB or more"
+    if asked is not None and not folder.exists():
+        near = f" (did you mean {TINY}?)" if difflib.get_close_matches(Path(asked).name, [TINY]) else ""
+        what = f"{shown(folder)}: no such folder of model files{near}"
+    else:
+        what = f"model files missing in {shown(folder)}: {', '.join(str(a.local) for a in missing)}"
+    return f"{pipeline_id}: {what}; to fetch them, {size}: {pull}; to try without: --models {TINY}"

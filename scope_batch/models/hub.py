@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from scope_batch.models.layout import LARGE_ARTIFACTS, Artifact, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,21 @@ _LICENCES: Mapping[str, Licence] = MappingProxyType(
 
 REVISIONS: Mapping[str, str] = MappingProxyType({})
 """Repository -> commit to fetch. None has been tried against published files yet, so whatever is newest is fetched."""
+
+
+_SMALLEST_GB: Mapping[Role, float] = MappingProxyType(
+    {"backbone": 2.8, "builtin_lora": 0.1, "vae": 0.05, "text_encoder": 6.7, "tokenizer": 0.02, "vace": 1.3}
+)
+"""Published files at two bytes a weight, the text encoder at one; some are stored in four."""
+_LARGE_GB: Mapping[Role, float] = MappingProxyType({"backbone": 28.6, "vace": 6.0})
+"""Those of the models of 14 billion parameters."""
+
+
+def smallest_gb(artifacts: Iterable[Artifact]) -> float:
+    """How many GB these files are at least; how many they are exactly, the Hub is asked by `models pull --dry-run`."""
+    return sum(
+        (_LARGE_GB if artifact in LARGE_ARTIFACTS else _SMALLEST_GB).get(artifact.role, 0) for artifact in artifacts
+    )
 
 
 def licence_of(repo: str) -> Licence:

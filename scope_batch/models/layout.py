@@ -78,6 +78,10 @@ _BACKBONES: dict[str, tuple[Artifact, ...]] = {
 }
 
 
+LARGE_ARTIFACTS = frozenset((LARGE_VACE, *(file for name in _LARGE for file in _BACKBONES[name])))
+"""Files of 14 billion parameters."""
+
+
 def is_known(pipeline_id: str) -> bool:
     """Whether its files stand here; those of a plugin do not."""
     return pipeline_id in _BACKBONES

@@ -8,6 +8,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
 from scope_batch.models import layout
 from scope_batch.models.layout import artifacts
@@ -131,6 +132,16 @@ def test_without_a_network_it_is_code_75_with_the_command_for_elsewhere(
     ran = run("models", "pull", "longlive", "--models", "m")
     assert ran.code == 75 and len(ran.errors) == 1 and TOKEN not in ran.err + ran.out
     assert ran.err.count("hf download") == len({artifact.repo for artifact in artifacts("longlive")})
+
+
+def test_offline_the_hubs_cache_is_looked_at_and_else_it_is_code_69(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    ran = run("models", "pull", "longlive", "--models", "m")
+    assert ran.code == 69 and len(ran.errors) == 1 and "does not hold daydreamlive/Wan2.1-T2V-1.3B/config" in ran.err
+    assert run("models", "pull", "longlive", "--models", "m", "--dry-run").code == 69
 
 
 @pytest.mark.usefixtures("online")

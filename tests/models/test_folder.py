@@ -48,8 +48,21 @@ def test_missing_files_are_named_with_the_way_to_get_them(home: Path) -> None:
     assert caught.value.exit_code == 69 and "\n" not in message
     for artifact in artifacts("longlive")[1:]:
         assert str(artifact.local) in message
-    assert f"to fetch them: scope-batch models pull longlive --models {home};" in message
+    assert f"to fetch them, 10 GB or more: scope-batch models pull longlive --models {home};" in message
     assert "--models tiny" in message and "config.json" not in message
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"), [("tinyy", " (did you mean tiny?)"), ("./Tiny", " (did you mean tiny?)"), ("/nope", "")]
+)
+def test_a_folder_that_is_not_there_is_told_with_the_size_of_a_pull(asked: str, near: str) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        find_models("krea-realtime-video", asked)
+    folder = Path(asked).absolute()
+    assert str(caught.value) == (
+        f"krea-realtime-video: {folder}: no such folder of model files{near}; to fetch them, 35 GB or more: "
+        f"scope-batch models pull krea-realtime-video --models {folder}; to try without: --models tiny"
+    )
 
 
 def test_the_pull_command_names_what_the_job_needs() -> None:

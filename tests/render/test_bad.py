@@ -260,7 +260,7 @@ def test_model_files(
         (f"prompt: {'many words ' * 600}", [], 65, "512"),
         ("prompt: a", ["--device", "cuda:7"], 69, "--device cuda:7: this machine has"),
         ("prompt: a\nnoise_device: cuda", [], 69, "noise_device cuda: this machine has no CUDA"),
-        ("prompt: a", ["--models", "nowhere"], 69, "model files missing in"),
+        ("prompt: a", ["--models", "nowhere"], 69, "nowhere: no such folder of model files"),
         ("prompt: a", ["--latents", "l.npy"], 65, r"allowed: \.safetensors"),
     ],
     ids=["long prompt", "device", "noise device", "models", "latents"],
