@@ -135,17 +135,20 @@ def test_a_fault_of_the_disk_in_the_middle_is_completed_by_the_next_render(
     assert visible(tmp_path) == ["a.npy", "a.npy.json", "b.npy", "b.npy.json", "p.png"]
 
 
+@pytest.mark.parametrize("order", ["ab", "ba"])
 def test_a_render_that_names_only_one_of_several_completes_that_one_and_the_rest_later(
-    tmp_path: Path, render, killed_before, monkeypatch
+    tmp_path: Path, render, killed_before, monkeypatch, order: str
 ):
-    first, second = (str(tmp_path / name) for name in ("a.npy", "b.npy"))
+    """Only one of the two was committed, and its journal is gone when the other one's turn comes."""
     killed_before("rename_journal", 4)
     with pytest.raises(Killed):
-        render(first, second, num_frames=2, settings=JOB_A)
+        render(tmp_path / "a.npy", tmp_path / "b.npy", num_frames=2, settings=JOB_A)
     monkeypatch.undo()
-    for path, names in ((first, ["a.npy", "a.npy.json"]), (second, ["a.npy", "a.npy.json", "b.npy", "b.npy.json"])):
-        assert not complete_earlier_render(parse_outputs([path], [], None, ""), JOB_A)
-        assert visible(tmp_path) == names
+    names: list[str] = []
+    for name in order:
+        assert not complete_earlier_render(parse_outputs([str(tmp_path / f"{name}.npy")], [], None, ""), JOB_A)
+        names += [f"{name}.npy", f"{name}.npy.json"]
+        assert visible(tmp_path) == sorted(names)
 
 
 def test_what_somebody_put_there_since_the_kill_is_not_replaced(tmp_path: Path, render, killed_before, monkeypatch):

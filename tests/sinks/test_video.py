@@ -111,6 +111,13 @@ def test_abort_kills_the_encoder_at_once(tmp_path: Path, make_frames, names, pub
     assert names() == []
 
 
+def test_the_encoder_holds_the_lock_as_long_as_it_lives(tmp_path: Path, make_frames, publish):
+    with publish(VideoSink, tmp_path / "a.mp4", 9, video("mp4")) as sink:
+        sink.write(make_frames(9))
+        held = [os.path.realpath(fd) for fd in Path(f"/proc/{child_pid(sink)}/fd").iterdir()]
+        assert str(tmp_path / ".a.mp4.work" / "lock") in held
+
+
 def out_of_time() -> None:
     raise TimeLimitError("the time is over")
 

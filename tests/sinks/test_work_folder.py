@@ -94,6 +94,15 @@ def test_what_is_not_ours_at_the_folders_name_is_refused_and_left_alone(tmp_path
     assert [path.name for path in victim.iterdir()] == ["empty"]
 
 
+def test_a_link_to_another_work_folder_is_refused(tmp_path: Path, work: WorkFolder, left: Path):
+    (tmp_path / ".b.npy.work").symlink_to(left)
+    with pytest.raises(OutputError, match=r"\.b\.npy\.work is in the way"):
+        WorkFolder(tmp_path / "b.npy").acquire()
+    work.acquire()
+    assert work.files() == ["a.npy"]
+    work.remove()
+
+
 def test_a_folder_without_owner_is_taken_over(work: WorkFolder, left: Path):
     work.acquire()
     assert work.files() == ["a.npy"]
