@@ -34,7 +34,7 @@ def prepare(job: Job) -> Plan:
     plan = plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), clip, _facts(job), _sound(job, clip))
     _check_prompts(job, plan)
     memory = memory_of(job, plan)
-    notes, warnings = _found_in_stills(plan)
+    notes, warnings = _found_in_stills(job, plan)
     return replace(
         plan,
         memory=memory,
@@ -62,12 +62,12 @@ def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
     return device_memory(plan, spec, sizes, precision_of(dtype, job.vae_dtype, job.quantization))
 
 
-def _found_in_stills(plan: Plan) -> tuple[list[str], list[str]]:
+def _found_in_stills(job: Job, plan: Plan) -> tuple[list[str], list[str]]:
     if not any(chunk.vace is not None and (chunk.vace.stills or chunk.vace.reference) for chunk in plan.chunks):
         return [], []
     from scope_batch.media.material import found_in_stills  # numpy, which a job without images does not need
 
-    return found_in_stills(plan)
+    return found_in_stills(plan, places_of_inputs(job))
 
 
 def _found_in_masks(plan: Plan) -> list[str]:
@@ -144,13 +144,24 @@ def plan_document(job: Job, plan: Plan, outputs: Sequence[Output]) -> dict[str, 
     }
 
 
+def places_of_inputs(job: Job) -> dict[Path, str]:
+    """Where the job names each of its files first, for messages."""
+    places: dict[Path, str] = {}
+    for loc, path in named_inputs(job):
+        places.setdefault(path, place(job, str(loc[0]), *loc[1:]))
+    return places
+
+
 def _clip(job: Job) -> ClipFacts | None:
     if job.input_path is None:
         return None
     from scope_batch.media.probe import probe_clip  # numpy comes with it, which a job without input does not need
 
     rate = None if job.input_fps == "native" else job.input_fps
-    return probe_clip(job.input_path, rate, job.input_start, job.input_end)
+    try:
+        return probe_clip(job.input_path, rate, job.input_start, job.input_end)
+    except JobError as error:
+        raise JobError(*(f"{place(job, 'input_path')}: {line}" for line in error.problems)) from error
 
 
 def _sound(job: Job, clip: ClipFacts | None) -> SoundFacts | None:

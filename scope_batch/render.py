@@ -25,7 +25,7 @@ from scope_batch.origin import job_sha256, origin_of, plugins_of
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import values
 from scope_batch.plan.shares import Shares
-from scope_batch.prepare import outputs_of, prepare, unused_by_outputs
+from scope_batch.prepare import outputs_of, places_of_inputs, prepare, unused_by_outputs
 from scope_batch.session import Engine, Session
 from scope_batch.sinks.forecast import check_space
 from scope_batch.sinks.metadata import metadata_text
@@ -94,7 +94,7 @@ def render_job(
             "--overwrite renders anew"
         )
     check_outputs(outputs, plan, settings)
-    check_material(plan)
+    check_material(plan, places_of_inputs(job))
     if not options.force:
         check_space(outputs, plan, options.latents)
     for warning in pictures_left(outputs, plan.delivery.frames):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+from pathlib import Path
 
+import pytest
+from PIL import Image
+
+from scope_batch.errors import JobError
 from scope_batch.job import Job, load_text
-from scope_batch.prepare import outputs_of, plan_document, prepare, unused_by_outputs
+from scope_batch.media.material import check_material
+from scope_batch.prepare import outputs_of, places_of_inputs, plan_document, prepare, unused_by_outputs
 
 
 def job(text: str) -> Job:
@@ -40,3 +46,19 @@ def test_the_document_holds_what_no_chunk_shows() -> None:
     assert (document["vae_type"], document["noise_device"], document["audio"]) == ("tae", "cuda", "none")
     (output,) = document["outputs"]
     assert (output["path"], output["format"], output["codec"], output["crf"]) == ("a.mp4", "mp4", "libx264", 9)
+
+
+@pytest.mark.parametrize("field", ["input_path", "vace_frames", "first_frame_image", "last_frame_image", "audio"])
+def test_a_damaged_file_is_told_with_its_place(field: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"hello")
+    with pytest.raises(JobError, match=rf"^j:3:1: {field}: bad\.png: "):
+        prepare(load_text(f"prompt: a\npipeline_id: slate\n{field}: bad.png", name="j", folder=tmp_path))
+
+
+def test_a_cut_still_is_told_with_its_place(tmp_path: Path) -> None:
+    Image.effect_noise((64, 64), 50).save(tmp_path / "cut.png")
+    os.truncate(tmp_path / "cut.png", 900)
+    text = "prompt: a\npipeline_id: slate\nchunk_specs: [{chunk: 0, vace_ref_images: [cut.png]}]"
+    job = load_text(text, name="j", folder=tmp_path)
+    with pytest.raises(JobError, match=r"^j:3:44: chunk_specs\[0\]\.vace_ref_images\[0\]: cut\.png: is damaged"):
+        check_material(prepare(job), places_of_inputs(job))

@@ -17,7 +17,7 @@ from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK
 from scope_batch.options import RenderOptions
 from scope_batch.plan.table import render_plan
 from scope_batch.plan.values import clock
-from scope_batch.prepare import memory_under, outputs_of, plan_document, prepare, unused_by_outputs
+from scope_batch.prepare import memory_under, outputs_of, places_of_inputs, plan_document, prepare, unused_by_outputs
 
 if TYPE_CHECKING:
     from scope_batch.chunk import Plan
@@ -78,7 +78,7 @@ def _planned(queued: QueuedJob) -> tuple[Plan, tuple[Output, ...]]:
     if plan.placements or any(chunk.vace is not None for chunk in plan.chunks):
         from scope_batch.media.material import check_material  # numpy, which a job without inputs does not need
 
-        check_material(plan)
+        check_material(plan, places_of_inputs(job))
     warnings = (*unused_by_outputs(job, outputs, options.outputs), *unused_options(plan, options))
     memory, notes = memory_under(job, plan, options)
     notes = (*plan.notes, *notes, *queued.reach)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from scope_batch.job.faults import Loc
 
@@ -78,9 +78,11 @@ MAX_SHOWN = 80
 
 
 def show(loc: Loc) -> str:
-    """`chunk_specs[2].text`."""
+    """`chunk_specs[2].text`; of a LoRA's path its file's name."""
     text = ""
-    for part in loc:
+    for index, part in enumerate(loc):
+        if isinstance(part, str) and loc[index - 1 : index] == ("lora_scales",):
+            part = PurePath(part).name or part
         if isinstance(part, int):
             text += f"[{part}]"
         else:

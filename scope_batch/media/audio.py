@@ -26,14 +26,16 @@ def probe_sound(path: Path, *, of_clip: bool = False) -> SoundFacts:
 
     Raises MissingInputError, or JobError (beginning with the file's name) if there is no sound that can be read.
     """
+    if path.is_dir():
+        raise JobError(f"{path.name}: is a folder, no file with sound")
     if not is_file(path):
-        raise MissingInputError(f"{path}: no such file (`audio`)")
+        raise MissingInputError(f"{path}: no such file")
     args = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", *LOCAL_FILES]
     args += ["-format_whitelist", AUDIO_DEMUXERS, "-i", file_url(path), "-map", "0:a:0", "-c", "copy"]
     done = run_quiet([*args, "-f", "framecrc", "-"])
     end_s = _end_s(done.stdout)
     if end_s is None or end_s <= 0:
-        raise JobError(f"{path.name}: has no sound that can be read (`audio`)")
+        raise JobError(f"{path.name}: has no sound that can be read")
     # ffmpeg counts from the earliest stream of the file, the job from the first picture.
     start_s = probe_video(path).offset_s if of_clip else Fraction(0)
     return SoundFacts(path, start_s, end_s - start_s)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,21 @@ TOLERANCE = 1e-3
 """How far values may lie outside their range: what rounding and resampling leave."""
 
 _RANGES = {"frames": (-1.0, 1.0), "masks": (0.0, 1.0)}
+
+
+Places = Mapping[Path, str]
+"""Where the job names a still image, "job.yaml:3:1: first_frame_image", for messages."""
+NO_PLACES: Places = {}
+
+
+@contextmanager
+def _told_at(places: Places, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except JobError as error:
+        if path not in places:
+            raise
+        raise JobError(*(f"{places[path]}: {line}" for line in error.problems)) from error
 
 
 def probe_material(material: Material) -> MaterialFacts:
@@ -44,7 +60,7 @@ def probe_material(material: Material) -> MaterialFacts:
         )
 
 
-def check_material(plan: Plan) -> None:
+def check_material(plan: Plan, places: Places = NO_PLACES) -> None:
     """Read every float array that the plan shows, a frame at a time and each frame once, and every still image.
 
     Raises JobError: an array of another size than the render's, with NaN or Inf, frames outside -1..1 or masks outside
@@ -58,14 +74,16 @@ def check_material(plan: Plan) -> None:
                 _check_values(plan, placement, reel, reel.planes, shown)
                 checked[placement.material] = max(shown.start, shown.stop)
     for path in dict.fromkeys(_stills(plan)):
-        read_still(path, (plan.height, plan.width))
+        with _told_at(places, path):
+            read_still(path, (plan.height, plan.width))
 
 
-def found_in_stills(plan: Plan) -> tuple[list[str], list[str]]:
+def found_in_stills(plan: Plan, places: Places = NO_PLACES) -> tuple[list[str], list[str]]:
     """(notes, warnings) on the plan's still images, each with its name. Raises as `check_material`."""
     notes, warnings = [], []
     for path in dict.fromkeys(_stills(plan)):
-        facts = still_facts(path)
+        with _told_at(places, path):
+            facts = still_facts(path)
         notes += [f"{path.name}: {note}" for note in facts.notes]
         warnings += [f"{path.name}: {warning}" for warning in facts.warnings]
     return notes, warnings
