@@ -1,4 +1,4 @@
-"""Clean latents of the sequence, kept for the passes that recompute keys and values."""
+"""Keeps clean latents of the sequence for the passes that recompute keys and values."""
 
 from __future__ import annotations
 

@@ -32,9 +32,9 @@ class BlockOffload:
     """
 
     def __init__(self, blocks: Sequence[nn.Module], device: torch.device) -> None:
-        self._places = [_places(block) for block in blocks]
-        size = max((places[-1][2] for places in self._places if places), default=0)
-        self._host = [_to_host(places, device) for places in self._places]
+        self._spans = [_spans(block) for block in blocks]
+        size = max((spans[-1][2] for spans in self._spans if spans), default=0)
+        self._host = [_to_host(spans, device) for spans in self._spans]
         self._slots = [torch.empty(size, dtype=torch.uint8, device=device) for _ in range(SLOTS)]
         self._cuda = device.type == "cuda"
         self._copies: Any = torch.cuda.Stream(device) if self._cuda else None
@@ -53,16 +53,16 @@ class BlockOffload:
         slot = self._held.index(index)
         if self._cuda:
             torch.cuda.current_stream().wait_event(self._ready[slot])
-        for parameter, start, end in self._places[index]:
+        for parameter, start, end in self._spans[index]:
             parameter.data = _view(self._slots[slot], parameter, start, end)
-        if index + 1 < len(self._places):
+        if index + 1 < len(self._spans):
             self._fetch(index + 1, 1 - slot)
 
     def _leave(self, index: int) -> None:
         slot = self._held.index(index)
         if self._cuda:
             self._free[slot].record()
-        for parameter, start, end in self._places[index]:
+        for parameter, start, end in self._spans[index]:
             parameter.data = _view(self._host[index], parameter, start, end)
 
     def _fetch(self, index: int, slot: int) -> None:
@@ -77,28 +77,28 @@ class BlockOffload:
             self._ready[slot].record()
 
 
-Place = tuple[nn.Parameter, int, int]
+ParameterSpan = tuple[nn.Parameter, int, int]
 """A parameter, and where its bytes start and end in the block's buffer."""
 
 
-def _places(block: nn.Module) -> list[Place]:
-    places: list[Place] = []
+def _spans(block: nn.Module) -> list[ParameterSpan]:
+    spans: list[ParameterSpan] = []
     start = 0
     for parameter in block.parameters():
         end = start + parameter.numel() * parameter.element_size()
-        places.append((parameter, start, end))
+        spans.append((parameter, start, end))
         start = -(-end // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
-    return places
+    return spans
 
 
-def _to_host(places: Sequence[Place], device: torch.device) -> Tensor:
+def _to_host(spans: Sequence[ParameterSpan], device: torch.device) -> Tensor:
     """Move all of a block's parameters into one host buffer."""
-    size = places[-1][2] if places else 0
+    size = spans[-1][2] if spans else 0
     host = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
-    for parameter, start, end in places:
-        here = _view(host, parameter, start, end)
-        here.copy_(parameter.data)
-        parameter.data = here
+    for parameter, start, end in spans:
+        moved = _view(host, parameter, start, end)
+        moved.copy_(parameter.data)
+        parameter.data = moved
     return host
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from scope_batch.errors import UnavailableError
+from scope_batch.events import silent
 from scope_batch.session import LoraRequest
 from tests.gpu.helpers import cuda_engine, frames_sha256, latent_errors, long_plan
 from tests.parity.cases import load_case
@@ -68,3 +70,16 @@ def test_too_little_device_memory_in_the_first_chunk_is_one_line(models: Path) -
             frames_sha256(engine, plan)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_a_restored_session_goes_on_bit_for_bit(models: Path) -> None:
+    loaded, plan, states = cuda_engine(models), long_plan(8, 256, 256), []
+    with loaded.session(plan, silent) as session:
+        made = []
+        for chunk in plan.chunks:
+            states.append(session.state())
+            made.append(session.generate(chunk).latents().copy())
+    with loaded.session(plan, silent) as session:
+        session.restore(states[5])
+        for chunk in plan.chunks[5:]:
+            assert np.array_equal(session.generate(chunk).latents(), made[chunk.index])
