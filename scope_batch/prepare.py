@@ -9,6 +9,7 @@ from typing import Any
 
 from scope_batch.chunk import ClipFacts, Plan, texts_of
 from scope_batch.errors import JobError
+from scope_batch.frame_size import NEAR_AREA, area_times, trained_size
 from scope_batch.job import Job, check_inputs
 from scope_batch.job.inputs import named_inputs
 from scope_batch.material import Material, MaterialFacts
@@ -39,7 +40,7 @@ def prepare(job: Job) -> Plan:
         plan,
         memory=memory,
         notes=(*plan.notes, *notes, *_no_forecast(job, memory)),
-        warnings=(*plan.warnings, *warnings, *_found_in_masks(plan)),
+        warnings=(*plan.warnings, *warnings, *_found_in_masks(plan), *_far_from_training(job, plan, memory)),
     )
 
 
@@ -91,6 +92,22 @@ def memory_under(job: Job, plan: Plan, options: RenderOptions) -> tuple[DeviceMe
     if options.low_vram == "cast":
         return memory, ("--low-vram cast: how much memory fp8 weights save is not forecast",)
     return memory, ()
+
+
+def _far_from_training(job: Job, plan: Plan, memory: DeviceMemory | None) -> tuple[str, ...]:
+    spec = KNOWN_PIPELINES.get(job.pipeline_id)
+    if not spec.needs_models or job.models == "tiny":
+        return ()
+    times = area_times(plan.height, plan.width, spec.trained_size)
+    if NEAR_AREA[0] <= times <= NEAR_AREA[1]:
+        return ()
+    height, width = trained_size(plan.height, plan.width, spec.trained_size)
+    trained = f"{spec.trained_size[1]}x{spec.trained_size[0]}"
+    forecast = "" if memory is None else f", and about {memory.peak / 1e9:.1f} GB are taken on the device"
+    return (
+        f"{plan.width}x{plan.height} has {times:.2g} times the area of {trained}, on which {spec.id} was trained: "
+        f"pictures may fall apart{forecast} ({width}x{height} is near it)",
+    )
 
 
 def _no_forecast(job: Job, memory: DeviceMemory | None) -> tuple[str, ...]:

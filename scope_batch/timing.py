@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor
+from statistics import median
 from typing import Literal
 
 from scope_batch.errors import JobError
@@ -22,6 +23,11 @@ JITTER_S = Fraction(1, 1000)
 """Frames that are off an even grid by no more than this (or one tick) still count as a constant rate."""
 
 NTSC_RATES = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
+
+USUAL_RATES = (10, 12, 15, 16, 20, 24, 25, 30, 48, 50, 60, 120, 240)
+NEAR_RATE = 0.03
+"""Steps that differ from those of a usual rate by less than this share are taken for it."""
+MOST_FPS = 240
 
 FEW_FRAMES = 4
 """Below this, equal steps may be an accident of rounding: common rates are preferred."""
@@ -43,6 +49,16 @@ class Timing:
     @property
     def frames(self) -> int:
         return len(self.ticks)
+
+    @property
+    def nominal_fps(self) -> Fraction:
+        """The constant rate; of a rate that varies, the usual one that most of its frames keep to."""
+        if self.fps is not None:
+            return self.fps
+        step_s = max(median(b - a for a, b in pairwise(self.ticks)), 1) * float(self.tick_s)
+        nearest = min(USUAL_RATES, key=lambda rate: abs(rate * step_s - 1))
+        near = abs(nearest * step_s - 1) <= NEAR_RATE
+        return Fraction(nearest if near else max(1, min(round(1 / step_s), MOST_FPS)))
 
     @property
     def mean_fps(self) -> Fraction:

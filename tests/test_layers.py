@@ -22,6 +22,7 @@ FORBIDDEN = {
     "material": {"*"},
     "memory": {"*"},
     "sound": {"*"},
+    "frame_size": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "timing": {"pipelines", "processors", "chunk", "session", "job", "plan", "media", "sinks", "engine", "models"},
     "safetensors_header": {"job", "plan", "media", "sinks", "engine", "models", "render", "cli", "progress"},
     "plugins": {"pipelines", "processors", "chunk", "session", "job", "plan", "media", "sinks", "engine", "models"},

@@ -84,6 +84,15 @@ def test_a_range_without_frames_is_refused(start, end, says):
         picks(Timing.even(25, Fraction(25)), start=start, end=end)
 
 
+@pytest.mark.parametrize(
+    ("step_ms", "nominal"), [(33.3, 30), (40, 25), (16.7, 60), (41.7, 24), (70, 14), (3000, 1), (1, 240)]
+)
+def test_the_nominal_rate_is_the_usual_one_that_most_frames_keep_to(step_ms, nominal):
+    ticks = [round(n * step_ms) for n in range(60) if n not in (7, 8, 30)]
+    assert Timing.of_ticks(ticks, 0, MS).fps is None
+    assert Timing.of_ticks(ticks, 0, MS).nominal_fps == nominal
+
+
 def test_a_varying_rate_of_rounded_times_is_sampled_without_stutter():
     kept = [n for n in range(60) if n not in (7, 30)]
     timing = Timing.of_ticks([round(n * 1000 / 30) for n in kept], 33, MS)

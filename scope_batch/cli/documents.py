@@ -71,9 +71,10 @@ def write_text(text: str, output: Path | None, *, overwrite: bool) -> None:
 def _clip(path: Path, folder: Path) -> Clip:
     """The clip's facts, its path as a job in `folder` has to write it."""
     from scope_batch.job.template import Clip
-    from scope_batch.media.probe import probe_clip
+    from scope_batch.media.probe import probe_whole_clip
 
-    facts = probe_clip(path)
+    facts = probe_whole_clip(path)
+    varies = facts.timing is not None and facts.timing.fps is None
     written = str(path) if path.is_absolute() else os.path.relpath(path, folder)
     return Clip(
         path=written,
@@ -82,6 +83,7 @@ def _clip(path: Path, folder: Path) -> Clip:
         frames=facts.frames,
         fps=facts.fps,
         notes=(*facts.notes, *facts.warnings),
+        mean_fps=facts.timing.mean_fps if facts.timing is not None and varies else None,
     )
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import PurePath
 
+from scope_batch.frame_size import trained_size
 from scope_batch.laws import SIZE_STEP
+from scope_batch.pipelines import PIPELINES
 
-MAX_SIDE, MIN_SIDE = 2048, 64
+PIPELINE = PIPELINES["longlive"]
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What the template needs to know of an input video: size in pixels after rotation, frames, frames per second, and
-    what was found in it."""
+    """What the template needs to know of an input video: size in pixels after rotation, and what was found in it.
+
+    frames, fps  as the job reads it. mean_fps: of a rate that varies; None: it is constant, and `fps`.
+    """
 
     path: str
     height: int
@@ -22,18 +27,21 @@ class Clip:
     frames: int
     fps: Fraction
     notes: tuple[str, ...] = ()
+    mean_fps: Fraction | None = None
 
 
 def job_template(clip: Clip | None = None, *, stem: str = "job") -> str:
     """A job file that renders as it stands: text to video, or video to video of `clip`. `stem` names the output."""
-    head = """\
+    head = f"""\
 # yaml-language-server: $schema=./scope-batch.schema.json
 # `scope-batch plan` shows what this job does, chunk by chunk; `scope-batch render` does it.
-pipeline_id: longlive
+pipeline_id: {PIPELINE.id}
 # models: tiny                 # the small built-in model set, or a folder of model files
 prompt: a cat walking in the rain
 seed: 42
 """
+    if clip is not None and PurePath(clip.path).name == f"{stem}.mp4":
+        stem = f"{stem}-new"  # the input is never written over
     return head + (_text_part() if clip is None else _clip_part(clip)) + _tail(stem)
 
 
@@ -47,20 +55,39 @@ fps: 16
 
 
 def _clip_part(clip: Clip) -> str:
-    height, width = fitted_size(clip.height, clip.width)
+    height, width = trained_size(clip.height, clip.width, PIPELINE.trained_size)
     path = json.dumps(clip.path, ensure_ascii=False)
     notes = "".join(f"# {note}\n" for note in clip.notes)
     return f"""\
 input_path: {path}  # {clip.width}x{clip.height}, {clip.frames} frames, {float(clip.frames / clip.fps):.2f} s
-{notes}\
+{notes}{_rate_part(clip)}\
 num_frames: input              # as long as the clip: {clip.frames} frames
-height: {height}                    # multiples of 16
+height: {height}                    # {_size_remark(clip, height, width)}
 width: {width}
 fps: {clip.fps}
 # fit: crop                    # crop, pad or stretch
 # noise_scale: 0.7             # 0 keeps the input, 1 ignores it; without it the motion in the clip decides
 # audio: input                 # keep the clip's sound
 """
+
+
+def _rate_part(clip: Clip) -> str:
+    if clip.mean_fps is None:
+        return ""
+    return f"""\
+# The frame rate varies, {float(clip.mean_fps):.4g} a second on average: frames are picked by time, {clip.fps} a second.
+input_fps: {clip.fps}
+"""
+
+
+def _size_remark(clip: Clip, height: int, width: int) -> str:
+    if abs(clip.height - height) < SIZE_STEP and abs(clip.width - width) < SIZE_STEP:
+        return "multiples of 16"
+    trained = PIPELINE.trained_size
+    return (
+        f"the clip's {clip.width}x{clip.height} at about the area that the model was trained on, "
+        f"{trained[1]}x{trained[0]}; multiples of 16"
+    )
 
 
 def _tail(stem: str) -> str:
@@ -73,14 +100,3 @@ def _tail(stem: str) -> str:
 #     transition_num_steps: 4
 output: {output}
 """
-
-
-def fitted_size(height: int, width: int) -> tuple[int, int]:
-    """The nearest size that a pipeline takes: multiples of 16 in 64..2048, proportions kept as far as they allow."""
-    scale = min(1.0, MAX_SIDE / max(height, width))
-    scale = max(scale, min(MIN_SIDE / min(height, width), MAX_SIDE / max(height, width)))
-    return _step(height * scale), _step(width * scale)
-
-
-def _step(pixels: float) -> int:
-    return min(max(round(pixels / SIZE_STEP) * SIZE_STEP, MIN_SIDE), MAX_SIDE)

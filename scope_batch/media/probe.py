@@ -10,6 +10,14 @@ from scope_batch.media.source import open_source
 from scope_batch.timing import picked_frames
 
 
+def probe_whole_clip(path: Path) -> ClipFacts:
+    """Facts of a clip that is read from end to end: at its own rate, or at the nominal one of a rate that varies."""
+    with open_source(path) as source:
+        varies = source.timing.fps is None
+        nominal = source.timing.nominal_fps
+    return probe_clip(path, nominal if varies else None)
+
+
 def probe_clip(
     path: Path, input_fps: Fraction | None = None, start_s: float | None = None, end_s: float | None = None
 ) -> ClipFacts:

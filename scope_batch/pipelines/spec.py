@@ -28,6 +28,7 @@ class PipelineSpec:
     needs_models    False: nothing to load.
     vace            frames, masks and images can steer it through VACE.
     attention_bias  default weight of cached latent frames in self-attention, 0.01..1; None = it has no such weight.
+    trained_size    height and width of the clips that the model was trained on.
     """
 
     id: str
@@ -50,6 +51,7 @@ class PipelineSpec:
     needs_models: bool = True
     vace: bool = False
     attention_bias: float | None = None
+    trained_size: tuple[int, int] = (480, 832)
 
     def steps(self, mode: Mode) -> tuple[int, ...]:
         return self.steps_video if mode == "video" else self.steps_text

@@ -58,12 +58,12 @@ def test_init_replaces_a_file_only_when_asked(run, tmp_path):
 
 
 def test_init_fits_a_clip_and_finds_it_from_the_jobs_folder(run, tmp_path, monkeypatch):
-    facts = ClipFacts(width=320, height=192, frames=50, fps=Fraction(25), has_audio=False)
-    monkeypatch.setattr("scope_batch.media.probe.probe_clip", lambda _: facts)
+    facts = ClipFacts(width=640, height=384, frames=50, fps=Fraction(25), has_audio=False)
+    monkeypatch.setattr("scope_batch.media.probe.probe_whole_clip", lambda _: facts)
     (tmp_path / "jobs").mkdir()
     assert run("init", "clip.mp4", "-o", "jobs/new.yaml").code == 0
     job = load_job(tmp_path / "jobs" / "new.yaml")
-    assert (job.width, job.height, job.fps) == (320, 192, 25) and job.input_path.resolve() == tmp_path / "clip.mp4"
+    assert (job.width, job.height, job.fps) == (640, 384, 25) and job.input_path.resolve() == tmp_path / "clip.mp4"
 
 
 def test_info_prints_a_job_file(run, tmp_path):

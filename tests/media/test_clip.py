@@ -10,7 +10,7 @@ from scope_batch.chunk import ClipFacts
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.media import clip
 from scope_batch.media.ffmpeg import file_url, run_quiet
-from scope_batch.media.probe import probe_clip
+from scope_batch.media.probe import probe_clip, probe_whole_clip
 from scope_batch.media.source import open_source
 from scope_batch.timing import Timing
 from tests.media.conftest import ffmpeg, random_frames, write_lossless
@@ -214,3 +214,13 @@ def test_a_clip_of_a_declared_size_beyond_all_measure_is_refused_before_it_is_de
     monkeypatch.setattr(clip, "decoded_frames", None)
     with pytest.raises(JobError, match=r"^bomb.gif: frames of 16000x16000 are too large"):
         probe_clip(tmp_path / "bomb.gif")
+
+
+def test_a_clip_with_gaps_is_read_at_the_rate_of_its_other_frames(tmp_path):
+    path = tmp_path / "phone.mp4"
+    ffmpeg(
+        "-f", "lavfi", "-i", "testsrc=s=64x48:r=30:d=2", "-vf", "select='not(eq(n,7)+eq(n,30))'",
+        "-fps_mode", "passthrough", path,
+    )  # fmt: skip
+    facts = probe_whole_clip(path)
+    assert (facts.frames, facts.fps, facts.timing.fps, facts.timing.frames) == (60, 30, None, 58)

@@ -14,7 +14,7 @@ from PIL import Image
 from scope_batch.chunk import Plan
 from scope_batch.media.inputs import InputReader
 from tests.media.conftest import write_lossless
-from tests.render.helpers import SMALL, ffmpeg, plan_of
+from tests.render.helpers import SLATE, ffmpeg, plan_of
 
 STEP = 3
 """Grey levels from one frame of a clip to the next."""
@@ -54,7 +54,7 @@ def number(frame: NDArray[Any]) -> int:
 def pair(tmp_path: Path) -> dict[str, Any]:
     """A clip of 60 frames at 30 fps and its depth, alike."""
     return {
-        **SMALL,
+        **SLATE,
         "input_path": str(numbered(tmp_path / "clip.mkv", 60)),
         "vace_frames": str(numbered(tmp_path / "depth.mkv", 60)),
         "num_frames": "input",
@@ -112,7 +112,7 @@ def test_a_clip_whose_rate_varies_times_the_control_that_was_made_of_it(pair: di
 
 def test_control_of_another_rate_is_picked_by_time_where_asked(pair: dict[str, Any], tmp_path: Path) -> None:
     depth = str(numbered(tmp_path / "fast.mkv", 48, fps=24))
-    job = {**SMALL, "vace_frames": depth, "num_frames": 32}
+    job = {**SLATE, "vace_frames": depth, "num_frames": 32}
     assert shown(plan_of(job))[1] == [*range(32)]
     assert shown(plan_of(job, vace_fps=16))[1] == [i * 24 // 16 for i in range(32)]
     assert shown(plan_of(job, vace_fps=16, vace_start=0.5, num_frames=24))[1] == [12 + i * 24 // 16 for i in range(24)]
@@ -122,12 +122,12 @@ def test_control_of_another_rate_is_picked_by_time_where_asked(pair: dict[str, A
 
 def test_plan_warns_of_what_runs_apart(tmp_path: Path) -> None:
     depth = str(numbered(tmp_path / "fast.mkv", 48, fps=24))
-    (warning,) = plan_of(SMALL, vace_frames=depth, num_frames=48).warnings
+    (warning,) = plan_of(SLATE, vace_frames=depth, num_frames=48).warnings
     assert "it has 24 fps, the job 16" in warning and "1.5x slow" in warning and "1.00 s behind" in warning
 
 
 def test_a_still_holds_by_itself(tmp_path: Path) -> None:
     Image.new("L", (64, 64), 255).save(tmp_path / "all.png")
     Image.new("RGB", (64, 64), (30, 30, 30)).save(tmp_path / "still.png")
-    job = {**SMALL, "num_frames": 21, "vace_masks": str(tmp_path / "all.png")}
+    job = {**SLATE, "num_frames": 21, "vace_masks": str(tmp_path / "all.png")}
     assert shown(plan_of(job, vace_frames=str(tmp_path / "still.png")))[1] == [10] * 21
