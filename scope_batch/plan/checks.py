@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 from scope_batch import laws
 from scope_batch.chunk import Chunk, ClipFacts
 from scope_batch.plan.cuts import check_cuts, check_opening_noise
+from scope_batch.plan.entries import Entry
 from scope_batch.plan.idle import same_shape
+from scope_batch.plan.material import Facts, Offer
 from scope_batch.plan.remarks import Remarks, counted, name_chunks, place
 from scope_batch.plan.settings import Settings
 from scope_batch.plan.values import rate
@@ -31,6 +34,22 @@ def check_clip(job: Job, settings: Settings, clip: ClipFacts | None, remarks: Re
     if settings.fps != clip.fps:
         pace = "faster" if settings.fps > clip.fps else "slower"
         remarks.notes.append(f"fps: the input has {rate(clip.fps)}, the output {rate(settings.fps)}: it plays {pace}")
+
+
+def check_entry_clips(entries: Iterable[Entry], settings: Settings, facts: Facts, remarks: Remarks) -> None:
+    """The input video of an entry is taken frame by frame, as the job plays it."""
+    offers = [entry.offers["input_video"] for entry in entries if "input_video" in entry.offers]
+    alike: dict[Fraction, list[Offer]] = {}
+    for offer in offers:
+        timing = facts[offer.material].timing
+        if timing is not None and timing.mean_fps != settings.fps:
+            alike.setdefault(timing.mean_fps, []).append(offer)
+    for fps, found in alike.items():
+        pace = "faster" if settings.fps > fps else "slower"
+        more = f" (and {counted(len(found) - 1, 'more clip')})" if len(found) > 1 else ""
+        remarks.notes.append(
+            f"{found[0].label}{more} has {rate(fps)} fps, the output {rate(settings.fps)}: it plays {pace}"
+        )
 
 
 def _check_length(job: Job, settings: Settings, clip: ClipFacts, remarks: Remarks) -> None:

@@ -48,6 +48,7 @@ def plan_job(
     checks.check_clip(job, settings, clip, remarks)
     check_prompts(job, remarks)
     entries = read_entries(job, settings.fps, settings.num_frames, remarks)
+    checks.check_entry_clips(entries, settings, facts, remarks)
     placing = Placing(job, settings, entries, clip, facts, remarks)
     pre, post = read_processors(job, settings, remarks)
     remarks.refuse()

@@ -155,6 +155,12 @@ def test_entries_that_run_apart_alike_are_one_warning() -> None:
     )
 
 
+def test_the_pace_of_an_entry_s_own_video_is_noted() -> None:
+    entries = ({"chunk": k, "input_video": f"/{k} 24fps 12.mp4"} for k in (1, 3))
+    (note,) = [note for note in steered(*entries).notes if "plays" in note]
+    assert note.endswith("1 24fps 12.mp4 (and 1 more clip) has 24 fps, the output 16: it plays slower")
+
+
 def test_input_as_a_rate_needs_as_many_frames() -> None:
     said = refusal(with_clip, vace_frames="/d 45.npy", vace_fps="input", vace_length="hold")
     assert "has 45 frames, the input's file 60: vace_fps: input takes frames that have the same number" in said
