@@ -17,6 +17,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Whoever started the tests (nohup, a service) may have had hang-ups ignored, and children inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests compute on the CPU, also where a GPU is, except under `pytest -m gpu`."""
+    if "gpu" not in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 PARITY = Path(__file__).parent / "parity"
 
 

@@ -53,7 +53,7 @@ def test_the_example_plans_renders_and_checks_its_own_parameters(environment: di
         f"render {job} -q -o a.npy -o a.mp4",
         f"render {job} -q -o b.npy --set post_processor_id=passthrough",
         f"plan {job} --json --set post_processor_id.params.fade=2",
-        f"plan {job} --json --set post_processor_id.params={{speed:1}}",
+        f'plan {job} --json --set post_processor_id.params={{"speed":1}}',
         f"plan {job} --set pipeline_id=example-bar",
         f"plan {job}",
         "schema",

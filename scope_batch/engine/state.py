@@ -97,13 +97,15 @@ class SessionState:
         The engine and the plan must be the same. Raises ValueError for names or sizes that this session does not have.
         """
         parts = self._parts()
+        known = {"prompt", "next_chunk"} | {f"{name}.{key}" for name, part in parts.items() for key in part.state()}
+        for name in state:
+            if name not in known:
+                raise ValueError(f"the state holds {name!r}, which this session does not have")
         by_part: dict[str, dict[str, Any]] = {name: {} for name in parts}
         for name, value in state.items():
             owner, _, key = name.partition(".")
-            if key and owner in by_part:
+            if key:
                 by_part[owner][key] = value
-            elif name not in ("prompt", "next_chunk"):
-                raise ValueError(f"the state holds {name!r}, which this session does not have")
         try:
             for name, part in parts.items():
                 part.restore(by_part[name])

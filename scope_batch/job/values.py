@@ -87,6 +87,8 @@ class Values:
                 quoted = json.dumps(text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}...", ensure_ascii=False)
                 message += "; a comma ends a text inside { }, "
                 message += f"put the text in quotes: {written[index - 1][0]}: {quoted}"
+            elif ":" in key.strip(":"):
+                message += f"; a colon needs a space behind it: {': '.join(key.split(':', 1))}"
             self.problems.append((mark, f"{mark.at_key()}: {show((*loc, key))}: {message}"))
 
     def move(self, moved: Mapping[Loc, Loc]) -> None:

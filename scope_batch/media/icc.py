@@ -73,7 +73,8 @@ def _undeclared(image: Image.Image) -> tuple[str, ...]:
     """Cameras write Adobe RGB without a profile, and say so in EXIF alone."""
     exif = Image.Image.getexif(image)  # the base class's: PNG's own would decode the whole picture
     part = exif.get_ifd(_EXIF_PART)
-    index = str(exif.get_ifd(_INTEROPERABILITY_PART).get(_INTEROPERABILITY_INDEX, "")).strip("\0 ")
+    interoperability = exif.get_ifd(_INTEROPERABILITY_PART) if _INTEROPERABILITY_PART in part else {}
+    index = str(interoperability.get(_INTEROPERABILITY_INDEX, "")).strip("\0 ")
     if index == "R03" or part.get(_EXIF_COLOUR_SPACE) == 2:
         return ("its EXIF data says Adobe RGB, but it carries no profile: its numbers are taken as sRGB",)
     return ()

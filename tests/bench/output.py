@@ -10,7 +10,7 @@ from scope_batch.chunk import Plan
 from scope_batch.media.ffmpeg import file_url, run_quiet
 from scope_batch.sinks.command import VideoFormat, encode_args
 from scope_batch.sinks.npy import write_all
-from scope_batch.sinks.open import SinkSettings, open_sinks
+from scope_batch.sinks.open import SinkSettings, claim_outputs, open_sinks
 from scope_batch.sinks.output import parse_outputs
 from tests.bench.figures import Figure, shares, stopwatch
 from tests.bench.replay import Replay, drawn, slate_plan
@@ -64,8 +64,12 @@ def mp4(folder: Path, *, frames: int = 600, height: int = 480, width: int = 832,
 
 
 def _render(target: Path, plan: Plan, made: list[Replay], into: list[float]) -> None:
-    outputs = parse_outputs(None, [str(target)], None, "job")
-    with stopwatch(into), open_sinks(outputs, plan, SinkSettings()) as writer:
+    outputs, settings = parse_outputs(None, [str(target)], None, "job"), SinkSettings()
+    with (
+        stopwatch(into),
+        claim_outputs(outputs, settings) as publication,
+        open_sinks(outputs, plan, settings, publication) as writer,
+    ):
         for chunk, generated in zip(plan.chunks, made, strict=True):
             writer.submit(generated, chunk.keep)
     target.unlink()

@@ -14,7 +14,8 @@ def test_settings_are_carried_over() -> None:
     settings = {"denoisingSteps": [1000, 750], "manageCache": False, "kvCacheAttentionBias": 1.0, "inputMode": "text"}
     job, plan = job_of(timeline(ONE, **settings)), plan_of(timeline(ONE, **settings))
     assert (job.height, job.width, job.seed.written(), job.manage_cache) == (320, 576, 7, False)
-    assert job.denoising_steps == (1000, 750) and plan.warnings == () and plan.notes == ()
+    assert job.denoising_steps == (1000, 750) and plan.warnings == ()
+    assert [note.split(": ")[1] for note in plan.notes] == ["manage_cache has no effect"]
     assert told(timeline(ONE, **settings)) == ()
 
 

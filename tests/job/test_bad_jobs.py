@@ -187,6 +187,11 @@ def test_an_unknown_key_is_unknown_without_a_value_too(text: str, place: str) ->
     assert line.endswith(f": {place}nonsense: unknown key")
 
 
+def test_a_colon_without_a_space_is_named() -> None:
+    line = "j:2:9: video.crf:18: a key without a value; a colon needs a space behind it: crf: 18"
+    assert problems("prompt: a\nvideo: {crf:18}") == (line,)
+
+
 @pytest.mark.parametrize(("entry", "line"), COMMAS)
 def test_a_text_cut_short_by_a_comma_is_one_line(entry: str, line: str) -> None:
     assert problems(f"prompt: a\nchunk_specs:\n- {{chunk: 1, {entry}}}") == (f"j:3:{line}",)
