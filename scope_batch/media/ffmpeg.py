@@ -42,11 +42,12 @@ ERROR_TAIL_BYTES = 8192
 ERROR_LINES = 2
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
-_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
+_SPEAKER = re.compile(r"^(\[[^]]*\] )+")
+"""The parts of ffmpeg that wrote a line, "[mov,mp4,m4a @ 0x55d0] "."""
 _NO_REASON = ("Error opening input", "Error opening output", "Conversion failed", "Exiting normally", "Last message")
 """Lines that only say that something failed, after another line has said why."""
 _AFTERMATH = re.compile(
-    r"(\[[^]]*\] )*(Error while opening encoder|Error sending frames|Could not open encoder before EOF"
+    r"(Error while opening encoder|Error sending frames|Could not open encoder before EOF"
     r"|Task finished|Terminating thread|Nothing was written|Error muxing a packet$|Error closing file)"
 )
 """The same from the parts of an encoding ffmpeg that stop because another part has stopped."""
@@ -167,8 +168,8 @@ def last_words(stderr: IO[bytes]) -> str:
 
 
 def last_lines(text: str) -> str:
-    """The last lines of ffmpeg's stderr joined by "; ", without the memory addresses that it prints."""
-    lines = [_ADDRESS.sub("", line).strip() for line in text.splitlines() if line.strip()]
+    """The last lines of ffmpeg's stderr joined by "; ", without the parts of the program that wrote them."""
+    lines = [_SPEAKER.sub("", line).strip() for line in text.splitlines() if line.strip()]
     reasons = [line for line in lines if not (line.startswith(_NO_REASON) or _AFTERMATH.match(line))]
     return "; ".join((reasons or lines)[-ERROR_LINES:])
 

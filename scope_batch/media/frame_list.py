@@ -12,7 +12,6 @@ from scope_batch.errors import JobError
 from scope_batch.media.colour import Colour
 from scope_batch.media.ffmpeg import last_lines, refuse_little_memory, stderr_lines
 
-_SPEAKER = re.compile(r"^(\[[^]]*\] )*")
 _SHOWINFO = r"^\[Parsed_showinfo_\d+ @ \w+\] \[info\] "
 _TIME_BASE = re.compile(_SHOWINFO + r"config in time_base: (\d+)/(\d+)")
 _FRAME = re.compile(
@@ -140,7 +139,7 @@ def is_change(line: str) -> bool:
 
 def plain_words(lines: list[str]) -> str:
     """The last of ffmpeg's lines, without the parts of the program that wrote them."""
-    return last_lines("\n".join(_SPEAKER.sub("", line) for line in lines))
+    return last_lines("\n".join(lines))
 
 
 def _add(path: Path, frames: FrameList, frame: re.Match[str], colour: re.Match[str]) -> None:

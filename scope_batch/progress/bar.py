@@ -90,7 +90,7 @@ class Bar:
         job = f"job {state.batch.position}/{state.batch.jobs} " if state.batch.jobs > 1 else ""
         chunk = f"{job}chunk {min(state.chunk + 1, state.chunks)} of {state.chunks}"
         eta = [] if eta_s is None else [f"ETA {span(eta_s)}"]
-        eta += [] if jobs_eta_s is None else [f"all {span(jobs_eta_s)}"]
+        eta += [] if jobs_eta_s is None or not state.batch.later_work else [f"all {span(jobs_eta_s)}"]
         frames = f"{state.frames_done}/{state.num_frames} frames"
         if width < NARROW:
             return Text("  ".join([chunk, *eta, frames]), no_wrap=True, overflow="ellipsis")

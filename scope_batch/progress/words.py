@@ -22,7 +22,7 @@ def start(started: Started) -> str:
 
 def chunk(done: ChunkDone, state: State) -> str:
     eta = "" if done.chunk + 1 >= done.chunks else f", ETA {span(done.eta_s)}"
-    jobs_eta_s = state.jobs_eta_s(state.now_s)
+    jobs_eta_s = state.jobs_eta_s(state.now_s) if state.batch.later_work else None
     eta += "" if jobs_eta_s is None else f", all jobs {span(jobs_eta_s)}"
     prompt = f', "{shortened(done.prompt, _PROMPT_WIDTH)}"' if done.prompt else ""
     counted = f"chunk {done.chunk + 1} of {done.chunks}: {done.frames_done}/{done.num_frames} frames"
