@@ -11,7 +11,8 @@ class RenderOptions:
     """Of one render.
 
     outputs, output_format  `-o` (paths, `-` for standard output; none = the job's) and `-f` (the format of `-`).
-    overwrite, skip_existing  what to do with outputs that exist; neither = OutputExistsError.
+    overwrite   replace outputs that exist. Without it, a job whose outputs are whole and its own is skipped, and any
+                other output that exists is an OutputExistsError; `skip_existing` spells that out.
     models      folder, "tiny", or None for the job's or the usual places.
     device      "auto", "cpu", "cuda", "cuda:N"; dtype "auto", "float32", "bfloat16".
     low_vram    "off", "on", "cast" or "auto": see `EngineRequest`.

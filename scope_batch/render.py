@@ -86,7 +86,7 @@ def render_job(
         report(Warned(f"and {len(warnings) - MAX_WARNINGS} more warnings; scope-batch plan --json lists them all"))
     settings = _sink_settings(job, plan, options)
     completed = complete_earlier_render(outputs, settings)
-    if not options.overwrite and (completed or _is_made(outputs, plan, settings)):
+    if not options.overwrite and (completed or is_up_to_date(outputs, plan, settings)):
         return run.finish("skipped", plan, (), "every output exists and was made from this job")
     if options.skip_existing and any(output.path is not None and files_of(output.path) for output in outputs):
         raise OutputExistsError(
@@ -240,10 +240,6 @@ def _files_read(job: Job) -> tuple[Path, ...]:
     """What no output may replace."""
     named = (*(path for _, path in named_inputs(job)), Path(job.source.name))
     return tuple(dict.fromkeys(path for path in named if path.exists()))
-
-
-def _is_made(outputs: tuple[Output, ...], plan: Plan, settings: SinkSettings) -> bool:
-    return is_up_to_date(outputs, plan, settings.metadata, settings.latents)
 
 
 def _metadata(job: Job, plan: Plan) -> str:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from scope_batch.chunk import Plan
 from scope_batch.errors import JobError, MissingInputError, OutputError
 from scope_batch.sinks.latents import read_latents_job
 from scope_batch.sinks.metadata import read_metadata
+from scope_batch.sinks.open import SinkSettings
 from scope_batch.sinks.output import Output, numbered
 from scope_batch.sinks.output_paths import has_sidecar, output_errors
 from scope_batch.sinks.sink import bytes_and_hash
 from scope_batch.sinks.verify import verify_output
 
 
-def is_up_to_date(outputs: Sequence[Output], plan: Plan, metadata: str | None, latents: Path | None = None) -> bool:
-    """`metadata`: what a render would write into the outputs now; without it nothing is known to be up to date."""
+def is_up_to_date(outputs: Sequence[Output], plan: Plan, settings: SinkSettings) -> bool:
+    """Without metadata, which a render would write into the outputs now, nothing is known to be up to date."""
+    metadata, latents = settings.metadata, settings.latents
     if metadata is None or (latents is not None and read_latents_job(latents) != metadata):
         return False
     return all(_is_up_to_date(output, plan, metadata) for output in outputs)
