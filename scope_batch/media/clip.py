@@ -154,6 +154,8 @@ def _packets(path: Path) -> tuple[_Streams, FrameList | None]:
         raise JobError(f"{path.name}: has no video stream" + (" that is whole: it is cut short" if damaged else ""))
     errors = [line for line in done.stderr.splitlines() if re.search(r"\[(error|fatal)\] ", line)]
     of_input = [line for line in errors if not line.startswith(("[out#", "[vost#"))]
+    if of_input and not path.stat().st_size:
+        raise JobError(f"{path.name}: is empty, as after a copy that was cut short")
     if of_input and not found:
         raise JobError(f"{path.name}: cannot be read as one of {' '.join(VIDEO_SUFFIXES)}: {plain_words(of_input)}")
     if of_input:

@@ -137,7 +137,8 @@ def _read_container(path: Path) -> str:
     whitelist = ["-format_whitelist", DEMUXERS]
     done = run_quiet([*QUIET, *DECODER_LIMITS, *LOCAL_FILES, *whitelist, "-i", file_url(path), "-f", "ffmetadata", "-"])
     if done.returncode:
-        raise JobError(f"{path}: is not a readable video: {last_lines(done.stderr)}")
+        why = f"not a readable video: {last_lines(done.stderr)}" if path.stat().st_size else "empty"
+        raise JobError(f"{path}: is {why}")
     for line in done.stdout.splitlines():
         key, _, value = line.partition("=")
         if key.lower() == "comment":

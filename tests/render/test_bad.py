@@ -65,7 +65,7 @@ JOBS: list[tuple[str, str, int, str]] = [
     ("missing audio", "audio: nowhere.wav", 66, "nowhere.wav"),
     ("input of no kind", "input_path: files/text.txt", 65, "unknown kind of input"),
     ("text as video", "input_path: files/text.mp4", 65, r"text\.mp4: cannot be read"),
-    ("empty video", "input_path: files/empty.mp4", 65, r"empty\.mp4: cannot be read"),
+    ("empty video", "input_path: files/empty.mp4", 65, r"empty\.mp4: is empty"),
     ("mp4 without its middle", "input_path: files/middle.mp4", 65, r"middle\.mp4: cannot be read"),
     ("truncated mp4", "input_path: files/cut.mp4", 65, r"cut\.mp4: .*cut short"),
     ("sound only", "input_path: files/sound.mp4", 65, "has no video stream"),
