@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from scope_batch import laws
 from scope_batch.chunk import Chunk, ClipFacts
+from scope_batch.material import Material
 from scope_batch.plan.cuts import check_cuts, check_opening_noise
 from scope_batch.plan.entries import Entry
 from scope_batch.plan.idle import same_shape
-from scope_batch.plan.material import Facts, Offer
+from scope_batch.plan.material import Facts, Offer, all_offers
 from scope_batch.plan.remarks import Remarks, counted, name_chunks, place
 from scope_batch.plan.settings import Settings
 from scope_batch.plan.values import rate
@@ -68,14 +69,28 @@ def _check_length(job: Job, settings: Settings, clip: ClipFacts, remarks: Remark
     remarks.warnings.append(f"{short}: {how} from frame {clip.frames} on (input_length: {job.input_length})")
 
 
+def note_shapes_of_control(job: Job, settings: Settings, facts: Facts, remarks: Remarks) -> None:
+    """Arrays are never resized, and images always fill the picture."""
+    first: dict[Material, Offer] = {}
+    for offer in all_offers(job):
+        first.setdefault(offer.material, offer)
+    sized = [(offer, facts[offer.material]) for offer in first.values()]
+    other = [offer for offer, fact in sized if not fact.exact and not same_shape(fact.width, fact.height, settings)]
+    if other:
+        fact = facts[other[0].material]
+        more = f" (and {counted(len(other) - 1, 'more file')})" if len(other) > 1 else ""
+        remarks.notes.append(_other_shape(job, settings, f"{other[0].label}{more}:", fact.width, fact.height))
+
+
 def _check_shape(job: Job, settings: Settings, clip: ClipFacts, remarks: Remarks) -> None:
-    if same_shape(clip.width, clip.height, settings):
-        return
+    if not same_shape(clip.width, clip.height, settings):
+        remarks.notes.append(_other_shape(job, settings, "the input's", clip.width, clip.height))
+
+
+def _other_shape(job: Job, settings: Settings, whose: str, width: int, height: int) -> str:
     done = {"crop": "the edges that stick out are cut off", "pad": "bars fill the rest", "stretch": "it is distorted"}
-    remarks.notes.append(
-        f"fit: {job.fit}: the input's {clip.width}x{clip.height} has another shape than the output's "
-        f"{settings.width}x{settings.height}: {done[job.fit]}"
-    )
+    output = f"{settings.width}x{settings.height}"
+    return f"fit: {job.fit}: {whose} {width}x{height} has another shape than the output's {output}: {done[job.fit]}"
 
 
 def _check_sound(job: Job, clip: ClipFacts, remarks: Remarks) -> None:

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from scope_batch.job import Job
 
 INPUT_FILLS: dict[str, Fill] = {"error": "hold", "hold": "hold", "loop": "loop"}
+AFTER_END = {
+    "hold": "its last frame is held",
+    "loop": "it starts over",
+    "end": "nothing follows it",
+}
 CONTROL_FILLS: dict[str, Fill] = {"error": "none", "hold": "hold", "loop": "loop", "end": "none"}
 """By `input_length` and `vace_length`: what goes on after the last frame."""
 
@@ -130,6 +135,9 @@ class Placing:
             )
         if has > needed:
             self._remarks.notes.append(f"{offer.label} has {has} frames, the first {needed} are used")
+        if has < needed and length in AFTER_END and not taken.still:
+            short = f"{offer.label} has {counted(has, 'frame')}, the job {needed}"
+            self._remarks.notes.append(f"{short}: {AFTER_END[length]} (vace_length: {length})")
         end = has if length == "end" else needed
         self._of_job.append(self._place(taken.material, (0, min(end, needed)), CONTROL_FILLS[length], offer.where))
 
@@ -186,6 +194,10 @@ class Placing:
             self._remarks.problems.append(f"{offer.label} has {has} frames, chunk {index} makes {frames}{hint}")
         if has < min(frames, self._settings.num_frames - first_frame) and not self._timing.taken(offer).still:
             self._held.setdefault(field, []).append(index)
+        elif has == frames and offer.material.kind in CONTROL:
+            self._remarks.notes.append(
+                f"{offer.label}: vace_temporally_locked: false has no effect, it has as many frames as its chunk"
+            )
         self._place_offer(offer, first_frame, frames, "hold")
 
     def _place_offer(self, offer: Offer, first: int, frames: int, fill: Fill) -> None:

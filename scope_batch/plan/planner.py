@@ -46,6 +46,7 @@ def plan_job(
     capabilities.check(job, spec, facts, remarks)
     settings = resolve(job, spec, clip)
     checks.check_clip(job, settings, clip, remarks)
+    checks.note_shapes_of_control(job, settings, facts, remarks)
     check_prompts(job, remarks)
     entries = read_entries(job, settings.fps, settings.num_frames, remarks)
     checks.check_entry_clips(entries, settings, facts, remarks)

@@ -73,6 +73,12 @@ def test_control_that_entries_hide() -> None:
     assert notes == ["vace_frames has no effect: vace_frames of entries lies over every frame"]
 
 
+def test_a_lock_that_control_of_one_chunk_does_not_need() -> None:
+    entry = {"chunk": 1, "vace_frames": "/c 12.npy", "vace_temporally_locked": False}
+    (note,) = idle(steered(entry))
+    assert note.endswith("c 12.npy: vace_temporally_locked: false has no effect, it has as many frames as its chunk")
+
+
 def test_a_cut_where_the_sequence_starts_anyway() -> None:
     (note,) = idle(plan({"chunk": 0, "reset_cache": True}))
     assert note == "chunk_specs[0] (chunk 0): reset_cache has no effect: chunk 0 starts the sequence anyway"

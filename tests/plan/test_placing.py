@@ -56,7 +56,20 @@ def test_short_control_is_refused_with_both_lengths() -> None:
 
 
 def test_surplus_control_is_noted() -> None:
-    assert "has 120 frames, the first 96 are used" in steered(vace_frames="/c 120.mp4").notes[0]
+    assert "vace_frames: c 120.npy has 120 frames, the first 96 are used" in steered(vace_frames="/c 120.npy").notes
+
+
+def test_what_follows_short_control_is_noted() -> None:
+    (note,) = steered(vace_frames="/c 90.npy", vace_length="loop").notes
+    assert note == "vace_frames: c 90.npy has 90 frames, the job 96: it starts over (vace_length: loop)"
+
+
+def test_control_of_another_shape_is_noted_once() -> None:
+    made = steered({"chunk": 1, "vace_masks": "/m 12.mp4"}, vace_frames="/c 96.mp4", fit="pad")
+    assert [note for note in made.notes if note.startswith("fit: ")] == [
+        "fit: pad: vace_frames: c 96.mp4 (and 1 more file): 99x77 has another shape than the output's 64x64: bars fill "
+        "the rest"
+    ]
 
 
 def test_an_entry_s_control_begins_at_its_chunk_and_goes_on() -> None:
