@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from scope_batch.chunk import ClipFacts, Plan, texts_of
 from scope_batch.errors import JobError
 from scope_batch.frame_size import NEAR_AREA, area_times, trained_size
@@ -86,8 +88,8 @@ def memory_under(job: Job, plan: Plan, options: RenderOptions) -> tuple[DeviceMe
     memory = memory_of(job, plan, options.dtype) if options.dtype == "float32" else plan.memory
     assert memory is not None
     if options.low_vram == "on":
-        moved, left = memory.offloadable / 1e9, (memory.peak - memory.offloadable) / 1e9
-        note = f"--low-vram on: {moved:.1f} GB of weights wait in host memory, about {left:.1f} GB stay on the device"
+        moved, left = decimal(memory.offloadable), decimal(memory.peak - memory.offloadable)
+        note = f"--low-vram on: {moved} of weights wait in host memory, about {left} stay on the device"
         return memory, (note,)
     if options.low_vram == "cast":
         return memory, ("--low-vram cast: how much memory fp8 weights save is not forecast",)

@@ -18,6 +18,7 @@ from typing import Self
 from unicodedata import category
 
 import typer
+from typer._click.exceptions import NoSuchOption
 
 from scope_batch import __version__
 from scope_batch.errors import (
@@ -166,8 +167,18 @@ _NO_NUMBER = "Input should be a valid number, unable to parse string as a number
 def _usage(error: typer.TyperException) -> tuple[str, ...]:
     context: typer.Context | None = getattr(error, "ctx", None)
     hint = f" (see {context.command_path} --help)" if context else ""
+    if isinstance(error, NoSuchOption) and (field := _field_of(error.option_name)):
+        hint = f"; --set {field}=VALUE replaces a value of the job{hint}"
     said = " ".join(error.format_message().split()).rstrip(".")
     return (said.replace(": Value error, ", ": ").replace(_NO_NUMBER, "must be a number") + hint,)
+
+
+def _field_of(option: str) -> str | None:
+    """The job's field that an unknown option is called like."""
+    from scope_batch.job import Job
+
+    field = option.lstrip("-").replace("-", "_")
+    return field if field in Job.model_fields else None
 
 
 def _keep(text: str) -> Path | str:

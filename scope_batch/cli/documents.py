@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 from unicodedata import category
 
-from scope_batch.errors import ClosedPipeError, OutputError, OutputExistsError, UsageError
+from scope_batch.cli.job_argument import RENDERED
+from scope_batch.errors import ClosedPipeError, JobError, OutputError, OutputExistsError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,6 +25,9 @@ PIPED_COLUMNS = 120
 
 def print_info(file: Path, *, as_json: bool) -> None:
     """Print the job that a rendered file carries, with every value in force; it is a job file again."""
+    if file.suffix.lower() not in RENDERED:
+        allowed = " ".join(sorted(RENDERED))
+        raise JobError(f"{file}: is no rendered file ({allowed}); scope-batch plan shows what a job file does")
     from scope_batch.sinks.metadata import read_carried_job
 
     job, defaults = read_carried_job(file)

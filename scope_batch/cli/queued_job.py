@@ -49,10 +49,15 @@ class QueuedJob:
     @property
     def reach(self) -> tuple[str, ...]:
         """What it reads and writes beyond its own folders, as lines; paths of the command line need no mention."""
-        from scope_batch.job.reach import reach_of
+        from scope_batch.job.reach import reach_of, stands_in_text
 
-        written = () if self.options.outputs else self.named_outputs[: max(1, len(self.job.output))]
-        return reach_of(self.job, [Path(path) for path in written if path != STDOUT])
+        written = [] if self.options.outputs else [str(output.path) for output in self.job.output]
+        asked = [
+            Path(path)
+            for index, path in enumerate(written)
+            if path != STDOUT and stands_in_text(self.job, ("output", index))
+        ]
+        return reach_of(self.job, asked)
 
 
 def read_queued_job(argument: str, position: int, overrides: Sequence[str], options: RenderOptions) -> QueuedJob:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +144,21 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise MissingInputError(f"{path}: no such job file") from error
+        near = [name for name in _job_files(path.parent) if name != path.name]
+        close = difflib.get_close_matches(path.name, near, n=1, cutoff=0.7)
+        hint = f" (did you mean {path.with_name(close[0])}?)" if close else ""
+        raise MissingInputError(f"{path}: no such job file{hint}") from error
     except OSError as error:
         raise MissingInputError(f"{path}: cannot be read: {error.strerror}") from error
     if what := stand_in(data):
         raise JobError(f"{path}: is {what}, not a job")
     return data
+
+
+def _job_files(folder: Path) -> list[str]:
+    """At most some thousand names, in a folder of rendered pictures perhaps."""
+    try:
+        names = islice(folder.iterdir(), 5000)
+        return [path.name for path in names if path.suffix.lower() in (".yaml", ".yml", ".json")]
+    except OSError:
+        return []

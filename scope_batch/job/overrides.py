@@ -25,7 +25,7 @@ def apply_override(values: Values, text: str, folder: Path) -> None:
     """
     key, equals, value = text.partition("=")
     if not equals:
-        raise UsageError(f"--set {text}: not of the form key.path=value")
+        raise UsageError(f"--set {text}: has no value; write --set {text}=VALUE")
     loc = parse_key(key)
     origin = Origin(f"--set {key}", folder, has_lines=False)
     set_value(values, loc, _node(value, loc, origin), origin)

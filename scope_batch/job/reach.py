@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scope_batch.job.faults import Loc
 from scope_batch.job.inputs import named_inputs
 from scope_batch.job.source import show
 
@@ -21,20 +22,31 @@ _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_]\w*))")
 
 def reach_of(job: Job, written: Iterable[Path] = ()) -> tuple[str, ...]:
     """Lines about the environment variables that the job reads, about inputs that lie neither in the working directory
-    nor in the job file's folder, and about `written`, files that are to be made outside the working directory."""
+    nor in the job file's folder, and about `written`, files that are to be made outside the working directory.
+
+    What the command line names itself needs no mention.
+    """
     here = Path.cwd().resolve()
     homes = {here, *(mark.origin.folder.resolve() for mark in [job.source.marks.get(())] if mark is not None)}
-    inputs = [(show(loc), path) for loc, path in named_inputs(job)]
+    inputs = [(loc, path) for loc, path in named_inputs(job)]
     if isinstance(job.models, Path):
-        inputs.append(("models", job.models))
+        inputs.append((("models",), job.models))
     lines = {
         "reads environment variables": [f"{name} ({place})" for name, place in _variables(job)],
         "reads outside the working directory": [
-            f"{path} ({place.split('.')[0]})" for place, path in inputs if not _inside(path, homes)
+            f"{path} ({show(loc).split('.')[0]})"
+            for loc, path in inputs
+            if stands_in_text(job, loc) and not _inside(path, homes)
         ],
         "writes outside the working directory": [str(path) for path in written if not _inside(path, {here})],
     }
     return tuple(f"{what}: {_listed(names)}" for what, names in lines.items() if names)
+
+
+def stands_in_text(job: Job, loc: Loc) -> bool:
+    """The value comes from the job's text, not from the command line."""
+    _, mark = job.source.known(loc)
+    return mark is not None and mark.origin.has_lines
 
 
 def _variables(job: Job) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,8 @@ from scope_batch.sound import SoundTrack
 
 SHOWN_PLACEMENTS = 24
 SHOWN_LANDINGS = 50
+LEAST_SHARE = 0.01
+"""Of the memory, below which a part is not named."""
 SHOWN_REMARKS = 50
 """Of notes and of warnings each."""
 
@@ -145,7 +147,7 @@ def _sizes(plan: Plan) -> Text:
 
 
 def _memory(memory: DeviceMemory) -> Text:
-    """In GB, what lasts apart from what comes and goes."""
+    """What lasts apart from what comes and goes."""
     parts = {
         "weights": memory.weights + memory.branches,
         "KV cache": memory.kv_cache,
@@ -153,10 +155,10 @@ def _memory(memory: DeviceMemory) -> Text:
         "texts and latents": memory.text_cache + memory.conditioning + memory.history,
         "working": memory.transient,
     }
-    shares = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in parts.items() if size >= 5e7)
-    lines = f"memory: about {memory.peak / 1e9:.1f} GB on the device" + (f" ({shares})" if shares else "")
+    shares = ", ".join(f"{name} {decimal(size)}" for name, size in parts.items() if size >= LEAST_SHARE * memory.peak)
+    lines = f"memory: about {decimal(memory.peak)} on the device ({shares})"
     if memory.prompts > memory.peak:
-        lines += f"; {memory.prompts / 1e9:.1f} GB while new prompts are encoded"
+        lines += f"; {decimal(memory.prompts)} while new prompts are encoded"
     if not memory.read:
         lines += "; sizes as published, the model files are not all there"
     return Text(lines, style="dim")

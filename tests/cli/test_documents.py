@@ -161,3 +161,19 @@ def test_the_shell_is_offered_verbs_and_values(run, capfd, monkeypatch, words, n
     with pytest.raises(SystemExit):
         run()
     assert capfd.readouterr().out.split() == offered
+
+
+def test_info_of_a_job_file_names_the_verb_for_it(run, job):
+    ran = run("info", job())
+    assert ran.code == 65 and "is no rendered file" in ran.err and "scope-batch plan" in ran.err
+
+
+def test_an_unknown_option_that_is_a_field_is_told_how_to_set_it(run, job):
+    assert "--set seed=VALUE replaces a value of the job" in run("render", job(), "--seed", "3").err
+    assert "--set" not in run("render", job(), "--bananas").err
+
+
+def test_a_job_file_of_nearly_that_name_is_suggested(run, job):
+    job(name="film.yaml")
+    assert run("plan", "film.yml").err == "error: film.yml: no such job file (did you mean film.yaml?)\n"
+    assert run("plan", "xyz.yaml").err == "error: xyz.yaml: no such job file\n"

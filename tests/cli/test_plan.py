@@ -45,12 +45,12 @@ def test_models_and_dtype_change_the_forecast(run, longlive):
 
 
 def test_low_vram_tells_what_waits_in_host_memory(run, longlive):
-    note = "note: --low-vram on: 2.6 GB of weights wait in host memory, about 0.7 GB stay on the device"
+    note = "note: --low-vram on: 2.6 GB of weights wait in host memory, about 679.2 MB stay on the device"
     assert note in run("plan", longlive, "--low-vram", "on").out
 
 
 def test_no_device_memory_is_forecast_for_a_cpu(run, longlive):
-    assert "on the device" not in run("plan", longlive, "--device", "cpu").out
+    assert "memory: about" not in run("plan", longlive, "--device", "cpu").out
 
 
 def test_what_slate_cannot_use_is_a_warning(run, job):
@@ -71,4 +71,5 @@ def test_variables_and_places_outside_are_told_by_plan_and_render(run, tmp_path,
 def test_an_output_of_the_command_line_needs_no_mention(run, tmp_path, monkeypatch):
     monkeypatch.setenv("TOKEN", "secret")
     (tmp_path / "strange.yaml").write_text(STRANGE)
-    assert "writes outside" not in run("plan", "strange.yaml", "-o", "../y.mp4").out
+    for option in (("-o", "../y.mp4"), ("--set", "output=../y.mp4")):
+        assert "writes outside" not in run("plan", "strange.yaml", *option).out

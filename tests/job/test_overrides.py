@@ -14,7 +14,7 @@ def refuse(override: str) -> str:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("seed", "2 --set seed: not of the form key.path=value"),
+        ("seed", "2 --set seed: has no value; write --set seed=VALUE"),
         ("=1", "2 --set : not a key such as seed, video.crf or chunk_specs.0.text"),
         ("a..b=1", "2 --set a..b: not a key such as seed, video.crf or chunk_specs.0.text"),
         ("prompt.x=1", "65 --set prompt.x: prompt is a single value, it has no x"),

@@ -48,6 +48,12 @@ def test_inputs_may_also_lie_in_the_jobs_own_folder(tmp_path: Path) -> None:
     )
 
 
+def test_what_the_command_line_names_needs_no_mention() -> None:
+    text = "{prompt: a, input_path: /etc/a.mp4, models: /etc}"
+    made = load_text(text, name="j", overrides=["input_path=/etc/b.mp4"], models="/m", environ={})
+    assert reach_of(made) == ()
+
+
 def test_long_lists_are_counted() -> None:
     paths = [Path(f"/{name}.npy") for name in range(SHOWN + 3)]
     (line,) = reach_of(job("{prompt: a}"), paths)
