@@ -42,7 +42,7 @@ def prepare(job: Job) -> Plan:
         plan,
         memory=memory,
         notes=(*plan.notes, *notes, *_no_forecast(job, memory)),
-        warnings=(*plan.warnings, *warnings, *_found_in_masks(plan), *_far_from_training(job, plan, memory)),
+        warnings=(*plan.warnings, *warnings, *_found_in_masks(plan), *_far_from_training(job, plan)),
     )
 
 
@@ -96,7 +96,7 @@ def memory_under(job: Job, plan: Plan, options: RenderOptions) -> tuple[DeviceMe
     return memory, ()
 
 
-def _far_from_training(job: Job, plan: Plan, memory: DeviceMemory | None) -> tuple[str, ...]:
+def _far_from_training(job: Job, plan: Plan) -> tuple[str, ...]:
     spec = KNOWN_PIPELINES.get(job.pipeline_id)
     if not spec.needs_models or job.models == "tiny":
         return ()
@@ -105,10 +105,9 @@ def _far_from_training(job: Job, plan: Plan, memory: DeviceMemory | None) -> tup
         return ()
     height, width = trained_size(plan.height, plan.width, spec.trained_size)
     trained = f"{spec.trained_size[1]}x{spec.trained_size[0]}"
-    forecast = "" if memory is None else f", and about {memory.peak / 1e9:.1f} GB are taken on the device"
     return (
         f"{plan.width}x{plan.height} has {times:.2g} times the area of {trained}, on which {spec.id} was trained: "
-        f"pictures may fall apart{forecast} ({width}x{height} is near it)",
+        f"pictures may fall apart ({width}x{height} is near it)",
     )
 
 

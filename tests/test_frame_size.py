@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from scope_batch.chunk import Plan
 from scope_batch.frame_size import fitted_size, trained_size
 from scope_batch.job import load_text
 from scope_batch.prepare import prepare
@@ -25,16 +26,22 @@ def test_a_trained_size_keeps_area_and_proportions(size: tuple[int, int]) -> Non
     assert height / width == pytest.approx(size[0] / size[1], rel=0.03)
 
 
-def warnings_of(**fields: object) -> list[str]:
+def plan_of(**fields: object) -> Plan:
     lines = {"pipeline_id": "longlive", "prompt": "a", "num_frames": 9, "models": "folder", **fields}
-    text = "\n".join(f"{name}: {value}" for name, value in lines.items())
-    return [said for said in prepare(load_text(text, name="j")).warnings if "trained" in said]
+    return prepare(load_text("\n".join(f"{name}: {value}" for name, value in lines.items()), name="j"))
 
 
-def test_a_size_far_from_the_trained_one_is_told_with_the_forecast() -> None:
-    (warning,) = warnings_of(height=1920, width=1088)
-    assert "1088x1920 has 5.2 times the area of 832x480, on which longlive was trained" in warning
-    assert "GB are taken on the device" in warning and warning.endswith("(480x832 is near it)")
+def warnings_of(**fields: object) -> list[str]:
+    return [said for said in plan_of(**fields).warnings if "trained" in said]
+
+
+def test_a_size_far_from_the_trained_one_is_told_beside_the_forecast() -> None:
+    plan = plan_of(height=1920, width=1088)
+    assert plan.warnings == (
+        "1088x1920 has 5.2 times the area of 832x480, on which longlive was trained: pictures may fall apart "
+        "(480x832 is near it)",
+    )
+    assert plan.memory is not None and plan.memory.peak > 30e9
     assert "0.01 times the area" in warnings_of(height=64, width=64)[0]
 
 
