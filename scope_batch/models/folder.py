@@ -171,7 +171,7 @@ def download_command(folder: Path, artifacts: Sequence[Artifact]) -> str:
     repos = {a.repo: [b.pattern for b in artifacts if b.repo == a.repo] for a in artifacts}
     return " && ".join(
         f"hf download {repo} {' '.join(f'--include {shlex.quote(p)}' for p in patterns)} "
-        f"--local-dir {shlex.quote(str(folder / repo_folder(repo)))}"
+        f"--local-dir {_shell_word(str(folder / repo_folder(repo)))}"
         for repo, patterns in repos.items()
     )
 
@@ -179,7 +179,16 @@ def download_command(folder: Path, artifacts: Sequence[Artifact]) -> str:
 def pull_command(pipeline_id: str, folder: Path, *, vae_type: VaeType = "wan", vace: bool = False) -> str:
     """The shell command that fetches what `pipeline_id` lacks in `folder`."""
     options = (*(("--vae", vae_type) if vae_type != "wan" else ()), *(("--vace",) if vace else ()))
-    return shlex.join(("scope-batch", "models", "pull", pipeline_id, *options, "--models", str(folder)))
+    words = ("scope-batch", "models", "pull", pipeline_id, *options, "--models", str(folder))
+    return " ".join(map(_shell_word, words))
+
+
+def _shell_word(text: str) -> str:
+    """The text as one word for a shell and on one line: a line break in a path is written $'\\n'."""
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = text.encode("unicode_escape").decode().replace("'", r"\'")
+    return f"$'{escaped}'"
 
 
 def _missing(pipeline_id: str, asked: str | None, folder: Path, missing: Sequence[Artifact], pull: str) -> str:

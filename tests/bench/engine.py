@@ -51,7 +51,7 @@ def allocations(folder: Path, *, height: int = 192, width: int = 320) -> list[Fi
         session._parts.decoder.decode = lambda _: _undecoded(next(lengths))
         for chunk in plan.chunks[:-1]:
             session.generate(chunk)
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
             session.generate(plan.chunks[-1])
     passes = len(plan.chunks[-1].denoising_steps) + 1
     taken, calls = _by_operator(profiler.events())

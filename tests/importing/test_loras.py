@@ -47,7 +47,7 @@ def test_a_lora_listed_twice_counts_twice() -> None:
 
 def test_a_file_listed_under_two_names_counts_once() -> None:
     export = timeline(ONE, loras=[lora("/a.safetensors"), lora("/x/../a.safetensors")])
-    assert "/x/../a.safetensors (0.8): the same file stands here already" in told(export)[0]
+    assert "/x/../a.safetensors (0.8): lora_scales.a.safetensors: the same file stands here already" in told(export)[0]
     assert len(job_of(export).lora_scales) == 1
 
 
@@ -68,7 +68,7 @@ def test_loras_of_a_constant_scale_are_planned() -> None:
 )
 def test_a_lora_that_is_none_is_told(entry: dict[str, Any], why: str) -> None:
     export = timeline(ONE, loras=[entry])
-    assert why in told(export)[0] and "lora_scales" not in imported(export).text
+    assert why in told(export)[0] and "\nlora_scales" not in imported(export).text
 
 
 def test_a_workflow_s_loras_are_file_names() -> None:

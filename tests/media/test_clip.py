@@ -176,7 +176,7 @@ def test_what_is_no_video_is_refused_in_one_line(tmp_path, drawn_clip):
     (tmp_path / "text.mp4").write_text("hello" * 100)
     (tmp_path / "clip.xyz").touch()
     sound = drawn_clip("sound.mp4", source="anullsrc=d=0.2")
-    for path, says in [("empty.mp4", "cannot be read"), ("text.mp4", "cannot be read"), ("clip.xyz", "unknown kind"),
+    for path, says in [("empty.mp4", "is empty"), ("text.mp4", "cannot be read"), ("clip.xyz", "unknown kind"),
                        (sound.name, "has no video stream")]:  # fmt: skip
         with pytest.raises(JobError, match=rf"^{path}: {says}[^\n]*$"):
             probe_clip(tmp_path / path)

@@ -115,7 +115,7 @@ INPUTS: dict[str, tuple[Make, float]] = {
     "mpeg2 transport stream": (yuv("c.ts", "smpte170m", "yuv420p", "-c:v", "mpeg2video", "-q:v", "1", "-r", "25"), 4),
     "HLG": (graded("c.mov", "arib-std-b67", "bt2020", "bt2020nc", "yuv444p10le", *X265), 5),
     "PQ": (graded("c.mov", "smpte2084", "bt2020", "bt2020nc", "yuv444p10le", *X265), 9),
-    "HLG 12 bit": (graded("c.mkv", "arib-std-b67", "bt2020", "bt2020nc", "yuv444p12le", *FFV1), 2),
+    "HLG 12 bit": (graded("c.mkv", "arib-std-b67", "bt2020", "bt2020nc", "yuv444p12le", *FFV1), 3),
     "PQ 12 bit": (graded("c.mkv", "smpte2084", "bt2020", "bt2020nc", "yuv444p12le", *FFV1), 2),
     "BT.2020 SDR 12 bit": (graded("c.mkv", "bt709", "bt2020", "bt2020nc", "yuv444p12le", *FFV1), 2),
     "BT.2020 SDR": (graded("c.mov", "bt709", "bt2020", "bt2020nc", "yuv444p10le", *X265), 3),

@@ -112,9 +112,8 @@ def test_a_missing_module_is_named_with_the_way_to_get_it(parity_models: Path, t
     (tmp_path / "m" / VACE).unlink()
     with pytest.raises(UnavailableError) as caught:
         steered(tmp_path / "m")
-    assert "WanVideo_comfy/Wan2_1-VACE_module_1_3B_bf16.safetensors; to fetch them: scope-batch models pull" in str(
-        caught.value
-    )
+    assert "WanVideo_comfy/Wan2_1-VACE_module_1_3B_bf16.safetensors; to fetch them, " in str(caught.value)
+    assert ": scope-batch models pull longlive" in str(caught.value)
     assert " --vace " in str(caught.value)
 
 
