@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from scope_batch.errors import OutputError, TemporaryError
+from scope_batch.sinks.orphans import end_orphans, is_running
 from scope_batch.sinks.output_paths import output_errors, work_path
 
 LOCK = "lock"
@@ -27,8 +28,8 @@ _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 ORPHAN_WAIT_S = 15.0
-"""How long the next render waits for the encoder of a killed one, which ends once it has written its last frames."""
-_LOOK_UP_S = 0.02
+"""How long the next render waits for the encoder of a killed one to go, where it cannot end it itself."""
+_LOOK_UP_S = 0.05
 
 
 class WorkFolder:
@@ -186,12 +187,13 @@ class WorkFolder:
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             owner = os.pread(self.lock_fd, 100, 0).removeprefix(_MARK).strip()
-            if not owner.isdigit() or _is_running(int(owner)):
+            if not owner.isdigit() or is_running(int(owner)):
                 raise TemporaryError(f"{self.output}: another process is writing it") from error
             if time.monotonic() > give_up_s:
                 raise TemporaryError(
                     f"{self.output}: the encoder of a render that was killed is still there"
                 ) from error
+            end_orphans(self.lock_fd, self.path)
             time.sleep(_LOOK_UP_S)
             return False
         except OSError as error:
@@ -264,19 +266,3 @@ def _make_folders(folder: Path) -> list[Path]:
         parent.mkdir(exist_ok=True)
     folder.mkdir(exist_ok=True)
     return missing[::-1]
-
-
-def _is_running(pid: int) -> bool:
-    """Whether the process lives; one that only waits to be reaped does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-        return state not in "ZX"
-    except OSError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -1,11 +1,13 @@
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from scope_batch.errors import OutputError, TemporaryError
-from scope_batch.sinks import work_folder
+from scope_batch.sinks import orphans, work_folder
 from scope_batch.sinks.work_folder import WorkFolder
 
 NOBODY = 4_000_000
@@ -131,6 +133,39 @@ def test_the_lock_lasts_as_long_as_a_child_that_inherits_it(tmp_path: Path, work
         encoder.kill()
         encoder.wait()
     work.acquire()
+    work.remove()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_an_orphaned_encoder_is_ended_even_if_it_is_stopped(tmp_path: Path, work: WorkFolder):
+    """It holds the lock and names a file of the work folder, as an encoder does; another holder is left alone."""
+    work.acquire()
+    program = [sys.executable, "-c", "import time; time.sleep(60)"]
+    encoder = subprocess.Popen([*program, str(tmp_path / ".a.npy.work" / "a.npy")], pass_fds=[work.lock_fd])
+    with subprocess.Popen(program, pass_fds=[work.lock_fd]) as other, encoder:
+        encoder.send_signal(signal.SIGSTOP)
+        fd = os.dup(work.lock_fd)
+        work.release()
+        orphans.end_orphans(fd, tmp_path / ".a.npy.work")
+        assert encoder.wait() == -signal.SIGKILL and other.poll() is None
+        other.kill()
+        os.close(fd)
+    work.acquire()
+    work.remove()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_the_encoder_of_a_living_render_is_left_alone(tmp_path: Path, work: WorkFolder, monkeypatch):
+    """Its parent holds the lock too: here this process, seen by another one."""
+    work.acquire()
+    program = [sys.executable, "-c", "import time; time.sleep(60)", str(tmp_path / ".a.npy.work" / "a.npy")]
+    with subprocess.Popen(program, pass_fds=[work.lock_fd]) as encoder:
+        parent = os.getpid()
+        monkeypatch.setattr(orphans.os, "getpid", lambda: NOBODY)
+        monkeypatch.setattr(orphans.os, "kill", lambda pid, _: pytest.fail(f"killed {pid}, a child of {parent}"))
+        orphans.end_orphans(work.lock_fd, tmp_path / ".a.npy.work")
+        monkeypatch.undo()
+        encoder.kill()
     work.remove()
 
 
