@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -162,9 +163,11 @@ def test_licences_are_said_in_plain_words_and_never_guessed() -> None:
     assert hub.licence_of("somebody/else") is hub.UNKNOWN and hub.UNKNOWN.commercial is None
 
 
-def test_progress_bars_can_be_hidden_and_shown() -> None:
+def test_progress_bars_can_be_hidden_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub.utils import are_progress_bars_disabled
 
+    # Whatever the environment said when the library was imported.
+    monkeypatch.setattr(sys.modules["huggingface_hub.utils.tqdm"], "HF_HUB_DISABLE_PROGRESS_BARS", None)
     for shown in (False, True):
         pull.show_progress(shown=shown)
         assert are_progress_bars_disabled() is not shown
