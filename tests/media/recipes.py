@@ -1,5 +1,6 @@
 """Clips as people bring them, made small by the bundled ffmpeg: frame N of a numbered clip is a grey of 40 + 3 N."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,16 @@ def resized_between_key_frames(folder: Path) -> Path:
     live = ("-usage", "realtime", "-cpu-used", "8", "-g", "100", "-aom-params", "resize-mode=2")
     frames = numbered_frames(40, 0, 96, 128)
     return write_lossless(folder / "live.mkv", frames, 16, *in_yuv(BT601), "-c:v", "libaom-av1", *live, "-crf", "1")
+
+
+def dolby_vision_5(folder: Path) -> Path:
+    """HEVC Main 10 that declares itself Dolby Vision of profile 5: a `dvcC` box behind the other boxes of its codec."""
+    data = bytearray(hdr(folder / "a.mov", "smpte2084").read_bytes())
+    declared = struct.pack(">I4sBBH", 32, b"dvcC", 1, 0, (5 << 9) | (6 << 3) | 0b101) + bytes(20)
+    boxes = [data.rindex(name) - 4 for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"hvc1")]
+    (length,) = struct.unpack_from(">I", data, boxes[-1])
+    for box in boxes:
+        struct.pack_into(">I", data, box, struct.unpack_from(">I", data, box)[0] + len(declared))
+    end = boxes[-1] + length
+    (folder / "dv5.mov").write_bytes(data[:end] + declared + data[end:])
+    return folder / "dv5.mov"

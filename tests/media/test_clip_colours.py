@@ -108,6 +108,11 @@ def test_wide_primaries_are_converted(tmp_path):
         assert source.notes == ("Display P3 colours, converted to BT.709",)
 
 
+def test_dolby_vision_without_a_base_that_can_be_read_is_refused_with_advice(tmp_path):
+    with pytest.raises(JobError, match=r"^dv5.mov: is Dolby Vision of profile 5, .*; export it as H.264 or ProRes"):
+        open_source(recipes.dolby_vision_5(tmp_path))
+
+
 def test_colours_that_no_filter_knows_are_refused_with_advice():
     colour = Colour("yuv420p10le", "tv", "ipt-c2", "bt2020", "smpte2084")
     with pytest.raises(JobError, match=r"^a.mp4: its colours are stored as ipt-c2, .*; export it as H.264 or ProRes"):
