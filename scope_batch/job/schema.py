@@ -113,7 +113,8 @@ class Job(Checked):
 
     input_path: InputPath | None = Field(
         default=None,
-        description="Video-to-video: mp4 mov mkv webm gif, .npy [T,H,W,3] uint8, .bin, or a folder of images.",
+        description="Video-to-video: mp4 mov mkv webm avi ts gif ..., animated WebP or PNG, .npy [T,H,W,3] uint8, "
+        ".bin, a folder of images or a pattern (frames/%05d.png, depth_*.png).",
     )
     input_length: Literal["loop", "hold", "error"] = Field(
         default="loop", description="When the input ends before the job."
@@ -132,7 +133,7 @@ class Job(Checked):
     )
 
     vace_frames: InputPath | None = Field(
-        default=None, description="Control video, or .npy/.safetensors [1,3,T,H,W] in -1..1."
+        default=None, description="Control video or pattern of images, or .npy/.safetensors [1,3,T,H,W] in -1..1."
     )
     vace_masks: InputPath | None = Field(
         default=None, description="Mask video, white = generate, or an array [1,1,T,H,W] in 0..1."
