@@ -33,7 +33,7 @@ class Stateful(Protocol):
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over contents that `state` returned, copying its tensors. Raises KeyError or ValueError if it cannot."""
+        """Take over contents that `state` returned, copying its tensors. Raises ValueError if they do not fit."""
         ...
 
 
@@ -86,33 +86,30 @@ class SessionState:
 
         Values are tensors, ints, floats, strings, None, or lists of those. Call it between chunks.
         """
-        live: dict[str, Any] = {"prompt": self.prompt, "next_chunk": self.next_chunk}
-        for name, part in self._parts().items():
-            live |= {f"{name}.{key}": value for key, value in part.state().items()}
-        return {name: copied(value, torch.device("cpu")) for name, value in live.items()}
+        return {name: copied(value, torch.device("cpu")) for name, value in self._contents().items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue as the session did from which `state` came, bit for bit.
 
         The engine and the plan must be the same. Raises ValueError for names or sizes that this session does not have.
         """
-        parts = self._parts()
-        known = {"prompt", "next_chunk"} | {f"{name}.{key}" for name, part in parts.items() for key in part.state()}
-        for name in state:
-            if name not in known:
-                raise ValueError(f"the state holds {name!r}, which this session does not have")
-        by_part: dict[str, dict[str, Any]] = {name: {} for name in parts}
-        for name, value in state.items():
-            owner, _, key = name.partition(".")
-            if key:
-                by_part[owner][key] = value
-        try:
-            for name, part in parts.items():
-                part.restore(by_part[name])
-            overwrite(self.prompt, state["prompt"])
-            self.next_chunk = state["next_chunk"]
-        except KeyError as error:
-            raise ValueError(f"the state lacks {error.args[0]!r}") from error
+        names = self._contents().keys()
+        if unknown := state.keys() - names:
+            raise ValueError(f"the state holds {sorted(unknown)}, which this session does not have")
+        if missing := names - state.keys():
+            raise ValueError(f"the state lacks {sorted(missing)}")
+        for name, part in self._parts().items():
+            prefix = f"{name}."
+            part.restore({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
+        overwrite(self.prompt, state["prompt"])
+        self.next_chunk = state["next_chunk"]
+
+    def _contents(self) -> dict[str, Any]:
+        """What `state` copies; the names are the same throughout a render."""
+        contents: dict[str, Any] = {"prompt": self.prompt, "next_chunk": self.next_chunk}
+        for name, part in self._parts().items():
+            contents |= {f"{name}.{key}": value for key, value in part.state().items()}
+        return contents
 
     def _parts(self) -> dict[str, Stateful]:
         return {

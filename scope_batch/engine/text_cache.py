@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+EMPTY: dict[str, list[Any]] = {"keys": [], "values": [], "valid": []}
+
 
 class TextCache:
     """Keys and values of every layer, [1, 512, heads, head_dim] each.
@@ -19,18 +21,18 @@ class TextCache:
         self._device = device
         self._entries: list[tuple[Tensor, Tensor] | None] = [None] * layers
         self._valid = [False] * layers
-        self._linked: list[TextCache] = []
+        self._linked: TextCache | None = None
 
     def linked(self, layers: int) -> TextCache:
         """A cache for other layers under the same prompt: invalidated together, filled separately."""
-        self._linked.append(TextCache(layers, self._device))
-        return self._linked[-1]
+        self._linked = TextCache(layers, self._device)
+        return self._linked
 
     def invalidate(self) -> None:
         """Have the keys and values computed anew in the next pass."""
         self._valid = [False] * len(self._entries)
-        for other in self._linked:
-            other.invalidate()
+        if self._linked is not None:
+            self._linked.invalidate()
 
     @property
     def valid(self) -> bool:
@@ -57,20 +59,31 @@ class TextCache:
         return entry
 
     def state(self) -> dict[str, Any]:
-        """Keys and values per layer, None for a layer that has read no prompt yet; valid: 0 or 1 per layer."""
-        keys, values = ([entry and entry[i] for entry in self._entries] for i in range(2))
-        state = {"keys": keys, "values": values, "valid": [int(valid) for valid in self._valid]}
-        for index, other in enumerate(self._linked):
-            state |= {f"linked{index}.{name}": value for name, value in other.state().items()}
-        return state
+        """keys, values: one tensor per layer; valid: 0 or 1 per layer; empty lists if no prompt was read yet.
+
+        The same again under "linked": empty lists also without a linked cache.
+        """
+        linked = EMPTY if self._linked is None else self._linked._own_state()
+        return {**self._own_state(), **{f"linked.{name}": value for name, value in linked.items()}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        self._restore_own({name: state[name] for name in EMPTY})
+        linked = {name: state[f"linked.{name}"] for name in EMPTY}
+        if self._linked is not None:
+            self._linked._restore_own(linked)
+        elif linked != EMPTY:
+            raise ValueError("the state holds VACE's keys and values of the prompt, this session has no VACE")
+
+    def _own_state(self) -> dict[str, list[Any]]:
+        filled = [entry for entry in self._entries if entry is not None]
+        if not filled:
+            return EMPTY
+        assert len(filled) == len(self._entries), "a pass fills every layer"
+        keys, values = ([entry[i] for entry in filled] for i in range(2))
+        return {"keys": keys, "values": values, "valid": [int(valid) for valid in self._valid]}
+
+    def _restore_own(self, state: Mapping[str, list[Any]]) -> None:
+        self._entries = [None] * len(self._entries) if not state["keys"] else self._entries
         for layer, (key, value) in enumerate(zip(state["keys"], state["values"], strict=True)):
-            if key is None:
-                self._entries[layer] = None
-            else:
-                self.put(layer, key.to(self._device), value.to(self._device))
-        self._valid = [bool(valid) for valid in state["valid"]]
-        for index, other in enumerate(self._linked):
-            prefix = f"linked{index}."
-            other.restore({n.removeprefix(prefix): value for n, value in state.items() if n.startswith(prefix)})
+            self.put(layer, key.to(self._device), value.to(self._device))
+        self._valid = [bool(valid) for valid in state["valid"]] or [False] * len(self._entries)

@@ -15,6 +15,7 @@ from scope_batch.chunk import Chunk
 from scope_batch.engine.load import CausalEngine
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.text_encoder import PromptEncoder
+from scope_batch.engine.transformer import CausalWan
 from scope_batch.engine.vace_transformer import CausalVaceWan
 from scope_batch.engine.vae_backends import TaeVae, WanVae
 from scope_batch.models.lora import Lora, Pair
@@ -26,6 +27,14 @@ CPU = torch.device("cpu")
 SIZE = 32
 """Height and width in pixels."""
 WIDTH = 24
+SIZES = {
+    "num_attention_heads": 2,
+    "attention_head_dim": WIDTH // 2,
+    "ffn_dim": 16,
+    "num_layers": 2,
+    "text_dim": 8,
+    "freq_dim": 8,
+}
 
 
 class AnyPrompt:
@@ -38,21 +47,24 @@ class AnyPrompt:
         return torch.randn(512, 8, generator=torch.Generator().manual_seed(sum(map(ord, text))))
 
 
-def lora() -> Lora:
+def lora(*, vace: bool) -> Lora:
     """Acts on attention, on the prompt's values, and on a bias."""
     pair = Pair(torch.randn(2, WIDTH), torch.randn(WIDTH, 2), 0.3)
-    pairs = {"blocks.0.attn1.to_v": pair, "blocks.1.attn2.to_v": pair, "vace_blocks.0.attn2.to_k": pair}
-    return Lora(Path("style.safetensors"), pairs, {"blocks.0.attn1.to_q.bias": torch.randn(WIDTH)})
+    modules = ["blocks.0.attn1.to_v", "blocks.1.attn2.to_v", *(["vace_blocks.0.attn2.to_k"] if vace else [])]
+    moved = {"blocks.0.attn1.to_q.bias": torch.randn(WIDTH)}
+    return Lora(Path("style.safetensors"), dict.fromkeys(modules, pair), moved)
 
 
-def small_engine(spec: PipelineSpec, *, tiny_vae: bool = False) -> CausalEngine:
-    """With VACE and one LoRA whose scale the chunks set."""
+def small_engine(spec: PipelineSpec, *, tiny_vae: bool = False, vace: bool = True) -> CausalEngine:
+    """With one LoRA whose scale the chunks set. Without VACE its other weights are the same."""
     torch.manual_seed(0)
-    transformer = CausalVaceWan(
-        num_attention_heads=2, attention_head_dim=WIDTH // 2, ffn_dim=16, num_layers=2, text_dim=8, freq_dim=8,
-        vace_layers=[0],
-    )  # fmt: skip
+    steered = CausalVaceWan(**SIZES, vace_layers=[0])
+    transformer: CausalWan | CausalVaceWan = steered
+    if not vace:
+        transformer = CausalWan(**SIZES)
+        transformer.load_state_dict({n: w for n, w in steered.state_dict().items() if not n.startswith("vace_")})
     transformer = transformer.eval().requires_grad_(False)
+    torch.manual_seed(1)
     if tiny_vae:
         vae: TaeVae | WanVae = TaeVae(TinyAutoencoder(TaeConfig(4, (6, 5, 4, 4))).eval(), outputs_raw_latents=False)
     else:
@@ -60,7 +72,7 @@ def small_engine(spec: PipelineSpec, *, tiny_vae: bool = False) -> CausalEngine:
     return CausalEngine(
         spec=spec,
         transformer=transformer,
-        loras=LoraScales(transformer, {0: lora()}),
+        loras=LoraScales(transformer, {0: lora(vace=vace)}),
         vae=vae,
         prompts=cast(PromptEncoder, AnyPrompt()),
         device=CPU,
