@@ -63,7 +63,10 @@ def write_text(text: str, output: Path | None, *, overwrite: bool) -> None:
     if output is None:
         print_text(text)
         return
+    from scope_batch.sinks.work_folder import make_folders
+
     try:
+        make_folders(output.parent)
         with output.open("w" if overwrite else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:

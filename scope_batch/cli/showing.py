@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scope_batch.cli.boundary import Boundary, Verdict
-from scope_batch.errors import OutputError
+from scope_batch.errors import OutputError, OutputExistsError
 from scope_batch.progress import LONE_JOB, Batch, JsonLines, Reporter, Style, TolerantStream, displays
 
 
@@ -64,14 +64,29 @@ class Showing:
             self.stream.line(text)
 
 
+def _may_be_replaced(path: Path) -> bool:
+    """Nothing stands there but progress lines of an earlier render, an empty file, or a device or pipe."""
+    if not path.is_file():
+        return True
+    with path.open("rb") as file:
+        first = file.readline(1 << 20)
+    try:
+        return not first or "event" in json.loads(first)
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
 @contextmanager
 def open_showing(style: Style, progress_file: Path | None, *, verbose: bool) -> Iterator[Showing]:
-    """Raises OutputError if `progress_file` cannot be opened; if it fails later, the render goes on without it."""
+    """Raises OutputExistsError if `progress_file` is a file of another kind, OutputError if it cannot be opened; if it
+    fails later, the render goes on without it."""
     stream = TolerantStream(sys.stderr)
     if progress_file is None:
         yield Showing(style, stream, verbose=verbose)
         return
     try:
+        if not _may_be_replaced(progress_file):
+            raise OutputExistsError(f"--progress-file {progress_file}: exists and holds no progress; name another file")
         opened = progress_file.open("w", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"--progress-file {progress_file}: {error.strerror}") from error

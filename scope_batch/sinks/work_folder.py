@@ -55,7 +55,7 @@ class WorkFolder:
         """
         with output_errors(self.output):
             try:
-                self._made_parents = _make_folders(self.output.parent)
+                self._made_parents = make_folders(self.output.parent)
                 self._parent_fd = os.open(self.output.parent, _FOLDER)
                 give_up_s = time.monotonic() + ORPHAN_WAIT_S
                 while not self._try_acquire(give_up_s):
@@ -259,7 +259,7 @@ def read_plain_file(path: str | Path, folder_fd: int | None = None) -> bytes | N
         return file.read() if stat.S_ISREG(os.fstat(fd).st_mode) else None
 
 
-def _make_folders(folder: Path) -> list[Path]:
+def make_folders(folder: Path) -> list[Path]:
     """Make `folder` and those above it; returns the ones that were missing, the uppermost first."""
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     for parent in reversed(missing):

@@ -57,6 +57,10 @@ def test_init_replaces_a_file_only_when_asked(run, tmp_path):
     assert run("init", "-o", "new.yaml", "-y").code == 0
 
 
+def test_init_makes_the_folder(run, tmp_path):
+    assert run("init", "-o", "a/b/new.yaml").code == 0 and (tmp_path / "a" / "b" / "new.yaml").is_file()
+
+
 def test_init_fits_a_clip_and_finds_it_from_the_jobs_folder(run, tmp_path, monkeypatch):
     facts = ClipFacts(width=640, height=384, frames=50, fps=Fraction(25), has_audio=False)
     monkeypatch.setattr("scope_batch.media.probe.probe_whole_clip", lambda _: facts)

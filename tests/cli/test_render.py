@@ -180,6 +180,14 @@ def test_a_progress_file_that_cannot_be_opened_is_an_output_error(run, fake, job
     assert not fake.CALLS
 
 
+def test_a_progress_file_replaces_nothing_but_progress(run, fake, job, tmp_path):
+    name = job()
+    ran = run("render", name, "--progress-file", name)
+    assert (ran.code, fake.CALLS) == (73, []) and "holds no progress" in ran.err
+    assert (tmp_path / name).read_text().startswith("pipeline_id")
+    assert [run("render", name, "--progress-file", "p.jsonl").code for _ in range(2)] == [0, 0]
+
+
 def test_a_progress_file_that_fills_the_disk_does_not_stop_the_render(run, job):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
