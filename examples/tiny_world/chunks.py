@@ -1,0 +1,144 @@
+"""A video as a row of chunks: which of them see each other in training, and how one after the other is made.
+
+Chunk c attends to itself, to the two chunks before it and to the first one, whose keys and values come from a pass over
+the clean latents at timestep 0: the engine's window of twelve latent frames with a sink of three. Training passes all
+chunks at once, clean and noisy; `rollout` makes one after the other, as the engine's sampler does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scope_batch.engine.sampler import SigmaTable
+from scope_batch.pipelines.longlive import LONGLIVE
+
+from .transformer import CHUNK, Runner, rotary_of
+
+_SIGMA = SigmaTable(LONGLIVE.shift)
+STEPS = tuple((float(timestep), _SIGMA(timestep)) for timestep in LONGLIVE.steps_text)
+"""Timestep and sigma of the sampler's steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What one pass of the training holds: all chunks clean, then some of them noisy.
+
+    noisy   the chunk of each noisy group.
+    switch  the prompt changes before this chunk, 0 = never: what came before was renewed under the new prompt in one
+            pass, whose chunks see each other.
+    late    the first chunk lies so far back that it was not renewed.
+    """
+
+    chunks: int
+    noisy: tuple[int, ...]
+    switch: int = 0
+    late: bool = False
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        return (*range(self.chunks), *self.noisy)
+
+    def attended(self, group: int) -> tuple[int, ...]:
+        """The clean chunks that a group attends to besides itself."""
+        chunk = self.groups[group]
+        if group < self.switch and not (self.late and not group):
+            return tuple(other for other in range(self.switch) if other != chunk)
+        return past(chunk)
+
+    def prompt(self, group: int) -> int:
+        """0: read with the prompt before the switch, 1: with the one after."""
+        first = not self.groups[group]
+        return int(not (self.switch and first and (self.late or group >= self.chunks)))
+
+    def attend(self, _: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """See `Attend`. Groups that attend to equally many chunks are done together."""
+        every_query, every_key, every_value = queries.unbind(1), keys.unbind(1), values.unbind(1)
+        sets = [(*self.attended(group), group) for group in range(len(self.groups))]
+        made: dict[int, Tensor] = {}
+        for size in sorted({len(seen) for seen in sets}):
+            alike = [group for group, seen in enumerate(sets) if len(seen) == size]
+            k, v = (
+                torch.stack([torch.cat([every[i] for i in sets[group]], 1) for group in alike], 1)
+                for every in (every_key, every_value)
+            )
+            out = F.scaled_dot_product_attention(torch.stack([every_query[group] for group in alike], 1), k, v)
+            made |= dict(zip(alike, out.unbind(1), strict=True))
+        return torch.stack([made[group] for group in range(len(sets))], 1)
+
+
+def past(chunk: int) -> tuple[int, ...]:
+    """The chunks in sight of one that is made: the first, and the two before it."""
+    return tuple(sorted({0, chunk - 2, chunk - 1} & set(range(chunk))))
+
+
+def to_patches(latents: Tensor) -> Tensor:
+    """[batch, 16, frames, h, w] -> [batch, chunks, tokens, 64]; in a token channel, row, column."""
+    batch, channels, frames, height, width = latents.shape
+    cells = latents.reshape(batch, channels, frames // CHUNK, CHUNK, height // 2, 2, width // 2, 2)
+    return cells.permute(0, 2, 3, 4, 6, 1, 5, 7).reshape(
+        batch, frames // CHUNK, CHUNK * height * width // 4, channels * 4
+    )
+
+
+def to_latents(patches: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of `to_patches`; height and width in latent cells."""
+    batch, chunks = patches.shape[:2]
+    cells = patches.reshape(batch, chunks, CHUNK, height // 2, width // 2, 16, 2, 2)
+    return cells.permute(0, 5, 1, 2, 3, 6, 4, 7).reshape(batch, 16, chunks * CHUNK, height, width)
+
+
+Noise = Callable[[int, int], Tensor]
+"""(chunk, step) -> [batch, 1, tokens, 64]"""
+
+
+@torch.no_grad()
+def rollout(
+    runner: Runner, prompts: tuple[Tensor, Tensor], chunks: int, rows: int, columns: int, switch: int, noise: Noise
+) -> Tensor:
+    """Make videos as the engine does: patches [batch, chunks, tokens, 64], float32.
+
+    prompts  from `World.read`: those before chunk `switch`, if it is not 0, and those from there on.
+    """
+    device, batch = prompts[0].device, len(prompts[0])
+    both = [runner.prompt_keys(each) for each in prompts]
+    kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def run(
+        x: Tensor, timestep: float, groups: tuple[int, ...], others: tuple[int, ...], which: int, *, keep: bool
+    ) -> Tensor:
+        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            if keep:
+                kept.update({(layer, chunk): (key[:, i], value[:, i]) for i, chunk in enumerate(groups)})
+            seen = [(key.flatten(1, 2), value.flatten(1, 2)), *(kept[layer, chunk] for chunk in others)]
+            k, v = (torch.cat(parts, 1)[:, None] for parts in zip(*seen, strict=True))
+            return F.scaled_dot_product_attention(query.flatten(1, 2)[:, None], k, v)[:, 0].unflatten(
+                1, query.shape[1:3]
+            )
+
+        prompt = [
+            (k[:, None].expand(-1, len(groups), -1, -1), v[:, None].expand(-1, len(groups), -1, -1))
+            for k, v in both[which]
+        ]
+        return runner(
+            x, x.new_full((batch, len(groups)), timestep), prompt, rotary_of(groups, rows, columns, device), attend
+        )
+
+    made: list[Tensor] = []
+    for chunk in range(chunks):
+        if switch and chunk == switch:  # what is in sight is renewed under the new prompt, in one pass
+            renewed, others = (range(chunk), ()) if chunk <= 4 else (range(chunk - 3, chunk), (0,))
+            run(torch.cat([made[i] for i in renewed], 1), 0.0, tuple(renewed), others, 1, keep=True)
+        which = int(not switch or chunk >= switch)
+        x = noise(chunk, 0)
+        for step, (timestep, sigma) in enumerate(STEPS):
+            if step:
+                x = (1 - sigma) * x + sigma * noise(chunk, step)
+            x = x - sigma * run(x, timestep, (chunk,), past(chunk), which, keep=False)
+        run(x, 0.0, (chunk,), past(chunk), which, keep=True)
+        made.append(x)
+    return torch.cat(made, 1)

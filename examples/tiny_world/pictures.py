@@ -1,0 +1,264 @@
+"""Draws what a scene is made of: one picture per noun, one per ground and light. Add a noun or a ground here.
+
+A noun is drawn on a square of -1..1 in both directions, x to the right and y down, and looks to the right. It is drawn
+twice, with black and with white paint, so that any colour can be mixed in later: picture(paint) = base + gain * paint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+Colour = tuple[int, int, int]
+Points = Sequence[tuple[float, float]]
+
+INK: Colour = (34, 30, 44)
+WHITE: Colour = (250, 250, 246)
+GLASS: Colour = (196, 226, 240)
+WOOD: Colour = (122, 78, 46)
+LEAF: Colour = (66, 140, 62)
+SPRITE_PIXELS = 80
+OVERSAMPLED = 6
+LINE = 0.075
+
+
+def shade(paint: Colour, share: float) -> Colour:
+    red, green, blue = (round(value * share) for value in paint)
+    return red, green, blue
+
+
+class Canvas:
+    """A picture drawn larger than it is used. Coordinates are -1..1; every filled shape gets an outline of ink."""
+
+    def __init__(self, pixels: int) -> None:
+        self.scale = pixels * OVERSAMPLED / 2
+        self.pixels = pixels
+        self.image = Image.new("RGBA", (pixels * OVERSAMPLED, pixels * OVERSAMPLED), (0, 0, 0, 0))
+        self.draw = ImageDraw.Draw(self.image)
+
+    def _place(self, points: Points) -> list[tuple[float, float]]:
+        return [((x + 1) * self.scale, (y + 1) * self.scale) for x, y in points]
+
+    def polygon(self, points: Points, fill: Colour, line: float = LINE) -> None:
+        placed = self._place(points)
+        self.draw.polygon(placed, fill=(*fill, 255))
+        if line:
+            self.line([*points, points[0], points[1]], line)
+
+    def line(self, points: Points, width: float = LINE, fill: Colour = INK) -> None:
+        self.draw.line(self._place(points), fill=(*fill, 255), width=round(width * self.scale), joint="curve")
+
+    def disc(self, x: float, y: float, radius: float, fill: Colour, line: float = LINE, tall: float = 1.0) -> None:
+        turns = [2 * math.pi * i / 96 for i in range(96)]
+        points = [(x + radius * math.cos(turn), y + radius * tall * math.sin(turn)) for turn in turns]
+        self.polygon(points, fill, line)
+
+    def box(self, left: float, top: float, right: float, bottom: float, fill: Colour, line: float = LINE) -> None:
+        self.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], fill, line)
+
+    def rgba(self) -> NDArray[np.float32]:
+        """[4, pixels, pixels] in 0..1, colours multiplied by alpha."""
+        values = np.asarray(self.image, np.float32).transpose(2, 0, 1) / 255
+        values[:3] *= values[3:]
+        cells = values.reshape(4, self.pixels, OVERSAMPLED, self.pixels, OVERSAMPLED)
+        return cells.mean(axis=(2, 4))
+
+
+def ball(c: Canvas, paint: Colour) -> None:
+    c.disc(0, 0, 0.86, paint)
+    c.polygon([(0.82 * math.cos(t), 0.82 * math.sin(t)) for t in np.linspace(0.35, 2.8, 40)], shade(paint, 0.72), 0)
+    c.disc(-0.3, -0.36, 0.2, WHITE, 0)
+
+
+def crate(c: Canvas, paint: Colour) -> None:
+    c.box(-0.8, -0.8, 0.8, 0.8, paint)
+    c.box(-0.52, -0.52, 0.52, 0.52, shade(paint, 0.7))
+    c.line([(-0.5, -0.5), (0.5, 0.5)], 0.16)
+
+
+def star(c: Canvas, paint: Colour) -> None:
+    def spikes(size: float) -> Points:
+        turns = [-math.pi / 2 + math.pi * i / 5 for i in range(10)]
+        return [
+            (size * (1 - 0.55 * (i % 2)) * math.cos(t), 0.06 + size * (1 - 0.55 * (i % 2)) * math.sin(t))
+            for i, t in enumerate(turns)
+        ]
+
+    c.polygon(spikes(0.95), paint, 0.09)
+    c.polygon(spikes(0.5), shade(paint, 0.8), 0)
+
+
+def heart(c: Canvas, paint: Colour) -> None:
+    turns = np.linspace(0, 2 * math.pi, 120, endpoint=False)
+    xs = 16 * np.sin(turns) ** 3 / 18
+    ys = -(13 * np.cos(turns) - 5 * np.cos(2 * turns) - 2 * np.cos(3 * turns) - np.cos(4 * turns)) / 17 - 0.05
+    c.polygon(list(zip(xs.tolist(), ys.tolist(), strict=True)), paint, 0.09)
+    c.disc(-0.42, -0.36, 0.17, WHITE, 0)
+
+
+def boat(c: Canvas, paint: Colour) -> None:
+    c.line([(-0.05, -0.9), (-0.05, 0.4)], 0.1, WOOD)
+    c.polygon([(0.05, -0.86), (0.78, 0.22), (0.05, 0.22)], WHITE)
+    c.polygon([(-0.16, -0.6), (-0.16, 0.22), (-0.66, 0.22)], shade(WHITE, 0.85))
+    c.polygon([(-0.9, 0.36), (0.94, 0.36), (0.62, 0.88), (-0.62, 0.88)], paint)
+
+
+def house(c: Canvas, paint: Colour) -> None:
+    c.box(-0.7, -0.16, 0.7, 0.88, paint)
+    c.polygon([(-0.92, -0.12), (0, -0.92), (0.92, -0.12)], (120, 62, 52))
+    c.box(-0.16, 0.3, 0.2, 0.88, WOOD)
+    c.box(0.34, 0.1, 0.6, 0.4, GLASS, 0.05)
+    c.box(-0.58, 0.1, -0.32, 0.4, GLASS, 0.05)
+
+
+def tree(c: Canvas, paint: Colour) -> None:
+    c.box(-0.16, 0.2, 0.16, 0.9, WOOD)
+    for x, y, radius in ((-0.36, -0.02, 0.46), (0.36, -0.02, 0.46), (0, -0.42, 0.5)):
+        c.disc(x, y, radius, paint)
+    for x, y, radius in ((-0.36, -0.02, 0.4), (0.36, -0.02, 0.4), (0, -0.42, 0.43), (0, 0.06, 0.3)):
+        c.disc(x, y, radius, paint, 0)
+    c.disc(0.3, 0.08, 0.2, shade(paint, 0.75), 0)
+
+
+def fish(c: Canvas, paint: Colour) -> None:
+    c.polygon([(-0.5, 0), (-0.95, -0.5), (-0.95, 0.5)], shade(paint, 0.75))
+    c.disc(0.14, 0, 0.74, paint, tall=0.68)
+    c.polygon([(0, -0.1), (-0.24, 0.24), (0.12, 0.2)], shade(paint, 0.65), 0.04)
+    c.disc(0.5, -0.12, 0.15, WHITE, 0.05)
+    c.disc(0.54, -0.12, 0.07, INK, 0)
+
+
+def balloon(c: Canvas, paint: Colour) -> None:
+    c.line([(-0.3, 0.3), (-0.16, 0.66)], 0.05)
+    c.line([(0.3, 0.3), (0.16, 0.66)], 0.05)
+    c.polygon([(-0.52, 0.08), (0.52, 0.08), (0.2, 0.5), (-0.2, 0.5)], paint)
+    c.disc(0, -0.28, 0.66, paint)
+    c.polygon([(-0.5, 0.1), (0.5, 0.1), (0.2, 0.45), (-0.2, 0.45)], paint, 0)
+    c.disc(0, -0.28, 0.25, WHITE, 0, tall=2.3)
+    c.box(-0.2, 0.64, 0.2, 0.94, WOOD)
+
+
+def car(c: Canvas, paint: Colour) -> None:
+    c.polygon([(-0.56, 0.12), (-0.4, -0.4), (0.24, -0.4), (0.5, 0.12)], paint)
+    c.polygon([(-0.42, 0.08), (-0.3, -0.28), (0.16, -0.28), (0.34, 0.08)], GLASS, 0.05)
+    c.polygon([(-0.94, 0.08), (0.8, 0.08), (0.95, 0.28), (0.95, 0.56), (-0.94, 0.56)], paint)
+    for x in (-0.5, 0.52):
+        c.disc(x, 0.58, 0.3, INK, 0)
+        c.disc(x, 0.58, 0.13, (200, 200, 204), 0)
+
+
+def flower(c: Canvas, paint: Colour) -> None:
+    c.line([(0, 0), (0, 0.94)], 0.14, LEAF)
+    c.polygon([(0, 0.8), (0.2, 0.5), (0.56, 0.46), (0.36, 0.76)], LEAF, 0.05)
+    for i in range(6):
+        turn = math.pi * i / 3 + 0.5
+        c.disc(0.4 * math.cos(turn), -0.3 + 0.4 * math.sin(turn), 0.28, paint, 0.06)
+    c.disc(0, -0.3, 0.24, (250, 206, 60), 0.06)
+
+
+def bird(c: Canvas, paint: Colour) -> None:
+    c.polygon([(-0.4, 0.0), (-0.98, -0.24), (-0.94, 0.3)], shade(paint, 0.75))
+    c.disc(-0.04, 0.12, 0.52, paint, tall=0.78)
+    c.disc(0.46, -0.24, 0.32, paint)
+    c.polygon([(0.74, -0.34), (0.99, -0.18), (0.74, -0.1)], (250, 170, 40), 0.05)
+    c.polygon([(0.16, 0.04), (-0.62, -0.8), (-0.36, 0.2)], shade(paint, 0.82))
+    c.disc(0.54, -0.3, 0.08, INK, 0)
+
+
+NOUNS: dict[str, Callable[[Canvas, Colour], None]] = {
+    "ball": ball, "box": crate, "star": star, "heart": heart, "boat": boat, "house": house,
+    "tree": tree, "fish": fish, "balloon": balloon, "car": car, "flower": flower, "bird": bird,
+}  # fmt: skip
+
+
+def sprite(noun: str) -> NDArray[np.float32]:
+    """[5, pixels, pixels]: alpha, base red, green, blue, gain; in 0..1, multiplied by alpha."""
+    black, white = Canvas(SPRITE_PIXELS), Canvas(SPRITE_PIXELS)
+    NOUNS[noun](black, (0, 0, 0))
+    NOUNS[noun](white, (255, 255, 255))
+    base, full = black.rgba(), white.rgba()
+    return np.concatenate([base[3:], base[:3], (full[:3] - base[:3]).mean(0, keepdims=True)])
+
+
+LIGHTS = ("day", "night", "sunset")
+GROUNDS = ("meadow", "sea", "snow", "desert", "city")
+HORIZON = 0.62
+
+_SKY = {"day": ((96, 168, 238), (206, 232, 250)), "night": ((14, 16, 52), (44, 46, 104)),
+        "sunset": ((92, 62, 140), (252, 158, 92))}  # fmt: skip
+_SUN: dict[str, tuple[Colour, float, float]] = {
+    "day": ((255, 240, 150), 0.86, 0.16), "night": ((236, 236, 214), 0.86, 0.18), "sunset": ((255, 214, 120), 0.7, 0.5),
+}  # fmt: skip
+_DIMMED = {"day": (1.0, 1.0, 1.0), "night": (0.34, 0.38, 0.62), "sunset": (0.92, 0.68, 0.62)}
+_FLOOR: dict[str, tuple[Colour, Colour]] = {
+    "meadow": ((120, 190, 84), (70, 140, 56)), "sea": ((40, 124, 190), (16, 76, 140)),
+    "snow": ((246, 250, 255), (206, 220, 238)), "desert": ((238, 200, 122), (206, 156, 84)),
+    "city": ((128, 128, 136), (88, 88, 98)),
+}  # fmt: skip
+
+
+def backdrop(ground: str, light: str, width: int, height: int) -> NDArray[np.float32]:
+    """[3, height, width] in 0..1."""
+    big = Image.new("RGB", (width * 4, height * 4))
+    draw = ImageDraw.Draw(big)
+    w, h = big.size
+    dim = np.array(_DIMMED[light])
+
+    def dimmed(colour: Colour) -> Colour:
+        red, green, blue = (round(v) for v in np.array(colour) * dim)
+        return red, green, blue
+
+    def gradient(top: Colour, bottom: Colour, first: float, last: float) -> None:
+        for y in range(round(first * h), round(last * h)):
+            share = (y / h - first) / (last - first)
+            red, green, blue = (round(a + (b - a) * share) for a, b in zip(top, bottom, strict=True))
+            draw.line([(0, y), (w, y)], fill=(red, green, blue))
+
+    def disc(x: float, y: float, radius: float, fill: Colour, flat: float = 1.0) -> None:
+        box = [x * w - radius * h, (y - radius * flat) * h, x * w + radius * h, (y + radius * flat) * h]
+        draw.ellipse(box, fill=fill)
+
+    gradient(*_SKY[light], 0, HORIZON)
+    disc(_SUN[light][1], _SUN[light][2], 0.09, _SUN[light][0])
+    if light == "night":
+        for i in range(14):
+            disc((0.07 + 0.618 * i) % 1, (0.05 + 0.377 * i) % 0.5, 0.012, (230, 230, 250))
+    elif light == "day":
+        for x, y in ((0.16, 0.17), (0.22, 0.14), (0.28, 0.18)):
+            disc(x, y, 0.055, (250, 252, 255), 0.7)
+    if ground == "meadow":
+        disc(0.2, 0.72, 0.34, dimmed((88, 160, 76)), 0.6)
+        disc(0.8, 0.74, 0.42, dimmed((102, 174, 80)), 0.6)
+    elif ground == "snow":
+        for x, size in ((0.18, 0.3), (0.5, 0.22), (0.84, 0.36)):
+            peak = [(x * w - size * h, HORIZON * h), (x * w, (HORIZON - size) * h), (x * w + size * h, HORIZON * h)]
+            draw.polygon(peak, fill=dimmed((150, 172, 206)))
+            tip = size * 0.4
+            snow = [
+                (x * w - tip * h, (HORIZON - size + tip) * h),
+                peak[1],
+                (x * w + tip * h, (HORIZON - size + tip) * h),
+            ]
+            draw.polygon(snow, fill=dimmed((250, 252, 255)))
+    elif ground == "city":
+        for i, top in enumerate((0.34, 0.46, 0.26, 0.42, 0.5, 0.3, 0.44, 0.36)):
+            left, right = w * i / 8, w * (i + 0.86) / 8
+            draw.rectangle([left, top * h, right, HORIZON * h], fill=dimmed((126, 120, 144)))
+            for row in range(int((HORIZON - top) / 0.09)):
+                for column in (0.25, 0.62):
+                    x, y = left + (right - left) * column, (top + 0.035 + 0.09 * row) * h
+                    lit = (255, 224, 130) if light != "day" else (208, 224, 236)
+                    draw.rectangle([x, y, x + (right - left) * 0.2, y + 0.045 * h], fill=lit)
+    elif ground == "desert":
+        disc(0.3, 0.7, 0.3, dimmed((226, 184, 110)), 0.5)
+        disc(0.75, 0.72, 0.36, dimmed((216, 172, 98)), 0.5)
+    gradient(dimmed(_FLOOR[ground][0]), dimmed(_FLOOR[ground][1]), HORIZON, 1)
+    if ground == "city":
+        for i in range(5):
+            draw.rectangle([w * (i + 0.25) / 5, 0.87 * h, w * (i + 0.75) / 5, 0.9 * h], fill=dimmed((236, 224, 150)))
+    pixels = np.asarray(big.resize((width, height), Image.Resampling.BOX), np.float32)
+    return pixels.transpose(2, 0, 1) / 255

@@ -1,0 +1,213 @@
+"""The tiny world: what a scene is, how its thing moves, and how it is drawn, many scenes at once on a GPU.
+
+Nothing is left to chance: the words of a scene say where its one thing starts, how large it is and how it moves. So a
+model that reads the words has nothing to guess. Every motion repeats after `PERIOD` frames or sooner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import pictures
+
+COLOURS = {
+    "red": (226, 44, 42), "orange": (250, 140, 30), "yellow": (250, 216, 50), "green": (60, 176, 70),
+    "blue": (52, 104, 232), "purple": (150, 70, 200), "pink": (250, 140, 190), "white": (248, 248, 248),
+}  # fmt: skip
+NOUNS = (*pictures.NOUNS, "nothing")
+SIZES = {"small": 0.17, "medium": 0.24, "big": 0.31}
+"""Half of the thing's height, as a share of the shorter side of the picture."""
+PLACES = {"left": 0.24, "middle": 0.5, "right": 0.76}
+MOTIONS = ("still", "left", "right", "up", "bounce", "spin", "orbit", "grow")
+GROUNDS, LIGHTS = pictures.GROUNDS, pictures.LIGHTS
+PERIOD = 72
+"""Frames in which a thing crosses the picture and comes back in; turns and bounces take 48 and 24."""
+FLOOR, AIR = 0.86, 0.4
+"""Where things stand (their lower edge) and where they float (their middle), from the top of the picture."""
+
+_FACES_ITS_WAY = ("boat", "car", "fish", "bird")
+_IN_THE_AIR = ("star", "heart", "fish", "balloon", "bird")
+_USUAL = {
+    "ball": ("red", "bounce", "meadow"), "box": ("blue", "still", "city"), "star": ("yellow", "spin", "snow"),
+    "heart": ("pink", "grow", "meadow"), "boat": ("white", "right", "sea"), "house": ("yellow", "still", "meadow"),
+    "tree": ("green", "still", "meadow"), "fish": ("orange", "left", "sea"), "balloon": ("red", "up", "desert"),
+    "car": ("blue", "right", "city"), "flower": ("purple", "still", "meadow"), "bird": ("white", "orbit", "sea"),
+    "nothing": ("white", "still", "meadow"),
+}  # fmt: skip
+"""Colour, motion and ground of a noun whose prompt does not tell them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenes:
+    """A batch of scenes: of each field the index into the list of that name, int64 [batch]."""
+
+    noun: Tensor
+    colour: Tensor
+    size: Tensor
+    place: Tensor
+    motion: Tensor
+    ground: Tensor
+    light: Tensor
+
+    def __len__(self) -> int:
+        return len(self.noun)
+
+    def __getitem__(self, rows: Tensor | slice) -> Scenes:
+        return Scenes(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def to(self, device: torch.device) -> Scenes:
+        return Scenes(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def goes_on_as(self, after: Scenes) -> Tensor:
+        """bool [batch]: the thing of `after` moves on from where this one is, for motion and place are the same."""
+        return (self.motion == after.motion) & (self.place == after.place)
+
+
+CHOICES = {
+    "noun": NOUNS, "colour": tuple(COLOURS), "size": tuple(SIZES), "place": tuple(PLACES),
+    "motion": MOTIONS, "ground": GROUNDS, "light": LIGHTS,
+}  # fmt: skip
+
+
+def usual(noun: str) -> dict[str, str]:
+    """What a prompt that names no more than the noun means."""
+    colour, motion, ground = _USUAL[noun]
+    return {"noun": noun, "colour": colour, "size": "medium", "place": "middle", "motion": motion, "ground": ground,
+            "light": "day"}  # fmt: skip
+
+
+def scenes_of(told: list[dict[str, str]]) -> Scenes:
+    """From names, such as {"noun": "ball", "colour": "red"}; what is not told is as usual for the noun."""
+    whole = [usual(words.get("noun", "nothing")) | words for words in told]
+    return Scenes(*(torch.tensor([names.index(words[key]) for words in whole]) for key, names in CHOICES.items()))
+
+
+class Painter:
+    """Draws scenes as video. Sprites and backdrops are made once and stay on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        sprites = [pictures.sprite(noun) for noun in NOUNS[:-1]]
+        self._sprites = torch.from_numpy(np.stack([*sprites, np.zeros_like(sprites[0])])).to(device)
+        self._colours = torch.tensor(list(COLOURS.values()), device=device) / 255
+        self._sizes, self._places = (torch.tensor(list(x.values()), device=device) for x in (SIZES, PLACES))
+        self._mirrored = torch.tensor([noun in _FACES_ITS_WAY for noun in NOUNS], device=device)
+        self._floats = torch.tensor([noun in _IN_THE_AIR for noun in NOUNS], device=device)
+        self._backdrops: dict[tuple[int, int], Tensor] = {}
+
+    def _backdrop(self, height: int, width: int) -> Tensor:
+        """[grounds, lights, 3, height, width]"""
+        if (height, width) not in self._backdrops:
+            drawn = [[pictures.backdrop(g, light, width, height) for light in LIGHTS] for g in GROUNDS]
+            self._backdrops[height, width] = torch.from_numpy(np.array(drawn)).to(self.device)
+        return self._backdrops[height, width]
+
+    def _track(self, scenes: Scenes, time: Tensor, aspect: float) -> tuple[Tensor, ...]:
+        """x, y, half height and angle of the things, float [batch, frames]; lengths in heights of the picture."""
+        turn = 2 * torch.pi * time / PERIOD
+        radius = (self._sizes[scenes.size] * min(1, aspect))[:, None].expand_as(time)
+        x = (self._places[scenes.place] * aspect)[:, None].expand_as(time)
+        floor = FLOOR - 0.9 * radius
+        y = torch.where(self._floats[scenes.noun][:, None], AIR, floor)
+
+        def moves(name: str) -> Tensor:
+            return (scenes.motion == MOTIONS.index(name))[:, None]
+
+        def wrapped(start: Tensor, length: float, way: float) -> Tensor:
+            whole = length + 2 * radius
+            return torch.remainder(start + radius + way * whole * time / PERIOD, whole) - radius
+
+        jump = (floor - radius).clamp(max=0.36)
+        track = torch.where(moves("left"), wrapped(x, aspect, -1), x)
+        track = torch.where(moves("right"), wrapped(x, aspect, 1), track)
+        track = torch.where(moves("orbit"), x + 0.2 * torch.sin(1.5 * turn), track)
+        height = torch.where(moves("up"), wrapped(y, 1, -1), y)
+        height = torch.where(moves("bounce"), floor - jump * torch.sin(1.5 * turn).abs(), height)
+        height = torch.where(moves("orbit"), 0.46 - 0.2 * torch.cos(1.5 * turn), height)
+        radius = torch.where(moves("grow"), radius * (1 + 0.35 * torch.sin(1.5 * turn)), radius)
+        angle = torch.where(moves("spin"), 1.5 * turn, 0)
+        return track, height, radius, angle
+
+    def paint(self, scenes: Scenes, time: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Frames at `time` [batch, frames], counted since each scene began.
+
+        Returns pixels in -1..1 [batch, 3, frames, height, width] and how much of each is the thing's, 0..1, with one
+        channel.
+        """
+        frames = time.shape[1]
+        aspect = width / height
+        x, y, radius, angle = self._track(scenes, time, aspect)
+        rows = (torch.arange(height, device=self.device) + 0.5) / height
+        columns = (torch.arange(width, device=self.device) + 0.5) / height
+        across = (columns[None, None, None, :] - x[..., None, None]) / radius[..., None, None]
+        down = (rows[None, None, :, None] - y[..., None, None]) / radius[..., None, None]
+        cos, sin = angle.cos()[..., None, None], angle.sin()[..., None, None]
+        u, v = cos * across + sin * down, cos * down - sin * across
+        looks_left = self._mirrored[scenes.noun] & (scenes.motion == MOTIONS.index("left"))
+        u = torch.where(looks_left[:, None, None, None], -u, u)
+        grid = torch.stack([u, v], -1).flatten(1, 2)
+        drawn = F.grid_sample(self._sprites[scenes.noun], grid, align_corners=False)
+        drawn = drawn.unflatten(2, (frames, height))
+        alpha, base, gain = drawn.split((1, 3, 1), dim=1)
+        thing = base + gain * self._colours[scenes.colour][:, :, None, None, None]
+        ground = self._backdrop(height, width)[scenes.ground, scenes.light][:, :, None]
+        ground = ground + self._waves(scenes, time, rows, columns)[:, None]
+        return ((ground * (1 - alpha) + thing) * 2 - 1).clamp(-1, 1), alpha
+
+    def _waves(self, scenes: Scenes, time: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Light that runs over the sea, [batch, frames, height, width]."""
+        turn = 2 * torch.pi * (1.5 * time / PERIOD)[..., None, None]
+        crest = torch.sin(turn + 18 * columns[None, None, None, :] + 40 * rows[None, None, :, None])
+        strength = 0.09 * (scenes.ground == GROUNDS.index("sea")) * (1 - 0.5 * (scenes.light == LIGHTS.index("night")))
+        below = (rows > pictures.HORIZON)[None, None, :, None]
+        return crest * below * strength[:, None, None, None]
+
+    def clip(
+        self, before: Scenes, after: Scenes, switch: int, frames: int, height: int, width: int
+    ) -> tuple[Tensor, Tensor]:
+        """As `paint`, of `frames` frames whose scene changes at frame `switch`; 0 = `after` all along.
+
+        A thing that goes on keeps its time; another one begins at time 1, so that four frames share a latent frame as
+        they do at the start of a video, where frame 0 stands alone.
+        """
+        frame = torch.arange(frames, device=self.device, dtype=torch.float32)
+        if not switch:
+            return self.paint(after, frame.expand(len(after), -1), height, width)
+        goes_on = before.goes_on_as(after)[:, None]
+        later = torch.where(goes_on, frame[switch:], frame[switch:] - switch + 1)
+        first = self.paint(before, frame[:switch].expand(len(before), -1), height, width)
+        second = self.paint(after, later, height, width)
+        return torch.cat([first[0], second[0]], 2), torch.cat([first[1], second[1]], 2)
+
+
+def draw_scenes(count: int, generator: torch.Generator) -> Scenes:
+    """Scenes at random, every choice alike, but that most are of a size, a place and a light that need no word."""
+
+    def pick(names: tuple[str, ...], usual: str = "", share: float = 0.0) -> Tensor:
+        any_one = torch.randint(len(names), (count,), generator=generator)
+        keep = torch.rand(count, generator=generator) < share
+        return torch.where(keep, names.index(usual) if usual else any_one, any_one)
+
+    return Scenes(
+        noun=pick(NOUNS), colour=pick(CHOICES["colour"]), size=pick(CHOICES["size"], "medium", 0.4),
+        place=pick(CHOICES["place"], "middle", 0.4), motion=pick(MOTIONS), ground=pick(GROUNDS),
+        light=pick(LIGHTS, "day", 0.25),
+    )  # fmt: skip
+
+
+def change_scenes(scenes: Scenes, generator: torch.Generator) -> Scenes:
+    """What a new prompt may make of them: half of them differ in one or two things, the others in all."""
+    other = draw_scenes(len(scenes), generator)
+    chance = torch.rand(len(scenes), generator=generator)
+    threshold = torch.where(chance < 0.5, 0.25, 1.0)
+
+    def mixed(name: str) -> Tensor:
+        changes = torch.rand(len(scenes), generator=generator) < threshold
+        return torch.where(changes, getattr(other, name), getattr(scenes, name))
+
+    return Scenes(**{field.name: mixed(field.name) for field in fields(Scenes)})

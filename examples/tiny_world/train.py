@@ -1,0 +1,254 @@
+"""Trains the tiny world on one GPU, in pieces: python -m examples.tiny_world.train FOLDER --vae 200 --transformer 300
+
+FOLDER keeps what is learnt (vae, world and its running average as .safetensors), contact sheets and the loss curves.
+A further call carries on from there: --transformer 600 --rates 5e-4 1e-5 --own 0.5. Times are seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .chunks import Layout, rollout, to_latents
+from .gpu import Replay
+from .learning import CHUNKS, FRAMES, MOVED, Shelf, fill_shelf, layout_of, make_own, statistics, step_loss
+from .optimizer import Optimizer
+from .scenes import Painter, draw_scenes
+from .sheets import SHOWN, draw_curves, save_sheet
+from .transformer import Runner, World, rotary_of
+from .vae import ClipVae, fold_statistics, new_vae, psnr, train_vae
+from .words import token_ids, tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large everything is. clips: per size, without a switch and with one before chunk 1, 2, 3."""
+
+    sizes: tuple[tuple[int, int], ...]
+    clips: tuple[tuple[int, int, int, int], ...]
+    batch: int
+    vae_pixels: float
+    layers: int
+
+
+FULL = Scale(
+    sizes=((128, 224), (192, 192), (112, 192)),
+    clips=((2400, 480, 480, 480), (960, 192, 192, 192), (960, 192, 192, 192)),
+    batch=32,
+    vae_pixels=2.4e6,
+    layers=8,
+)
+TOY = Scale(sizes=((32, 48),), clips=((8, 4, 4, 4),), batch=2, vae_pixels=1.4e4, layers=2)
+
+
+class Trainer:
+    """Holds the models while they learn; `folder` is where they are kept."""
+
+    def __init__(self, folder: Path, scale: Scale) -> None:
+        self.folder, self.scale = folder, scale
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(0)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        self.painter = Painter(self.device)
+        vae = new_vae(self.device)
+        self.world = World(scale.layers).to(self.device)
+        dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        self.runner = Runner(self.world, dtype)
+        self.vae = ClipVae(vae)
+        for name, model in (("vae", vae), ("world", self.world)):
+            if (folder / f"{name}.safetensors").exists():
+                model.load_state_dict(load_file(folder / f"{name}.safetensors"), strict=False)
+        self.average = copy.deepcopy(self.world).requires_grad_(False).eval()
+        if (folder / "average.safetensors").exists():
+            self.average.load_state_dict(load_file(folder / "average.safetensors"), strict=False)
+        self.own_runner = Runner(self.average, dtype)
+        self.shelves: list[Shelf] = []
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+    def keep(self, name: str, model: torch.nn.Module) -> None:
+        state = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
+        state.pop("text.encoder.embed_tokens.weight", None)  # the same tensor as text.shared.weight
+        save_file(state, self.folder / f"{name}.safetensors")
+
+    def keep_curve(self, name: str, curve: list[tuple[int, float]]) -> None:
+        path = self.folder / "curves.json"
+        curves = json.loads(path.read_text()) if path.exists() else {}
+        last = (curves.get(name) or [[0, 0]])[-1][0]
+        curves[name] = curves.get(name, []) + [[last + step, value] for step, value in curve]
+        path.write_text(json.dumps(curves))
+        draw_curves(curves, self.folder / "curves.png")
+
+    def learn_vae(self, seconds: float) -> None:
+        curve = train_vae(self.vae, self.painter, seconds, list(self.scale.sizes), self.scale.vae_pixels)
+        mean, deviation = self._latent_statistics()
+        fold_statistics(self.vae.vae, mean, deviation)
+        self.keep("vae", self.vae.vae)
+        self.keep_curve("vae", curve)
+
+    @torch.no_grad()
+    def _latent_statistics(self) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(99)
+        found = []
+        for _ in range(12):
+            scenes = draw_scenes(8, generator).to(self.device)
+            pixels, _thing = self.painter.clip(scenes, scenes, 0, FRAMES, *self.scale.sizes[0])
+            found.append(self.vae.encode(pixels)[0])
+        latents = torch.cat(found)
+        return latents.mean((0, 2, 3, 4)), latents.std((0, 2, 3, 4))
+
+    @torch.no_grad()
+    def show_vae(self) -> None:
+        generator = torch.Generator().manual_seed(7)
+        for size in self.scale.sizes:
+            scenes = draw_scenes(6, generator).to(self.device)
+            real, _ = self.painter.clip(scenes, scenes, 0, FRAMES, *size)
+            made = torch.cat([self.vae.decode(self.vae.encode(one[None])[0]) for one in real])
+            print(
+                f"vae {size}: {psnr(made, real):.1f} dB, "
+                f"last 12 frames {psnr(made[:, :, -12:], real[:, :, -12:]):.1f} dB"
+            )
+            if size == self.scale.sizes[0]:
+                both = torch.stack([real[:4], made[:4]], 1).flatten(0, 1)
+                save_sheet(both, self.folder / "vae.png")
+
+    def fill_shelves(self, seed: int) -> None:
+        began = time.monotonic()
+        for size, counts in zip(self.scale.sizes, self.scale.clips, strict=True):
+            for switch, clips in enumerate(counts):
+                seed += 100
+                self.shelves.append(fill_shelf(self.vae, self.painter, *size, switch, clips, seed))
+        print(
+            f"shelves: {sum(len(s.patches) for s in self.shelves)} clips in {time.monotonic() - began:.0f} s",
+            flush=True,
+        )
+
+    def learn_transformer(self, seconds: float, rates: tuple[float, float], own_share: float, own_every: float) -> None:
+        """own_share: of clips whose past the transformer made; own_every: seconds until that is made anew."""
+        optimizer, replay = Optimizer(self.world), Replay(self.device)
+        generator = torch.Generator().manual_seed(5)
+        resumed = (self.folder / "average.safetensors").exists()
+        shares = torch.tensor([float(len(shelf.patches)) for shelf in self.shelves])
+        rotaries: dict[tuple[Layout, tuple[int, int]], Tensor] = {}
+
+        def learn(shelf: Shelf, layout: Layout, rotary: Tensor) -> Tensor:
+            with self.autocast():
+                loss = step_loss(self.runner, shelf, layout, rotary, self.scale.batch, own_share)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.world.parameters(), 1.0)
+            optimizer.step()
+            return loss.detach()
+
+        began, step, curve, recent, renewed = time.monotonic(), 0, [], [], -own_every
+        while (spent := time.monotonic() - began) < seconds or step < 2:
+            if own_share and spent - renewed >= own_every:
+                renewed = spent
+                self.make_own_clips(replay)
+            rate = rates[1] + (rates[0] - rates[1]) * (0.5 + 0.5 * math.cos(math.pi * min(1, spent / seconds)))
+            optimizer.rate.fill_(rate * min(1, (step + 1) / 200))
+            number = int(torch.multinomial(shares, 1, generator=generator))
+            moved = MOVED[int(torch.randint(len(MOVED), (), generator=generator))]
+            shelf = self.shelves[number]
+            layout = layout_of(shelf.switch, moved=bool(moved))
+            turns = rotary_of(layout.groups, *shelf.grid, self.device, moved)
+            rotary = rotaries.setdefault((layout, shelf.grid), turns.clone()).copy_(turns)
+            loss = replay((number, bool(moved)), partial(learn, shelf, layout, rotary))
+            recent.append(loss.clone())
+            if step % 10 == 9:
+                self._average(0.99 if resumed else min(0.99, (step + 1) / (step + 100)))
+            if step % 100 == 99:
+                curve.append((step + 1, torch.stack(recent).mean().item()))
+                recent.clear()
+                if step % 500 == 499:
+                    print(f"transformer {step + 1} loss {curve[-1][1]:.4f} rate {rate:.1e} {spent:.0f} s", flush=True)
+            step += 1
+        print(f"transformer: {step} steps", flush=True)
+        self.keep("world", self.world)
+        self.keep("average", self.average)
+        self.keep_curve("transformer", curve)
+
+    @torch.no_grad()
+    def _average(self, keep: float) -> None:
+        torch._foreach_lerp_(list(self.average.parameters()), [p.detach() for p in self.world.parameters()], 1 - keep)
+
+    def make_own_clips(self, replay: Replay, batch: int = 128, share: float = 0.3) -> None:
+        """Make a part of every shelf's clips anew."""
+        began = time.monotonic()
+
+        def make(shelf: Shelf) -> Tensor:
+            with self.autocast():
+                return make_own(self.own_runner, shelf, min(batch, len(shelf.patches)))
+
+        for number, shelf in enumerate(self.shelves):
+            if shelf.own is None:
+                shelf.own = shelf.patches.clone()
+            for _ in range(math.ceil(share * len(shelf.patches) / batch)):
+                replay(("own", number), partial(make, shelf))
+        print(f"own clips in {time.monotonic() - began:.1f} s", flush=True)
+
+    @torch.no_grad()
+    def show_transformer(self, size: tuple[int, int], chunks: int, name: str) -> None:
+        """Contact sheets of the prompts that `SHOWN` lists; the second of a pair comes in the middle."""
+        splitter, (height, width) = tokenizer(), size
+        generator = torch.Generator(self.device).manual_seed(11)
+        mean, deviation = statistics(self.device)
+        rows = []
+        for switch in (0, chunks // 2):
+            told = [pair for pair in SHOWN if (pair[0] != pair[1]) == bool(switch)]
+            ids = torch.stack([token_ids(list(pair), splitter) for pair in told]).to(self.device)
+            shape = (len(told), 1, 3 * (height // 16) * (width // 16), 64)
+
+            def noise(_: int, __: int, shape: tuple[int, ...] = shape) -> Tensor:
+                return torch.randn(shape, device=self.device, generator=generator)
+
+            with self.autocast():
+                read = self.average.read(ids.flatten(0, 1)).unflatten(0, (len(told), 2))
+                made = rollout(
+                    self.own_runner, (read[:, 0], read[:, 1]), chunks, height // 16, width // 16, switch, noise
+                )
+            latents = to_latents(made, height // 8, width // 8) * deviation + mean
+            rows += [self.vae.decode(one[None]) for one in latents]
+        save_sheet(torch.cat(rows), self.folder / f"{name}.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--vae", type=float, default=0, metavar="SECONDS")
+    parser.add_argument("--transformer", type=float, default=0, metavar="SECONDS")
+    parser.add_argument("--rates", type=float, nargs=2, default=(1.5e-3, 1e-3), metavar=("FIRST", "LAST"))
+    parser.add_argument("--own", type=float, default=0, help="share of clips whose past is the transformer's own")
+    parser.add_argument("--own-every", type=float, default=40, metavar="SECONDS")
+    parser.add_argument(
+        "--seed", type=int, default=1000, help="of the scenes that are drawn; another one in every call"
+    )
+    parser.add_argument("--toy", action="store_true", help="everything small, to try the program on a CPU")
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    scale = TOY if asked.toy else FULL
+    trainer = Trainer(asked.folder, scale)
+    if asked.vae:
+        trainer.learn_vae(asked.vae)
+    trainer.show_vae()
+    if asked.transformer:
+        trainer.fill_shelves(asked.seed)
+        trainer.learn_transformer(asked.transformer, tuple(asked.rates), asked.own, asked.own_every)
+        trainer.show_transformer(scale.sizes[0], CHUNKS, "made")
+        trainer.show_transformer(scale.sizes[0], 4 * CHUNKS, "long")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""examples/tiny_world: scenes obey their words, and what is trained is what the engine runs."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from examples.tiny_world import export
+from examples.tiny_world.chunks import rollout, to_latents, to_patches
+from examples.tiny_world.learning import CHUNKS, Shelf, layout_of, statistics, step_loss
+from examples.tiny_world.optimizer import Optimizer
+from examples.tiny_world.scenes import Painter, draw_scenes, scenes_of
+from examples.tiny_world.transformer import Runner, World, rotary_of
+from examples.tiny_world.vae import ClipVae, fold_statistics, is_timed, new_vae
+from examples.tiny_world.words import TOKENS, prompts_of, token_ids, tokenizer
+from scope_batch.chunk import Blend, Chunk, Plan, Prompt
+from scope_batch.engine.load import CausalEngine
+from scope_batch.engine.lora_scales import LoraScales
+from scope_batch.engine.noise import draw
+from scope_batch.engine.transformer import CausalWan
+from scope_batch.engine.vae_backends import WanVae
+from scope_batch.engine.vae_stream import DecoderStream, EncoderStream
+from scope_batch.events import silent
+from scope_batch.models.folder import find_models
+from scope_batch.models.load import load_text_encoder, load_tokenizer, load_transformer, load_vae
+from scope_batch.pipelines import PIPELINES
+
+CPU = torch.device("cpu")
+SIZE = 32
+"""Height and width in pixels."""
+TOLD = ("a red ball on the left", "a blue star at night, spinning")
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """Random weights in all layers: new ones change nothing."""
+    torch.manual_seed(0)
+    made = World(layers=2)
+    with torch.no_grad():
+        for parameter in made.wan.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    return made
+
+
+@pytest.fixture(scope="module")
+def vae() -> ClipVae:
+    torch.manual_seed(0)
+    made = new_vae(CPU).requires_grad_(False)
+    for name, parameter in made.named_parameters():
+        if is_timed(name):
+            parameter += 0.05 * torch.randn_like(parameter)
+    return ClipVae(made)
+
+
+def test_a_thing_moves_as_its_scene_tells() -> None:
+    told = [{"noun": "ball", "place": "left", "motion": motion} for motion in ("right", "still")]
+    pixels, thing = Painter(CPU).paint(scenes_of(told), torch.tensor([[0.0, 20.0]] * 2), 48, 80)
+    columns = (thing * torch.arange(80)).sum((1, 3, 4)) / thing.sum((1, 3, 4))
+    assert columns[:, 0].tolist() == pytest.approx([0.24 * 80] * 2, abs=1)
+    assert columns[0, 1] > columns[0, 0] + 15 and columns[1, 1] == columns[1, 0]
+    red, green, blue = (pixels[1, :, 0] * thing[1, :, 0]).sum((-1, -2))
+    assert red > green and red > blue
+
+
+def test_a_clip_changes_its_scene_where_it_is_told_to() -> None:
+    first, second = (scenes_of([{"noun": noun, "motion": "still"}]) for noun in ("nothing", "ball"))
+    _, thing = Painter(CPU).clip(first, second, 5, 9, 32, 32)
+    assert [bool(frame.any()) for frame in thing[0, 0]] == [False] * 5 + [True] * 4
+
+
+def test_every_word_of_a_prompt_is_one_token() -> None:
+    splitter = tokenizer()
+    for prompt in prompts_of(draw_scenes(300, torch.Generator().manual_seed(0)), seed=0):
+        words = prompt.replace(",", "").replace(".", "").split()
+        assert [token for token in splitter.encode(prompt).tokens if len(token) > 2] == [
+            *("\u2581" + word for word in words if len(word) > 1), "</s>"
+        ]  # fmt: skip
+        assert len(splitter.encode(prompt).ids) <= TOKENS
+
+
+def test_a_clip_through_the_vae_is_what_the_streams_make(vae: ClipVae) -> None:
+    pixels = torch.rand(1, 3, 9, SIZE, SIZE) * 2 - 1
+    latents = vae.encode(pixels)[0]
+    streamed = EncoderStream(WanVae(vae.vae), normalised=False).encode(pixels)
+    torch.testing.assert_close(latents, streamed.transpose(1, 2), atol=1e-5, rtol=1e-4)
+    frames, _ = DecoderStream(WanVae(vae.vae)).decode(_normalised(latents).transpose(1, 2))
+    made = vae.decode(latents)[0].clamp(-1, 1).add(1).mul(127.5).permute(1, 2, 3, 0)
+    assert (made - frames).abs().max() < 0.6
+
+
+def _normalised(latents: Tensor) -> Tensor:
+    mean, deviation = statistics(CPU)
+    return (latents - mean) / deviation
+
+
+def test_folded_statistics_are_wans(vae: ClipVae) -> None:
+    pixels = torch.rand(1, 3, 9, SIZE, SIZE) * 2 - 1
+    before = vae.encode(pixels)[0]
+    made = vae.decode(before)
+    fold_statistics(vae.vae, before.mean((0, 2, 3, 4)), before.std((0, 2, 3, 4)))
+    after = _normalised(vae.encode(pixels)[0])
+    assert after.mean((0, 2, 3, 4)).abs().max() < 1e-4 and (after.std((0, 2, 3, 4)) - 1).abs().max() < 1e-3
+    torch.testing.assert_close(vae.decode(vae.encode(pixels)[0]), made, atol=1e-4, rtol=1e-4)
+
+
+class Prompts:
+    """A stand-in for `PromptEncoder` over the text encoder of a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def prepare(self, texts: list[str], report: object) -> None:
+        pass
+
+    @torch.no_grad()
+    def __call__(self, text: str) -> Tensor:
+        ids = token_ids([text], tokenizer())
+        ids = ids[:, : int((ids > 0).sum())]
+        return torch.nn.functional.pad(
+            self.world.text(input_ids=ids).last_hidden_state[0], (0, 0, 0, 512 - ids.shape[1])
+        )
+
+
+def _plan(switch: int, chunks: int) -> Plan:
+    spec, made, first = PIPELINES["longlive"], [], 0
+    for index in range(chunks):
+        frames = spec.chunk_frames("text", first=not index)
+        made.append(
+            Chunk(
+                index=index, first_frame=first, frames=frames, keep=frames, latents=3, start_latent=3 * index,
+                mode="text", cut_reason=None if index else "start", text_changed=index in (0, switch),
+                recache_reason="prompt change" if index == switch else None, seed=42, noise_scale=None,
+                conditioning=Blend((Prompt(TOLD[index >= switch]),)), denoising_steps=spec.steps_text,
+                noise_controller=False,
+            )
+        )  # fmt: skip
+        first += frames
+    return Plan("longlive", first, Fraction(16), SIZE, SIZE, tuple(made))
+
+
+def test_a_rollout_is_what_the_engine_makes(world: World, vae: ClipVae) -> None:
+    plan = _plan(switch=2, chunks=4)
+    transformer = CausalWan.from_config(world.wan.config).requires_grad_(False)
+    transformer.load_state_dict(world.wan.state_dict())
+    engine = CausalEngine(
+        PIPELINES["longlive"], transformer, LoraScales(transformer, {}), WanVae(vae.vae), Prompts(world), CPU, CPU
+    )  # type: ignore[arg-type]
+    with engine.session(plan, silent) as session:
+        wanted = torch.cat([torch.from_numpy(session.generate(chunk).latents()) for chunk in plan.chunks])
+    noises = [draw(chunk, SIZE, SIZE, device=CPU) for chunk in plan.chunks]
+
+    def noise(chunk: int, step: int) -> Tensor:
+        drawn = noises[chunk].steps[step - 1][None] if step else noises[chunk].initial
+        return to_patches(drawn.transpose(1, 2))
+
+    with torch.no_grad():
+        before, after = world.read(token_ids(list(TOLD), tokenizer())).split(1)
+    made = rollout(Runner(world), (before, after), 4, SIZE // 16, SIZE // 16, 2, noise)
+    torch.testing.assert_close(to_latents(made, SIZE // 8, SIZE // 8)[0].transpose(0, 1), wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("switch", "moved"), [(0, 0), (3, 30)])
+def test_a_step_of_the_training_lowers_the_loss(switch: int, moved: int) -> None:
+    torch.manual_seed(0)
+    world, shelf = World(layers=1), _shelf(switch)
+    optimizer, layout = Optimizer(world), layout_of(switch, moved=bool(moved))
+    optimizer.rate.fill_(2e-3)
+    losses = []
+    for _ in range(4):
+        torch.manual_seed(1)
+        loss = step_loss(Runner(world), shelf, layout, rotary_of(layout.groups, 2, 2, CPU, moved), 2, 0.0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def _shelf(switch: int) -> Shelf:
+    patches = torch.randn(2, CHUNKS, 12, 64).bfloat16()
+    return Shelf(32, 32, switch, patches, torch.zeros(2, CHUNKS, 12), torch.randint(1, 99, (2, 2, 4, TOKENS)))
+
+
+def test_what_is_packed_is_laid_out_for_the_engine(world: World, vae: ClipVae, tmp_path: Path) -> None:
+    learnt, weights, models = (tmp_path / name for name in ("learnt", "weights", "models"))
+    learnt.mkdir()
+    save_file(vae.vae.state_dict(), learnt / "vae.safetensors")
+    state = {key: tensor.clone() for key, tensor in world.state_dict().items() if "embed_tokens" not in key}
+    save_file(state, learnt / "average.safetensors")
+    export.pack(learnt, weights)
+    export.lay_out(weights, models)
+    files = find_models("longlive", str(models))
+    transformer = load_transformer(files, kind=CausalWan, dtype=torch.float32, device=CPU)
+    torch.testing.assert_close(transformer.state_dict(), dict(world.wan.state_dict()), atol=2e-3, rtol=1e-3)
+    loaded = load_vae(files, dtype=torch.float32, device=CPU)
+    torch.testing.assert_close(loaded.state_dict(), vae.vae.state_dict(), atol=2e-3, rtol=1e-3)
+    ids = load_tokenizer(files)(TOLD[0]).input_ids
+    assert ids == tokenizer().encode(TOLD[0]).ids
+    rows = load_text_encoder(files, device=CPU)(torch.tensor([ids])).last_hidden_state
+    torch.testing.assert_close(rows, world.states(torch.tensor([ids])), atol=2e-2, rtol=1e-2)
+    export.unpack(weights, tmp_path / "again")
+    again = load_file(tmp_path / "again" / "average.safetensors")
+    assert again.keys() == state.keys()
