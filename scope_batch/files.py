@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from scope_batch.errors import JobError, MissingInputError
 
@@ -53,6 +55,15 @@ def is_file(path: Path) -> bool:
     """Whether a plain file is there. Raises as `status_of`."""
     found = status_of(path)
     return found is not None and stat.S_ISREG(found.st_mode)
+
+
+def read_json(path: Path) -> Any:
+    """The value in a small JSON file. Raises MissingInputError, or JobError where it is none or cannot be read."""
+    try:
+        with reading(path):
+            return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:  # of the parser: no JSON, not UTF-8, nested too deep
+        raise JobError(f"{shown(path)}: not a readable JSON file") from error
 
 
 def shown(path: Path) -> str:

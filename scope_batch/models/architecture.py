@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from scope_batch import laws
 from scope_batch.errors import JobError
+from scope_batch.files import read_json
 from scope_batch.models.tae import TaeConfig
 
 Shapes = Mapping[str, torch.Size]
@@ -92,8 +92,8 @@ def text_encoder_config(shapes: Shapes, path: Path) -> dict[str, Any]:
 def _shape(shapes: Shapes, key: str, axes: int, path: Path, what: str) -> torch.Size:
     if key not in shapes:
         raise JobError(f"{path}: not a {what}: {key} is missing; {_first_keys(shapes)}")
-    if len(shapes[key]) != axes:
-        raise JobError(f"{path}: not a {what}: {key} is {list(shapes[key])}, which should have {axes} axes")
+    if len(shapes[key]) != axes or 0 in shapes[key]:
+        raise JobError(f"{path}: not a {what}: {key} is {list(shapes[key])}, which should have {axes} axes, none empty")
     return shapes[key]
 
 
@@ -115,12 +115,10 @@ def _first_keys(shapes: Shapes) -> str:
 
 def read_heads(config: Path) -> int:
     """The attention heads that a Wan `config.json` tells. Raises JobError if it does not."""
-    try:
-        heads = json.loads(config.read_text("utf-8"))["num_heads"]
-    except OSError as error:
-        raise JobError(f"{config}: cannot be read ({error.strerror})") from error
-    except (ValueError, LookupError, TypeError) as error:
-        raise JobError(f"{config}: not a Wan config.json: no num_heads") from error
-    if not isinstance(heads, int) or heads < 1:
+    found = read_json(config)
+    if not isinstance(found, dict) or "num_heads" not in found:
+        raise JobError(f"{config}: not a Wan config.json: no num_heads")
+    heads = found["num_heads"]
+    if type(heads) is not int or heads < 1:
         raise JobError(f"{config}: num_heads is {heads!r}; a positive whole number is needed")
     return heads

@@ -17,7 +17,7 @@ from diffusers.hooks.layerwise_casting import apply_layerwise_casting_hook
 from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
 from torch import Tensor, nn
 
-from scope_batch.errors import JobError
+from scope_batch.errors import JobError, ScopeBatchError
 from scope_batch.events import Loading, Report, Warned, silent
 from scope_batch.models import architecture, keys
 from scope_batch.models.checkpoint import State, read_checkpoint, read_header
@@ -173,7 +173,9 @@ def load_tokenizer(files: ModelFiles) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(str(files.tokenizer), local_files_only=True)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except ScopeBatchError:  # a signal
+        raise
+    except Exception as error:  # the library below raises no narrower class
         raise JobError(f"{files.tokenizer}: not a readable tokenizer folder ({type(error).__name__})") from error
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scope_batch import laws
-from scope_batch.errors import JobError
+from scope_batch.errors import JobError, ScopeBatchError
 
 TOKENIZER_FILE = "tokenizer.json"
 _SURELY_SHORT_BYTES = 400
@@ -36,6 +36,8 @@ def check_prompts(texts: Iterable[str], tokenizer: Path) -> None:
 
     try:
         encode = Tokenizer.from_file(str(file))
+    except ScopeBatchError:  # a signal
+        raise
     except Exception:  # noqa: BLE001  (the library raises no narrower class; the loader tells what is wrong with it)
         return
     encode.no_truncation()

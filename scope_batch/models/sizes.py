@@ -5,14 +5,14 @@ Only the few numbers that everything else follows from are kept: a loader accept
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
-from scope_batch.errors import JobError
+from scope_batch.errors import JobError, MissingInputError
+from scope_batch.files import read_json, reading
 from scope_batch.models import layout
 from scope_batch.models.folder import TINY, models_folder, wanted_artifacts
 from scope_batch.models.layout import Role, VaeType
@@ -113,8 +113,8 @@ def _read(folder: Path, pipeline_id: str, vae_type: VaeType, published: ModelSiz
 def _backbone(shapes: Shapes, vace: Shapes, config: Path, published: Backbone) -> Backbone | None:
     bare = {key.removeprefix("model."): shape for key, shape in shapes.items()}
     try:
-        heads = int(json.loads(config.read_text("utf-8"))["num_heads"])
-    except (OSError, ValueError, LookupError, TypeError):
+        heads = int(read_json(config)["num_heads"])
+    except (MissingInputError, JobError, ValueError, LookupError, TypeError):
         return None
     found = Backbone(
         width=_first(bare, "patch_embedding.weight"),
@@ -151,9 +151,9 @@ def _file_shapes(path: Path) -> dict[str, Shape]:
     if path.suffix != ".safetensors":
         return read_pickle_shapes(path)
     try:
-        with path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             return {key: entry.shape for key, entry in read_safetensors_header(file, str(path)).tensors.items()}
-    except (OSError, JobError):
+    except (MissingInputError, JobError):
         return {}
 
 

@@ -189,12 +189,14 @@ def test_unknown_keys_are_named_and_left_out(parity_models: Path, tmp_path: Path
     assert "2 keys" in warning and "extra, step" in warning
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"num_heads": 0}', '{"num_heads": "2"}', '{"num_heads": 3}'])
+@pytest.mark.parametrize(
+    "content", ["", "[" * 100_000, "[]", "{}", '{"num_heads": 0}', '{"num_heads": "2"}', '{"num_heads": 3}']
+)
 def test_bad_config(parity_models: Path, tmp_path: Path, content: str) -> None:
     files = changed(parity_models, tmp_path / "m", LORA, lambda _: None)
     files.config.unlink()
     files.config.write_text(content)
-    with pytest.raises(JobError, match=r"num_heads|3 heads"):
+    with pytest.raises(JobError, match=r"num_heads|3 heads|config.json: not a readable JSON file"):
         load_transformer(files)
 
 

@@ -1,4 +1,4 @@
-"""Runs the program on mutated jobs and media files and reports every bug exit, every long run and every large one.
+"""Runs the program on mutated jobs, media and checkpoints; reports every bug exit, long run and large run.
 
     python -m tests.soak.fuzz --jobs 2000 --media 400
 
@@ -13,6 +13,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -23,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scope_batch.__main__ import main as program
-from scope_batch.errors import EXIT_BUG
+from scope_batch.errors import EXIT_BUG, EXIT_CHECK_FAILED
 from tests.soak.fuzz_jobs import job_text
-from tests.soak.fuzz_media import jobs_for, mutated, write_assets
+from tests.soak.fuzz_media import jobs_for, mutate_one_of, mutated, write_assets
 
+CHECKED = ("--vae", "lightvae", "--vace")
 MOST_CPU_S = 2.0
 MOST_GROWTH_BYTES = 300 << 20
 
@@ -50,7 +52,7 @@ class Ran:
             found.append(f"{self.growth_bytes >> 20} MB")
         if re.search(r"Traceback|Warning:", self.err):
             found.append("a raw traceback or warning")
-        if self.code and not self.err.strip():
+        if self.code > EXIT_CHECK_FAILED and not self.err.strip():
             found.append("no word about it")
         return found
 
@@ -96,6 +98,21 @@ def run_media(first: int, count: int, assets: Path) -> Iterator[Ran]:
         path.unlink()
 
 
+def run_checkpoints(first: int, count: int, assets: Path) -> Iterator[Ran]:
+    """`models check` of the tiny set with one file mutated."""
+    from scope_batch.models.tiny import tiny_models_folder
+
+    models = assets.parent / "models"
+    shutil.copytree(tiny_models_folder(vace=True), models)
+    run("warm", ["models", "check", "longlive", *CHECKED, "--models", str(models)])
+    for seed in range(first, first + count):
+        path, before = mutate_one_of(seed, models)
+        yield run(
+            f"checkpoint {seed} ({path.name})", ["models", "check", "longlive", *CHECKED, "--models", str(models)]
+        )
+        path.write_bytes(before)
+
+
 def work_folder(folder: Path) -> Path:
     """Make the valid files below `folder`, and it the working directory; returns the folder of those files."""
     os.chdir(folder)
@@ -124,6 +141,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--media", type=int, default=400)
+    parser.add_argument("--checkpoints", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="seed of the first job and the first file")
     options = parser.parse_args()
     began_s, codes, faulty = time.monotonic(), Counter[int](), 0
@@ -131,7 +149,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.environ.setdefault("SCOPE_BATCH_CACHE", f"{folder}/cache")
         assets = work_folder(Path(folder))
-        for kind, runs in (("jobs", run_jobs), ("media", run_media)):
+        for kind, runs in (("jobs", run_jobs), ("media", run_media), ("checkpoints", run_checkpoints)):
             for ran in runs(options.first, getattr(options, kind), assets):
                 codes[ran.code] += 1
                 slowest, largest = max(slowest, ran, key=_cpu_of), max(largest, ran, key=_growth_of)

@@ -110,6 +110,19 @@ def mutated(seed: int, assets: Path, target: Path) -> Path:
     return written
 
 
+def mutate_one_of(seed: int, folder: Path) -> tuple[Path, bytes]:
+    """Change one file below `folder` in place; the file and what it held."""
+    rng = random.Random(seed)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    path = rng.choice(files)
+    before = path.read_bytes()
+    data = bytearray(before)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        data = _mutate(rng, data, rng.choice(files).read_bytes()[:10_000])
+    path.write_bytes(data)
+    return path, before
+
+
 def _mutate(rng: random.Random, data: bytearray, other: bytes) -> bytearray:
     reach = len(data) if rng.random() < 0.4 else min(len(data), 400)  # headers are where it hurts
     at = rng.randrange(reach + 1)
