@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -146,8 +146,13 @@ class Running:
         return "".join(line["message"] for line in self.lines if line["event"] == "error")
 
     def encoders(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "ffmpeg" in child.name()]
+        """The children that take frames from a pipe; those that decode come and go."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if "ffmpeg" in child.name() and "pipe:0" in child.cmdline():
+                    found.append(child)
+        return found
 
     def _read(self) -> Iterator[dict[str, Any]]:
         assert self.process.stderr
