@@ -12,7 +12,7 @@ from torch import Tensor
 
 from examples.tiny_world import export
 from examples.tiny_world.chunks import rollout, to_latents, to_patches
-from examples.tiny_world.learning import CHUNKS, Shelf, layout_of, statistics, step_loss
+from examples.tiny_world.learning import CHUNKS, OPENING, Shelf, fill_shelf, layout_of, statistics, step_loss
 from examples.tiny_world.optimizer import Optimizer
 from examples.tiny_world.scenes import Painter, draw_scenes, scenes_of
 from examples.tiny_world.transformer import Runner, World, rotary_of
@@ -179,6 +179,12 @@ def test_a_step_of_the_training_lowers_the_loss(switch: int, moved: int) -> None
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.95 * losses[0]
+
+
+def test_openings_are_learnt_from_the_prompt_alone(vae: ClipVae) -> None:
+    shelf = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 0, 3, seed=0, chunks=1)
+    assert shelf.openings and shelf.thing.shape == shelf.patches.shape[:3] == (3, 1, 12)
+    step_loss(Runner(World(layers=1)), shelf, OPENING, rotary_of((0,), 2, 2, CPU), 2, 0.0).backward()
 
 
 def _shelf(switch: int) -> Shelf:

@@ -38,10 +38,10 @@ THING_WEIGHT = 6.0
 
 @dataclass(slots=True)
 class Shelf:
-    """Clips of one size whose scene changes before chunk `switch` (0: never).
+    """Clips of one size whose scene changes before chunk `switch` (0: never). They are CHUNKS long, or 1: openings.
 
-    patches  true latents, normalised, bfloat16 [clips, CHUNKS, tokens, 64]; own: as the transformer made them.
-    thing    the share of each token that shows the thing, or 1: [clips, CHUNKS, tokens].
+    patches  true latents, normalised, bfloat16 [clips, chunks, tokens, 64]; own: as the transformer made them.
+    thing    the share of each token that shows the thing: [clips, chunks, tokens].
     tokens   of the prompts before and after: [clips, 2, WORDINGS, TOKENS].
     """
 
@@ -56,6 +56,10 @@ class Shelf:
     @property
     def grid(self) -> tuple[int, int]:
         return self.height // 16, self.width // 16
+
+    @property
+    def openings(self) -> bool:
+        return self.patches.shape[1] == 1
 
 
 def statistics(device: torch.device) -> tuple[Tensor, Tensor]:
@@ -73,18 +77,19 @@ def fill_shelf(
     switch: int,
     clips: int,
     seed: int,
-    batch: int = 12,
+    chunks: int = CHUNKS,
 ) -> Shelf:
     """Draw scenes and encode them."""
     device, generator = painter.device, torch.Generator().manual_seed(seed)
     before = draw_scenes(clips, generator)
     after = change_scenes(before, generator) if switch else before
     mean, deviation = statistics(device)
-    patches, things = [], []
+    patches, things, frames = [], [], 4 * CHUNK * chunks - 3
+    batch = max(1, 972 // frames)
     for first in range(0, clips, batch):
         rows = slice(first, first + batch)
         pair = before[rows].to(device), after[rows].to(device)
-        pixels, thing = painter.clip(*pair, 12 * switch - 3 if switch else 0, FRAMES, height, width)
+        pixels, thing = painter.clip(*pair, 12 * switch - 3 if switch else 0, frames, height, width)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             latents = vae.encode(pixels)[0]
         patches.append(to_patches((latents - mean) / deviation).to(torch.bfloat16))
@@ -98,10 +103,10 @@ def fill_shelf(
 
 
 def _thing_of_tokens(thing: Tensor) -> Tensor:
-    """[batch, 1, frames, height, width] -> the largest share in each token's pixels, [batch, CHUNKS, tokens]."""
+    """[batch, 1, frames, height, width] -> the largest share in each token's pixels, [batch, chunks, tokens]."""
     cells = F.max_pool2d(thing[:, 0], 16)
     later = cells[:, 1:].unflatten(1, (-1, 4)).amax(2)
-    return torch.cat([cells[:, :1], later], 1).unflatten(1, (CHUNKS, CHUNK)).flatten(2).to(torch.bfloat16)
+    return torch.cat([cells[:, :1], later], 1).unflatten(1, (-1, CHUNK)).flatten(2).to(torch.bfloat16)
 
 
 def noisy_chunks(switch: int, *, moved: bool) -> tuple[int, ...]:
@@ -110,6 +115,10 @@ def noisy_chunks(switch: int, *, moved: bool) -> tuple[int, ...]:
     first = (0,) if moved or switch else (0, 0, 0)
     others = [start + i % (CHUNKS - start) for i in range(NOISY - len(first))]
     return (*first, *sorted(others))
+
+
+OPENING = Layout(0, (0,))
+"""Of openings: the first chunk alone, which sees nothing but itself. Its pictures come from the prompt."""
 
 
 @cache
@@ -128,10 +137,10 @@ def step_loss(runner: Runner, shelf: Shelf, layout: Layout, rotary: Tensor, coun
     device = shelf.patches.device
     rows = torch.randint(len(shelf.patches), (count,), device=device)
     real = shelf.patches[rows].float()
-    clean = real
+    clean = real[:, : layout.chunks]
     if shelf.own is not None and own_share:
         use = torch.rand(count, 1, 1, 1, device=device) < own_share
-        clean = torch.where(use, shelf.own[rows].float(), real)
+        clean = torch.where(use, shelf.own[rows].float(), clean)
     blur = 0.2 * torch.rand(count, 1, 1, 1, device=device) * (torch.rand(count, 1, 1, 1, device=device) < 0.5)
     clean = clean + blur * torch.randn_like(clean)
     chunks = on_device(layout.noisy, device)
@@ -148,11 +157,11 @@ def step_loss(runner: Runner, shelf: Shelf, layout: Layout, rotary: Tensor, coun
     read = runner.world.read(tokens.flatten(0, 1)).unflatten(0, (count, 2))
     flow = runner(
         torch.cat([clean, noisy], 1),
-        torch.cat([timestep.new_zeros(count, CHUNKS), timestep], 1),
+        torch.cat([timestep.new_zeros(count, layout.chunks), timestep], 1),
         [(_of_groups(k, layout), _of_groups(v, layout)) for k, v in runner.prompt_keys(read)],
         rotary,
         layout.attend,
-        head_from=CHUNKS,
+        head_from=layout.chunks,
     )
     weight = 1 + THING_WEIGHT * shelf.thing[rows][:, chunks].float().unsqueeze(-1)
     return ((flow - (noise - target)).square() * weight).mean() / weight.mean()

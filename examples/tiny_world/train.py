@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .chunks import Layout, rollout, to_latents
 from .gpu import Replay
-from .learning import CHUNKS, FRAMES, MOVED, Shelf, fill_shelf, layout_of, make_own, statistics, step_loss
+from .learning import CHUNKS, FRAMES, MOVED, OPENING, Shelf, fill_shelf, layout_of, make_own, statistics, step_loss
 from .optimizer import Optimizer
 from .scenes import Painter, draw_scenes
 from .sheets import SHOWN, draw_curves, save_sheet
@@ -32,10 +32,15 @@ from .words import token_ids, tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How large everything is. clips: per size, without a switch and with one before chunk 1, 2, 3."""
+    """How large everything is.
+
+    clips     per size, without a switch and with one before chunk 1, 2, 3; openings: first chunks alone, per size.
+    batch     clips in a step; of openings eight times as many.
+    """
 
     sizes: tuple[tuple[int, int], ...]
     clips: tuple[tuple[int, int, int, int], ...]
+    openings: tuple[int, ...]
     batch: int
     vae_pixels: float
     layers: int
@@ -44,11 +49,12 @@ class Scale:
 FULL = Scale(
     sizes=((128, 224), (192, 192), (112, 192)),
     clips=((2400, 480, 480, 480), (960, 192, 192, 192), (960, 192, 192, 192)),
+    openings=(16_000, 6_000, 6_000),
     batch=32,
     vae_pixels=2.4e6,
     layers=8,
 )
-TOY = Scale(sizes=((32, 48),), clips=((8, 4, 4, 4),), batch=2, vae_pixels=1.4e4, layers=2)
+TOY = Scale(sizes=((32, 48),), clips=((8, 4, 4, 4),), openings=(16,), batch=2, vae_pixels=1.4e4, layers=2)
 
 
 class Trainer:
@@ -126,26 +132,36 @@ class Trainer:
 
     def fill_shelves(self, seed: int) -> None:
         began = time.monotonic()
-        for size, counts in zip(self.scale.sizes, self.scale.clips, strict=True):
+        for size, counts, openings in zip(self.scale.sizes, self.scale.clips, self.scale.openings, strict=True):
             for switch, clips in enumerate(counts):
                 seed += 100
                 self.shelves.append(fill_shelf(self.vae, self.painter, *size, switch, clips, seed))
+            self.shelves.append(fill_shelf(self.vae, self.painter, *size, 0, openings, seed + 50, chunks=1))
         print(
             f"shelves: {sum(len(s.patches) for s in self.shelves)} clips in {time.monotonic() - began:.0f} s",
             flush=True,
         )
 
-    def learn_transformer(self, seconds: float, rates: tuple[float, float], own_share: float, own_every: float) -> None:
-        """own_share: of clips whose past the transformer made; own_every: seconds until that is made anew."""
+    def learn_transformer(
+        self, seconds: float, rates: tuple[float, float], openings: float, own_share: float, own_every: float
+    ) -> None:
+        """openings: their share of the steps; own_share: of clips whose past the transformer made; own_every: seconds
+        until that is made anew.
+        """
         optimizer, replay = Optimizer(self.world), Replay(self.device)
         generator = torch.Generator().manual_seed(5)
         resumed = (self.folder / "average.safetensors").exists()
         shares = torch.tensor([float(len(shelf.patches)) for shelf in self.shelves])
+        opens = torch.tensor([shelf.openings for shelf in self.shelves])
+        shares = torch.where(
+            opens, openings * shares / shares[opens].sum(), (1 - openings) * shares / shares[~opens].sum()
+        )
         rotaries: dict[tuple[Layout, tuple[int, int]], Tensor] = {}
 
         def learn(shelf: Shelf, layout: Layout, rotary: Tensor) -> Tensor:
             with self.autocast():
-                loss = step_loss(self.runner, shelf, layout, rotary, self.scale.batch, own_share)
+                count = self.scale.batch * (8 if shelf.openings else 1)
+                loss = step_loss(self.runner, shelf, layout, rotary, count, own_share)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.world.parameters(), 1.0)
@@ -162,7 +178,8 @@ class Trainer:
             number = int(torch.multinomial(shares, 1, generator=generator))
             moved = MOVED[int(torch.randint(len(MOVED), (), generator=generator))]
             shelf = self.shelves[number]
-            layout = layout_of(shelf.switch, moved=bool(moved))
+            moved = 0 if shelf.openings else moved
+            layout = OPENING if shelf.openings else layout_of(shelf.switch, moved=bool(moved))
             turns = rotary_of(layout.groups, *shelf.grid, self.device, moved)
             rotary = rotaries.setdefault((layout, shelf.grid), turns.clone()).copy_(turns)
             loss = replay((number, bool(moved)), partial(learn, shelf, layout, rotary))
@@ -193,6 +210,8 @@ class Trainer:
                 return make_own(self.own_runner, shelf, min(batch, len(shelf.patches)))
 
         for number, shelf in enumerate(self.shelves):
+            if shelf.openings:
+                continue
             if shelf.own is None:
                 shelf.own = shelf.patches.clone()
             for _ in range(math.ceil(share * len(shelf.patches) / batch)):
@@ -230,6 +249,7 @@ def main() -> None:
     parser.add_argument("--vae", type=float, default=0, metavar="SECONDS")
     parser.add_argument("--transformer", type=float, default=0, metavar="SECONDS")
     parser.add_argument("--rates", type=float, nargs=2, default=(1.5e-3, 1e-3), metavar=("FIRST", "LAST"))
+    parser.add_argument("--openings", type=float, default=0.4, help="share of steps over first chunks alone")
     parser.add_argument("--own", type=float, default=0, help="share of clips whose past is the transformer's own")
     parser.add_argument("--own-every", type=float, default=40, metavar="SECONDS")
     parser.add_argument(
@@ -245,7 +265,7 @@ def main() -> None:
     trainer.show_vae()
     if asked.transformer:
         trainer.fill_shelves(asked.seed)
-        trainer.learn_transformer(asked.transformer, tuple(asked.rates), asked.own, asked.own_every)
+        trainer.learn_transformer(asked.transformer, tuple(asked.rates), asked.openings, asked.own, asked.own_every)
         trainer.show_transformer(scale.sizes[0], CHUNKS, "made")
         trainer.show_transformer(scale.sizes[0], 4 * CHUNKS, "long")
 
