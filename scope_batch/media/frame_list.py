@@ -20,8 +20,11 @@ _FRAME = re.compile(
 )
 _COLOUR = re.compile(
     _SHOWINFO + r"color_range:(?P<range>\S+) color_space:(?P<matrix>\S+) color_primaries:(?P<primaries>\S+) "
-    r"color_trc:(?P<transfer>\S+)"
+    r"color_trc:(?P<transfer>\S+)\s*$"
 )
+_TOTAL = re.compile(r"^\[info\] frame= *(\d+) ")
+_ATTEMPTS = 6
+"""ffmpeg writes a frame's line in pieces, and what another of its threads reports may stand between two of them."""
 _TIMES_GO_BACK = "non monotonically increasing dts"
 """A complaint about what ffmpeg writes: frames are handed out all the same."""
 _PACKET_DISCARD = 4
@@ -97,10 +100,33 @@ def decoded_frames(path: Path, input_args: list[str], *, count: int | None = Non
     lenient     what cannot be decoded is passed over: only for a look at some of the frames.
     Raises JobError, beginning with the file's name.
     """
+    described = total = 0
+    for _ in range(_ATTEMPTS):
+        frames, total, errors = _decode(path, input_args, count)
+        if errors and not lenient:
+            refuse_little_memory(path.name, plain_words(errors))
+            damaged = (
+                "is damaged or cut short" if any(line.startswith("[in#") for line in errors) else "cannot be decoded"
+            )
+            raise JobError(f"{path.name}: {damaged}: {plain_words(errors)}")
+        if frames is None or not total:
+            raise JobError(f"{path.name}: holds no frames")
+        # A limited run decodes ahead of what it counts.
+        described = len(frames.ticks)
+        if described == total or (count is not None and described > total):
+            frames.ordered = all(before < after for before, after in pairwise(frames.ticks))
+            frames.ticks.sort()
+            return frames
+    raise JobError(f"{path.name}: ffmpeg decodes {total} frames and describes {described} of them")
+
+
+def _decode(path: Path, input_args: list[str], count: int | None) -> tuple[FrameList | None, int, list[str]]:
+    """The frames as ffmpeg described them, the number that it decoded, and its complaints."""
     limit = [] if count is None else ["-frames:v", str(count)]
     loud = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
     output = ["-map", "0:V:0", "-vf", "showinfo=checksum=0", *limit, "-fps_mode", "passthrough", "-f", "null", "-"]
     frames: FrameList | None = None
+    total = 0
     errors: list[str] = []
     frame: re.Match[str] | None = None
     for line in stderr_lines([*loud, *input_args, *output]):
@@ -116,15 +142,9 @@ def decoded_frames(path: Path, input_args: list[str], *, count: int | None = Non
         elif frame is not None and (colour := _COLOUR.match(line)):
             _add(path, frames, frame, colour)
             frame = None
-    if errors and not lenient:
-        refuse_little_memory(path.name, plain_words(errors))
-        damaged = "is damaged or cut short" if any(line.startswith("[in#") for line in errors) else "cannot be decoded"
-        raise JobError(f"{path.name}: {damaged}: {plain_words(errors)}")
-    if frames is None or not frames.ticks:
-        raise JobError(f"{path.name}: holds no frames")
-    frames.ordered = all(before < after for before, after in pairwise(frames.ticks))
-    frames.ticks.sort()
-    return frames
+        elif ended := _TOTAL.match(line):
+            total = int(ended[1])
+    return frames, total, errors
 
 
 def is_complaint(line: str) -> bool:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from scope_batch.chunk import ClipFacts
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.media import clip
+from scope_batch.media import clip, frame_list
 from scope_batch.media.ffmpeg import file_url, run_quiet
 from scope_batch.media.probe import probe_clip, probe_whole_clip
 from scope_batch.media.source import open_source
@@ -224,3 +224,20 @@ def test_a_clip_with_gaps_is_read_at_the_rate_of_its_other_frames(tmp_path):
     )  # fmt: skip
     facts = probe_whole_clip(path)
     assert (facts.frames, facts.fps, facts.timing.fps, facts.timing.frames) == (60, 30, None, 58)
+
+
+def test_a_line_of_ffmpeg_that_another_of_its_threads_broke_loses_no_frame(lossless, monkeypatch):
+    """ffmpeg's threads share stderr, and a message may stand in the middle of a frame's description."""
+    path, _ = lossless(6)
+    whole, readings = frame_list.stderr_lines, []
+
+    def broken_once(args):
+        readings.append(args)
+        for number, line in enumerate(whole(args)):
+            intruder = "Application provided invalid data\n[Parsed_showinfo_0 @ 0x1] [info]  " if number % 2 else ""
+            text = line.replace(" color_trc", f"{intruder} color_trc") if len(readings) == 1 else line
+            yield from text.split("\n")
+
+    monkeypatch.setattr(frame_list, "stderr_lines", broken_once)
+    frames = frame_list.decoded_frames(path, clip.input_args(path))
+    assert (len(frames.ticks), len(readings)) == (6, 2)
