@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from scope_batch.chunk import Chunk, Plan
-    from scope_batch.engines import Engines
+    from scope_batch.core.plan import Chunk, Plan
     from scope_batch.errors import JobError, OutputExistsError, ScopeBatchError, UnavailableError
     from scope_batch.events import ChunkDone, Event, Finished, Warned
     from scope_batch.job import Job, load_job, load_text
-    from scope_batch.npy_stream import read_npy_stream
-    from scope_batch.options import RenderOptions
-    from scope_batch.prepare import prepare as prepare_job
-    from scope_batch.render import render_job
+    from scope_batch.render.engine_pool import Engines
+    from scope_batch.render.loop import render_job
+    from scope_batch.render.options import RenderOptions
+    from scope_batch.render.prepare import prepare_job
+    from scope_batch.sinks.npy_stream import read_npy_stream
 
 __all__ = [
     "Chunk",
@@ -44,24 +44,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "chunk": ("Chunk", "Plan"),
+    "core.plan": ("Chunk", "Plan"),
     "errors": ("JobError", "OutputExistsError", "ScopeBatchError", "UnavailableError"),
     "events": ("ChunkDone", "Event", "Finished", "Warned"),
     "job": ("Job", "load_job", "load_text"),
-    "npy_stream": ("read_npy_stream",),
-    "prepare": ("prepare_job",),
-    "engines": ("Engines",),
-    "options": ("RenderOptions",),
-    "render": ("render_job",),
+    "sinks.npy_stream": ("read_npy_stream",),
+    "render.prepare": ("prepare_job",),
+    "render.engine_pool": ("Engines",),
+    "render.options": ("RenderOptions",),
+    "render.loop": ("render_job",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_INNER_NAMES = {"prepare_job": "prepare"}
-"""`scope_batch.prepare` is the module."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), _INNER_NAMES.get(name, name))
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
     globals()[name] = value
     return value

@@ -15,7 +15,7 @@ from PIL import Image
 from scope_batch.__main__ import main
 from scope_batch.job import load_job
 from scope_batch.media.source import open_source
-from scope_batch.prepare import prepare
+from scope_batch.render.prepare import prepare_job
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 JOBS = sorted(EXAMPLES.glob("*.yaml"))
@@ -47,16 +47,16 @@ def frame_counts(paths: Sequence[Path]) -> list[int]:
 def test_a_job_renders_exactly_the_frames_that_it_plans(job: Path) -> None:
     assert main(["render", f"examples/{job.name}", "-q"]) == 0
     outputs = [Path(str(output.path)) for output in load_job(job).output]
-    assert outputs and frame_counts(outputs) == [prepare(load_job(job)).num_frames] * len(outputs)
+    assert outputs and frame_counts(outputs) == [prepare_job(load_job(job)).num_frames] * len(outputs)
 
 
 @pytest.mark.parametrize("job", [job for job in JOBS if job.stem != "slate"], ids=lambda job: job.stem)
 def test_a_job_plans_without_a_warning(job: Path) -> None:
-    assert prepare(load_job(job)).warnings == ()
+    assert prepare_job(load_job(job)).warnings == ()
 
 
 def test_the_slate_warns_as_its_comment_says() -> None:
-    (warning,) = prepare(load_job(EXAMPLES / "slate.yaml")).warnings
+    (warning,) = prepare_job(load_job(EXAMPLES / "slate.yaml")).warnings
     assert "it starts over from frame 37" in warning
 
 
@@ -96,7 +96,7 @@ def test_assets_are_what_their_script_makes(folder: Path) -> None:
 
 
 def test_steering_is_in_the_plans() -> None:
-    plans = {job.stem: prepare(load_job(job)) for job in JOBS}
+    plans = {job.stem: prepare_job(load_job(job)) for job in JOBS}
     sources = {name: [chunk.vace for chunk in plan.chunks if chunk.vace] for name, plan in plans.items()}
     assert all(vace.timeline for name in ("depth_guided", "inpainting") for vace in sources[name])
     assert {placement.material.kind for placement in plans["inpainting"].placements} == {"frames", "masks"}

@@ -17,9 +17,9 @@ from scope_batch import errors
 from scope_batch.cli.app import app
 from scope_batch.job import load_text
 from scope_batch.models.layout import VAES, artifacts
-from scope_batch.npy_stream import npy_header
 from scope_batch.pipelines import PIPELINES
-from scope_batch.prepare import prepare
+from scope_batch.render.prepare import prepare_job
+from scope_batch.sinks.npy_stream import npy_header
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def test_the_small_torch_is_the_one_that_the_package_takes() -> None:
 
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_a_job_plans_without_a_warning(text: str) -> None:
-    plan = prepare(load_text(text, name="README.md", folder=ROOT))
+    plan = prepare_job(load_text(text, name="README.md", folder=ROOT))
     assert not plan.warnings
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scope_batch.chunk import Chunk, LoraUse, Plan, Still, Vace
+from scope_batch.core.engine import EngineRequest
+from scope_batch.core.frames import ChunkInputs, ControlFrames
+from scope_batch.core.plan import Chunk, LoraUse, Plan, Still, Vace
+from scope_batch.core.timeline import Material, Placement
 from scope_batch.events import silent
-from scope_batch.material import Material, Placement
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest
 from scope_batch.slate import load
 from scope_batch.slate.layout import Box, make_layout
 from scope_batch.slate.panes import pane_names

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import UMT5Config, UMT5EncoderModel
 
+from scope_batch.core.geometry import TEXT_TOKENS
 from scope_batch.engine.rope import RotaryTable
-from scope_batch.laws import TEXT_TOKENS
 
 from .words import PIECES
 

@@ -76,7 +76,7 @@ def render(
     prepare_libraries(verbose=verbose, deterministic=deterministic)
     with open_showing("none" if quiet else progress.value, progress_file, verbose=verbose) as showing:
         # What follows imports pydantic and numpy, which `--help` can do without.
-        from scope_batch.options import RenderOptions
+        from scope_batch.render.options import RenderOptions
 
         settings = RenderOptions(
             outputs=tuple(output or ()),
@@ -120,7 +120,7 @@ def plan(
     """Print what jobs do, chunk by chunk, without loading anything."""
     _check_device(device)
     from scope_batch.cli.plan import print_plans
-    from scope_batch.options import RenderOptions
+    from scope_batch.render.options import RenderOptions
 
     settings = RenderOptions(
         outputs=tuple(output or ()),

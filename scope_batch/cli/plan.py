@@ -12,15 +12,22 @@ from scope_batch.cli.documents import print_json, print_rich, print_text
 from scope_batch.cli.places import check_meeting
 from scope_batch.cli.queued_job import QueuedJob, check_patterns, read_queued_job
 from scope_batch.cli.showing import Showing
-from scope_batch.engines import unused_options
 from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK
-from scope_batch.options import RenderOptions
 from scope_batch.plan.table import render_plan
 from scope_batch.plan.values import clock
-from scope_batch.prepare import memory_under, outputs_of, places_of_inputs, plan_document, prepare, unused_by_outputs
+from scope_batch.render.engine_pool import unused_options
+from scope_batch.render.options import RenderOptions
+from scope_batch.render.prepare import (
+    memory_under,
+    outputs_of,
+    places_of_inputs,
+    plan_document,
+    prepare_job,
+    unused_by_outputs,
+)
 
 if TYPE_CHECKING:
-    from scope_batch.chunk import Plan
+    from scope_batch.core.plan import Plan
     from scope_batch.job import Job
     from scope_batch.sinks.output import Output
 
@@ -74,7 +81,7 @@ def _planned(queued: QueuedJob) -> tuple[Plan, tuple[Output, ...]]:
     """The plan with all that is said about it, and the outputs. Raises whatever a render would raise before it loads
     anything."""
     job, options = queued.job, queued.options
-    plan, outputs = prepare(job), outputs_of(job, options.outputs, options.output_format, queued.stem)
+    plan, outputs = prepare_job(job), outputs_of(job, options.outputs, options.output_format, queued.stem)
     if plan.placements or any(chunk.vace is not None for chunk in plan.chunks):
         from scope_batch.media.material import check_material  # numpy, which a job without inputs does not need
 

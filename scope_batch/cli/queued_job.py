@@ -14,7 +14,7 @@ from scope_batch.pipelines import KNOWN_PIPELINES
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
-    from scope_batch.options import RenderOptions
+    from scope_batch.render.options import RenderOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from scope_batch.cli.boundary import Boundary
 from scope_batch.cli.places import check_meeting
 from scope_batch.cli.queued_job import QueuedJob, check_patterns, later_work, read_queued_job
 from scope_batch.cli.showing import Showing
+from scope_batch.cli.signals import Signals
 from scope_batch.errors import Interrupted, TimeLimitError
 from scope_batch.events import Finished
 from scope_batch.progress import Batch, Reporter, words
-from scope_batch.signals import Signals
 
 if TYPE_CHECKING:
-    from scope_batch.engines import Engines
-    from scope_batch.options import RenderOptions
+    from scope_batch.render.engine_pool import Engines
+    from scope_batch.render.options import RenderOptions
 
 
 def render_jobs(
@@ -72,8 +72,8 @@ class _Queue:
 
     def render(self, queued: QueuedJob, later_work: float, signals: Signals) -> None:
         """`later_work`: of the jobs that follow, as a multiple of this one's."""
-        from scope_batch.engines import Engines
-        from scope_batch.render import render_job
+        from scope_batch.render.engine_pool import Engines
+        from scope_batch.render.loop import render_job
 
         if self._engines is None:
             self._engines = Engines()

@@ -10,8 +10,8 @@ from pathlib import Path
 from scope_batch.doctor.finding import Finding
 from scope_batch.errors import ScopeBatchError
 from scope_batch.job import load_text
-from scope_batch.options import RenderOptions
-from scope_batch.render import render_job
+from scope_batch.render.loop import render_job
+from scope_batch.render.options import RenderOptions
 
 JOB = "prompt: a cat walking in the rain\nnum_frames: 21\nheight: 64\nwidth: 96\n"
 

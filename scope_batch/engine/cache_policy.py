@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from scope_batch import laws
-from scope_batch.chunk import Chunk
+from scope_batch.core import geometry
+from scope_batch.core.plan import Chunk
 from scope_batch.engine.forward_span import (
     CacheEdit,
     CopySlot,
@@ -207,8 +207,8 @@ class BankPolicy:
     """
 
     RECORD_EVERY = 3
-    RECORDED = -laws.BANK_SLOTS
-    bank_slots = laws.BANK_SLOTS
+    RECORDED = -geometry.BANK_SLOTS
+    bank_slots = geometry.BANK_SLOTS
 
     def __init__(self, window: RollingWindow, block: int) -> None:
         """block: latent frames per chunk."""
@@ -247,7 +247,7 @@ class BankPolicy:
 
     def _insert(self) -> tuple[CacheEdit, ...]:
         self._recorded = False
-        full = self._banked == laws.BANK_FRAMES
+        full = self._banked == geometry.BANK_FRAMES
         self._banked += int(not full)
         return (*((EvictFromBank(),) if full else ()), CopySlot(self.RECORDED, -self._banked))
 
@@ -276,10 +276,10 @@ class ContextPolicy:
         """Nothing to do."""
 
     def recache_span(self, chunk: Chunk) -> ForwardSpan | None:
-        return None if chunk.start_latent == 0 else _in_order(0, laws.CONTEXT_LATENTS)
+        return None if chunk.start_latent == 0 else _in_order(0, geometry.CONTEXT_LATENTS)
 
     def start_chunk(self, chunk: Chunk) -> tuple[tuple[CacheEdit, ...], ForwardSpan]:
-        span = _in_order(laws.CONTEXT_LATENTS if chunk.start_latent else 0, chunk.latents)
+        span = _in_order(geometry.CONTEXT_LATENTS if chunk.start_latent else 0, chunk.latents)
         assert chunk.attention_bias is not None
         if chunk.attention_bias == 1 or span.start <= 1:
             return (), span

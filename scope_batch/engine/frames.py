@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scope_batch.core.frames import Frames
 from scope_batch.engine.device import device_faults, to_host
 from scope_batch.errors import JobError
-from scope_batch.session import Frames
 
 
 class DeviceFrames:

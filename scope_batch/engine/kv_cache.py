@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from scope_batch.chunk import Chunk
+from scope_batch.core.geometry import BANK_FRAMES
+from scope_batch.core.plan import Chunk
 from scope_batch.engine.cache_policy import CachePolicy
 from scope_batch.engine.device import overwrite
 from scope_batch.engine.forward_span import CacheEdit, CopySlot, EvictFromBank, ForwardSpan, KeyWeight
 from scope_batch.engine.rope import Rotary, RotaryTable, rotate
 from scope_batch.engine.text_cache import TextCache
-from scope_batch.laws import BANK_FRAMES
 
 SINK_KEEPS, SINK_TAKES = 0.999, 0.001
 """Shares of the old sink and of the frames that leave the window in the new sink."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from scope_batch import laws
+from scope_batch.core import geometry
 from scope_batch.engine.device import copied, overwrite
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, Vae
 from scope_batch.pipelines import PipelineSpec
@@ -32,7 +32,7 @@ class History(Protocol):
 
 def recent_frames_of(spec: PipelineSpec) -> int:
     """How many decoded frames the pipeline's history needs from the decoder."""
-    return laws.RECENT_FRAMES if spec.memory == "context" else 0
+    return geometry.RECENT_FRAMES if spec.memory == "context" else 0
 
 
 def open_history(spec: PipelineSpec, vae: Vae, decoder: DecoderStream, height: int, width: int) -> History:
@@ -47,8 +47,8 @@ class LatentHistory:
 
     def __init__(self, window: int, height: int, width: int, device: torch.device) -> None:
         """height, width in pixels."""
-        size = (height // laws.SPACE_STRIDE, width // laws.SPACE_STRIDE)
-        self._ring = torch.zeros((window, laws.LATENT_CHANNELS, *size), dtype=torch.float32, device=device)
+        size = (height // geometry.SPACE_STRIDE, width // geometry.SPACE_STRIDE)
+        self._ring = torch.zeros((window, geometry.LATENT_CHANNELS, *size), dtype=torch.float32, device=device)
 
     def put(self, start: int, latents: Tensor) -> None:
         for i, latent in enumerate(latents[0]):
@@ -73,7 +73,7 @@ class ContextFrames:
     """
 
     def __init__(self, encoder: EncoderStream, decoder: DecoderStream) -> None:
-        """encoder: used for single frames and by nothing else. decoder: the session's, with `laws.RECENT_FRAMES`."""
+        """encoder: used for single frames and by nothing else. decoder: the session's, which keeps `RECENT_FRAMES`."""
         self._encoder, self._decoder = encoder, decoder
         self._first: Tensor | None = None
         self._last: Tensor | None = None
@@ -81,11 +81,11 @@ class ContextFrames:
     def put(self, start: int, latents: Tensor) -> None:
         """Store a decoded chunk's clean latents [1, F, 16, h, w], F >= 3; start 0 begins a new sequence."""
         self._first = None if start else latents[:, :1].clone()
-        self._last = latents[:, 1 - laws.CONTEXT_LATENTS :].clone()
+        self._last = latents[:, 1 - geometry.CONTEXT_LATENTS :].clone()
 
     def last(self, start: int, count: int) -> Tensor:
         """The whole context [1, 3, 16, h, w], always at positions 0, 1, 2."""
-        assert (start, count) == (0, laws.CONTEXT_LATENTS) and self._last is not None
+        assert (start, count) == (0, geometry.CONTEXT_LATENTS) and self._last is not None
         return torch.cat([self._anchor().to(self._last.dtype), self._last], dim=1)
 
     def state(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class ContextFrames:
         if self._first is not None:
             return self._first
         recent = self._decoder.recent
-        assert recent is not None and recent.shape[2] == laws.RECENT_FRAMES
+        assert recent is not None and recent.shape[2] == geometry.RECENT_FRAMES
         latent = self._encoder.encode(recent[:, :, :1])
         self._encoder.reset()
         return latent

@@ -9,7 +9,8 @@ from typing import cast
 
 import torch
 
-from scope_batch.chunk import Plan, texts_of
+from scope_batch.core.engine import EngineRequest
+from scope_batch.core.plan import Plan, texts_of
 from scope_batch.engine.device import device_faults, exact_arithmetic, peak_bytes, resolve_device, resolve_dtype
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.noise import NoiseSource
@@ -28,12 +29,11 @@ from scope_batch.models.load import BuiltinLora, load_transformer, load_vae
 from scope_batch.models.lora import read_loras
 from scope_batch.models.tae import TinyAutoencoder
 from scope_batch.pipelines import PipelineSpec
-from scope_batch.session import EngineRequest
 
 
 @dataclass(frozen=True, slots=True)
 class CausalEngine:
-    """A causal pipeline on its device. Pipelines differ in `spec` alone. See `scope_batch.session.Engine`."""
+    """A causal pipeline on its device. Pipelines differ in `spec` alone. See `scope_batch.core.engine.Engine`."""
 
     spec: PipelineSpec
     transformer: CausalWan | CausalVaceWan

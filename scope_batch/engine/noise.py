@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scope_batch import laws
-from scope_batch.chunk import Chunk, Plan
+from scope_batch.core import geometry
+from scope_batch.core.plan import Chunk, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def draw(chunk: Chunk, height: int, width: int, *, device: torch.device, pin: bo
     height, width in pixels; device: the generator's device (CPU and CUDA draw different numbers).
     """
     generator = torch.Generator(device).manual_seed(chunk.noise_seed)
-    shape = (chunk.latents, laws.LATENT_CHANNELS, height // laws.SPACE_STRIDE, width // laws.SPACE_STRIDE)
+    shape = (chunk.latents, geometry.LATENT_CHANNELS, height // geometry.SPACE_STRIDE, width // geometry.SPACE_STRIDE)
 
     def normal(*size: int) -> Tensor:
         out = torch.empty(size, dtype=torch.float32, device=device, pin_memory=pin)
@@ -104,7 +104,7 @@ class NoiseController:
             older[0] = self._last
         largest = max((_rms(a, b) for a, b in zip(newer, older, strict=True) if b is not None), default=0.0)
         self._last = newer[-1].copy()
-        return min(largest / laws.CONTROLLER_FULL_MOTION, 1.0)
+        return min(largest / geometry.CONTROLLER_FULL_MOTION, 1.0)
 
     def state(self) -> dict[str, Any]:
         return {"last": None if self._last is None else torch.from_numpy(self._last)}

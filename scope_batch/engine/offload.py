@@ -15,9 +15,9 @@ import torch
 from diffusers.hooks import apply_layerwise_casting
 from torch import Tensor, nn
 
+from scope_batch.core.engine import EngineRequest
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Report, Warned
-from scope_batch.session import EngineRequest
 
 ALIGNMENT_BYTES = 256
 SLOTS = 2

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from scope_batch.chunk import Blend, BlendMethod, Conditioning, Transition
+from scope_batch.core.plan import Blend, BlendMethod, Conditioning, Transition
 
 Lookup = Callable[[str], Tensor]
 """Text -> float32 [512, text_dim], rows beyond its tokens zero."""

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scope_batch import laws
-from scope_batch.chunk import Chunk, Plan
+from scope_batch.core import geometry
+from scope_batch.core.frames import NO_INPUTS, ChunkInputs
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.engine.device import device_faults, send, to_device
 from scope_batch.engine.forward_span import ForwardSpan
 from scope_batch.engine.frames import DeviceFrames
@@ -25,14 +26,13 @@ from scope_batch.engine.vace_transformer import CausalVaceWan
 from scope_batch.engine.vae_stream import Vae, from_uint8
 from scope_batch.events import Report, Stage, StageName
 from scope_batch.pipelines import PipelineSpec
-from scope_batch.session import NO_INPUTS, ChunkInputs
 
 CLEAN = 0
 """Timestep of the passes that only fill the caches."""
 
 
 class CausalSession:
-    """See `scope_batch.session.Session`. Chunks must come in the plan's order.
+    """See `scope_batch.core.engine.Session`. Chunks must come in the plan's order.
 
     Everything that lasts from chunk to chunk is in `state`; what else the session has follows from plan and weights.
     """
@@ -88,7 +88,7 @@ class CausalSession:
         latents, steps = noise.initial, list(chunk.denoising_steps)
         if inputs.pixels is not None:
             noise_scale = self._noise_scale(chunk, inputs.pixels)
-            steps[0] = laws.first_video_step(noise_scale)
+            steps[0] = geometry.first_video_step(noise_scale)
             self._mix_input(chunk, inputs.pixels, latents, noise_scale)
         self._recache(chunk)
         self._denoise(chunk, latents, steps, noise.steps, control)
@@ -131,7 +131,9 @@ class CausalSession:
         assert chunk.noise_scale is not None
         # Measured also for chunks without the controller: the next chunk's motion starts from their last frame.
         motion = self._parts.controller.motion(pixels[: chunk.keep]) if self._measures_motion else 0.0
-        return laws.controlled_noise_scale(motion, chunk.noise_scale) if chunk.noise_controller else chunk.noise_scale
+        return (
+            geometry.controlled_noise_scale(motion, chunk.noise_scale) if chunk.noise_controller else chunk.noise_scale
+        )
 
     def _mix_input(self, chunk: Chunk, pixels: NDArray[np.generic], noise: Tensor, noise_scale: float) -> None:
         """Turn `noise` in place into the weighted sum of noise and encoded input video."""

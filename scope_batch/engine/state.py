@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from scope_batch import laws
-from scope_batch.chunk import Plan
+from scope_batch.core import geometry
+from scope_batch.core.plan import Plan
 from scope_batch.engine.cache_policy import policy_of
 from scope_batch.engine.device import copied, overwrite
 from scope_batch.engine.kv_cache import CacheShape, KVCache
@@ -72,7 +72,9 @@ class SessionState:
         return cls(
             cache=KVCache(policy_of(spec, bank=plan.memory_bank), cache_shape(transformer, plan), text),
             text=text,
-            prompt=torch.zeros(1, laws.TEXT_TOKENS, config.text_dim, dtype=torch.float32, device=transformer.device),
+            prompt=torch.zeros(
+                1, geometry.TEXT_TOKENS, config.text_dim, dtype=torch.float32, device=transformer.device
+            ),
             encoder=EncoderStream(vae, normalised=spec.normalised),
             decoder=decoder,
             vace=VaceContext(vae, plan.height, plan.width, normalised=spec.normalised),
@@ -128,8 +130,8 @@ def cache_shape(transformer: CausalWan | CausalVaceWan, plan: Plan) -> CacheShap
     config = transformer.config
     return CacheShape(
         layers=config.num_layers,
-        rows=plan.height // laws.SIZE_STEP,
-        columns=plan.width // laws.SIZE_STEP,
+        rows=plan.height // geometry.SIZE_STEP,
+        columns=plan.width // geometry.SIZE_STEP,
         heads=config.num_attention_heads,
         head_dim=config.attention_head_dim,
         dtype=transformer.patch_embedding.weight.dtype,

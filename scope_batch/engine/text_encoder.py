@@ -19,7 +19,7 @@ import transformers
 from safetensors.torch import load, save
 from torch import Tensor
 
-from scope_batch import laws
+from scope_batch.core import geometry
 from scope_batch.errors import JobError
 from scope_batch.events import Report, silent
 from scope_batch.models.cache import cache_folder, file_fingerprint, read_sealed, write_sealed
@@ -58,13 +58,13 @@ class PromptEncoder:
     def __call__(self, text: str) -> Tensor:
         """float32 [512, text_dim] on the host; rows beyond the text's tokens are zero."""
         rows = self._rows[text]
-        padded = torch.zeros(laws.TEXT_TOKENS, rows.shape[1])
+        padded = torch.zeros(geometry.TEXT_TOKENS, rows.shape[1])
         padded[: len(rows)] = rows
         return padded
 
     def _tokenize(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(clean(text), verbose=False).input_ids
-        if len(ids) > laws.TEXT_TOKENS:
+        if len(ids) > geometry.TEXT_TOKENS:
             raise JobError(too_long(text, len(ids), self._tokenizer.decode(kept_of(ids), skip_special_tokens=True)))
         return ids
 

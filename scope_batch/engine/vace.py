@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scope_batch import laws
-from scope_batch.chunk import Chunk
+from scope_batch.core import geometry
+from scope_batch.core.frames import ChunkInputs, ControlFrames
+from scope_batch.core.plan import Chunk
 from scope_batch.engine.device import to_device
 from scope_batch.engine.vae_stream import EncoderStream, FeatureCache, Vae
-from scope_batch.session import ChunkInputs, ControlFrames
 
 KEPT_BELOW = 0.5
 """Pixels are replaced where the mask is above this value, else kept. Only the mask channels hold soft values."""
@@ -64,8 +64,8 @@ class VaceContext:
         latents = self._reference.encode(self._pixels(picture[None]))
         self._reference.reset()
         height, width = latents.shape[-2:]
-        context = torch.zeros(1, laws.VACE_CHANNELS, 1, height, width, device=self._device)
-        context[:, : laws.LATENT_CHANNELS] = latents.transpose(1, 2)
+        context = torch.zeros(1, geometry.VACE_CHANNELS, 1, height, width, device=self._device)
+        context[:, : geometry.LATENT_CHANNELS] = latents.transpose(1, 2)
         return context
 
     def _encode_frames(self, chunk: Chunk, control: ControlFrames) -> Tensor:
@@ -109,7 +109,7 @@ def mask_channels(masks: Tensor, latents: int) -> Tensor:
     """
     picked = [(2 * i + 1) * len(masks) // (2 * latents) for i in range(latents)]
     chosen = torch.stack([masks[frame] for frame in picked])  # indexing with a list would synchronize with the device
-    cells = torch.nn.functional.pixel_unshuffle(chosen.unsqueeze(1), laws.SPACE_STRIDE)
+    cells = torch.nn.functional.pixel_unshuffle(chosen.unsqueeze(1), geometry.SPACE_STRIDE)
     return cells.transpose(0, 1).unsqueeze(0)
 
 
@@ -145,7 +145,7 @@ class GrayLatents:
             encoder.continue_as(self._encoder)
             return
         for p in range(position):
-            encoder.encode(self.pixels(laws.frames_of_latents(1, first=p == 0)))
+            encoder.encode(self.pixels(geometry.frames_of_latents(1, first=p == 0)))
 
     def pixels(self, frames: int) -> Tensor:
         """[1, 3, frames, H, W] of gray."""
@@ -153,7 +153,7 @@ class GrayLatents:
 
     def _extend(self) -> None:
         before = self._encoder.features
-        self._latents.append(self._encoder.encode(self.pixels(laws.frames_of_latents(1, first=not self._latents))))
+        self._latents.append(self._encoder.encode(self.pixels(geometry.frames_of_latents(1, first=not self._latents))))
         self._steady = same_features(before, self._encoder.features)
 
 

@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from scope_batch import laws
+from scope_batch.core import geometry
 from scope_batch.engine.vae_stream import FeatureCache
 from scope_batch.models.tae import MEMORY_BLOCKS, TinyAutoencoder
 
@@ -27,12 +27,12 @@ class WanVae:
         self.device: torch.device = module.device
 
     def latents_of(self, frames: int, *, first: bool) -> int:
-        return laws.latents_of_frames(frames, first=first)
+        return geometry.latents_of_frames(frames, first=first)
 
     def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
         """1 frame, then 4, 4 ..."""
         latents = self.latents_of(pixels.shape[2], first=first)
-        sizes = [1 if first and not i else laws.TIME_STRIDE for i in range(latents)]
+        sizes = [1 if first and not i else geometry.TIME_STRIDE for i in range(latents)]
         return list(pixels.split(sizes, dim=2))
 
     def new_encoder_cache(self) -> FeatureCache:
@@ -40,7 +40,7 @@ class WanVae:
 
     def encode(self, group: Tensor, cache: FeatureCache) -> Tensor:
         moments: Tensor = self.module.quant_conv(self.module.encoder(group, feat_cache=cache, feat_idx=[0]))
-        return moments[:, : laws.LATENT_CHANNELS]
+        return moments[:, : geometry.LATENT_CHANNELS]
 
     def new_decoder_cache(self) -> FeatureCache:
         return [None] * self.module._cached_conv_counts["decoder"]
@@ -67,14 +67,14 @@ class TaeVae:
 
     def latents_of(self, frames: int, *, first: bool) -> int:
         """A stream may start with whole groups as well."""
-        return laws.latents_of_frames(frames, first=first and frames % laws.TIME_STRIDE != 0)
+        return geometry.latents_of_frames(frames, first=first and frames % geometry.TIME_STRIDE != 0)
 
     def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
         """4, 4 ... frames."""
         frames = pixels.shape[2]
-        missing = laws.TIME_STRIDE * self.latents_of(frames, first=first) - frames
+        missing = geometry.TIME_STRIDE * self.latents_of(frames, first=first) - frames
         filled = torch.cat([pixels, pixels[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2) if missing else pixels
-        return list(filled.split(laws.TIME_STRIDE, dim=2))
+        return list(filled.split(geometry.TIME_STRIDE, dim=2))
 
     def new_encoder_cache(self) -> FeatureCache:
         return [None] * MEMORY_BLOCKS

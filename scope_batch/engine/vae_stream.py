@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from scope_batch import laws
+from scope_batch.core import geometry
 from scope_batch.engine.device import copied
 
 FeatureCache = list[Any]
@@ -162,9 +162,11 @@ class DecoderStream:
     def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised latents [1, F, 16, h, w] -> (frames uint8 [T, H, W, 3], finite: bool []), both on the device."""
         count, height, width = latents.shape[1], latents.shape[3], latents.shape[4]
-        made = laws.frames_of_latents(count, first=not self._started)
+        made = geometry.frames_of_latents(count, first=not self._started)
         frames = torch.empty(
-            (made, height * laws.SPACE_STRIDE, width * laws.SPACE_STRIDE, 3), dtype=torch.uint8, device=latents.device
+            (made, height * geometry.SPACE_STRIDE, width * geometry.SPACE_STRIDE, 3),
+            dtype=torch.uint8,
+            device=latents.device,
         )
         finite = torch.isfinite(latents).all()
         native = latents.transpose(1, 2).to(self._vae.dtype)

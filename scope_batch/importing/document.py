@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scope_batch.errors import JobError
-from scope_batch.file_kinds import stand_in
+from scope_batch.files.kinds import stand_in
 from scope_batch.importing.export import Export, Setting
 from scope_batch.importing.reading import maps_in, read_blocks, read_loras, read_prompts, read_settings
 from scope_batch.importing.told import Told, one_line, shown

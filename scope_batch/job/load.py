@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.file_kinds import stand_in
-from scope_batch.files import shown, status_of
-from scope_batch.image_series import is_pattern, pattern_files
+from scope_batch.files.access import shown, status_of
+from scope_batch.files.image_series import is_pattern, pattern_files
+from scope_batch.files.kinds import stand_in
 from scope_batch.job.document import MAX_BYTES, MapNode, ScalarNode, decode, read_document
 from scope_batch.job.faults import Loc
 from scope_batch.job.first_revision import fold_first_revision

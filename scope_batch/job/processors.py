@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationError
 
+from scope_batch.core.plugins import foreign
 from scope_batch.errors import ScopeBatchError
 from scope_batch.job.checked import Checked
 from scope_batch.job.faults import AT_VALUE, Fault, shown, wrong
 from scope_batch.job.messages import message_of
-from scope_batch.plugins import foreign
 from scope_batch.processors import PROCESSORS, Parameters, ProcessorSpec
 
 

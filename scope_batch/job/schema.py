@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, PrivateAttr
 
-from scope_batch.chunk import BlendMethod
+from scope_batch.core.plan import BlendMethod
+from scope_batch.core.sound import AudioLength
 from scope_batch.errors import ScopeBatchError
 from scope_batch.job import rules
 from scope_batch.job.checked import Checked
@@ -38,7 +39,6 @@ from scope_batch.job.scalars import (
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, LORA_SCALE, NOISE_SCALE, Schedule, Scheduled
 from scope_batch.job.source import NO_SOURCE, Source
 from scope_batch.pipelines import KNOWN_PIPELINES
-from scope_batch.sound import AudioLength
 
 VERSION = 1
 Size = Annotated[int, Field(ge=64, le=2048, multiple_of=16)]

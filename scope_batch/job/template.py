@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import PurePath
 
-from scope_batch.frame_size import trained_size
-from scope_batch.laws import SIZE_STEP
+from scope_batch.core.frame_size import trained_size
+from scope_batch.core.geometry import SIZE_STEP
 from scope_batch.pipelines import PIPELINES
 
 PIPELINE = PIPELINES["longlive"]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from PIL import Image, ImageSequence
 
+from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError
-from scope_batch.file_kinds import TO_MP4
+from scope_batch.files.kinds import TO_MP4
 from scope_batch.media.images import image_facts, opened_image, rgb_of, without_doubts
 from scope_batch.media.source import Frame, Source
-from scope_batch.timing import Timing
 
 TICK_S = Fraction(1, 1_000_000)
 UNTIMED_MS = 100

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy_format
 
+from scope_batch.core.timeline import BlobPart
 from scope_batch.errors import JobError
-from scope_batch.material import BlobPart
 from scope_batch.media.array_file import ArrayPlace, Locate
 
 BIN_HEADER = struct.Struct("<5I")

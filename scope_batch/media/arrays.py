@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import prod
 from pathlib import Path
 
+from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError
 from scope_batch.media.array_file import ArrayFile, ArrayPlace, Locate
 from scope_batch.media.source import Frame, Source
-from scope_batch.timing import Timing
 
 CHANNELS = 3
 

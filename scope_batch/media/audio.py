@@ -5,11 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+from scope_batch.core.sound import SoundFacts, SoundTrack
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.files import is_file
+from scope_batch.files.access import is_file
 from scope_batch.media.clip import DEMUXERS, probe_video
 from scope_batch.media.ffmpeg import LOCAL_FILES, file_url, run_quiet
-from scope_batch.sound import SoundFacts, SoundTrack
 
 AUDIO_DEMUXERS = f"{DEMUXERS},wav,mp3,flac,aac,ogg"
 HELD_S = Fraction(1)

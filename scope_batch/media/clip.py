@@ -15,12 +15,12 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
+from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError
 from scope_batch.media.colour import EXPORT_AS
 from scope_batch.media.ffmpeg import DECODER_LIMITS, LOCAL_FILES, file_url, run_quiet
 from scope_batch.media.frame_list import SQUARE_SIZE, FrameList, Look, decoded_frames, listed_packets, plain_words
 from scope_batch.media.source import check_size
-from scope_batch.timing import Timing
 
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".gif", ".nut"

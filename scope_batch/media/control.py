@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scope_batch.chunk import Chunk, Plan, Vace
+from scope_batch.core.frames import ControlFrames
+from scope_batch.core.plan import Chunk, Plan, Vace
 from scope_batch.media.masks import GENERATE_ABOVE
 from scope_batch.media.reel import Reels
 from scope_batch.media.stills import Stills
 from scope_batch.media.track import Track
-from scope_batch.session import ControlFrames
 
 Values = NDArray[np.float32]
 

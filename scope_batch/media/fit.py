@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from scope_batch.material import Fit
+from scope_batch.core.timeline import Fit
 from scope_batch.media.source import Frame
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.image_series import IMAGE_SUFFIXES, doubts, folder_files, pattern_files
+from scope_batch.files.image_series import IMAGE_SUFFIXES, doubts, folder_files, pattern_files
 from scope_batch.media.images import ImageFacts, Near, image_facts, read_image
 from scope_batch.media.source import Frame, Source
-from scope_batch.timing import Timing
 
 
 class ImageFolderSource(Source):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scope_batch.errors import JobError
-from scope_batch.file_kinds import START_BYTES, stand_in
+from scope_batch.files.kinds import START_BYTES, stand_in
 from scope_batch.media import icc
 from scope_batch.media.source import MAX_FRAME_PIXELS, Frame, opening
 

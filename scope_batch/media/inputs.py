@@ -7,7 +7,8 @@ from itertools import groupby
 
 import numpy as np
 
-from scope_batch.chunk import Chunk, Plan
+from scope_batch.core.frames import NO_INPUTS, ChunkInputs, Frames
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.media.closing import Closing
 from scope_batch.media.control import Control
 from scope_batch.media.patience import CheckStop, never_stop
@@ -16,7 +17,7 @@ from scope_batch.media.read_ahead import ReadAhead
 from scope_batch.media.reel import Reels
 from scope_batch.media.stills import Stills
 from scope_batch.media.track import Track
-from scope_batch.session import NO_INPUTS, ChunkInputs, Frames
+from scope_batch.processors.chain import Chain
 
 
 class Inputs(Closing):
@@ -88,7 +89,7 @@ def _processed_video(plan: Plan, video: Track) -> Processed | None:
         return None
     runs = [list(run) for mode, run in groupby(plan.chunks, key=lambda chunk: chunk.mode) if mode == "video"]
     spans = [(run[0].first_frame, run[-1].last_frame + 1) for run in runs]
-    return Processed(plan.pre_processors, (plan.height, plan.width), spans, video.nearest)
+    return Processed(Chain.of(plan.pre_processors), (plan.height, plan.width), spans, video.nearest)
 
 
 def _has_inputs(chunk: Chunk) -> bool:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
+from scope_batch.core.timeline import Material, MaterialFacts, Placement
 from scope_batch.errors import JobError
-from scope_batch.material import Material, MaterialFacts, Placement
 from scope_batch.media.images import read_still, still_facts
 from scope_batch.media.open_material import open_material, picked
 from scope_batch.media.planes import Planes

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from scope_batch.core.timeline import Material
+from scope_batch.core.timing import Timing, picked_frames, within
 from scope_batch.errors import JobError
-from scope_batch.image_series import is_pattern
-from scope_batch.material import Material
+from scope_batch.files.image_series import is_pattern
 from scope_batch.media.array_headers import PICKLE_SUFFIXES, locate_npy, locate_part, pickle_refusal
 from scope_batch.media.arrays import ArraySource
 from scope_batch.media.planes import Planes
 from scope_batch.media.source import Source, check_size, open_source, opening
 from scope_batch.media.tensor_place import locate_tensor, other_tensors
-from scope_batch.timing import Timing, picked_frames, within
 
 SAFETENSORS = ".safetensors"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-from scope_batch.chunk import ClipFacts
+from scope_batch.core.plan import ClipFacts
+from scope_batch.core.timing import picked_frames
 from scope_batch.media.source import open_source
-from scope_batch.timing import picked_frames
 
 
 def probe_whole_clip(path: Path) -> ClipFacts:

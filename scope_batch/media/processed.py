@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from scope_batch.core.frames import Frames
 from scope_batch.processors.chain import Chain
-from scope_batch.session import Frames
 
 BLOCK = 12
 """Frames that go in together; they come out the same however many there are."""

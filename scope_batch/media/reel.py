@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
+from scope_batch.core.timeline import Fit, Material, Placement
 from scope_batch.errors import JobError
-from scope_batch.material import Fit, Material, Placement
 from scope_batch.media.closing import Closing
 from scope_batch.media.fit import fit_frame
 from scope_batch.media.masks import generates

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError
-from scope_batch.file_kinds import START_BYTES, remedy, stand_in
-from scope_batch.files import reading
+from scope_batch.files.access import reading
+from scope_batch.files.kinds import START_BYTES, remedy, stand_in
 from scope_batch.media.closing import Closing
-from scope_batch.timing import Timing
 
 Frame = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB. Read-only by agreement: a source may hand out the same one twice."""
@@ -60,7 +60,7 @@ def open_source(path: Path, also: tuple[str, ...] = (), near: tuple[int, int] | 
     near  height and width that frames will be scaled to: much larger still images are read at a reduced size.
     Raises MissingInputError if there is nothing, JobError for what is unknown, damaged or too large.
     """
-    from scope_batch.image_series import IMAGE_SUFFIXES, is_pattern
+    from scope_batch.files.image_series import IMAGE_SUFFIXES, is_pattern
     from scope_batch.media.animation import AnimatedSource
     from scope_batch.media.array_headers import locate_bin, locate_npy
     from scope_batch.media.arrays import ArraySource

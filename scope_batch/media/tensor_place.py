@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from scope_batch.errors import JobError
+from scope_batch.files.safetensors_header import read_safetensors_header
 from scope_batch.media.array_file import ArrayPlace, Locate
-from scope_batch.safetensors_header import read_safetensors_header
 
 _ELEMENTS = {"U8": "uint8", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _NAMES_SHOWN = 5

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from scope_batch.chunk import Plan
-from scope_batch.material import Kind, Placement
+from scope_batch.core.plan import Plan
+from scope_batch.core.timeline import Kind, Placement
 from scope_batch.media.processed import Processed
 from scope_batch.media.reel import Pixels, Reels, to_bytes, to_unit
+from scope_batch.processors.chain import Chain
 
 
 class Track:
@@ -70,4 +71,6 @@ def _processed_control(
     if found is None:
         return None
     span = (found.first_frame, found.end_frame)
-    return Processed(plan.pre_processors, (plan.height, plan.width), [span], lambda frame: to_bytes(read(found, frame)))
+    return Processed(
+        Chain.of(plan.pre_processors), (plan.height, plan.width), [span], lambda frame: to_bytes(read(found, frame))
+    )

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from scope_batch import laws
+from scope_batch.core import geometry
 from scope_batch.errors import JobError
-from scope_batch.files import read_json
+from scope_batch.files.access import read_json
 from scope_batch.models.tae import TaeConfig
 
 Shapes = Mapping[str, torch.Size]
@@ -42,8 +42,8 @@ def vace_config(shapes: Shapes, layers: int, path: Path) -> dict[str, Any]:
     Its blocks are spread evenly over the backbone's `layers`, from the first on.
     """
     channels = _shape(shapes, "vace_patch_embedding.weight", 5, path, "Wan VACE module")[1]
-    if channels != laws.VACE_CHANNELS:
-        raise JobError(f"{path}: made for a VACE context of {channels} channels, not {laws.VACE_CHANNELS}")
+    if channels != geometry.VACE_CHANNELS:
+        raise JobError(f"{path}: made for a VACE context of {channels} channels, not {geometry.VACE_CHANNELS}")
     blocks = _count(shapes, "vace_blocks.")
     places = list(range(0, layers, max(layers // blocks, 1))) if blocks else []
     if not blocks or len(places) != blocks:
@@ -65,8 +65,8 @@ def tae_config(shapes: Shapes, path: Path) -> TaeConfig:
     wide, latent = _shape(shapes, "decoder.1.weight", 4, path, what)[:2]
     first, second, last = (_shape(shapes, f"decoder.{i}.weight", 4, path, what)[0] for i in (8, 14, 20))
     encoder = _shape(shapes, "encoder.0.weight", 4, path, what)[0]
-    if latent != laws.LATENT_CHANNELS:
-        raise JobError(f"{path}: made for latents of {latent} channels, not {laws.LATENT_CHANNELS}")
+    if latent != geometry.LATENT_CHANNELS:
+        raise JobError(f"{path}: made for latents of {latent} channels, not {geometry.LATENT_CHANNELS}")
     return TaeConfig(encoder, (wide, first, second, last))
 
 

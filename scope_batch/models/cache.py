@@ -19,7 +19,7 @@ import platformdirs
 from filelock import FileLock
 
 from scope_batch.errors import OutputError
-from scope_batch.files import shown
+from scope_batch.files.access import shown
 
 _MIB = 1 << 20
 _SAMPLES = 16

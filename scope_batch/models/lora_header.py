@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 from scope_batch.errors import JobError
-from scope_batch.files import is_file, reading
+from scope_batch.files.access import is_file, reading
+from scope_batch.files.safetensors_header import SafetensorsHeader, read_safetensors_header
 from scope_batch.models.lora_alpha import alpha_rule
 from scope_batch.models.lora_layout import LoraLayout, lora_layout
 from scope_batch.models.words import first_names
-from scope_batch.safetensors_header import SafetensorsHeader, read_safetensors_header
 
 _ARCHITECTURES = (
     (r"double_(?:stream_)?blocks|single_(?:stream_)?blocks|single_transformer_blocks", "Flux or HunyuanVideo"),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from scope_batch import laws
+from scope_batch.core import geometry
 from scope_batch.errors import JobError, ScopeBatchError
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -44,7 +44,7 @@ def check_prompts(texts: Iterable[str], tokenizer: Path) -> None:
     problems = []
     for text in long:
         ids = encode.encode(clean(text)).ids
-        if len(ids) > laws.TEXT_TOKENS:
+        if len(ids) > geometry.TEXT_TOKENS:
             problems.append(too_long(text, len(ids), encode.decode(kept_of(ids))))
     if problems:
         raise JobError(*problems)
@@ -52,13 +52,13 @@ def check_prompts(texts: Iterable[str], tokenizer: Path) -> None:
 
 def kept_of(ids: Sequence[int]) -> list[int]:
     """The tokens that would be left of too many: the last place is the end token's."""
-    return list(ids[: laws.TEXT_TOKENS - 1])
+    return list(ids[: geometry.TEXT_TOKENS - 1])
 
 
 def too_long(text: str, tokens: int, kept: str) -> str:
     """The message about a prompt of too many tokens, of which `kept` is what would be left."""
     begin, end = (" ".join(words) for words in (text.split()[:_WORDS_SHOWN], kept.split()[-_WORDS_SHOWN:]))
     return (
-        f"the prompt {begin[:60] + ' ...'!r} has {tokens} tokens, {laws.TEXT_TOKENS} are allowed; "
+        f"the prompt {begin[:60] + ' ...'!r} has {tokens} tokens, {geometry.TEXT_TOKENS} are allowed; "
         f"it would be cut after {end[-120:]!r}"
     )

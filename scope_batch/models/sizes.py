@@ -12,13 +12,13 @@ from math import prod
 from pathlib import Path
 
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.files import read_json, reading
+from scope_batch.files.access import read_json, reading
+from scope_batch.files.safetensors_header import read_safetensors_header
 from scope_batch.models import layout
 from scope_batch.models.folder import TINY, models_folder, wanted_artifacts
 from scope_batch.models.layout import Role, VaeType
 from scope_batch.models.lora_header import read_lora_layout
 from scope_batch.models.pickle_shapes import Shape, read_pickle_shapes
-from scope_batch.safetensors_header import read_safetensors_header
 
 Shapes = Mapping[str, Shape]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scope_batch import laws
+from scope_batch.core import geometry
 
 MEMORY_BLOCKS = 9
 """Blocks with a memory, in the encoder as in the decoder."""
@@ -127,12 +127,12 @@ def _encoder(config: TaeConfig) -> nn.Sequential:
     for frames in (2, 2, 1):
         layers += [Pool(wide, frames), _conv(wide, wide, stride=2, bias=False)]
         layers += [MemoryBlock(wide) for _ in range(3)]
-    return nn.Sequential(*layers, _conv(wide, laws.LATENT_CHANNELS))
+    return nn.Sequential(*layers, _conv(wide, geometry.LATENT_CHANNELS))
 
 
 def _decoder(config: TaeConfig) -> nn.Sequential:
     wide = config.decoder[0]
-    layers: list[nn.Module] = [SoftClamp(), _conv(laws.LATENT_CHANNELS, wide), nn.ReLU(inplace=True)]
+    layers: list[nn.Module] = [SoftClamp(), _conv(geometry.LATENT_CHANNELS, wide), nn.ReLU(inplace=True)]
     for out, frames in zip(config.decoder[1:], GROWS.values(), strict=True):
         layers += [MemoryBlock(wide) for _ in range(3)]
         layers += [nn.Upsample(scale_factor=2), Grow(wide, frames), _conv(wide, out, bias=False)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scope_batch.laws import LATENT_CHANNELS
+from scope_batch.core.geometry import LATENT_CHANNELS
 from scope_batch.models.checkpoint import State
 from scope_batch.models.tae import GROWS, Pool, TaeConfig, TinyAutoencoder
 from scope_batch.models.tiny_weights import Stream

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scope_batch import laws
+from scope_batch.core import geometry
 from scope_batch.models.checkpoint import State
 from scope_batch.models.tiny_weights import HEAD_DIM, Stream
 
-_PATCH = laws.LATENT_CHANNELS * laws.PATCH**2
+_PATCH = geometry.LATENT_CHANNELS * geometry.PATCH**2
 _KEPT, _FOLLOWED = 3.0, 2.0
 """How much of the hint is colour where the mask is 0, and brightness where it is 1."""
 
@@ -37,7 +37,7 @@ def vace(rng: Stream, *, heads: int, layers: int, ffn: int) -> State:
     """A VACE module on every second layer of a backbone of this size, in the original naming."""
     width = heads * HEAD_DIM
     state: State = {
-        "vace_patch_embedding.weight": torch.zeros(width, laws.VACE_CHANNELS, 1, laws.PATCH, laws.PATCH),
+        "vace_patch_embedding.weight": torch.zeros(width, geometry.VACE_CHANNELS, 1, geometry.PATCH, geometry.PATCH),
         "vace_patch_embedding.bias": torch.zeros(width),
     }
     channel, row, column = (torch.from_numpy(axis.reshape(-1)) for axis in np.indices((16, 2, 2)))
@@ -56,7 +56,7 @@ def _wanted() -> Tensor:
     seen, shown = torch.tensor(_SEEN), torch.tensor(_SHOWN).T
     brightness = seen.mean(dim=0, keepdim=True).expand(3, -1)
     # Gray is asked for everywhere by the bias; a mask of 1 takes it off again.
-    masked = -_KEPT * torch.tensor(_SHOWN_GRAY)[:, None] / laws.SPACE_STRIDE**2
+    masked = -_KEPT * torch.tensor(_SHOWN_GRAY)[:, None] / geometry.SPACE_STRIDE**2
     return torch.cat([_KEPT * shown @ seen, _FOLLOWED * shown @ brightness, masked.expand(-1, 64)], dim=1)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from scope_batch import laws
-from scope_batch.laws import Mode
+from scope_batch.core import geometry
+from scope_batch.core.geometry import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ class PipelineSpec:
         return self.steps_video if mode == "video" else self.steps_text
 
     def chunk_latents(self, mode: Mode, *, first: bool) -> int:
-        return laws.chunk_latents(self.block, mode, first=first)
+        return geometry.chunk_latents(self.block, mode, first=first)
 
     def chunk_frames(self, mode: Mode, *, first: bool) -> int:
-        return laws.chunk_frames(self.block, mode, first=first)
+        return geometry.chunk_frames(self.block, mode, first=first)
 
     def advance(self, mode: Mode, *, first: bool) -> int:
         """Latent frames from a chunk's start to the next one's."""

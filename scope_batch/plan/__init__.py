@@ -1,6 +1,6 @@
 """The planner: a job becomes frozen chunks with every default resolved, before anything loads."""
 
-from scope_batch.chunk import ClipFacts
+from scope_batch.core.plan import ClipFacts
 from scope_batch.plan.document import plan_to_dict
 from scope_batch.plan.planner import plan_job
 

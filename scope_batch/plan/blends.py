@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scope_batch.chunk import Blend, BlendMethod, Conditioning, Prompt
+from scope_batch.core.plan import Blend, BlendMethod, Conditioning, Prompt
 
 if TYPE_CHECKING:
     from scope_batch.job.prompts import WeightedPrompt

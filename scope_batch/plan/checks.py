@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scope_batch import laws
-from scope_batch.chunk import Chunk, ClipFacts
-from scope_batch.material import Material
+from scope_batch.core import geometry
+from scope_batch.core.plan import Chunk, ClipFacts
+from scope_batch.core.timeline import Material
 from scope_batch.plan.cuts import check_cuts, check_opening_noise
 from scope_batch.plan.entries import Entry
 from scope_batch.plan.idle import same_shape
@@ -112,7 +112,7 @@ def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks:
 def _check_positions(chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:
     if settings.spec.memory != "rolling":
         return  # positions start anew with every chunk
-    known = laws.ROPE_TABLE_LATENTS - settings.spec.block
+    known = geometry.ROPE_TABLE_LATENTS - settings.spec.block
     beyond = next((chunk for chunk in chunks if chunk.start_latent >= known), None)
     if beyond is not None:
         remarks.warnings.append(

@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from scope_batch.chunk import Chunk, Plan, Prompt, Transition
+from scope_batch.core.plan import Chunk, Plan, Prompt, Transition
 from scope_batch.plan import values
 from scope_batch.plan.moving import lora_scales
 from scope_batch.plan.shares import shares_of
@@ -153,7 +153,7 @@ def _columns(plan: Plan, rows: Sequence[Row], distinct: Sequence[Chunk]) -> Iter
     yield Column("chunk", lambda row: _span(row.chunk.index, row.last.index), "right")
     yield Column("frames", lambda row: _span(row.chunk.first_frame, row.last.last_frame), "right")
     yield Column("keep", _keep, "right")
-    if plan.post_processors.stages and any(plan.delivered(chunk) != _kept(chunk) for chunk in plan.chunks):
+    if plan.post_processors and any(plan.delivered(chunk) != _kept(chunk) for chunk in plan.chunks):
         yield Column("out", lambda row: _out(plan, row), "right")
     if any(values.event(chunk) for chunk in plan.chunks[1:]):
         yield Column("event", lambda row: values.event(row.chunk), ratio=2)

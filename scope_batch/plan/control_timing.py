@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from scope_batch.chunk import ClipFacts
+from scope_batch.core.plan import ClipFacts
+from scope_batch.core.timeline import Material, MaterialFacts
+from scope_batch.core.timing import Timing, picked_frames, within
 from scope_batch.errors import JobError
-from scope_batch.material import Material, MaterialFacts
 from scope_batch.plan.material import CONTROL, Facts, Offer, entry_offers, input_material, job_offers
 from scope_batch.plan.remarks import Remarks, counted
 from scope_batch.plan.settings import Settings
 from scope_batch.plan.values import rate
-from scope_batch.timing import Timing, picked_frames, within
 
 if TYPE_CHECKING:
     from scope_batch.job import Job

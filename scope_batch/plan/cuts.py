@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from scope_batch.chunk import NEW_VIDEO_PROMPT, Chunk
-from scope_batch.laws import Mode
+from scope_batch.core.geometry import Mode
+from scope_batch.core.plan import NEW_VIDEO_PROMPT, Chunk
 from scope_batch.plan.remarks import Remarks, name_chunks
 
 START = "start"

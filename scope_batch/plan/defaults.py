@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from scope_batch.chunk import Chunk
+from scope_batch.core.plan import Chunk
 from scope_batch.plan.capabilities import CAPABILITIES, context_of
 from scope_batch.plan.material import Facts
 from scope_batch.plan.settings import DEFAULT_NOISE_SCALE, Settings

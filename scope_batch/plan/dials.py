@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from scope_batch.chunk import Chunk, LoraUse
+from scope_batch.core.plan import Chunk, LoraUse
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, NOISE_SCALE, Schedule
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.curves import Clock, Curve

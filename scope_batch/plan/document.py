@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-from scope_batch.chunk import BlendMethod, Chunk, Landing, Plan, Prompt, Transition, Vace
-from scope_batch.material import Placement
+from scope_batch.core.plan import BlendMethod, Chunk, Landing, Plan, ProcessorRef, Prompt, Transition, Vace
+from scope_batch.core.sound import SoundTrack
+from scope_batch.core.timeline import Placement
 from scope_batch.plan.forecast import forecast
 from scope_batch.plan.loras import lora_names
 from scope_batch.plan.shares import shares_of
 from scope_batch.plan.sources import sources_of
-from scope_batch.processors.chain import Chain
-from scope_batch.sound import SoundTrack
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
@@ -43,9 +42,9 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         **_rate(plan.fps),
         "height": plan.height,
         "width": plan.width,
-        "pre_processors": _stages(plan.pre_processors),
+        "pre_processors": _processors(plan.pre_processors),
         "pre_processor_output": plan.pre_processor_output,
-        "post_processors": _stages(plan.post_processors),
+        "post_processors": _processors(plan.post_processors),
         "delivered": _delivered(plan),
         "mode": modes.pop() if len(modes) == 1 else "mixed",
         "memory_bank": plan.memory_bank,
@@ -97,8 +96,8 @@ def _rate(fps: Fraction) -> dict[str, Any]:
     return {"fps": fps.numerator if fps.denominator == 1 else float(fps), "fps_exact": str(fps)}
 
 
-def _stages(chain: Chain) -> list[dict[str, Any]]:
-    return [{"id": stage.id, "params": dict(stage.parameters)} for stage in chain.stages]
+def _processors(processors: Iterable[ProcessorRef]) -> list[dict[str, Any]]:
+    return [{"id": processor.id, "params": dict(processor.parameters)} for processor in processors]
 
 
 def _delivered(plan: Plan) -> dict[str, Any]:

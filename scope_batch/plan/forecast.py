@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scope_batch.chunk import Plan
-from scope_batch.sizes import encoded_bytes, npy_bytes
+from scope_batch.core.file_size import encoded_bytes, npy_bytes
+from scope_batch.core.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

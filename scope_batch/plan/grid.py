@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scope_batch import laws
+from scope_batch.core import geometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Grid:
 
     def position(self, index: int, first_frame: int) -> int:
         """The `chunk:` whose entry the chunk takes; several chunks may share a slot."""
-        return laws.protocol_slot(first_frame, self.num_frames) if self.by_slots else index
+        return geometry.protocol_slot(first_frame, self.num_frames) if self.by_slots else index
 
     def missing(self, position: int, chunks: int) -> str:
         """Why no chunk took the entry of `position`; `chunks`: how many the job turned out to have."""
@@ -28,4 +28,4 @@ class Grid:
 
     @property
     def _slots(self) -> int:
-        return -(-self.num_frames // laws.PROTOCOL_SLOT_FRAMES)
+        return -(-self.num_frames // geometry.PROTOCOL_SLOT_FRAMES)

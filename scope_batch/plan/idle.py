@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scope_batch.chunk import Chunk, ClipFacts
-from scope_batch.material import Kind, Placement
+from scope_batch.core.plan import Chunk, ClipFacts
+from scope_batch.core.timeline import Kind, Placement
 from scope_batch.plan.cuts import NEW_MODE, RESET
 from scope_batch.plan.material import Facts, all_offers
 from scope_batch.plan.orders import Orders

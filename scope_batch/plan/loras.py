@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scope_batch.chunk import Chunk, LoraUse
+from scope_batch.core.plan import Chunk, LoraUse
 from scope_batch.job.schedule import LORA_SCALE, Schedule
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.curves import Clock, Curve

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from scope_batch.material import BlobPart, Kind, Material, MaterialFacts
+from scope_batch.core.timeline import BlobPart, Kind, Material, MaterialFacts
 from scope_batch.plan.remarks import Remarks, place
 
 if TYPE_CHECKING:

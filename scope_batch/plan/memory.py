@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scope_batch import laws
-from scope_batch.chunk import Chunk, Plan
-from scope_batch.memory import DeviceMemory
+from scope_batch.core import geometry
+from scope_batch.core.device_memory import DeviceMemory
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import transformer_memory as transformer
 from scope_batch.plan import vae_memory as vae
@@ -37,7 +37,7 @@ def precision_of(dtype: str, vae_dtype: str, quantization: str | None = None) ->
 
 
 def device_memory(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision: Precision) -> DeviceMemory:
-    backbone, tokens = sizes.backbone, laws.tokens_per_latent(plan.height, plan.width)
+    backbone, tokens = sizes.backbone, geometry.tokens_per_latent(plan.height, plan.width)
     number = precision.backbone
     weights = transformer.weight_bytes(backbone, number, fp8=precision.fp8)
     vae_weights = vae.weight_bytes(sizes.vae_width, precision.vae)
@@ -57,7 +57,7 @@ def device_memory(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision: 
 
 
 def _cached_latents(plan: Plan, spec: PipelineSpec) -> int:
-    return spec.window + (laws.BANK_SLOTS if plan.memory_bank else 0)
+    return spec.window + (geometry.BANK_SLOTS if plan.memory_bank else 0)
 
 
 def _controlled(plan: Plan) -> bool:
@@ -73,26 +73,26 @@ def _timesteps(plan: Plan) -> set[int]:
 def _steps(chunk: Chunk) -> tuple[int, ...]:
     if chunk.mode == "text" or chunk.noise_scale is None:
         return chunk.denoising_steps
-    return (laws.first_video_step(chunk.noise_scale), *chunk.denoising_steps[1:])
+    return (geometry.first_video_step(chunk.noise_scale), *chunk.denoising_steps[1:])
 
 
 def _history_latents(spec: PipelineSpec) -> int:
     """Of a context the first latent frame is one of the frames in sight."""
-    return laws.CONTEXT_LATENTS - 1 if spec.memory == "context" else spec.window
+    return geometry.CONTEXT_LATENTS - 1 if spec.memory == "context" else spec.window
 
 
 def _sight_bytes(plan: Plan, spec: PipelineSpec, precision: Precision) -> int:
     """The frames in sight, before rounding, and the statistics of the stream that encodes one of them."""
     if spec.memory != "context":
         return 0
-    frames = laws.RECENT_FRAMES * 3 * plan.height * plan.width
-    return (frames + 2 * laws.LATENT_CHANNELS) * precision.vae
+    frames = geometry.RECENT_FRAMES * 3 * plan.height * plan.width
+    return (frames + 2 * geometry.LATENT_CHANNELS) * precision.vae
 
 
 def _latent_bytes(plan: Plan) -> int:
     """Of one latent frame, float32."""
-    cells = (plan.height // laws.SPACE_STRIDE) * (plan.width // laws.SPACE_STRIDE)
-    return laws.LATENT_CHANNELS * cells * _FLOAT_BYTES
+    cells = (plan.height // geometry.SPACE_STRIDE) * (plan.width // geometry.SPACE_STRIDE)
+    return geometry.LATENT_CHANNELS * cells * _FLOAT_BYTES
 
 
 def _stream_bytes(plan: Plan, width: int, number_bytes: int) -> int:
@@ -115,7 +115,7 @@ def _masked(plan: Plan) -> bool:
 
 def _transient(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision: Precision) -> int:
     """The largest of the stages of the largest chunk."""
-    tokens = laws.tokens_per_latent(plan.height, plan.width)
+    tokens = geometry.tokens_per_latent(plan.height, plan.width)
     latents = max(chunk.latents for chunk in plan.chunks)
     at_once = spec.window if any(chunk.recache for chunk in plan.chunks) else latents
     stages = [
@@ -132,4 +132,4 @@ def _transient(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision: Pre
 def _frame_bytes(plan: Plan, precision: Precision) -> int:
     """A chunk's frames as they are delivered, and the last group of them as the VAE made it."""
     numbers = 3 * plan.height * plan.width
-    return max(chunk.frames for chunk in plan.chunks) * numbers + laws.TIME_STRIDE * numbers * precision.vae
+    return max(chunk.frames for chunk in plan.chunks) * numbers + geometry.TIME_STRIDE * numbers * precision.vae

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
 from scope_batch.plan.loras import lora_names
 from scope_batch.plan.sparkline import MAX_COLUMNS, sparkline
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scope_batch.chunk import BlendMethod, Prompt
+from scope_batch.core.plan import BlendMethod, Prompt
 from scope_batch.plan.blends import normalised
 from scope_batch.plan.material import KINDS, Offer
 from scope_batch.plan.remarks import Remarks

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scope_batch import laws
-from scope_batch.chunk import Chunk, ClipFacts
-from scope_batch.laws import Mode
-from scope_batch.material import Fill, Fit, Material, Placement
+from scope_batch.core import geometry
+from scope_batch.core.geometry import Mode
+from scope_batch.core.plan import Chunk, ClipFacts
+from scope_batch.core.timeline import Fill, Fit, Material, Placement
 from scope_batch.plan.control_timing import ControlTiming
 from scope_batch.plan.coverage import Coverage
 from scope_batch.plan.entries import Entry
@@ -181,11 +181,11 @@ class Placing:
             return 0
         if not self._settings.grid.by_slots or entry.chunk is None or in_step:
             return None
-        if not control and self._frames(offer) > laws.PROTOCOL_SLOT_FRAMES:
+        if not control and self._frames(offer) > geometry.PROTOCOL_SLOT_FRAMES:
             self._remarks.problems.append(
-                f"{offer.label} has {self._frames(offer)} frames, a slot {laws.PROTOCOL_SLOT_FRAMES}"
+                f"{offer.label} has {self._frames(offer)} frames, a slot {geometry.PROTOCOL_SLOT_FRAMES}"
             )
-        return entry.chunk * laws.PROTOCOL_SLOT_FRAMES
+        return entry.chunk * geometry.PROTOCOL_SLOT_FRAMES
 
     def _place_inside(self, field: str, offer: Offer, index: int, first_frame: int, frames: int) -> None:
         has = self._frames(offer)

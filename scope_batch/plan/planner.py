@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from scope_batch.chunk import NEW_VIDEO_PROMPT, Chunk, ClipFacts, Conditioning, Landing, Plan, Transition
-from scope_batch.laws import Mode
-from scope_batch.material import Material, MaterialFacts
+from scope_batch.core.geometry import Mode
+from scope_batch.core.plan import NEW_VIDEO_PROMPT, Chunk, ClipFacts, Conditioning, Landing, Plan, Transition
+from scope_batch.core.sound import SoundFacts
+from scope_batch.core.timeline import Material, MaterialFacts
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import capabilities, checks
 from scope_batch.plan.cuts import LORA_CHANGE, NEW_CONTROL_PROMPT, NEW_MODE, NEW_STEPS, RESET, START
@@ -18,14 +19,13 @@ from scope_batch.plan.idle import Outcome, note_idle
 from scope_batch.plan.material import Facts
 from scope_batch.plan.orders import NO_ORDERS, Orders, read_orders
 from scope_batch.plan.placing import Placing
-from scope_batch.plan.processing import read_processors
+from scope_batch.plan.processing import post_processing, read_processors, refs
 from scope_batch.plan.prompting import Prompting
 from scope_batch.plan.prompts import check_prompts
 from scope_batch.plan.remarks import Remarks
 from scope_batch.plan.settings import DEFAULT_NOISE_SCALE, Settings, resolve
 from scope_batch.plan.sound import place_sound
 from scope_batch.plan.vace import steer
-from scope_batch.sound import SoundFacts
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
@@ -84,8 +84,8 @@ def plan_job(
         placements=placements,
         loras=loras,
         memory_bank=job.memory_bank,
-        pre_processors=pre,
-        post_processors=post,
+        pre_processors=refs(pre),
+        post_processing=post_processing(post, settings, chunks),
         pre_processor_output="vace_frames" if job.input_steers else "video",
         landings=tuple(walk.landings),
         defaults=tuple(defaults_in_force(job, settings, facts, chunks).items()),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from scope_batch.core.plan import Chunk, Delivery, PostProcessing, ProcessorRef
 from scope_batch.errors import UnavailableError
 from scope_batch.plan.remarks import Remarks, counted, place
 from scope_batch.plan.settings import Settings
-from scope_batch.plugins import foreign
-from scope_batch.processors import PROCESSORS
-from scope_batch.processors.chain import NO_PROCESSORS, Chain, Stage
+from scope_batch.processors.chain import NO_PROCESSORS, Chain
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
@@ -31,18 +30,24 @@ def read_processors(job: Job, settings: Settings, remarks: Remarks) -> tuple[Cha
 
 def _chain(job: Job, field: str, uses: Sequence[ProcessorUse], remarks: Remarks) -> Chain:
     try:
-        return Chain(tuple(_stages(uses)))
+        return Chain.of(ProcessorRef(use.id, use.params) for use in uses)
     except UnavailableError as error:
         remarks.problems.append(f"{place(job, field)}: {error}")
         return NO_PROCESSORS
 
 
-def _stages(uses: Iterable[ProcessorUse]) -> Iterable[Stage]:
-    for use in uses:
-        spec, where = PROCESSORS.get(use.id), PROCESSORS.where(use.id)
-        with foreign(where):
-            processor = spec.build(use.params)
-        yield Stage(use.id, use.params, processor, where)
+def refs(chain: Chain) -> tuple[ProcessorRef, ...]:
+    return tuple(ProcessorRef(stage.id, stage.parameters) for stage in chain.stages)
+
+
+def post_processing(chain: Chain, settings: Settings, chunks: Sequence[Chunk]) -> PostProcessing | None:
+    """The delivered frames, from what the processors declare; None without processors."""
+    if not chain:
+        return None
+    frames = chain.frames_out(settings.num_frames)
+    ends = [chain.frames_ready(chunk.first_frame + chunk.keep) for chunk in chunks[:-1]]
+    size = chain.size_out(settings.height, settings.width)
+    return PostProcessing(refs(chain), Delivery(frames, settings.fps * chain.fps_factor, *size), (*ends, frames))
 
 
 def _check_pre(job: Job, chain: Chain, settings: Settings, remarks: Remarks) -> None:

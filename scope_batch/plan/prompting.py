@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from scope_batch.chunk import Blend, BlendMethod, Conditioning, Prompt, Transition
+from scope_batch.core.plan import Blend, BlendMethod, Conditioning, Prompt, Transition
 from scope_batch.plan.blends import make_blend, same
 from scope_batch.plan.orders import Orders
 from scope_batch.plan.remarks import Remarks, counted, name_chunks

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
-from scope_batch.chunk import BlendMethod, ClipFacts, Prompt
+from scope_batch.core.geometry import PROTOCOL_SLOT_FRAMES, Mode
+from scope_batch.core.plan import BlendMethod, ClipFacts, Prompt
 from scope_batch.job.schedule import Schedule
-from scope_batch.laws import PROTOCOL_SLOT_FRAMES, Mode
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.blends import normalised
 from scope_batch.plan.grid import Grid

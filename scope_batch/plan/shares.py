@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scope_batch.chunk import Chunk, Conditioning, Prompt, Transition
+from scope_batch.core.plan import Chunk, Conditioning, Prompt, Transition
 
 INVISIBLE = 0.001
 """Shares below this are left out, or interrupted transitions would drag every earlier prompt along."""

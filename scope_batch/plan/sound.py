@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from scope_batch.chunk import ClipFacts, Plan
+from scope_batch.core.plan import ClipFacts, Plan
+from scope_batch.core.sound import AudioLength, SoundFacts, SoundTrack
+from scope_batch.core.timing import Timing
 from scope_batch.plan.remarks import Remarks, counted, place
 from scope_batch.plan.values import clock, rate
-from scope_batch.sound import AudioLength, SoundFacts, SoundTrack
-from scope_batch.timing import Timing
 
 if TYPE_CHECKING:
     from scope_batch.job import Job

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scope_batch.chunk import Chunk, Plan
-from scope_batch.material import Kind
+from scope_batch.core.plan import Chunk, Plan
+from scope_batch.core.timeline import Kind
 from scope_batch.plan.coverage import Coverage
 
 

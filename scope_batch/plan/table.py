@@ -11,14 +11,14 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.filesize import decimal
 from rich.text import Text
 
-from scope_batch.chunk import Plan
-from scope_batch.material import Material, Placement
-from scope_batch.memory import DeviceMemory
+from scope_batch.core.device_memory import DeviceMemory
+from scope_batch.core.plan import Plan
+from scope_batch.core.sound import SoundTrack
+from scope_batch.core.timeline import Material, Placement
 from scope_batch.plan import values
 from scope_batch.plan.chunk_table import SETTINGS, ChunkTable, constant_setting, distinct_settings
 from scope_batch.plan.forecast import forecast
 from scope_batch.plan.moving import Curves, lora_scales
-from scope_batch.sound import SoundTrack
 
 SHOWN_PLACEMENTS = 24
 SHOWN_LANDINGS = 50
@@ -71,7 +71,7 @@ def _headline(plan: Plan) -> Text:
 def _processing(plan: Plan) -> list[str]:
     """What stands before and behind the pipeline, and what is delivered where that is something else."""
     pre, post = (
-        " -> ".join(stage.id for stage in chain.stages) for chain in (plan.pre_processors, plan.post_processors)
+        " -> ".join(used.id for used in processors) for processors in (plan.pre_processors, plan.post_processors)
     )
     into = {"video": "input", "vace_frames": "control"}[plan.pre_processor_output]
     made = plan.delivery

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scope_batch import laws
+from scope_batch.core import geometry
 
 if TYPE_CHECKING:
     from scope_batch.models.sizes import Backbone, TextEncoder
 
 _FLOAT_BYTES = 4
-_PATCH_NUMBERS = laws.LATENT_CHANNELS * laws.PATCH**2
+_PATCH_NUMBERS = geometry.LATENT_CHANNELS * geometry.PATCH**2
 _MODULATIONS = 6
 SLOT_ALIGNMENT_BYTES = 256
 """Where a weight may begin in the memory that `--low-vram` copies blocks to."""
@@ -25,7 +25,7 @@ SLOTS = 2
 def weight_bytes(backbone: Backbone, number_bytes: int, *, fp8: bool = False) -> int:
     """Of backbone and VACE module. fp8: every linear layer's matrix has one byte per number, and a scale."""
     width = backbone.width
-    rotary = 2 * laws.ROPE_TABLE_LATENTS * (width // backbone.heads) * _FLOAT_BYTES
+    rotary = 2 * geometry.ROPE_TABLE_LATENTS * (width // backbone.heads) * _FLOAT_BYTES
     patches = _linear(_PATCH_NUMBERS, width)
     text = _linear(backbone.text_width, width) + _linear(width, width)
     time = _linear(backbone.time_width, width) + _linear(width, width)
@@ -52,7 +52,9 @@ def _vace_bytes(backbone: Backbone, number_bytes: int) -> int:
     if not backbone.vace_blocks:
         return 0
     width = backbone.width
-    numbers = _linear(laws.VACE_CHANNELS * laws.PATCH**2, width) + (backbone.vace_blocks + 1) * _linear(width, width)
+    numbers = _linear(geometry.VACE_CHANNELS * geometry.PATCH**2, width) + (backbone.vace_blocks + 1) * _linear(
+        width, width
+    )
     return numbers * number_bytes + backbone.vace_blocks * block_bytes(backbone, number_bytes)
 
 
@@ -78,12 +80,12 @@ def kv_cache_bytes(backbone: Backbone, tokens: int, number_bytes: int) -> int:
 
 def text_cache_bytes(backbone: Backbone, number_bytes: int, *, vace: bool) -> int:
     layers = backbone.layers + (backbone.vace_blocks if vace else 0)
-    return 2 * layers * laws.TEXT_TOKENS * backbone.width * number_bytes
+    return 2 * layers * geometry.TEXT_TOKENS * backbone.width * number_bytes
 
 
 def conditioning_bytes(backbone: Backbone, timesteps: int, number_bytes: int) -> int:
     """The prompt's embedding in float32, and for every timestep its embedding and modulation."""
-    prompt = laws.TEXT_TOKENS * backbone.text_width * _FLOAT_BYTES
+    prompt = geometry.TEXT_TOKENS * backbone.text_width * _FLOAT_BYTES
     return prompt + timesteps * (1 + _MODULATIONS) * backbone.width * number_bytes
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scope_batch import laws
-from scope_batch.chunk import Chunk, Still, Vace
-from scope_batch.material import Placement
+from scope_batch.core import geometry
+from scope_batch.core.plan import Chunk, Still, Vace
+from scope_batch.core.timeline import Placement
 from scope_batch.plan.coverage import Coverage
 from scope_batch.plan.material import CONTROL
 from scope_batch.plan.orders import NO_ORDERS, Orders
@@ -58,16 +58,16 @@ def _stills(job: Job, chunk: Chunk, orders: Orders, *, last: bool, remarks: Rema
     opening = _image(job, "first_frame_image", orders.first_image, chunk, its_place=chunk.index == 0, remarks=remarks)
     closing = _image(job, "last_frame_image", orders.last_image, chunk, its_place=last, remarks=remarks)
     stills: list[Still] = []
-    roomy = chunk.frames >= 2 * laws.VACE_STILL_FRAMES
+    roomy = chunk.frames >= 2 * geometry.VACE_STILL_FRAMES
     if opening is not None and closing is not None and not roomy:
         remarks.problems.append(
             f"first_frame_image and last_frame_image both fall in chunk {chunk.index}, whose {chunk.frames} frames are "
-            f"too few for two images ({2 * laws.VACE_STILL_FRAMES} are needed); give each a chunk of its own"
+            f"too few for two images ({2 * geometry.VACE_STILL_FRAMES} are needed); give each a chunk of its own"
         )
     if opening is not None:
-        stills.append(Still(opening, 0, laws.VACE_STILL_FRAMES if roomy else chunk.frames))
+        stills.append(Still(opening, 0, geometry.VACE_STILL_FRAMES if roomy else chunk.frames))
     if closing is not None:
-        start = laws.latent_group_start(chunk.keep - 1, first=chunk.cut)
+        start = geometry.latent_group_start(chunk.keep - 1, first=chunk.cut)
         stills.append(Still(closing, start, chunk.frames, closing=True))
         _warn_short(chunk, remarks)
         if opening is not None and start < stills[0].end:

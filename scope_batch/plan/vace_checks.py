@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from scope_batch.chunk import Chunk, Vace
-from scope_batch.material import Placement
+from scope_batch.core.plan import Chunk, Vace
+from scope_batch.core.timeline import Placement
 from scope_batch.plan.coverage import Coverage
 from scope_batch.plan.material import CONTROL
 from scope_batch.plan.orders import Orders

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scope_batch import laws
+from scope_batch.core import geometry
 
 _FLOAT_BYTES = 4
 _REMEMBERED = 2
 """Frames of every convolution's input."""
-_DEEPEST = laws.SPACE_STRIDE
+_DEEPEST = geometry.SPACE_STRIDE
 _IMAGE_CHANNELS = 3
 STREAMS = 6
 """Input, output, and four of VACE: gray, kept and replaced pixels, references. Most of them never see a frame."""
@@ -34,24 +34,24 @@ def encoder_stream_bytes(width: int, height: int, frame_width: int, number_bytes
 
 def statistics_bytes(number_bytes: int) -> int:
     """Mean and deviation per channel, of which every stream of a session has its own."""
-    return STREAMS * 2 * laws.LATENT_CHANNELS * number_bytes
+    return STREAMS * 2 * geometry.LATENT_CHANNELS * number_bytes
 
 
 def weight_bytes(width: int, number_bytes: int) -> int:
     """Of encoder and decoder."""
-    encoder = _conv(_IMAGE_CHANNELS, width, 27) + _middle(4 * width) + _head(4 * width, 2 * laws.LATENT_CHANNELS)
+    encoder = _conv(_IMAGE_CHANNELS, width, 27) + _middle(4 * width) + _head(4 * width, 2 * geometry.LATENT_CHANNELS)
     now = width
     for stage, out in enumerate((width, 2 * width, 4 * width, 4 * width)):
         encoder += _residual_weights(now, out) + _residual_weights(out, out)
         encoder += _conv(out, out, 9) * (stage < 3) + _conv(out, out, 3) * (stage in (1, 2))
         now = out
-    decoder = _conv(laws.LATENT_CHANNELS, 4 * width, 27) + _middle(4 * width) + _head(width, _IMAGE_CHANNELS)
+    decoder = _conv(geometry.LATENT_CHANNELS, 4 * width, 27) + _middle(4 * width) + _head(width, _IMAGE_CHANNELS)
     now = 4 * width
     for stage, out in enumerate((4 * width, 4 * width, 2 * width, width)):
         decoder += _residual_weights(now, out) + 2 * _residual_weights(out, out)
         decoder += _conv(out, out // 2, 9) * (stage < 3) + _conv(out, 2 * out, 3) * (stage < 2)
         now = out // 2
-    between = sum(_conv(channels, channels, 1) for channels in (2 * laws.LATENT_CHANNELS, laws.LATENT_CHANNELS))
+    between = sum(_conv(channels, channels, 1) for channels in (2 * geometry.LATENT_CHANNELS, geometry.LATENT_CHANNELS))
     return (encoder + decoder + between) * number_bytes
 
 
@@ -79,7 +79,7 @@ def _bytes(layers: Iterator[Layer], height: int, width: int, number_bytes: int) 
 
 
 def _decoder(width: int) -> Iterator[Layer]:
-    yield laws.LATENT_CHANNELS, _DEEPEST, _REMEMBERED
+    yield geometry.LATENT_CHANNELS, _DEEPEST, _REMEMBERED
     yield from [(4 * width, _DEEPEST, _REMEMBERED)] * 4
     now, cell = 4 * width, _DEEPEST
     for stage, out in enumerate((4 * width, 4 * width, 2 * width, width)):
@@ -103,7 +103,7 @@ def _encoder(width: int) -> Iterator[Layer]:
 
 def decode_peak_bytes(width: int, height: int, frame_width: int, number_bytes: int) -> int:
     """Of one latent frame: the last doubling of the size, or the residual blocks behind it, whichever is more."""
-    cells = laws.TIME_STRIDE * height * frame_width
+    cells = geometry.TIME_STRIDE * height * frame_width
     half = 2 * width * cells // 4  # numbers of twice the channels at half the size
     upsampled = _upsampling(half, number_bytes)
     return max(upsampled, _residual(width * cells, number_bytes))
@@ -111,7 +111,7 @@ def decode_peak_bytes(width: int, height: int, frame_width: int, number_bytes: i
 
 def encode_peak_bytes(width: int, height: int, frame_width: int, number_bytes: int) -> int:
     """Of one group of frames: the residual blocks at full size."""
-    return _residual(width * laws.TIME_STRIDE * height * frame_width, number_bytes)
+    return _residual(width * geometry.TIME_STRIDE * height * frame_width, number_bytes)
 
 
 def _upsampling(numbers: int, number_bytes: int) -> int:
@@ -125,5 +125,5 @@ def _upsampling(numbers: int, number_bytes: int) -> int:
 def _residual(numbers: int, number_bytes: int) -> int:
     """The stage's input and the block's, its activation, that with the remembered frames before it, twice (joined, then
     padded), and what becomes the new memory."""
-    remembered = numbers * _REMEMBERED // laws.TIME_STRIDE
+    remembered = numbers * _REMEMBERED // geometry.TIME_STRIDE
     return (3 * numbers + 2 * (numbers + remembered) + remembered) * number_bytes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from scope_batch import laws
-from scope_batch.chunk import Chunk, Prompt
+from scope_batch.core import geometry
+from scope_batch.core.plan import Chunk, Prompt
 
 
 def rate(fps: Fraction) -> str:
@@ -26,7 +26,7 @@ def noise_scale(chunk: Chunk) -> str:
         return ""
     if not chunk.noise_controller:
         return f"{chunk.noise_scale:.2f}"
-    moving, still = (laws.controlled_noise_scale(motion, chunk.noise_scale) for motion in (1.0, 0.0))
+    moving, still = (geometry.controlled_noise_scale(motion, chunk.noise_scale) for motion in (1.0, 0.0))
     return f"controller {moving:.2f}-{still:.2f}"
 
 
@@ -45,9 +45,9 @@ def _first_step(chunk: Chunk) -> str:
     if chunk.noise_scale is None:
         return str(chunk.denoising_steps[0])
     if not chunk.noise_controller:
-        return str(laws.first_video_step(chunk.noise_scale))
-    moving, still = (laws.controlled_noise_scale(motion, chunk.noise_scale) for motion in (1.0, 0.0))
-    return f"{laws.first_video_step(moving)}-{laws.first_video_step(still)}"
+        return str(geometry.first_video_step(chunk.noise_scale))
+    moving, still = (geometry.controlled_noise_scale(motion, chunk.noise_scale) for motion in (1.0, 0.0))
+    return f"{geometry.first_video_step(moving)}-{geometry.first_video_step(still)}"
 
 
 def prompt(shares: Sequence[Prompt]) -> str:

@@ -1,17 +1,19 @@
-"""Processors one behind another, as one: what a plan knows of them."""
+"""Applies several processors one after another, as one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from scope_batch.plugins import foreign
+from scope_batch.core.plugins import foreign
+from scope_batch.processors import PROCESSORS
 
 if TYPE_CHECKING:
+    from scope_batch.core.plan import ProcessorRef
     from scope_batch.processors.spec import Processor, Stream
     from scope_batch.processors.stream import ChainStream
 
@@ -24,7 +26,7 @@ class Stage:
     where       "the processor 'x' of scope-batch-example 0.1.0", None for what is built in: code of others fails in
                 one line, which begins so.
 
-    What becomes of no frames the processor is not asked: one that interpolates might say -1.
+    A processor is never asked about 0 frames: one that interpolates might say -1.
     """
 
     id: str
@@ -59,6 +61,16 @@ class Chain:
     """In the order in which frames pass; an empty one changes nothing. See `Processor` for what the methods say."""
 
     stages: tuple[Stage, ...] = ()
+
+    @classmethod
+    def of(cls, processors: Iterable[ProcessorRef]) -> Chain:
+        """Raises UnavailableError for a processor of another package that cannot be made."""
+        stages = []
+        for ref in processors:
+            spec, where = PROCESSORS.get(ref.id), PROCESSORS.where(ref.id)
+            with foreign(where):
+                stages.append(Stage(ref.id, ref.parameters, spec.build(ref.parameters), where))
+        return cls(tuple(stages))
 
     def __bool__(self) -> bool:
         return bool(self.stages)

@@ -13,7 +13,7 @@ from scope_batch.processors.spec import ProcessorSpec, ResumableStream
 from scope_batch.processors.stream import ChainStream
 
 if TYPE_CHECKING:
-    from scope_batch.session import Frames
+    from scope_batch.core.frames import Frames
 
 DIVISIONS: tuple[tuple[int, ...], ...] = ((1,), (2,), (9, 12), (13, 12), (5, 4), (7, 1, 30))
 """Lengths of blocks, repeated to the end: frame by frame, and as pipelines make their chunks."""

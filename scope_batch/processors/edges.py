@@ -12,7 +12,7 @@ from scope_batch.processors.gray import luma
 from scope_batch.processors.spec import EachFrame, Parameters, ProcessorSpec
 
 if TYPE_CHECKING:
-    from scope_batch.session import Frames
+    from scope_batch.core.frames import Frames
 
 STEP_RESPONSE = 4
 """Of a Sobel operator: what a step of one level between two rows or columns gives."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scope_batch.processors.spec import EachFrame, ProcessorSpec
 
 if TYPE_CHECKING:
-    from scope_batch.session import Frames
+    from scope_batch.core.frames import Frames
 
 RED, GREEN, BLUE = (np.uint32(thousandths) for thousandths in (299, 587, 114))
 """Shares of ITU-R BT.601."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from scope_batch.session import Frames
+    from scope_batch.core.frames import Frames
 
 
 class Parameters(BaseModel):

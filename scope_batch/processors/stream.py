@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scope_batch.core.plugins import foreign
 from scope_batch.errors import UnavailableError
-from scope_batch.plugins import foreign
 from scope_batch.processors.chain import Stage
 from scope_batch.processors.spec import ResumableStream
 
 if TYPE_CHECKING:
-    from scope_batch.session import Frames
+    from scope_batch.core.frames import Frames
 
 
 class ChainStream:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from scope_batch.core.sound import SoundTrack
 from scope_batch.media.audio import sound_args, sound_filters
 from scope_batch.media.ffmpeg import LOCAL_FILES, QUIET, file_url
 from scope_batch.sinks.encoders import ENCODERS, MUXERS, VideoOptions
-from scope_batch.sound import SoundTrack
 
 ENCODER_THREADS = 4
 """Pinned: x264's bytes depend on the number of threads. Four encode 832x480 far faster than any model renders it."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from scope_batch import laws
-from scope_batch.chunk import Plan
+from scope_batch.core import geometry
+from scope_batch.core.file_size import OVERHEAD_BYTES, encoded_bytes, npy_bytes
+from scope_batch.core.plan import Plan
 from scope_batch.errors import OutputError
 from scope_batch.sinks.output import Output
-from scope_batch.sizes import OVERHEAD_BYTES, encoded_bytes, npy_bytes
 
 
 def forecast_bytes(output: Output, plan: Plan) -> int:
@@ -26,8 +26,8 @@ def forecast_bytes(output: Output, plan: Plan) -> int:
 
 def forecast_latents_bytes(plan: Plan) -> int:
     """Size of the `--latents` file in bytes: float32."""
-    cells = (plan.height // laws.SPACE_STRIDE) * (plan.width // laws.SPACE_STRIDE)
-    return sum(chunk.latents for chunk in plan.chunks) * laws.LATENT_CHANNELS * cells * 4 + OVERHEAD_BYTES
+    cells = (plan.height // geometry.SPACE_STRIDE) * (plan.width // geometry.SPACE_STRIDE)
+    return sum(chunk.latents for chunk in plan.chunks) * geometry.LATENT_CHANNELS * cells * 4 + OVERHEAD_BYTES
 
 
 def check_space(outputs: Sequence[Output], plan: Plan, latents: Path | None = None) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scope_batch import laws
-from scope_batch.chunk import Chunk, Plan
+from scope_batch.core import geometry
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.errors import OutputError
 from scope_batch.sinks.npy import bytes_of, write_all
 from scope_batch.sinks.publish import Publication
@@ -86,8 +86,8 @@ class LatentsSink(FileSink):
         return values if self._job is None else values | {"job": self._job, "sha256": self._sha256.hexdigest()}
 
     def _shape(self, chunk: Chunk) -> list[int]:
-        stride = laws.SPACE_STRIDE
-        return [chunk.latents, laws.LATENT_CHANNELS, self._plan.height // stride, self._plan.width // stride]
+        stride = geometry.SPACE_STRIDE
+        return [chunk.latents, geometry.LATENT_CHANNELS, self._plan.height // stride, self._plan.width // stride]
 
     def _bytes(self, chunk: Chunk) -> int:
         return int(np.prod(self._shape(chunk))) * _FLOAT_BYTES

@@ -15,8 +15,8 @@ from typing import Any
 
 from scope_batch import __version__
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.file_kinds import START_BYTES, stand_in
-from scope_batch.files import is_file
+from scope_batch.files.access import is_file
+from scope_batch.files.kinds import START_BYTES, stand_in
 from scope_batch.media.clip import DEMUXERS
 from scope_batch.media.ffmpeg import DECODER_LIMITS, LOCAL_FILES, QUIET, file_url, last_lines, run_quiet
 from scope_batch.sinks.output_paths import has_sidecar, sidecar_path

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from scope_batch.core.file_size import NPY_HEADER_BYTES, npy_bytes
 from scope_batch.errors import OutputError
-from scope_batch.npy_stream import npy_header
+from scope_batch.sinks.npy_stream import npy_header
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import Block, FileSink
-from scope_batch.sizes import NPY_HEADER_BYTES, npy_bytes
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

@@ -8,9 +8,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scope_batch.chunk import Delivery, Plan
+from scope_batch.core.plan import Delivery, Plan
+from scope_batch.core.sound import SoundTrack
 from scope_batch.errors import JobError, OutputExistsError
 from scope_batch.media.patience import CheckStop, never_stop
+from scope_batch.processors.chain import Chain
 from scope_batch.sinks.command import Sound, VideoFormat
 from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.latents import LatentsSink
@@ -32,7 +34,6 @@ from scope_batch.sinks.sink import Sink, stops_now
 from scope_batch.sinks.stdout import STDOUT_FD, NpyStdout, VideoStdout, refuse_terminal
 from scope_batch.sinks.video import VideoSink
 from scope_batch.sinks.writer import BackgroundWriter
-from scope_batch.sound import SoundTrack
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def open_sinks(
     latents = None
     if settings.latents is not None:
         latents = LatentsSink(settings.latents, plan, publication, job=settings.metadata)
-    post = plan.post_processors.open(plan.height, plan.width) if plan.post_processors else None
+    post = Chain.of(plan.post_processors).open(plan.height, plan.width) if plan.post_processors else None
     try:
         with ExitStack() as stack:
             for sink in (*sinks, *([] if latents is None else [latents])):

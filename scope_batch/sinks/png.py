@@ -10,8 +10,8 @@ from typing import Self
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from scope_batch.core.frames import Frames
 from scope_batch.errors import OutputError
-from scope_batch.session import Frames
 from scope_batch.sinks.metadata import PNG_KEY
 from scope_batch.sinks.output import numbered
 from scope_batch.sinks.output_paths import output_errors

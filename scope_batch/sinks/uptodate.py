@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError, MissingInputError, OutputError
 from scope_batch.sinks.latents import read_latents_job
 from scope_batch.sinks.metadata import read_metadata

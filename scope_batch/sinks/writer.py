@@ -11,9 +11,10 @@ from typing import Literal, Protocol, Self
 
 import numpy as np
 
+from scope_batch.core.engine import Generated
+from scope_batch.core.frames import Frames
 from scope_batch.errors import Interrupted, JobError
 from scope_batch.events import OutputFile
-from scope_batch.session import Frames, Generated
 from scope_batch.sinks.output import files_of
 from scope_batch.sinks.sink import Sink, reason_of, stops_now
 

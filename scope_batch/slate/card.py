@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from scope_batch.chunk import Chunk, Plan, Prompt, Transition
+from scope_batch.core.frames import ChunkInputs
+from scope_batch.core.plan import Chunk, Plan, Prompt, Transition
 from scope_batch.plan import values
-from scope_batch.session import ChunkInputs
 from scope_batch.slate.curves import Curves
 from scope_batch.slate.layout import Layout
 from scope_batch.slate.panes import Panes

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scope_batch.chunk import Chunk, Plan
+from scope_batch.core.frames import NO_INPUTS, ChunkInputs
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.plan import values
 from scope_batch.plan.shares import shares_of
-from scope_batch.session import NO_INPUTS, ChunkInputs
 from scope_batch.slate.card import Card
 from scope_batch.slate.curves import Curves
 from scope_batch.slate.layout import Layout, make_layout
@@ -23,8 +23,9 @@ from scope_batch.slate.timeline import Timeline
 from scope_batch.slate.tracks import tracks_of
 
 if TYPE_CHECKING:
+    from scope_batch.core.engine import Engine, EngineRequest
+    from scope_batch.core.frames import Frames
     from scope_batch.events import Report
-    from scope_batch.session import Engine, EngineRequest, Frames
 
 
 def load(request: EngineRequest, report: Report) -> Engine:  # noqa: ARG001  (every engine is loaded with them)

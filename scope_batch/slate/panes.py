@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from scope_batch.chunk import Chunk, Plan
-from scope_batch.session import ChunkInputs, ControlFrames
+from scope_batch.core.frames import ChunkInputs, ControlFrames
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.slate.layout import Box, Layout
 from scope_batch.slate.sprites import Picture
 from scope_batch.slate.theme import DIM, FAINT, PANEL, font

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scope_batch.chunk import Chunk, Plan
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.plan.loras import lora_names
 
 Value = float | None

@@ -7,12 +7,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from scope_batch.chunk import Plan
+from scope_batch.core.engine import EngineRequest
+from scope_batch.core.plan import Plan
 from scope_batch.events import Event, Stage, silent
 from scope_batch.job import Job
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_job
-from scope_batch.session import EngineRequest, load_engine
+from scope_batch.render.engine_pool import load_engine
 from tests.bench.figures import Figure
 
 MIB = 1 << 20

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from scope_batch.chunk import Chunk, Plan, Vace
+from scope_batch.core.engine import LoraRequest
+from scope_batch.core.frames import ChunkInputs, ControlFrames
+from scope_batch.core.plan import Chunk, Plan, Vace
 from scope_batch.engine.load import CausalEngine
 from scope_batch.events import Event, Stage, silent
-from scope_batch.session import ChunkInputs, ControlFrames, LoraRequest
 from tests.gpu.helpers import cuda_engine, frames_sha256, long_plan
 from tests.parity.make_models import make
 

@@ -18,7 +18,8 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
-from scope_batch.chunk import Plan
+from scope_batch.core.engine import EngineRequest
+from scope_batch.core.plan import Plan
 from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.text_encoder import PromptEncoder
@@ -26,7 +27,6 @@ from scope_batch.engine.transformer import CausalWan
 from scope_batch.engine.vae_backends import WanVae
 from scope_batch.events import silent
 from scope_batch.pipelines.krea import KREA
-from scope_batch.session import EngineRequest
 from tests.bench.gpu import count_syncs, say
 from tests.plan.helpers import plan
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
 from scope_batch.media.ffmpeg import file_url, run_quiet
 from scope_batch.sinks.command import VideoFormat, encode_args
 from scope_batch.sinks.npy import write_all

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scope_batch.chunk import Plan
+from scope_batch.core.engine import EngineRequest
+from scope_batch.core.frames import Frames
+from scope_batch.core.plan import Plan
 from scope_batch.events import silent
 from scope_batch.job import Job
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_job
-from scope_batch.session import EngineRequest, Frames, load_engine
+from scope_batch.render.engine_pool import load_engine
 
 
 @dataclass(frozen=True)
 class Replay:
-    """`scope_batch.session.Generated` of a chunk that is there already; uint8 [keep, H, W, 3]."""
+    """`scope_batch.core.engine.Generated` of a chunk that is there already; uint8 [keep, H, W, 3]."""
 
     kept: Frames
 

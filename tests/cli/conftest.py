@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-import scope_batch.render
+import scope_batch.render.loop
 from scope_batch.__main__ import main
 
 FAKE = Path(__file__).with_name("fake_render.py")
@@ -51,7 +51,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(scope_batch.render, "render_job", module.render_job)
+    monkeypatch.setattr(scope_batch.render.loop, "render_job", module.render_job)
     return module
 
 

@@ -7,12 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-import scope_batch.render
+from scope_batch.render.loop.options import RenderOptions
+
+import scope_batch.render.loop
 from scope_batch.errors import ClosedPipeError, JobError, ScopeBatchError, TemporaryError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, Loading, OutputFile, Report, Stage, Started, Warned
 from scope_batch.job import Job
-from scope_batch.options import RenderOptions
-from scope_batch.render import Stop
+from scope_batch.render.loop import Stop
 
 FAULTS = {
     "bad": JobError("job.yaml:1:1: first [bold]", "job.yaml:2:2: second"),
@@ -69,6 +70,6 @@ def _finished(outcome: str, done: int, frames: int, path: str, message: str = ""
 if __name__ == "__main__":
     from scope_batch.__main__ import main
 
-    scope_batch.render.render_job = render_job
+    scope_batch.render.loop.render_job = render_job
     Path("ready").touch()
     sys.exit(main())

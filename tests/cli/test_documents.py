@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 import yaml
 
-from scope_batch.chunk import ClipFacts
+from scope_batch.core.plan import ClipFacts
 from scope_batch.job import load_job
 
 

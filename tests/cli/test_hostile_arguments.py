@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import typer
 
-import scope_batch.render
+import scope_batch.render.loop
 from scope_batch.cli.app import app
 from scope_batch.errors import EXIT_BUG
-from scope_batch.render import render_job
+from scope_batch.render.loop import render_job
 
 JOB = "pipeline_id: slate\nprompt: a\nnum_frames: 9\nheight: 64\nwidth: 64\n"
 GIVEN: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -86,7 +86,7 @@ PARAMETERS = [
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What the values name, the real render, and an end to whatever waits for ever."""
-    monkeypatch.setattr(scope_batch.render, "render_job", render_job)
+    monkeypatch.setattr(scope_batch.render.loop, "render_job", render_job)
     monkeypatch.setenv("SCOPE_BATCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "job.yaml").write_text(JOB)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import scope_batch.plugins
+import scope_batch.core.plugins
 from scope_batch.doctor import attention, devices, disks, encoders, plugins, versions
 from scope_batch.doctor.finding import Finding, first_line
 from scope_batch.errors import JobError, UnavailableError
@@ -164,11 +164,11 @@ def test_plugins_are_told_and_a_broken_one_is_a_fault(monkeypatch: pytest.Monkey
     assert list(plugins.look()) == []
     gray = EntryPoint("gray2", "scope_batch.processors.gray:GRAY", "scope_batch.processors")
     monkeypatch.setattr(
-        scope_batch.plugins, "entry_points_of", lambda group: {"gray2": (gray,)} if group == gray.group else {}
+        scope_batch.core.plugins, "entry_points_of", lambda group: {"gray2": (gray,)} if group == gray.group else {}
     )
     (finding,) = plugins.look()
     assert finding.state == "fault" and "calls itself 'gray'" in finding.text and finding.values["id"] == "gray2"
-    monkeypatch.setattr(scope_batch.plugins.Registry, "get", lambda *_: None)
+    monkeypatch.setattr(scope_batch.core.plugins.Registry, "get", lambda *_: None)
     (finding,) = plugins.look()
     assert finding.state == "ok" and "the processor 'gray2'" in finding.text
 

@@ -11,7 +11,8 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from scope_batch.chunk import Chunk
+from scope_batch.core.frames import ChunkInputs, ControlFrames
+from scope_batch.core.plan import Chunk
 from scope_batch.engine.load import CausalEngine
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.text_encoder import PromptEncoder
@@ -21,7 +22,6 @@ from scope_batch.engine.vae_backends import TaeVae, WanVae
 from scope_batch.models.lora import Lora, Pair
 from scope_batch.models.tae import TaeConfig, TinyAutoencoder
 from scope_batch.pipelines import PipelineSpec
-from scope_batch.session import ChunkInputs, ControlFrames
 
 CPU = torch.device("cpu")
 SIZE = 32

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scope_batch.chunk import Chunk
+from scope_batch.core.plan import Chunk
 from scope_batch.engine.cache_policy import BankPolicy, policy_of
 from scope_batch.engine.forward_span import ForwardSpan
 from scope_batch.engine.kv_cache import CacheShape, KVCache

@@ -16,7 +16,9 @@ from diffusers import WanTransformer3DModel
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scope_batch.chunk import Chunk, Plan, Vace
+from scope_batch.core.engine import EngineRequest, LoraRequest
+from scope_batch.core.frames import NO_INPUTS, ChunkInputs, ControlFrames
+from scope_batch.core.plan import Chunk, Plan, Vace
 from scope_batch.engine import transformer
 from scope_batch.engine.forward_span import ForwardSpan
 from scope_batch.engine.kv_cache import KVCache
@@ -26,7 +28,6 @@ from scope_batch.events import Event, Stage, silent
 from scope_batch.models.sizes import model_sizes
 from scope_batch.pipelines.krea import KREA
 from scope_batch.plan.memory import Precision, device_memory
-from scope_batch.session import NO_INPUTS, ChunkInputs, ControlFrames, EngineRequest, LoraRequest
 from tests.engine.test_memory_forecast import held, within
 from tests.models.lora_files import pair, write
 from tests.plan.helpers import plan, video_plan

@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from scope_batch import laws
+from scope_batch.core import geometry
 from scope_batch.engine.latent_history import ContextFrames
 from scope_batch.engine.vae_backends import WanVae
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics
@@ -23,7 +23,7 @@ class Sequence:
     """Chunks that are decoded and remembered, one after the other."""
 
     def __init__(self, vae: WanVae) -> None:
-        self.decoder = DecoderStream(vae, recent_frames=laws.RECENT_FRAMES)
+        self.decoder = DecoderStream(vae, recent_frames=geometry.RECENT_FRAMES)
         self.context = ContextFrames(EncoderStream(vae), self.decoder)
         self.start = 0
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from scope_batch.chunk import Blend, Chunk, Plan, Prompt, Vace
+from scope_batch.core.engine import EngineRequest, LoraRequest
+from scope_batch.core.frames import ChunkInputs, ControlFrames
+from scope_batch.core.plan import Blend, Chunk, Plan, Prompt, Vace
 from scope_batch.engine import load as loading
 from scope_batch.engine.load import CausalEngine
 from scope_batch.engine.vae_stream import DecoderStream
@@ -19,7 +21,6 @@ from scope_batch.errors import JobError
 from scope_batch.events import Event, silent
 from scope_batch.models.load import BuiltinLora
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest, LoraRequest
 from tests.models.lora_files import pair, write
 
 SPEC = PIPELINES["longlive"]

@@ -13,16 +13,16 @@ from torch import Tensor, UntypedStorage, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from scope_batch.chunk import Chunk, Plan
+from scope_batch.core.device_memory import DeviceMemory
+from scope_batch.core.engine import EngineRequest
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.engine.load import CausalEngine, load
 from scope_batch.events import silent
 from scope_batch.job import load_text
-from scope_batch.memory import DeviceMemory
 from scope_batch.models.sizes import model_sizes
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan.memory import Precision, device_memory
-from scope_batch.prepare import memory_of, prepare
-from scope_batch.session import EngineRequest
+from scope_batch.render.prepare import memory_of, prepare_job
 from tests.engine.test_session_vace import FRAMES, SIZE, chunk, inputs_of
 
 LONGLIVE = PIPELINES["longlive"]
@@ -160,7 +160,7 @@ def test_what_lasts_in_every_pipeline_is_exact_to_the_byte(pipeline: str) -> Non
         "denoising_steps: [1000]\nmemory_bank: " + str(PIPELINES[pipeline].memory_bank).lower(),
         name="j",
     )
-    plan = prepare(job)
+    plan = prepare_job(job)
     told = memory_of(job, plan, "float32")
     engine = load(EngineRequest(PIPELINES[pipeline], models="tiny", device="cpu", dtype="float32"), silent)
     assert isinstance(engine, CausalEngine) and told is not None

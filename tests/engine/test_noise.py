@@ -6,8 +6,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from scope_batch import laws
-from scope_batch.chunk import Blend, Chunk, Plan, Prompt
+from scope_batch.core import geometry
+from scope_batch.core.plan import Blend, Chunk, Plan, Prompt
 from scope_batch.engine.noise import NoiseController, NoiseSource, draw
 
 CPU = torch.device("cpu")
@@ -70,8 +70,8 @@ def test_a_still_clip_has_no_motion_and_black_to_white_has_all() -> None:
 
 
 def test_bounds_of_the_noise_scale() -> None:
-    assert laws.controlled_noise_scale(0, 0.7) == pytest.approx(0.79)
-    assert laws.controlled_noise_scale(1, 0.7) == pytest.approx(0.61)
+    assert geometry.controlled_noise_scale(0, 0.7) == pytest.approx(0.79)
+    assert geometry.controlled_noise_scale(1, 0.7) == pytest.approx(0.61)
 
 
 def test_only_the_last_three_frames_and_their_predecessors_count() -> None:

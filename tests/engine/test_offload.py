@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scope_batch.core.engine import EngineRequest
 from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.offload import SLOTS, BlockOffload, apply_low_vram, choose_low_vram
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Event, Warned, silent
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import EngineRequest
 from tests.engine.test_session_vace import FRAMES, chunk, render
 
 CPU = torch.device("cpu")

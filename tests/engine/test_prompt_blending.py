@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scope_batch.chunk import Blend, Conditioning, Prompt, Transition
+from scope_batch.core.plan import Blend, Conditioning, Prompt, Transition
 from scope_batch.engine.prompt_blending import Embedder, blend, slerp
 
 TEXTS = {name: torch.randn(5, 8, generator=torch.Generator().manual_seed(i)) for i, name in enumerate("abcd")}

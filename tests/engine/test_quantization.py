@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
+from scope_batch.core.engine import EngineRequest
 from scope_batch.engine import quantization
 from scope_batch.engine.load import load
 from scope_batch.errors import JobError, UnavailableError
 from scope_batch.events import silent
 from scope_batch.models.lora import Lora
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import EngineRequest
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -14,12 +14,13 @@ import pytest
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scope_batch.chunk import Blend, Chunk, Plan, Prompt, Still, Vace
+from scope_batch.core.engine import EngineRequest
+from scope_batch.core.frames import ChunkInputs, ControlFrames
+from scope_batch.core.plan import Blend, Chunk, Plan, Prompt, Still, Vace
 from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.vae_stream import EncoderStream
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest
 
 SIZE = 64
 CAT, DOG = (Blend((Prompt(text),)) for text in ("a cat", "a red dog"))

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from scope_batch.chunk import Chunk, Plan, Transition, Vace
+from scope_batch.core.frames import Frames
+from scope_batch.core.plan import Chunk, Plan, Transition, Vace
 from scope_batch.engine.load import CausalEngine
 from scope_batch.engine.session import CausalSession
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import Frames
 from tests.engine.small import SIZE, inputs_of, small_engine
 from tests.plan.helpers import plan, video_plan
 

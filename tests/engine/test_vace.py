@@ -11,11 +11,11 @@ from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scope_batch.chunk import Blend, Chunk, Prompt, Still, Vace
+from scope_batch.core.frames import ChunkInputs, ControlFrames
+from scope_batch.core.plan import Blend, Chunk, Prompt, Still, Vace
 from scope_batch.engine.vace import VaceContext, mask_channels
 from scope_batch.engine.vae_backends import WanVae
 from scope_batch.engine.vae_stream import EncoderStream, LatentStatistics, Vae
-from scope_batch.session import ChunkInputs, ControlFrames
 
 HEIGHT, WIDTH = 16, 32
 Array = NDArray[np.float32]

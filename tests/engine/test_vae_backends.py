@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from scope_batch.core.engine import EngineRequest
 from scope_batch.engine.load import load
 from scope_batch.engine.vae_backends import TaeVae
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics
 from scope_batch.events import silent
 from scope_batch.models.tae import MEMORY_BLOCKS, TaeConfig, TinyAutoencoder
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import EngineRequest
 
 KINDS = ("tae", "lighttae")
 

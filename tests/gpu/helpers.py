@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from scope_batch.chunk import Blend, Chunk, Plan, Prompt
+from scope_batch.core.engine import EngineRequest
+from scope_batch.core.plan import Blend, Chunk, Plan, Prompt
 from scope_batch.engine.load import CausalEngine, load
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import EngineRequest
 from tests.parity.cases import Case, plan_of
 from tests.parity.vace_inputs import inputs_of
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from scope_batch.core.engine import LoraRequest
 from scope_batch.errors import UnavailableError
 from scope_batch.events import silent
-from scope_batch.session import LoraRequest
 from tests.gpu.helpers import cuda_engine, frames_sha256, latent_errors, long_plan
 from tests.parity.cases import load_case
 from tests.parity.test_kin import CASES as OTHER_PIPELINES

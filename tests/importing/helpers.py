@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
 from scope_batch.importing import Imported, import_export
 from scope_batch.job import Job, load_text
 from scope_batch.pipelines import PIPELINES

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scope_batch import laws
-from scope_batch.chunk import Blend, Chunk, Plan, Prompt, Vace
-from scope_batch.material import BlobPart, Fill, Kind, Material, Placement
+from scope_batch.core import geometry
+from scope_batch.core.plan import Blend, Chunk, Plan, Prompt, Vace
+from scope_batch.core.timeline import BlobPart, Fill, Kind, Material, Placement
 
 SIZE = 16
 VACE = Vace(scale=1.0, timeline=True, restart_streams=False)
@@ -24,7 +24,7 @@ def plan_of(*chunks: Chunk, placements: tuple[Placement, ...] = (), num_frames: 
     return Plan("longlive", frame, Fraction(16), SIZE, SIZE, tuple(placed), placements)
 
 
-def chunk_of(frames: int = 12, vace: Vace | None = VACE, *, cut: bool = False, mode: laws.Mode = "text") -> Chunk:
+def chunk_of(frames: int = 12, vace: Vace | None = VACE, *, cut: bool = False, mode: geometry.Mode = "text") -> Chunk:
     return Chunk(0, 0, frames, frames, (frames + 3) // 4, 0, mode, "a cut" if cut else None, None,
                  Blend((Prompt("a cat"),)), False, 1, (1000,), None, False, vace)  # fmt: skip
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scope_batch.core.sound import SoundTrack
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.media.audio import probe_sound, sound_args, sound_filters
-from scope_batch.sound import SoundTrack
 from tests.media.conftest import ffmpeg
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scope_batch.chunk import ClipFacts
+from scope_batch.core.plan import ClipFacts
+from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.media import clip, frame_list
 from scope_batch.media.ffmpeg import file_url, run_quiet
 from scope_batch.media.probe import probe_clip, probe_whole_clip
 from scope_batch.media.source import open_source
-from scope_batch.timing import Timing
 from tests.media.conftest import ffmpeg, random_frames, write_lossless
 
 

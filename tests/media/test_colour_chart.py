@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scope_batch.chunk import Chunk
+from scope_batch.core.plan import Chunk
 from scope_batch.media.source import open_source
 from scope_batch.sinks.open import SinkSettings, claim_outputs, open_sinks
 from scope_batch.sinks.output import parse_outputs

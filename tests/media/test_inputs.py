@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scope_batch.chunk import Plan, Still, Vace
+from scope_batch.core.frames import NO_INPUTS, ChunkInputs, ControlFrames
+from scope_batch.core.plan import Plan, Still, Vace
 from scope_batch.errors import JobError
 from scope_batch.media import image_files, video
 from scope_batch.media.images import read_image
 from scope_batch.media.inputs import InputReader, open_inputs
 from scope_batch.media.planes import Planes
-from scope_batch.session import NO_INPUTS, ChunkInputs, ControlFrames
 from tests.media.conftest import random_frames, write_lossless
 from tests.media.plans import SIZE, VACE, as_frames, chunk_of, floats, place, plan_of, saved
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scope_batch.core.timeline import Placement
 from scope_batch.errors import JobError
-from scope_batch.material import Placement
 from scope_batch.media.masks import found_in_masks
 from tests.media.conftest import write_lossless
 from tests.media.plans import SIZE, chunk_of, place, plan_of, saved

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scope_batch.chunk import Plan, Still, Vace
+from scope_batch.core.plan import Plan, Still, Vace
+from scope_batch.core.timeline import BlobPart
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.material import BlobPart
 from scope_batch.media.material import check_material, found_in_stills
 from tests.media import profiles
 from tests.media.conftest import random_frames

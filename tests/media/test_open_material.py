@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from scope_batch.core.timeline import BlobPart, Kind, Material, MaterialFacts
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.material import BlobPart, Kind, Material, MaterialFacts
 from scope_batch.media.inputs import open_inputs
 from scope_batch.media.material import probe_material
 from tests.media.conftest import random_frames, write_lossless

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scope_batch.chunk import Chunk, Plan
-from scope_batch.material import Placement
+from scope_batch.core.plan import Chunk, Plan
+from scope_batch.core.timeline import Placement
 from scope_batch.media.inputs import InputReader, open_inputs
 from scope_batch.media.processed import Processed
 from scope_batch.processors import ProcessorSpec

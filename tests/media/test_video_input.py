@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
+from scope_batch.core.timeline import Fill
 from scope_batch.errors import JobError
-from scope_batch.material import Fill
 from scope_batch.media import video
 from scope_batch.media.inputs import InputReader
 from scope_batch.media.material import probe_material

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scope_batch import plugins
+from scope_batch.core import plugins
 from scope_batch.models.layout import VACE_CHECKPOINT, VAES, artifacts
 from scope_batch.models.listing import is_ready, list_files, list_pipelines
 from scope_batch.pipelines import PIPELINES

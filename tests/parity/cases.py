@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scope_batch.chunk import NEW_VIDEO_PROMPT, Blend, Chunk, Conditioning, Plan, Prompt, Transition
+from scope_batch.core.plan import NEW_VIDEO_PROMPT, Blend, Chunk, Conditioning, Plan, Prompt, Transition
 from scope_batch.pipelines import PIPELINES
 from tests.parity.trim import SAME_AS
 from tests.parity.vace_inputs import vace_of

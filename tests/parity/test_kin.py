@@ -7,11 +7,11 @@ from types import ModuleType
 
 import pytest
 
+from scope_batch.core.engine import EngineRequest
 from scope_batch.engine.load import load
 from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import EngineRequest
 from tests.parity.cases import load_case, plan_of
 from tests.parity.test_longlive import replay, undecoded
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from scope_batch import laws
+from scope_batch.core import geometry
+from scope_batch.core.engine import EngineRequest
+from scope_batch.core.frames import ChunkInputs
 from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream
 from scope_batch.events import silent
 from scope_batch.models.load import BuiltinLora
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import ChunkInputs, EngineRequest
 from tests.parity.cases import Case, load_case, plan_of
 from tests.parity.trim import WITH_FRAMES
 
@@ -83,7 +84,7 @@ def replay(engine: CausalEngine, case: Case) -> np.ndarray:
 
 def undecoded(self: DecoderStream, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Right count of frames, nothing in them: for comparing latents alone."""
-    frames = laws.frames_of_latents(latents.shape[1], first=not self._started)
+    frames = geometry.frames_of_latents(latents.shape[1], first=not self._started)
     self._started = True
     return torch.zeros(frames, 8, 8, 3, dtype=torch.uint8), torch.tensor(True)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scope_batch.core.engine import EngineRequest, LoraRequest
 from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import EngineRequest, LoraRequest
 from tests.parity.cases import Case, load_case, plan_of
 from tests.parity.test_longlive import relative_error, replay, undecoded
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from scope_batch.chunk import Chunk
+from scope_batch.core.engine import EngineRequest
+from scope_batch.core.frames import ChunkInputs
+from scope_batch.core.plan import Chunk
 from scope_batch.engine.load import load
 from scope_batch.engine.vace import VaceContext
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import ChunkInputs, EngineRequest
 from tests.models.helpers import linked
 from tests.parity.cases import load_case, plan_of
 from tests.parity.test_longlive import LATENTS_TOLERANCE, relative_error, undecoded

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from scope_batch.chunk import Chunk
+from scope_batch.core.engine import EngineRequest
+from scope_batch.core.frames import ChunkInputs, ControlFrames
+from scope_batch.core.plan import Chunk
 from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.vace import VaceContext
 from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
-from scope_batch.session import ChunkInputs, ControlFrames, EngineRequest
 from tests.parity.cases import Case, load_case, plan_of
 from tests.parity.test_longlive import LATENTS_TOLERANCE, relative_error, undecoded
 from tests.parity.trim import CONTEXT_CHANNELS, VACE_CASES

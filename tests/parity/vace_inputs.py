@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from scope_batch import laws
-from scope_batch.chunk import Chunk, Still, Vace
-from scope_batch.session import ChunkInputs, ControlFrames
+from scope_batch.core import geometry
+from scope_batch.core.frames import ChunkInputs, ControlFrames
+from scope_batch.core.plan import Chunk, Still, Vace
 
 IMAGES = Path(__file__).parent / "cases" / "images"
 
@@ -27,7 +27,7 @@ def vace_of(call: Mapping[str, Any], *, restart_streams: bool) -> Vace | None:
     return Vace(
         scale=call.get("vace_scale", 1.0),
         timeline=timeline,
-        stills=(Still(IMAGES / first, 0, laws.VACE_STILL_FRAMES),) if first else (),
+        stills=(Still(IMAGES / first, 0, geometry.VACE_STILL_FRAMES),) if first else (),
         reference=IMAGES / references[0] if references else None,
         restart_streams=restart_streams,
     )
@@ -38,7 +38,7 @@ def inputs_of(call: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], chunk
     vace = chunk.vace
     if vace is None:
         return ChunkInputs()
-    height, width = (laws.SPACE_STRIDE * n for n in arrays[f"latents_{chunk.index:02d}"].shape[-2:])
+    height, width = (geometry.SPACE_STRIDE * n for n in arrays[f"latents_{chunk.index:02d}"].shape[-2:])
     reference = picture(vace.reference, height, width) if vace.reference else None
     return ChunkInputs(reference=reference, control=control_of(call, arrays, vace, (chunk.frames, height, width)))
 

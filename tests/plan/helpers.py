@@ -6,7 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from scope_batch.chunk import Blend, Chunk, ClipFacts, Plan, Transition
+from scope_batch.core.plan import Blend, Chunk, ClipFacts, Plan, Transition
 from scope_batch.job import Job
 from scope_batch.pipelines import PIPELINES
 from scope_batch.pipelines.spec import PipelineSpec

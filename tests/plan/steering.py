@@ -7,14 +7,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from scope_batch.chunk import Chunk, ClipFacts, Plan, Vace
+from scope_batch.core.plan import Chunk, ClipFacts, Plan, Vace
+from scope_batch.core.timeline import MaterialFacts
+from scope_batch.core.timing import Timing
 from scope_batch.job import Job, load_text
-from scope_batch.material import MaterialFacts
 from scope_batch.pipelines import PIPELINES
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import plan_job
 from scope_batch.plan.material import Facts, all_offers
-from scope_batch.timing import Timing
 from tests.plan.helpers import CLIP, LONGLIVE
 
 SIZE = {"height": 64, "width": 64}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError
 from scope_batch.plan.document import plan_to_dict
 from tests.plan.helpers import LONGLIVE, plan

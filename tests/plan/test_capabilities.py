@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scope_batch.job import load_text
-from scope_batch.prepare import prepare
+from scope_batch.render.prepare import prepare_job
 
 
 @pytest.mark.parametrize(
@@ -13,5 +13,5 @@ from scope_batch.prepare import prepare
 )
 def test_what_is_about_models_passes_the_slate_with_a_note(field: str) -> None:
     """So that it draws every job."""
-    notes = prepare(load_text(f"pipeline_id: slate\nprompt: a\n{field}", name="j")).notes
+    notes = prepare_job(load_text(f"pipeline_id: slate\nprompt: a\n{field}", name="j")).notes
     assert any(note.startswith(f"j:3:1: {field.split(':')[0]} has no effect: slate has no ") for note in notes)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scope_batch.chunk import ClipFacts, Plan
+from scope_batch.core.plan import ClipFacts, Plan
+from scope_batch.core.timeline import Material
+from scope_batch.core.timing import Timing, picked_frames
 from scope_batch.errors import JobError
 from scope_batch.job import Job
-from scope_batch.material import Material
 from scope_batch.plan import plan_to_dict
 from scope_batch.plan.table import render_plan
-from scope_batch.timing import Timing, picked_frames
 from tests.plan.steering import SIZE, plan_of, spans, steered
 
 

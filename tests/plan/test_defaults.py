@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scope_batch.chunk import ClipFacts, Plan
+from scope_batch.core.plan import ClipFacts, Plan
 from scope_batch.job import Job
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_job, plan_to_dict

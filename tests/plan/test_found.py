@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from scope_batch.core.timeline import Material, MaterialFacts
 from scope_batch.job import Job
-from scope_batch.material import Material, MaterialFacts
 from scope_batch.plan import plan_job
 from tests.plan.helpers import CLIP, LONGLIVE, video_plan
 

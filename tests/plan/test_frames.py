@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from scope_batch.chunk import ClipFacts
+from scope_batch.core.plan import ClipFacts
 from scope_batch.errors import JobError
 from tests.effort import growth
 from tests.plan.helpers import CLIP, LONGLIVE, SDV2, plan, video_plan

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError
 from tests.plan.helpers import SDV2, texts
 from tests.plan.steering import controlled, spans, steered

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
 from scope_batch.pipelines import PIPELINES
 from tests.plan.helpers import CLIP, plan, video_plan
 from tests.plan.steering import steered

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scope_batch.chunk import LoraUse, Plan
+from scope_batch.core.plan import LoraUse, Plan
 from scope_batch.errors import JobError
 from scope_batch.pipelines.krea import KREA
 from scope_batch.plan import plan_to_dict

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from scope_batch.chunk import Plan
-from scope_batch.memory import DeviceMemory
+from scope_batch.core.device_memory import DeviceMemory
+from scope_batch.core.plan import Plan
 from scope_batch.models.sizes import UMT5_XXL, VAE_WIDTHS, WAN_1_3B, ModelSizes, SideBranches
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_to_dict

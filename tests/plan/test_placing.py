@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from scope_batch.core.timeline import Placement
 from scope_batch.errors import JobError
-from scope_batch.material import Placement
 from tests.effort import growth
 from tests.plan.steering import controlled, spans, steered
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_to_dict

@@ -12,7 +12,7 @@ import pytest
 
 from scope_batch.errors import ScopeBatchError
 from scope_batch.job import parse_job
-from scope_batch.prepare import outputs_of, plan_document, prepare, unused_by_outputs
+from scope_batch.render.prepare import outputs_of, plan_document, prepare_job, unused_by_outputs
 from tests.plan.silent import BASE, ELSEWHERE, FOLDED, INSIDE, MODES, SCHEMA, Case, cases, make_files
 
 Said = tuple[dict[str, Any] | None, frozenset[str]]
@@ -43,7 +43,7 @@ def _files(tmp_path_factory: pytest.TempPathFactory):
 def come_to(job_json: str) -> Said:
     job = parse_job(json.loads(job_json))
     try:
-        plan, outputs = prepare(job), outputs_of(job)
+        plan, outputs = prepare_job(job), outputs_of(job)
     except ScopeBatchError:
         return None, frozenset()
     document = plan_document(job, plan, outputs)

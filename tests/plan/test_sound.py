@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
+from scope_batch.core.sound import SoundFacts
 from scope_batch.errors import JobError
 from scope_batch.job import Job
 from scope_batch.plan import plan_job, plan_to_dict
-from scope_batch.sound import SoundFacts
 from tests.plan.helpers import CLIP, LONGLIVE
 
 CLIP_WITH_SOUND = replace(CLIP, has_audio=True)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scope_batch import plugins
+from scope_batch.core import plugins
+from scope_batch.core.frames import Frames
 from scope_batch.processors import EachFrame, Processor, ProcessorSpec
-from scope_batch.session import Frames
 
 
 def mean(first: Frames, second: Frames) -> Frames:

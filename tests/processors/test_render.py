@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scope_batch.engines import Engines
 from scope_batch.errors import Interrupted, JobError, UnavailableError
 from scope_batch.events import ChunkDone, Event, Finished, Started
 from scope_batch.media.probe import probe_clip
-from scope_batch.options import RenderOptions
-from scope_batch.origin import plugins_of
 from scope_batch.processors.gray import gray
-from scope_batch.render import render_job
+from scope_batch.render.engine_pool import Engines
+from scope_batch.render.fingerprint import plugins_of
+from scope_batch.render.loop import render_job
+from scope_batch.render.options import RenderOptions
 from scope_batch.sinks.metadata import read_metadata
 from scope_batch.sinks.writer import BackgroundWriter
 from scope_batch.slate.engine import Drawn

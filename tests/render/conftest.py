@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from scope_batch.__main__ import main
-from scope_batch.engines import Engines
+from scope_batch.render.engine_pool import Engines
 from tests.render.helpers import Refused, Renderer, ffmpeg
 
 

@@ -17,14 +17,14 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from scope_batch.chunk import Plan
-from scope_batch.engines import Engines
+from scope_batch.core.plan import Plan
 from scope_batch.events import Event, Finished
 from scope_batch.job import Job, load_text
 from scope_batch.media.ffmpeg import QUIET, file_url, run_quiet
-from scope_batch.options import RenderOptions
-from scope_batch.prepare import prepare
-from scope_batch.render import NeverStop, Stop, render_job
+from scope_batch.render.engine_pool import Engines
+from scope_batch.render.loop import NeverStop, Stop, render_job
+from scope_batch.render.options import RenderOptions
+from scope_batch.render.prepare import prepare_job
 
 Frames = NDArray[np.uint8]
 Refused = Callable[..., None]
@@ -81,7 +81,7 @@ class Renderer:
 
 
 def plan_of(base: dict[str, Any], **fields: Any) -> Plan:
-    return prepare(job_of(base, **fields))
+    return prepare_job(job_of(base, **fields))
 
 
 def load_frames(path: Path) -> Frames:

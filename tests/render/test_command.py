@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import scope_batch.engines
+import scope_batch.render.engine_pool
 from scope_batch.__main__ import main
+from scope_batch.core.engine import Engine, EngineRequest
 from scope_batch.events import ChunkDone, Event
 from scope_batch.media import patience
 from scope_batch.media.ffmpeg import Child
-from scope_batch.options import RenderOptions
-from scope_batch.session import Engine, EngineRequest
+from scope_batch.render.options import RenderOptions
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.work_folder import WorkFolder
 from scope_batch.slate.engine import SlateSession
@@ -46,13 +46,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[EngineRequest]:
     """Every engine that is loaded from here on."""
     loaded: list[EngineRequest] = []
-    load = scope_batch.engines.load_engine
+    load = scope_batch.render.engine_pool.load_engine
 
     def counted(request: EngineRequest, report: Callable[[Event], None]) -> Engine:
         loaded.append(request)
         return load(request, report)
 
-    monkeypatch.setattr(scope_batch.engines, "load_engine", counted)
+    monkeypatch.setattr(scope_batch.render.engine_pool, "load_engine", counted)
     return loaded
 
 

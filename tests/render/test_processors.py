@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from scope_batch.options import RenderOptions
+from scope_batch.render.options import RenderOptions
 from tests.processors.kinds import doubled, install
 from tests.render.helpers import TINY, Renderer, load_frames
 

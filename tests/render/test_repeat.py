@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.errors import Interrupted
-from scope_batch.options import RenderOptions
+from scope_batch.render.options import RenderOptions
 from tests.render.helpers import (
     ONE_THREAD,
     PROGRAM,

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 
 from scope_batch.engine.vae_stream import EncoderStream
 from scope_batch.events import ChunkStarted, Loading
-from scope_batch.options import RenderOptions
 from scope_batch.pipelines import PIPELINES
+from scope_batch.render.options import RenderOptions
 from tests.render.helpers import TINY, Renderer, plan_of
 
 SIZE, FRAMES = 64, 21

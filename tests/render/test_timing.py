@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from scope_batch.chunk import Plan
+from scope_batch.core.plan import Plan
 from scope_batch.media.inputs import InputReader
 from tests.media.conftest import write_lossless
 from tests.render.helpers import SLATE, ffmpeg, plan_of

@@ -10,7 +10,7 @@ import pytest
 from scope_batch.job import parse_job
 from scope_batch.models.check import Checker, all_ok
 from scope_batch.models.tiny import tiny_models_folder
-from scope_batch.prepare import prepare
+from scope_batch.render.prepare import prepare_job
 from tests.render.helpers import TINY, Renderer
 
 KINDS = ("tae", "lighttae")
@@ -40,7 +40,7 @@ def test_control_that_begins_late_steers_from_there(tiny: Renderer, kind: str, t
 
 
 def test_a_plan_says_that_it_has_no_forecast(kind: str) -> None:
-    (note,) = prepare(parse_job({**TINY, "vae_type": kind, "num_frames": 9})).notes
+    (note,) = prepare_job(parse_job({**TINY, "vae_type": kind, "num_frames": 9})).notes
     assert note.startswith(f"no forecast of device memory is made for longlive with vae_type: {kind}")
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from scope_batch.chunk import Blend, Chunk, Plan, Prompt
+from scope_batch.core.plan import Blend, Chunk, Plan, Prompt
 from scope_batch.media.ffmpeg import QUIET, Child, file_url
 from scope_batch.sinks.open import SinkSettings, claim_outputs, open_sinks
 from scope_batch.sinks.output import parse_outputs

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from scope_batch.core.file_size import BYTES_PER_PIXEL
 from scope_batch.errors import JobError, OutputError, OutputExistsError
 from scope_batch.plan.forecast import forecast
 from scope_batch.sinks.encoders import ENCODERS
@@ -11,7 +12,6 @@ from scope_batch.sinks.forecast import check_space, forecast_bytes, forecast_lat
 from scope_batch.sinks.open import SinkSettings, check_outputs, claim_outputs, open_sinks
 from scope_batch.sinks.output import Output, parse_outputs
 from scope_batch.sinks.verify import verify_output
-from scope_batch.sizes import BYTES_PER_PIXEL
 
 
 def outputs_in(folder: Path, *names: str) -> tuple[Output, ...]:

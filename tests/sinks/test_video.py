@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scope_batch.core.sound import SoundTrack
 from scope_batch.errors import Interrupted, JobError, OutputError, TemporaryError, TimeLimitError
 from scope_batch.media import ffmpeg, patience
 from scope_batch.media.ffmpeg import file_url, run_quiet
@@ -16,7 +17,6 @@ from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.encoders import VideoOptions, resolve_options
 from scope_batch.sinks.verify import verify_video
 from scope_batch.sinks.video import VideoSink
-from scope_batch.sound import SoundTrack
 
 
 def video(container: str, fps: Fraction = Fraction(16), sound: Sound | None = None, **options: object) -> VideoFormat:
@@ -251,7 +251,7 @@ import numpy as np
 from scope_batch.errors import ScopeBatchError
 from scope_batch.sinks.npy import NpySink
 from scope_batch.sinks.video import VideoSink
-from scope_batch.sound import SoundTrack
+from scope_batch.core.sound import SoundTrack
 from scope_batch.sinks.command import VideoFormat
 from scope_batch.sinks.encoders import resolve_options
 from scope_batch.sinks.publish import Publication

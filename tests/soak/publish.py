@@ -25,7 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import scope_batch.render  # noqa: F401  so that a fork need not
+import scope_batch.render.loop  # noqa: F401  so that a fork need not
 from scope_batch.__main__ import main
 from scope_batch.sinks import work_folder
 

@@ -9,11 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scope_batch.chunk import Chunk, Plan
-from scope_batch.events import Report
-from scope_batch.pipelines import PipelineSpec
-from scope_batch.plan.shares import Shares
-from scope_batch.session import NO_INPUTS, ChunkInputs, EngineRequest
+from scope_batch.plugin import NO_INPUTS, Chunk, ChunkInputs, EngineRequest, PipelineSpec, Plan, Report, Shares
 
 BARS = PipelineSpec(
     id="example-bars",

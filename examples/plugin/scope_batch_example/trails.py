@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from scope_batch.processors import Parameters, Processor, ProcessorSpec
+from scope_batch.plugin import Parameters, Processor, ProcessorSpec
 
 
 class TrailParameters(Parameters):

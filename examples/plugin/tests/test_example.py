@@ -3,7 +3,7 @@
 from scope_batch_example.bars import colour_of
 from scope_batch_example.trails import TRAILS
 
-from scope_batch.processors.check import check_processor
+from scope_batch.plugin import check_processor
 
 
 def test_trails_keep_the_contract_of_a_processor() -> None:

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from scope_batch.errors import MissingInputError
-from scope_batch.image_series import doubts, folder_files, is_pattern, pattern_files
+from scope_batch.files.image_series import doubts, folder_files, is_pattern, pattern_files
 from scope_batch.job import check_inputs, parse_job
-from scope_batch.origin import origin_of
+from scope_batch.render.fingerprint import origin_of
 
 
 def numbered(template: str, *numbers: int) -> list[str]:

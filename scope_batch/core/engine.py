@@ -7,53 +7,18 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scope_batch.chunk import Chunk, Plan
+from scope_batch.core.frames import NO_INPUTS, ChunkInputs, Frames
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.events import Report
-from scope_batch.pipelines import KNOWN_PIPELINES, PipelineSpec
-from scope_batch.plugins import foreign
 
-Frames = NDArray[np.uint8]
-"""uint8 [T, H, W, 3], RGB."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ControlFrames:
-    """The frames that a chunk's VACE context is encoded from, all sources laid over each other.
-
-    frames  float32 [lead + chunk.frames, H, W, 3] in -1..1, RGB; 0 (gray) where nothing is given.
-    masks   float32 [lead + chunk.frames, H, W] in 0..1; 1 = generate, 0 = keep the frame.
-    inactive_is_gray, reactive_is_gray  no frame has a pixel other than 0 where the mask is <= 0.5, > 0.5.
-    `lead` = chunk.lead: the first row lies before the chunk.
-    """
-
-    frames: NDArray[np.float32]
-    masks: NDArray[np.float32]
-    inactive_is_gray: bool
-    reactive_is_gray: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ChunkInputs:
-    """What a chunk is made from, besides the plan.
-
-    pixels     the input video's `chunk.frames` frames in video mode, uint8 [T, H, W, 3].
-    control    where chunk.vace.has_frames.
-    reference  where chunk.vace.reference: float32 [H, W, 3] in -1..1.
-    """
-
-    pixels: Frames | None = None
-    control: ControlFrames | None = None
-    reference: NDArray[np.float32] | None = None
-
-
-NO_INPUTS = ChunkInputs()
+if TYPE_CHECKING:
+    from scope_batch.pipelines.spec import PipelineSpec
 
 
 class Generated(Protocol):
@@ -123,10 +88,3 @@ class EngineRequest:
 
 class Loader(Protocol):
     def __call__(self, request: EngineRequest, report: Report) -> Engine: ...
-
-
-def load_engine(request: EngineRequest, report: Report) -> Engine:
-    """Import the pipeline's engine (torch comes with it) and load it. A plugin's fault is one line with its name."""
-    module, function = request.spec.engine.split(":")
-    with foreign(KNOWN_PIPELINES.where(request.spec.id)):
-        return cast(Loader, getattr(import_module(module), function))(request, report)

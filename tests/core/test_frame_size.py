@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from scope_batch.chunk import Plan
-from scope_batch.frame_size import fitted_size, trained_size
+from scope_batch.core.frame_size import fitted_size, trained_size
+from scope_batch.core.plan import Plan
 from scope_batch.job import load_text
-from scope_batch.prepare import prepare
+from scope_batch.render.prepare import prepare_job
 
 TRAINED = (480, 832)
 
@@ -28,7 +28,7 @@ def test_a_trained_size_keeps_area_and_proportions(size: tuple[int, int]) -> Non
 
 def plan_of(**fields: object) -> Plan:
     lines = {"pipeline_id": "longlive", "prompt": "a", "num_frames": 9, "models": "folder", **fields}
-    return prepare(load_text("\n".join(f"{name}: {value}" for name, value in lines.items()), name="j"))
+    return prepare_job(load_text("\n".join(f"{name}: {value}" for name, value in lines.items()), name="j"))
 
 
 def warnings_of(**fields: object) -> list[str]:

@@ -11,7 +11,7 @@ from PIL import Image
 from scope_batch.errors import JobError
 from scope_batch.job import Job, load_text
 from scope_batch.media.material import check_material
-from scope_batch.prepare import outputs_of, places_of_inputs, plan_document, prepare, unused_by_outputs
+from scope_batch.render.prepare import outputs_of, places_of_inputs, plan_document, prepare_job, unused_by_outputs
 
 
 def job(text: str) -> Job:
@@ -42,7 +42,7 @@ def test_outputs_of_the_command_line_count_instead() -> None:
 
 def test_the_document_holds_what_no_chunk_shows() -> None:
     made = job("vae_type: tae\nnoise_device: cuda\noutput: {path: a.mp4, crf: 9}")
-    document = plan_document(made, prepare(made), outputs_of(made))
+    document = plan_document(made, prepare_job(made), outputs_of(made))
     assert (document["vae_type"], document["noise_device"], document["audio"]) == ("tae", "cuda", "none")
     (output,) = document["outputs"]
     assert (output["path"], output["format"], output["codec"], output["crf"]) == ("a.mp4", "mp4", "libx264", 9)
@@ -52,7 +52,7 @@ def test_the_document_holds_what_no_chunk_shows() -> None:
 def test_a_damaged_file_is_told_with_its_place(field: str, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"hello")
     with pytest.raises(JobError, match=rf"^j:3:1: {field}: bad\.png: "):
-        prepare(load_text(f"prompt: a\npipeline_id: slate\n{field}: bad.png", name="j", folder=tmp_path))
+        prepare_job(load_text(f"prompt: a\npipeline_id: slate\n{field}: bad.png", name="j", folder=tmp_path))
 
 
 def test_a_cut_still_is_told_with_its_place(tmp_path: Path) -> None:
@@ -61,4 +61,4 @@ def test_a_cut_still_is_told_with_its_place(tmp_path: Path) -> None:
     text = "prompt: a\npipeline_id: slate\nchunk_specs: [{chunk: 0, vace_ref_images: [cut.png]}]"
     job = load_text(text, name="j", folder=tmp_path)
     with pytest.raises(JobError, match=r"^j:3:44: chunk_specs\[0\]\.vace_ref_images\[0\]: cut\.png: is damaged"):
-        check_material(prepare(job), places_of_inputs(job))
+        check_material(prepare_job(job), places_of_inputs(job))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from typing import cast
 
-from scope_batch.chunk import Plan
+from scope_batch.core.engine import Engine, EngineRequest, Loader, LoraRequest
+from scope_batch.core.plan import Plan
+from scope_batch.core.plugins import foreign
 from scope_batch.events import Report
 from scope_batch.job import Job
-from scope_batch.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.pipelines import KNOWN_PIPELINES
-from scope_batch.session import Engine, EngineRequest, LoraRequest, load_engine
+from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 
 
 class Engines:
@@ -72,3 +75,10 @@ def _expected_bytes(plan: Plan, options: RenderOptions) -> int:
     if plan.memory is None:
         return 0
     return max(plan.memory.peak, plan.memory.prompts) * (2 if options.dtype == "float32" else 1)
+
+
+def load_engine(request: EngineRequest, report: Report) -> Engine:
+    """Import the pipeline's engine (torch comes with it) and load it. A plugin's fault is one line with its name."""
+    module, function = request.spec.engine.split(":")
+    with foreign(KNOWN_PIPELINES.where(request.spec.id)):
+        return cast(Loader, getattr(import_module(module), function))(request, report)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from scope_batch.job import Job, load_text
-from scope_batch.origin import job_sha256, origin_of, sha256_of
+from scope_batch.render.fingerprint import job_sha256, origin_of, sha256_of
 
 
 def job_in(folder: Path, **fields: object) -> Job:

@@ -2,8 +2,8 @@ from fractions import Fraction
 
 import pytest
 
+from scope_batch.core.timing import Timing, picked_frames
 from scope_batch.errors import JobError
-from scope_batch.timing import Timing, picked_frames
 
 MS = Fraction(1, 1000)
 

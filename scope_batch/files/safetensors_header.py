@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
 from scope_batch.errors import JobError
-from scope_batch.file_kinds import described
+from scope_batch.files.kinds import described
 
 HEADER_LIMIT_BYTES = 100_000_000
 """The format's own limit."""

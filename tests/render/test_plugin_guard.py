@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from scope_batch.chunk import Chunk, Plan
+from scope_batch.core.frames import ChunkInputs, Frames
+from scope_batch.core.plan import Chunk, Plan
+from scope_batch.core.plugins import Registry
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Report, silent
-from scope_batch.held import held_peak_bytes, held_session
-from scope_batch.plugins import Registry
-from scope_batch.session import ChunkInputs, Frames
+from scope_batch.render.plugin_guard import held_peak_bytes, held_session
 from tests.plan.helpers import plan
 
 PLAN = plan(height=64, width=96, num_frames=9)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.files import is_file, reading, status_of
+from scope_batch.files.access import is_file, reading, status_of
 
 LONG = "x" * 300
 

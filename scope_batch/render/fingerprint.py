@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from scope_batch.image_series import is_pattern, pattern_files
+from scope_batch.files.image_series import is_pattern, pattern_files
 from scope_batch.job import Job
 from scope_batch.job.faults import Loc
 from scope_batch.job.inputs import named_inputs

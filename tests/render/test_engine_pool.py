@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from scope_batch.engines import request_of, serves, unused_options
+from scope_batch.core.engine import EngineRequest
 from scope_batch.job import Job
-from scope_batch.options import RenderOptions
 from scope_batch.pipelines import PIPELINES
-from scope_batch.prepare import prepare
-from scope_batch.session import EngineRequest
+from scope_batch.render.engine_pool import request_of, serves, unused_options
+from scope_batch.render.options import RenderOptions
+from scope_batch.render.prepare import prepare_job
 
 LOADED = EngineRequest(PIPELINES["longlive"], models="tiny", vace=True, low_vram="auto", expected_bytes=100)
 
@@ -51,7 +51,7 @@ def test_other_memory_is_another_engine(other: dict[str, str]) -> None:
 
 def test_the_forecast_goes_with_auto_alone() -> None:
     job = Job(prompt="a", models="tiny", vae_type="lightvae")  # type: ignore[arg-type]
-    plan = prepare(job)
+    plan = prepare_job(job)
     assert plan.memory is not None
     most = max(plan.memory.peak, plan.memory.prompts)
     asked = {dtype: request_of(job, plan, RenderOptions(dtype=dtype)).expected_bytes for dtype in ("auto", "float32")}
@@ -61,7 +61,7 @@ def test_the_forecast_goes_with_auto_alone() -> None:
 
 def test_what_an_engine_without_models_cannot_use_is_told() -> None:
     asked = RenderOptions(device="cpu", dtype="float32", low_vram="on", outputs=("a.npy",))
-    slate = prepare(Job(prompt="a", pipeline_id="slate"))  # type: ignore[arg-type]
+    slate = prepare_job(Job(prompt="a", pipeline_id="slate"))  # type: ignore[arg-type]
     said = "has no effect: slate loads no model"
     assert unused_options(slate, asked) == (f"--device {said}", f"--dtype {said}", f"--low-vram {said}")
     assert unused_options(replace(slate, pipeline_id="longlive"), asked) == ()

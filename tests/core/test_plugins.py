@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scope_batch import plugins
 from scope_batch.__main__ import main
+from scope_batch.core import plugins
+from scope_batch.core.plugins import Registry
 from scope_batch.errors import JobError, UnavailableError
 from scope_batch.job import parse_job
 from scope_batch.pipelines import KNOWN_PIPELINES, PIPELINES
-from scope_batch.plugins import Registry
 from scope_batch.processors import PROCESSORS, ProcessorSpec
 from scope_batch.processors.gray import GRAY
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "plugin"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
 GROUP = "scope_batch.processors"
 INSTALL = ("install", "-q", "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from scope_batch.timing import Timing
+    from scope_batch.core.timing import Timing
 
 Kind = Literal["video", "frames", "masks"]
 """video: encoded and mixed with noise. frames: VACE's control, kept or replaced pixels. masks: 1 = generate."""

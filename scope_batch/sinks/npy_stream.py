@@ -12,9 +12,9 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy_format
 
+from scope_batch.core.file_size import NPY_HEADER_BYTES
+from scope_batch.core.frames import Frames
 from scope_batch.errors import JobError
-from scope_batch.session import Frames
-from scope_batch.sizes import NPY_HEADER_BYTES
 
 _PREFIX = b"\x93NUMPY\x01\x00" + (NPY_HEADER_BYTES - 10).to_bytes(2, "little")
 

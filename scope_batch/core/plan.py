@@ -6,19 +6,18 @@ frames from 0. *Latent* numbers count latent frames since the last cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from scope_batch import laws
-from scope_batch.laws import Mode
-from scope_batch.material import Placement
-from scope_batch.memory import DeviceMemory
-from scope_batch.processors.chain import NO_PROCESSORS, Chain
-from scope_batch.sound import SoundTrack
-from scope_batch.timing import Timing
+from scope_batch.core import geometry
+from scope_batch.core.device_memory import DeviceMemory
+from scope_batch.core.geometry import Mode
+from scope_batch.core.sound import SoundTrack
+from scope_batch.core.timeline import Placement
+from scope_batch.core.timing import Timing
 
 BlendMethod = Literal["linear", "slerp"]
 
@@ -202,7 +201,7 @@ class Chunk:
 
     @property
     def noise_seed(self) -> int:
-        return laws.noise_seed(self.seed, self.start_latent)
+        return geometry.noise_seed(self.seed, self.start_latent)
 
     @property
     def last_frame(self) -> int:
@@ -235,12 +234,32 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessorRef:
+    """A processor of the job by its id, with its parameters as the job gives them: values of JSON."""
+
+    id: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PostProcessing:
+    """Processors behind the pipeline, in the order in which frames pass them, and what comes out.
+
+    ends  delivered frames after each chunk; what is held back to the end comes with the last one.
+    """
+
+    processors: tuple[ProcessorRef, ...]
+    delivery: Delivery
+    ends: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A whole render. Frames, rate and size are the pipeline's: `keep` over all chunks sums to `num_frames`.
 
     pre_processors   what input video passes first, on its way into the latents or through VACE (pre_processor_output);
                      frame i stays frame i.
-    post_processors  what the pipeline's frames pass; `delivery` is what comes out.
+    post_processing  what becomes of the pipeline's frames; None: they are delivered as they are.
     memory_bank      frames beyond the KV cache's window are remembered too.
     sound            of the outputs that can hold any; None: they are silent.
     defaults         fields that the job left to their defaults and that take part, with their values as JSON.
@@ -255,8 +274,8 @@ class Plan:
     placements: tuple[Placement, ...] = ()
     loras: tuple[LoraUse, ...] = ()
     memory_bank: bool = False
-    pre_processors: Chain = NO_PROCESSORS
-    post_processors: Chain = NO_PROCESSORS
+    pre_processors: tuple[ProcessorRef, ...] = ()
+    post_processing: PostProcessing | None = None
     pre_processor_output: Literal["video", "vace_frames"] = "video"
     sound: SoundTrack | None = None
     landings: tuple[Landing, ...] = ()
@@ -270,14 +289,18 @@ class Plan:
         assert delivered == self.num_frames, f"the plan delivers {delivered} of {self.num_frames} frames"
 
     @property
+    def post_processors(self) -> tuple[ProcessorRef, ...]:
+        return () if self.post_processing is None else self.post_processing.processors
+
+    @property
     def delivery(self) -> Delivery:
-        post = self.post_processors
-        size = post.size_out(self.height, self.width)
-        return Delivery(post.frames_out(self.num_frames), self.fps * post.fps_factor, *size)
+        if self.post_processing is not None:
+            return self.post_processing.delivery
+        return Delivery(self.num_frames, self.fps, self.height, self.width)
 
     def delivered(self, chunk: Chunk) -> range:
-        """Which frames the outputs get once `chunk` is made; what is held back to the end comes with the last one."""
-        post = self.post_processors
-        end = chunk.first_frame + chunk.keep
-        done = post.frames_out(end) if end == self.num_frames else post.frames_ready(end)
-        return range(post.frames_ready(chunk.first_frame), done)
+        """The frames that the outputs get once `chunk` is made."""
+        if self.post_processing is None:
+            return range(chunk.first_frame, chunk.first_frame + chunk.keep)
+        ends = self.post_processing.ends
+        return range(ends[chunk.index - 1] if chunk.index else 0, ends[chunk.index])

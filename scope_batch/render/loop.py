@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from scope_batch.chunk import Chunk, Plan
-from scope_batch.engines import Engines, request_of, unused_options
+from scope_batch.core.engine import Engine, Session
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.errors import Interrupted, JobError, OutputExistsError, TimeLimitError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Report, Started, Warned
-from scope_batch.held import held_peak_bytes, held_session
 from scope_batch.job import Job
 from scope_batch.job.inputs import named_inputs
 from scope_batch.media.inputs import Inputs, open_inputs
 from scope_batch.media.material import check_material
-from scope_batch.options import DEFAULT_OPTIONS, RenderOptions
-from scope_batch.origin import job_sha256, origin_of, plugins_of
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import values
 from scope_batch.plan.shares import Shares
-from scope_batch.prepare import outputs_of, places_of_inputs, prepare, unused_by_outputs
-from scope_batch.session import Engine, Session
+from scope_batch.render.engine_pool import Engines, request_of, unused_options
+from scope_batch.render.fingerprint import job_sha256, origin_of, plugins_of
+from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
+from scope_batch.render.plugin_guard import held_peak_bytes, held_session
+from scope_batch.render.prepare import outputs_of, places_of_inputs, prepare_job, unused_by_outputs
 from scope_batch.sinks.forecast import check_space
 from scope_batch.sinks.metadata import metadata_text
 from scope_batch.sinks.open import (
@@ -73,7 +73,7 @@ def render_job(
     job_stem  names the output when neither job nor options do: `./<job_stem>.mp4`.
     """
     run = _Run(report)
-    plan = prepare(job)
+    plan = prepare_job(job)
     outputs = outputs_of(job, options.outputs, options.output_format, job_stem)
     warnings = (
         *plan.warnings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import sqrt
 
-from scope_batch.laws import SIZE_STEP
+from scope_batch.core.geometry import SIZE_STEP
 
 MAX_SIDE, MIN_SIDE = 2048, 64
 NEAR_AREA = (0.4, 2.0)

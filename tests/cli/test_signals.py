@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from scope_batch.cli.signals import Signals
 from scope_batch.errors import Interrupted, TimeLimitError
-from scope_batch.signals import Signals
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

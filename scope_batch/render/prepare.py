@@ -9,24 +9,24 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from scope_batch.chunk import ClipFacts, Plan, texts_of
+from scope_batch.core.device_memory import DeviceMemory
+from scope_batch.core.frame_size import NEAR_AREA, area_times, trained_size
+from scope_batch.core.plan import ClipFacts, Plan, texts_of
+from scope_batch.core.sound import SoundFacts
+from scope_batch.core.timeline import Material, MaterialFacts
 from scope_batch.errors import JobError
-from scope_batch.frame_size import NEAR_AREA, area_times, trained_size
 from scope_batch.job import Job, check_inputs
 from scope_batch.job.inputs import named_inputs
-from scope_batch.material import Material, MaterialFacts
-from scope_batch.memory import DeviceMemory
-from scope_batch.options import RenderOptions
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job, plan_to_dict
 from scope_batch.plan.material import all_offers
 from scope_batch.plan.memory import device_memory, precision_of
 from scope_batch.plan.remarks import place
+from scope_batch.render.options import RenderOptions
 from scope_batch.sinks.output import Output, parse_outputs
-from scope_batch.sound import SoundFacts
 
 
-def prepare(job: Job) -> Plan:
+def prepare_job(job: Job) -> Plan:
     """Check that the job's inputs exist, probe its clip and its material, and plan every chunk. Torch-free.
 
     Raises MissingInputError, or JobError for a job, a clip or material that cannot be rendered.

@@ -1,0 +1,1 @@
+"""Values and arithmetic that every other package may import: no torch, no input or output."""

@@ -1,0 +1,38 @@
+"""The public API for packages that add a processor or a pipeline. Nothing here imports torch.
+
+A processor is a `ProcessorSpec` behind an entry point in the group `scope_batch.processors`; `check_processor` tests
+that it keeps its contract. A pipeline is a `PipelineSpec` behind one in `scope_batch.pipelines`; its `engine` names a
+function `load(request: EngineRequest, report: Report) -> Engine`.
+"""
+
+from scope_batch.core.engine import Engine, EngineRequest, Generated, Session
+from scope_batch.core.frames import NO_INPUTS, ChunkInputs, ControlFrames, Frames
+from scope_batch.core.plan import Chunk, Plan
+from scope_batch.events import Report
+from scope_batch.pipelines import PipelineSpec
+from scope_batch.plan.shares import Shares
+from scope_batch.processors import EachFrame, Parameters, Processor, ProcessorSpec, ResumableStream, Stream
+from scope_batch.processors.check import check_processor
+
+__all__ = [
+    "NO_INPUTS",
+    "Chunk",
+    "ChunkInputs",
+    "ControlFrames",
+    "EachFrame",
+    "Engine",
+    "EngineRequest",
+    "Frames",
+    "Generated",
+    "Parameters",
+    "PipelineSpec",
+    "Plan",
+    "Processor",
+    "ProcessorSpec",
+    "Report",
+    "ResumableStream",
+    "Session",
+    "Shares",
+    "Stream",
+    "check_processor",
+]
