@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scope_batch.render.loop import render_job
     from scope_batch.render.options import RenderOptions
     from scope_batch.render.prepare import prepare_job
-    from scope_batch.sinks.npy_stream import read_npy_stream
+    from scope_batch.sinks.npy import read_npy_stream
 
 __all__ = [
     "Chunk",

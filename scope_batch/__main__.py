@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TextIO, cast
 
 from scope_batch.cli.app import app
-from scope_batch.cli.boundary import Boundary
-from scope_batch.cli.showing import say_errors
+from scope_batch.cli.console import say_errors
+from scope_batch.cli.error_boundary import Boundary
 from scope_batch.progress import Nowhere, TolerantStream
 
 

@@ -10,7 +10,7 @@ from scope_batch.core.frames import NO_INPUTS, ChunkInputs, ControlFrames, Frame
 from scope_batch.core.plan import Chunk, Plan
 from scope_batch.events import Report
 from scope_batch.pipelines import PipelineSpec
-from scope_batch.plan.shares import Shares
+from scope_batch.plan.view.text import Shares
 from scope_batch.processors import EachFrame, Parameters, Processor, ProcessorSpec, ResumableStream, Stream
 from scope_batch.processors.check import check_processor
 

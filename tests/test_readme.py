@@ -19,7 +19,7 @@ from scope_batch.job import load_text
 from scope_batch.models.layout import VAES, artifacts
 from scope_batch.pipelines import PIPELINES
 from scope_batch.render.prepare import prepare_job
-from scope_batch.sinks.npy_stream import npy_header
+from scope_batch.sinks.npy import npy_header
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -17,11 +17,10 @@ from scope_batch.core.timeline import Material, Placement
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
 from scope_batch.slate import load
+from scope_batch.slate.curves import short_lora_names, tracks_of
 from scope_batch.slate.layout import Box, make_layout
 from scope_batch.slate.panes import pane_names
-from scope_batch.slate.theme import CHANGE, CUT, INK, PANEL, font
-from scope_batch.slate.tracks import short_lora_names, tracks_of
-from scope_batch.slate.words import decimals, wrap
+from scope_batch.slate.theme import CHANGE, CUT, INK, PANEL, decimals, font, wrap
 from tests.plan.helpers import CLIP, plan, video_plan
 
 SLATE = PIPELINES["slate"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scope_batch.engine.sampler import SigmaTable
-from scope_batch.pipelines.longlive import LONGLIVE
+from scope_batch.pipelines.builtin import LONGLIVE
 
 from .transformer import CHUNK, Runner, rotary_of
 

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
-from scope_batch.models import tiny_tokenizer
+from scope_batch.models.tiny import tokenizer as tiny_tokenizer
 
 from .scenes import CHOICES, Scenes, usual
 
@@ -70,7 +70,7 @@ _TOLD = {word for phrases in PHRASES.values() for names in phrases.values() for 
 
 
 def _vocabulary() -> tuple[str, ...]:
-    known = (Path(tiny_tokenizer.__file__).with_name("tiny_words.txt")).read_text("ascii").split()
+    known = Path(tiny_tokenizer.__file__).with_name("words.txt").read_text("ascii").split()
     return tuple(sorted(_TOLD | set(known) | {word for word in _BETWEEN if word.isalpha()}))
 
 

@@ -9,12 +9,12 @@ import typer
 from scope_batch import __version__
 from scope_batch.cli import models
 from scope_batch.cli import options as o
+from scope_batch.cli.console import open_showing
 from scope_batch.cli.documents import print_info, print_schema, write_template
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.help import Program
 from scope_batch.cli.importer import import_file
-from scope_batch.cli.places import refuse_tiny
-from scope_batch.cli.showing import open_showing
+from scope_batch.cli.output_patterns import refuse_tiny
 from scope_batch.errors import EXIT_USAGE, UsageError
 
 app = Program(

@@ -78,7 +78,7 @@ def write_text(text: str, output: Path | None, *, overwrite: bool) -> None:
 def _clip(path: Path, folder: Path) -> Clip:
     """The clip's facts, its path as a job in `folder` has to write it."""
     from scope_batch.job.template import Clip
-    from scope_batch.media.probe import probe_whole_clip
+    from scope_batch.media.validate import probe_whole_clip
 
     facts = probe_whole_clip(path)
     varies = facts.timing is not None and facts.timing.fps is None

@@ -1,4 +1,4 @@
-"""Commands whose help leaves out types that say nothing: of flags, and of arguments that have a name."""
+"""Typer commands whose help shows no type for flags and for named arguments."""
 
 from __future__ import annotations
 

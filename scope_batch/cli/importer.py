@@ -38,7 +38,7 @@ def _rate(text: str) -> Fraction:
 
 
 def _read(argument: str) -> bytes:
-    from scope_batch.importing.document import MAX_BYTES
+    from scope_batch.importing.formats import MAX_BYTES
 
     if argument == STDIN:
         return sys.stdin.buffer.read(MAX_BYTES + 1)

@@ -13,7 +13,7 @@ from scope_batch.cli import options as o
 from scope_batch.cli.documents import print_json, print_lines, print_text
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.help import Program
-from scope_batch.cli.places import refuse_tiny
+from scope_batch.cli.output_patterns import refuse_tiny
 from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_USAGE, UsageError
 from scope_batch.progress import TolerantStream
 
@@ -187,7 +187,7 @@ def _folder_to_check(wanted: _Wanted, models: str | None) -> tuple[Path, VaeType
     from scope_batch.models.folder import TINY, models_folder, tiny_vae_type
 
     if models == TINY:
-        from scope_batch.models.tiny import tiny_models_folder
+        from scope_batch.models.tiny.build import tiny_models_folder
 
         vae_type = tiny_vae_type(wanted.vae_type)
         return tiny_models_folder(wanted.spec.id, vae_type=vae_type, vace=wanted.vace), vae_type

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch.cli.job_argument import read_job, stem_of
-from scope_batch.cli.places import STDOUT, check_pattern, fill
+from scope_batch.cli.output_patterns import STDOUT, check_pattern, fill
 from scope_batch.errors import UsageError
 from scope_batch.pipelines import KNOWN_PIPELINES
 

@@ -1,9 +1,12 @@
-"""How many bytes frames take in each form: what the plan tells and what the disk is asked for."""
+"""Forecasts the size of outputs in bytes: exact for raw frames, about right for encoded video."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
+
+from scope_batch.core.plan import Plan
 
 NPY_HEADER_BYTES = 128
 """Magic, version 1.0, length and dictionary, padded with spaces: room for any count of frames of any size."""
@@ -27,3 +30,17 @@ def npy_bytes(pixels: int) -> int:
 def encoded_bytes(encoder: str, pixels: int) -> int:
     """Forecast of what `encoder`, a key of `BYTES_PER_PIXEL`, makes of `pixels` = frames x height x width pixels."""
     return round(pixels * BYTES_PER_PIXEL[encoder]) + OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Bytes. `raw` (NPY) is exact; `mp4`, at the default settings, is a guess: a tenth or twice is no surprise."""
+
+    raw: int
+    mp4: int
+
+
+def forecast(plan: Plan) -> Forecast:
+    made = plan.delivery
+    pixels = made.frames * made.height * made.width
+    return Forecast(raw=npy_bytes(pixels), mp4=encoded_bytes("libx264", pixels))

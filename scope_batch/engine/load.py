@@ -26,7 +26,7 @@ from scope_batch.events import Report
 from scope_batch.models.folder import ModelFiles, find_models
 from scope_batch.models.layout import VaeType
 from scope_batch.models.load import BuiltinLora, load_transformer, load_vae
-from scope_batch.models.lora import read_loras
+from scope_batch.models.lora.weights import read_loras
 from scope_batch.models.tae import TinyAutoencoder
 from scope_batch.pipelines import PipelineSpec
 

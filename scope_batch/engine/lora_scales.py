@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scope_batch.models.lora import Lora
-from scope_batch.models.lora_adapters import BUILTIN_ADAPTER, adapter_name, attach
-from scope_batch.models.lora_diffs import MovedParameters
+from scope_batch.models.lora.adapters import BUILTIN_ADAPTER, MovedParameters, adapter_name, attach
+from scope_batch.models.lora.weights import Lora
 
 
 class LoraScales:

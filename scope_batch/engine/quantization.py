@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from scope_batch.errors import JobError, UnavailableError
-from scope_batch.models.lora import Lora
+from scope_batch.models.lora.weights import Lora
 
 FIELD = "quantization: fp8_e4m3fn"
 CAPABILITY = (8, 9)

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from scope_batch.errors import JobError
-from scope_batch.importing.document import read_export
-from scope_batch.importing.export import Export, Lora
+from scope_batch.importing.blocks import Change, changes
 from scope_batch.importing.fields import Fields, Line
-from scope_batch.importing.reading import Prompts
-from scope_batch.importing.sweep import Change, changes
+from scope_batch.importing.formats import read_export
+from scope_batch.importing.notes import Told
+from scope_batch.importing.reading import Export, Lora, Prompts
 from scope_batch.importing.text import job_text, number, rate
-from scope_batch.importing.told import Told
 from scope_batch.job import load_text
 from scope_batch.job.scalars import MAX_FRAMES
 from scope_batch.plan.entries import frame_at

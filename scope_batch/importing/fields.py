@@ -9,8 +9,8 @@ from typing import Any
 from scope_batch.core.frame_size import fitted_size
 from scope_batch.core.geometry import SIZE_STEP
 from scope_batch.errors import JobError
-from scope_batch.importing.export import Export, Lora, Setting
-from scope_batch.importing.told import Told
+from scope_batch.importing.notes import Told
+from scope_batch.importing.reading import Export, Lora, Setting
 from scope_batch.job import parse_job
 from scope_batch.job.schedule import LORA_SCALE, Scheduled
 from scope_batch.pipelines import KNOWN_PIPELINES

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from scope_batch.importing.fields import Line
-from scope_batch.importing.told import one_line
+from scope_batch.importing.notes import one_line
 
 REMARK_COLUMN = 31
 WORDS = frozenset(("pipeline_id", "noise_device", "transition_method", "lora_merge", "vae_type", "quantization"))

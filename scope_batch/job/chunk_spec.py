@@ -11,7 +11,7 @@ from scope_batch.core.plan import BlendMethod
 from scope_batch.job import rules
 from scope_batch.job.checked import Checked
 from scope_batch.job.faults import Fault, shown, wrong
-from scope_batch.job.lora_paths import LoraScales
+from scope_batch.job.fields import LoraScales
 from scope_batch.job.prompts import Prompts, WeightedPrompt
 from scope_batch.job.scalars import InputPath, Seconds
 

@@ -1,8 +1,8 @@
-"""Faults that a validator finds, as pydantic sees them: a place, a sentence, and what the sentence refers to."""
+"""Represents the faults that validators find, and words pydantic's own errors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,3 +74,39 @@ def raise_all(faults: Iterable[Fault], inner: ValidationError | None = None) -> 
 def _literal(message: str) -> Any:
     """pydantic asks for a LiteralString; templates replace only `{name}` of names in the context: any text is safe."""
     return message
+
+
+_MESSAGES = {
+    "missing": "is required",
+    "model_type": "must be a map of fields, not {value}",
+    "string_type": "must be a text, not {value}; quotes make one",
+    "int_type": "must be a whole number, not {value}",
+    "int_from_float": "must be a whole number, not {value}",
+    "float_type": "must be a number, not {value}",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false, not {value}",
+    "list_type": "must be a list, not {value}",
+    "tuple_type": "must be a list, not {value}",
+    "dict_type": "must be a map, not {value}",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "greater_than": "must be more than {gt}, not {value}",
+    "less_than": "must be less than {lt}, not {value}",
+    "greater_than_equal": "must be at least {ge}, not {value}",
+    "less_than_equal": "must be at most {le}, not {value}",
+    "multiple_of": "must be a multiple of {multiple_of}, not {value} ({below} and {above} are)",
+    "literal_error": "must be {expected}, not {value}",
+}
+
+
+def message_of(kind: str, said: str, value: Any, context: Mapping[str, Any]) -> str:
+    """The message on an error of type `kind` about `value`; `said`: pydantic's own, for types that have no better."""
+    template = _MESSAGES.get(kind)
+    if template is None:
+        return said.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    context = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in context.items()}
+    if kind == "multiple_of":
+        step = context["multiple_of"]
+        below = max(value // step * step, 64)
+        context = {**context, "below": below, "above": below + step}
+    return template.format(**{**context, "value": shown(value)})

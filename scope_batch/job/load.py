@@ -16,15 +16,15 @@ from scope_batch.errors import JobError, MissingInputError
 from scope_batch.files.access import shown, status_of
 from scope_batch.files.image_series import is_pattern, pattern_files
 from scope_batch.files.kinds import stand_in
-from scope_batch.job.document import MAX_BYTES, MapNode, ScalarNode, decode, read_document
 from scope_batch.job.faults import Loc
-from scope_batch.job.first_revision import fold_first_revision
-from scope_batch.job.inputs import named_inputs
+from scope_batch.job.interpolation import Values
+from scope_batch.job.legacy import fold_first_revision
 from scope_batch.job.overrides import apply_override, replaced_overrides, set_value
+from scope_batch.job.paths import named_inputs
+from scope_batch.job.positions import NO_SOURCE, Mark, Origin, Source, show
 from scope_batch.job.problems import job_error
 from scope_batch.job.schema import Job
-from scope_batch.job.source import NO_SOURCE, Mark, Origin, Source, show
-from scope_batch.job.values import Values
+from scope_batch.job.yaml_reader import MAX_BYTES, MapNode, ScalarNode, decode, read_document
 
 STDIN = "-"
 

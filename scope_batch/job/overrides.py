@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from scope_batch.errors import JobError, UsageError
-from scope_batch.job.document import Node, ScalarNode, read_document
 from scope_batch.job.faults import Loc
-from scope_batch.job.public import OUTPUT_FIELDS, PATH_FIELDS, TEXT_FIELDS, field_of
-from scope_batch.job.source import Mark, Origin, show
-from scope_batch.job.values import Values, placed_key
+from scope_batch.job.interpolation import Values, placed_key
+from scope_batch.job.paths import OUTPUT_FIELDS, PATH_FIELDS, TEXT_FIELDS, field_of
+from scope_batch.job.positions import Mark, Origin, show
+from scope_batch.job.yaml_reader import Node, ScalarNode, read_document
 
 _PART = re.compile(r"""(?:"(?P<double>[^"]+)"|'(?P<single>[^']+)'|(?P<bare>[^."'\s][^.]*))(?:\.(?=.)|$)""")
 _YAML_STARTS = ("[", "{", '"', "'")

@@ -10,14 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from scope_batch.errors import MAX_PROBLEMS, JobError
 from scope_batch.job.chunk_spec import ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec
-from scope_batch.job.faults import Loc
+from scope_batch.job.faults import Loc, message_of
+from scope_batch.job.fields import Encoder, Output, ProcessorUse
 from scope_batch.job.foreign_keys import said_of_key
-from scope_batch.job.messages import message_of
-from scope_batch.job.outputs import Encoder, Output
-from scope_batch.job.processors import ProcessorUse
+from scope_batch.job.positions import Mark, Source, show
 from scope_batch.job.prompts import WeightedPrompt
 from scope_batch.job.schema import Job
-from scope_batch.job.source import Mark, Source, show
 
 MODELS: dict[str, type[BaseModel]] = {
     "": Job,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch.job.faults import Loc
-from scope_batch.job.inputs import named_inputs
-from scope_batch.job.source import show
+from scope_batch.job.paths import named_inputs
+from scope_batch.job.positions import show
 
 if TYPE_CHECKING:
     from scope_batch.job.schema import Job

@@ -19,12 +19,11 @@ from scope_batch.job import rules
 from scope_batch.job.checked import Checked
 from scope_batch.job.chunk_spec import MAX_SEED, ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec, ListOf, Steps
 from scope_batch.job.faults import Fault, wrong
-from scope_batch.job.first_revision import fold_first_revision
-from scope_batch.job.lora_paths import LoraScales
-from scope_batch.job.outputs import Encoder, Outputs
-from scope_batch.job.processors import Processors
+from scope_batch.job.fields import Encoder, LoraScales, Outputs, Processors
+from scope_batch.job.legacy import fold_first_revision
+from scope_batch.job.paths import public_dict
+from scope_batch.job.positions import NO_SOURCE, Source
 from scope_batch.job.prompts import Prompts
-from scope_batch.job.public import public_dict
 from scope_batch.job.scalars import (
     Audio,
     ControlRate,
@@ -37,7 +36,6 @@ from scope_batch.job.scalars import (
     parse_input_path,
 )
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, LORA_SCALE, NOISE_SCALE, Schedule, Scheduled
-from scope_batch.job.source import NO_SOURCE, Source
 from scope_batch.pipelines import KNOWN_PIPELINES
 
 VERSION = 1

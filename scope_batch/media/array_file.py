@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scope_batch.errors import JobError
-from scope_batch.media.closing import Closing
+from scope_batch.media.source import Closing
 
 Shape = tuple[int, ...]
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO
 
 from scope_batch.errors import ScopeBatchError, TemporaryError, UnavailableError
-from scope_batch.media.closing import Closing
 from scope_batch.media.patience import LOOK_UP_S, CheckStop, Patience, never_stop
+from scope_batch.media.source import Closing
 
 QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "error")
 """Arguments every call begins with: no questions, no banner, errors only."""

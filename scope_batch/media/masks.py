@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scope_batch.core.plan import Plan
 from scope_batch.core.timeline import Material, Placement
 from scope_batch.errors import JobError
-from scope_batch.media.open_material import open_material, picked
+from scope_batch.media.open import open_material, picked
 from scope_batch.media.planes import Planes
 from scope_batch.media.source import Frame
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError
 from scope_batch.media.array_file import ArrayFile, ArrayPlace, Locate
-from scope_batch.media.closing import Closing
+from scope_batch.media.source import Closing
 
 ALLOWED = {
     "frames": "control frames are float32 or float16 [1, 3, T, H, W] (or 1 channel) in -1..1, or uint8 [T, H, W, 3]",

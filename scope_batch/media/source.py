@@ -1,4 +1,4 @@
-"""An input opened for reading: whatever it is, a numbered row of RGB frames."""
+"""Defines an input opened for reading: a numbered row of RGB frames."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +16,25 @@ from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError
 from scope_batch.files.access import reading
 from scope_batch.files.kinds import START_BYTES, remedy, stand_in
-from scope_batch.media.closing import Closing
 
 Frame = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB. Read-only by agreement: a source may hand out the same one twice."""
 
 MAX_FRAME_PIXELS = 1 << 26
 """Larger frames than 67 megapixels (8K is 33) are taken for an attack or a mistake."""
+
+
+class Closing:
+    """A context manager whose exit is its `close`, which may be called more than once."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
 
 
 class Source(Closing):
@@ -61,11 +75,9 @@ def open_source(path: Path, also: tuple[str, ...] = (), near: tuple[int, int] | 
     Raises MissingInputError if there is nothing, JobError for what is unknown, damaged or too large.
     """
     from scope_batch.files.image_series import IMAGE_SUFFIXES, is_pattern
-    from scope_batch.media.animation import AnimatedSource
-    from scope_batch.media.array_headers import locate_bin, locate_npy
-    from scope_batch.media.arrays import ArraySource
+    from scope_batch.media.arrays import ArraySource, locate_bin, locate_npy
     from scope_batch.media.clip import VIDEO_SUFFIXES
-    from scope_batch.media.image_files import ImageFolderSource, ImageSource
+    from scope_batch.media.image_files import AnimatedSource, ImageFolderSource, ImageSource
     from scope_batch.media.images import image_facts
     from scope_batch.media.video import VideoSource
 

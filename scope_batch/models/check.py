@@ -16,7 +16,7 @@ from scope_batch.models.checkpoint import read_header, read_shapes
 from scope_batch.models.folder import ModelFiles, model_files, size_on_disk, wanted_artifacts
 from scope_batch.models.layout import Artifact, Role, VaeType
 from scope_batch.models.load import empty_text_encoder, empty_transformer, empty_vae, load_tokenizer
-from scope_batch.models.lora import builtin_lora_layout
+from scope_batch.models.lora.weights import builtin_lora_layout
 
 State = Literal["ok", "missing", "wrong", "unknown"]
 

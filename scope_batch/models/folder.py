@@ -88,7 +88,7 @@ def find_models(
     is missing, the command that fetches it and how to try without.
     """
     if asked == TINY:
-        from scope_batch.models.tiny import tiny_models_folder  # torch, only when it is needed
+        from scope_batch.models.tiny.build import tiny_models_folder  # torch, only when it is needed
 
         vae_type = tiny_vae_type(vae_type)
         folder = tiny_models_folder(pipeline_id, vae_type=vae_type, vace=vace)

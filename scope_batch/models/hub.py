@@ -1,4 +1,4 @@
-"""What is known of the repositories that model files come from: licence and pinned revision. Torch-free."""
+"""Describes the Hugging Face repositories of model files: licence and pinned revision. Torch-free."""
 
 from __future__ import annotations
 

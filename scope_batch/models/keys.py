@@ -11,7 +11,7 @@ from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffu
 from torch import Tensor
 
 from scope_batch.errors import JobError
-from scope_batch.models.words import first_names
+from scope_batch.models.layout import first_names
 
 T = TypeVar("T")
 """A tensor, or its shape: renaming does not look inside."""

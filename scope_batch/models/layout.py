@@ -1,10 +1,13 @@
 """Which files a pipeline needs and where they lie: in Scope's folder, one per Hugging Face repository.
 
 Torch-free; `scope-batch models pull` reads the patterns, the loader the paths.
-"""
+
+
+Words that messages about model files share. Torch-free."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
@@ -94,3 +97,8 @@ def artifacts(pipeline_id: str, vae_type: VaeType = "wan", *, vace: bool = False
     """
     config, module = (_LARGE_CONFIG, LARGE_VACE) if pipeline_id in _LARGE else (_CONFIG, VACE)
     return (config, *_BACKBONES[pipeline_id], VAES[vae_type], _TEXT_ENCODER, TOKENIZER, *([module] if vace else []))
+
+
+def first_names(names: Collection[str]) -> str:
+    """The first five of them, and dots where there are more."""
+    return ", ".join(list(names)[:5]) + (" ..." if len(names) > 5 else "")

@@ -24,9 +24,8 @@ from scope_batch.models.checkpoint import State, read_checkpoint, read_header
 from scope_batch.models.folder import ModelFiles
 from scope_batch.models.keys import is_vace
 from scope_batch.models.layout import TAES, VaeType
-from scope_batch.models.lora import read_builtin_lora
-from scope_batch.models.lora_adapters import BUILTIN_ADAPTER, attach
-from scope_batch.models.lora_merge import Merge, merged
+from scope_batch.models.lora.adapters import BUILTIN_ADAPTER, attach
+from scope_batch.models.lora.weights import Merge, merged, read_builtin_lora
 from scope_batch.models.tae import TinyAutoencoder, fitted
 
 W = TypeVar("W", bound=WanTransformer3DModel | WanVACETransformer3DModel)

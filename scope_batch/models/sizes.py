@@ -17,7 +17,7 @@ from scope_batch.files.safetensors_header import read_safetensors_header
 from scope_batch.models import layout
 from scope_batch.models.folder import TINY, models_folder, wanted_artifacts
 from scope_batch.models.layout import Role, VaeType
-from scope_batch.models.lora_header import read_lora_layout
+from scope_batch.models.lora.header import read_lora_layout
 from scope_batch.models.pickle_shapes import Shape, read_pickle_shapes
 
 Shapes = Mapping[str, Shape]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from scope_batch.job.schedule import Schedule
 from scope_batch.pipelines.spec import PipelineSpec
+from scope_batch.plan.diagnostics import Remarks, place
 from scope_batch.plan.loras import has_loras
-from scope_batch.plan.material import CONTROL, Facts, all_offers
-from scope_batch.plan.remarks import Remarks, place
+from scope_batch.plan.material_fields import CONTROL, Facts, all_offers
 from scope_batch.plan.settings import mode_of
 
 if TYPE_CHECKING:

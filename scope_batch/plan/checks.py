@@ -1,4 +1,4 @@
-"""What is worth saying about a job's input and about the planned chunks as a whole."""
+"""Checks a job's input and its planned chunks as a whole."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from scope_batch.core import geometry
 from scope_batch.core.plan import Chunk, ClipFacts
 from scope_batch.core.timeline import Material
 from scope_batch.plan.cuts import check_cuts, check_opening_noise
+from scope_batch.plan.diagnostics import Remarks, counted, name_chunks, place
 from scope_batch.plan.entries import Entry
 from scope_batch.plan.idle import same_shape
-from scope_batch.plan.material import Facts, Offer, all_offers
-from scope_batch.plan.remarks import Remarks, counted, name_chunks, place
+from scope_batch.plan.material_fields import Facts, Offer, all_offers
 from scope_batch.plan.settings import Settings
-from scope_batch.plan.values import rate
+from scope_batch.plan.view.text import rate
 
 if TYPE_CHECKING:
     from scope_batch.job import Job

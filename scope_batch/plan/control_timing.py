@@ -11,10 +11,10 @@ from scope_batch.core.plan import ClipFacts
 from scope_batch.core.timeline import Material, MaterialFacts
 from scope_batch.core.timing import Timing, picked_frames, within
 from scope_batch.errors import JobError
-from scope_batch.plan.material import CONTROL, Facts, Offer, entry_offers, input_material, job_offers
-from scope_batch.plan.remarks import Remarks, counted
+from scope_batch.plan.diagnostics import Remarks, counted
+from scope_batch.plan.material_fields import CONTROL, Facts, Offer, entry_offers, input_material, job_offers
 from scope_batch.plan.settings import Settings
-from scope_batch.plan.values import rate
+from scope_batch.plan.view.text import rate
 
 if TYPE_CHECKING:
     from scope_batch.job import Job

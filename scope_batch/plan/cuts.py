@@ -1,4 +1,4 @@
-"""Why a sequence starts anew, and what the job wants to hear about it."""
+"""Names the reasons for which a sequence starts anew, and checks them against the job's policy on cuts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from scope_batch.core.geometry import Mode
 from scope_batch.core.plan import NEW_VIDEO_PROMPT, Chunk
-from scope_batch.plan.remarks import Remarks, name_chunks
+from scope_batch.plan.diagnostics import Remarks, name_chunks
 
 START = "start"
 RESET = "reset_cache"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scope_batch.core.plan import Chunk
 from scope_batch.plan.capabilities import CAPABILITIES, context_of
-from scope_batch.plan.material import Facts
+from scope_batch.plan.material_fields import Facts
 from scope_batch.plan.settings import DEFAULT_NOISE_SCALE, Settings
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The entries of `chunk_specs`: where each asks to act, which of them share a chunk, and what they say together."""
+"""Reads the entries of `chunk_specs`: where each acts, which of them share a chunk, and what they ask for together."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scope_batch.plan.grid import Grid
-from scope_batch.plan.material import KINDS, PART_FIELDS, Offer, entry_offers
-from scope_batch.plan.remarks import Remarks, place
+from scope_batch.core import geometry
+from scope_batch.core.plan import BlendMethod, Prompt
+from scope_batch.plan.diagnostics import Remarks, place
+from scope_batch.plan.material_fields import KINDS, PART_FIELDS, Offer, entry_offers
 
 if TYPE_CHECKING:
     from scope_batch.job import ChunkSpec, Job
+    from scope_batch.job.prompts import WeightedPrompt
 
 PLACES = ("chunk", "frame", "time")
 ELSEWHERE = frozenset((*PLACES, *KINDS, *PART_FIELDS, "vace_temporally_locked"))
@@ -172,3 +174,98 @@ def _said(entry: Entry) -> Iterator[tuple[str, tuple[str, str], Any]]:
                 yield f"the scale of {Path(path).name}", (name, path), scale
         else:
             yield name, ("prompts" if name in PROMPT_FIELDS else name, ""), value
+
+
+LEAST_STEPS = 2
+"""Of a transition; fewer mean that the new prompt is there at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """None = not asked for. `transition_steps` counts chunks; 0 and 1 mean at once. `offers`: material, by field."""
+
+    where: str
+    prompts: tuple[Prompt, ...] | None = None
+    blend_method: BlendMethod | None = None
+    transition_steps: int | None = None
+    transition_method: BlendMethod = "linear"
+    reset_cache: bool = False
+    manage_cache: bool | None = None
+    denoising_steps: tuple[int, ...] | None = None
+    seed: int | None = None
+    noise_scale: float | None = None
+    noise_controller: bool | None = None
+    vace_context_scale: float | None = None
+    attention_bias: float | None = None
+    lora_scales: Mapping[str, float] = field(default_factory=dict)
+    offers: Mapping[str, Offer] = field(default_factory=dict)
+    first_image: Path | None = None
+    last_image: Path | None = None
+    reference: Path | None = None
+
+    @property
+    def wants_transition(self) -> bool:
+        return self.transition_steps is not None and self.transition_steps >= LEAST_STEPS
+
+
+NO_ORDERS = Orders("")
+"""What a chunk without entries asks for."""
+
+
+def read_orders(values: Mapping[str, Any], where: str, remarks: Remarks) -> Orders:
+    """`values`: merged entries of a chunk, under the job's names; `where` names those entries in messages."""
+    if values.get("transition_num_steps", 0) < LEAST_STEPS and values.get("transition_method", "linear") != "linear":
+        remarks.problems.append(f"{where}: transition_method needs transition_num_steps ({LEAST_STEPS} or more)")
+    prompts = values.get("prompts")
+    return Orders(
+        where=where,
+        prompts=None if prompts is None else normalised(prompts),
+        blend_method=values.get("prompt_interpolation_method"),
+        transition_steps=values.get("transition_num_steps"),
+        transition_method=values.get("transition_method", "linear"),
+        reset_cache=values.get("reset_cache", False),
+        manage_cache=values.get("manage_cache"),
+        denoising_steps=values.get("denoising_steps"),
+        seed=values.get("seed"),
+        noise_scale=values.get("noise_scale"),
+        noise_controller=values.get("noise_controller"),
+        vace_context_scale=values.get("vace_context_scale"),
+        attention_bias=values.get("kv_cache_attention_bias"),
+        lora_scales=values.get("lora_scales", {}),
+        offers={name: values[name] for name in KINDS if name in values},
+        first_image=values.get("first_frame_image"),
+        last_image=values.get("last_frame_image"),
+        reference=next(iter(values.get("vace_ref_images", ())), None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """by_slots: `chunk: k` is slot k; a chunk takes the entry of the slot that it begins in, to the nearest half."""
+
+    by_slots: bool
+    num_frames: int
+
+    def position(self, index: int, first_frame: int) -> int:
+        """The `chunk:` whose entry the chunk takes; several chunks may share a slot."""
+        return geometry.protocol_slot(first_frame, self.num_frames) if self.by_slots else index
+
+    def missing(self, position: int, chunks: int) -> str:
+        """Why no chunk took the entry of `position`; `chunks`: how many the job turned out to have."""
+        noun, count = ("slot", self._slots) if self.by_slots else ("chunk", chunks)
+        if position < count:
+            return f"no chunk begins near slot {position} (cuts have moved them)"
+        has = f"{noun}s 0 to {count - 1}" if count > 1 else f"only {noun} 0"
+        return f"there is no such {noun}; this job has {has}"
+
+    @property
+    def _slots(self) -> int:
+        return -(-self.num_frames // geometry.PROTOCOL_SLOT_FRAMES)
+
+
+def normalised(prompts: str | tuple[WeightedPrompt, ...]) -> tuple[Prompt, ...]:
+    """One text, or weighted texts, as prompts whose weights sum to 1."""
+    if isinstance(prompts, str):
+        return (Prompt(prompts),)
+    total = sum(prompt.weight for prompt in prompts)
+    return tuple(Prompt(prompt.text, prompt.weight / total) for prompt in prompts)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from scope_batch.core.plan import Chunk, ClipFacts
 from scope_batch.core.timeline import Kind, Placement
 from scope_batch.plan.cuts import NEW_MODE, RESET
-from scope_batch.plan.material import Facts, all_offers
-from scope_batch.plan.orders import Orders
-from scope_batch.plan.remarks import Remarks, name_chunks, place
+from scope_batch.plan.diagnostics import Remarks, name_chunks, place
+from scope_batch.plan.entries import Orders
+from scope_batch.plan.material_fields import Facts, all_offers
 from scope_batch.plan.settings import Settings
-from scope_batch.plan.vace_checks import steers
+from scope_batch.plan.vace import steers
 
 if TYPE_CHECKING:
     from scope_batch.job import Job

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from scope_batch.core.plan import Chunk, LoraUse
 from scope_batch.job.schedule import LORA_SCALE, Schedule
 from scope_batch.pipelines.spec import PipelineSpec
-from scope_batch.plan.curves import Clock, Curve
 from scope_batch.plan.cuts import LORA_CHANGE
-from scope_batch.plan.remarks import Remarks, place
+from scope_batch.plan.diagnostics import Remarks, place
+from scope_batch.plan.schedules import Clock, Curve
 
 if TYPE_CHECKING:
     from scope_batch.job import Job

@@ -13,16 +13,14 @@ from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import capabilities, checks
 from scope_batch.plan.cuts import LORA_CHANGE, NEW_CONTROL_PROMPT, NEW_MODE, NEW_STEPS, RESET, START
 from scope_batch.plan.defaults import defaults_in_force
-from scope_batch.plan.dials import Dials, read_dials
-from scope_batch.plan.entries import Agenda, merge, read_entries
+from scope_batch.plan.diagnostics import Remarks
+from scope_batch.plan.entries import NO_ORDERS, Agenda, Orders, merge, read_entries, read_orders
 from scope_batch.plan.idle import Outcome, note_idle
-from scope_batch.plan.material import Facts
-from scope_batch.plan.orders import NO_ORDERS, Orders, read_orders
-from scope_batch.plan.placing import Placing
-from scope_batch.plan.processing import post_processing, read_processors, refs
-from scope_batch.plan.prompting import Prompting
-from scope_batch.plan.prompts import check_prompts
-from scope_batch.plan.remarks import Remarks
+from scope_batch.plan.material_fields import Facts
+from scope_batch.plan.placement import Placing
+from scope_batch.plan.processors import post_processing, read_processors, refs
+from scope_batch.plan.prompts import Prompting, check_prompts
+from scope_batch.plan.scheduled_values import Dials, read_dials
 from scope_batch.plan.settings import DEFAULT_NOISE_SCALE, Settings, resolve
 from scope_batch.plan.sound import place_sound
 from scope_batch.plan.vace import steer

@@ -1,15 +1,176 @@
-"""What is worth saying about the texts and weights of a job's prompts."""
+"""Decides which prompt, blend or transition step is in force in each chunk, and reports doubtful texts and weights."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from scope_batch.plan.remarks import Remarks, place
+from scope_batch.core.plan import Blend, BlendMethod, Conditioning, Prompt, Transition
+from scope_batch.plan.diagnostics import Remarks, counted, name_chunks, place
+from scope_batch.plan.entries import Orders
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A transition on its way: `step` is the next one to be made, of `steps` >= 2."""
+
+    source: Conditioning
+    target: Blend
+    method: BlendMethod
+    steps: int
+    step: int
+    began: int
+    where: str
+
+    def at(self, t: float) -> Transition:
+        return Transition(self.source, self.target, self.method, self.step, self.steps, t)
+
+
+@dataclass(slots=True)
+class Prompting:
+    """Moves once per chunk: `ask` first (may this chunk be a prompt cut?), then `settle`.
+
+    method    the request's, for prompts that name none.
+    opening   the request's own prompts, in force from chunk 0 on unless its entry names others.
+    in_force  what the previous chunk ran with; a finished transition counts as its target.
+    running   the transition that the next chunk continues.
+    method_used  something was blended by `method`.
+    """
+
+    method: BlendMethod
+    opening: tuple[Prompt, ...]
+    remarks: Remarks
+    in_force: Conditioning | None = None
+    running: Running | None = None
+    linear_slerps: list[int] = field(default_factory=list)
+    method_used: bool = False
+    _target: Blend | None = None
+
+    def ask(self, chunk: int, orders: Orders) -> bool:
+        """Take the chunk's orders; True if they are a plain change of prompt."""
+        self._target = None
+        prompts = orders.prompts or (self.opening if chunk == 0 else None)
+        if prompts is not None:
+            self.method_used = self.method_used or orders.blend_method is None
+            self._target = self._blend(chunk, prompts, orders.blend_method or self.method)
+        elif orders.blend_method is not None:
+            self._reblend(chunk, orders.blend_method)
+        if self._target is not None and same(self._target, self.in_force):
+            self._target = None
+            if orders.wants_transition:
+                self.remarks.notes.append(
+                    f"{orders.where}: transition_num_steps has no effect: the prompt is in force already"
+                )
+        return self._target is not None and not orders.wants_transition
+
+    def settle(self, chunk: int, orders: Orders, *, cut: bool, last: bool) -> tuple[Conditioning, bool]:
+        """The conditioning of the chunk, and whether it differs from the previous chunk's."""
+        if cut:
+            return self._land(chunk, orders)
+        if self._target is not None:
+            self._warn_replaced(chunk, orders)
+            self.running = self._begin(chunk, orders, self._target) if orders.wants_transition else None
+            if self.running is None:
+                self.in_force = self._target
+                return self._target, True
+        if self.running is not None:
+            return self._step(chunk, self.running, last), True
+        assert self.in_force is not None
+        return self.in_force, False
+
+    def note_slerps(self) -> None:
+        if self.linear_slerps:
+            where = name_chunks(self.linear_slerps)
+            self.remarks.notes.append(
+                f"prompt_interpolation_method: slerp blends two prompts; another number is blended linearly ({where})"
+            )
+
+    def _reblend(self, chunk: int, method: BlendMethod) -> None:
+        """A method given alone: the prompts in force, or those that a running transition goes to, blended anew."""
+        if self.running is None:
+            assert isinstance(self.in_force, Blend)
+            self._target = self._blend(chunk, self.in_force.prompts, method)
+        else:
+            target = self._blend(chunk, self.running.target.prompts, method)
+            self.running = replace(self.running, target=target)
+
+    def _blend(self, chunk: int, prompts: tuple[Prompt, ...], method: BlendMethod) -> Blend:
+        if method == "slerp" and len(prompts) != 2:
+            self.linear_slerps.append(chunk)
+        return make_blend(prompts, method)
+
+    def _begin(self, chunk: int, orders: Orders, target: Blend) -> Running:
+        assert self.in_force is not None and orders.transition_steps is not None
+        return Running(self.in_force, target, orders.transition_method, orders.transition_steps, 0, chunk, orders.where)
+
+    def _step(self, chunk: int, running: Running, last: bool) -> Transition:
+        landing = running.step == running.steps - 1
+        if last and not landing:
+            self._warn_short(chunk, running)
+        step = running.at(1.0 if last or landing else running.step / (running.steps - 1))
+        self.running = None if landing else replace(running, step=running.step + 1)
+        self.in_force = running.target if landing else step
+        return step
+
+    def _land(self, chunk: int, orders: Orders) -> tuple[Conditioning, bool]:
+        """A cut has no way from here to there: whatever was asked for or under way is there at once."""
+        before = self.in_force
+        if self._target is not None and orders.wants_transition:
+            why = "the job starts here" if chunk == 0 else "the sequence starts anew here"
+            self.remarks.warnings.append(
+                f"{orders.where}: transition_num_steps has no effect: a transition cannot start on chunk {chunk} "
+                f"({why}), its target is in force at once"
+            )
+        elif self._target is None and self.running is not None:
+            self.remarks.warnings.append(
+                f"{self.running.where}: the cut at chunk {chunk} ends the transition on its target "
+                f"after {self.running.step} of {self.running.steps} steps"
+            )
+        landed = self._target or (self.running.target if self.running else before)
+        assert landed is not None
+        self.in_force, self.running = landed, None
+        return landed, landed is not before
+
+    def _warn_replaced(self, chunk: int, orders: Orders) -> None:
+        if self.running is not None:
+            self.remarks.warnings.append(
+                f"{self.running.where}: {orders.where} at chunk {chunk} takes over after {self.running.step} of "
+                f"{self.running.steps} steps of the transition: its target is never reached"
+            )
+
+    def _warn_short(self, chunk: int, running: Running) -> None:
+        fit = chunk - running.began + 1
+        self.remarks.warnings.append(
+            f"{running.where}: the transition asks for {running.steps} steps and the job ends after "
+            f"{counted(fit, 'step')}: its last chunk lands on the target (transition_num_steps: {fit} would fit)"
+        )
+
+
+SAME_WEIGHT = 1e-9
+
+
+def make_blend(prompts: tuple[Prompt, ...], method: BlendMethod) -> Blend:
+    """A blend; slerp is for two prompts, any other number is blended linearly."""
+    return Blend(prompts, method if len(prompts) == 2 else "linear")
+
+
+def same(blend: Blend, other: Conditioning | None) -> bool:
+    """Whether `other` is this very blend (up to rounding of the weights). A transition is none."""
+    return (
+        isinstance(other, Blend)
+        and blend.method == other.method
+        and len(blend.prompts) == len(other.prompts)
+        and all(
+            a.text == b.text and abs(a.weight - b.weight) < SAME_WEIGHT
+            for a, b in zip(blend.prompts, other.prompts, strict=True)
+        )
+    )
+
 
 Texts = tuple[tuple[str, float], ...]
 _LORA = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
@@ -45,7 +206,7 @@ def _prompts_of(job: Job) -> Iterator[tuple[str, Texts]]:
     for index, entry in enumerate(job.chunk_specs):
         if entry.text is not None:
             yield place(job, "chunk_specs", index, "text"), ((entry.text, 1.0),)
-        for field in ("prompts", "transition_target_prompts"):
-            if (prompts := getattr(entry, field)) is not None:
+        for name in ("prompts", "transition_target_prompts"):
+            if (prompts := getattr(entry, name)) is not None:
                 texts = tuple((prompt.text, prompt.weight) for prompt in prompts)
-                yield place(job, "chunk_specs", index, field), texts
+                yield place(job, "chunk_specs", index, name), texts

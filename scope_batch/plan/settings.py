@@ -11,8 +11,7 @@ from scope_batch.core.geometry import PROTOCOL_SLOT_FRAMES, Mode
 from scope_batch.core.plan import BlendMethod, ClipFacts, Prompt
 from scope_batch.job.schedule import Schedule
 from scope_batch.pipelines.spec import PipelineSpec
-from scope_batch.plan.blends import normalised
-from scope_batch.plan.grid import Grid
+from scope_batch.plan.entries import Grid, normalised
 
 if TYPE_CHECKING:
     from scope_batch.job import Job

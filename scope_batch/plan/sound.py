@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from scope_batch.core.plan import ClipFacts, Plan
 from scope_batch.core.sound import AudioLength, SoundFacts, SoundTrack
 from scope_batch.core.timing import Timing
-from scope_batch.plan.remarks import Remarks, counted, place
-from scope_batch.plan.values import clock, rate
+from scope_batch.plan.diagnostics import Remarks, counted, place
+from scope_batch.plan.view.text import clock, rate
 
 if TYPE_CHECKING:
     from scope_batch.job import Job

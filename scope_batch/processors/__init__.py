@@ -13,9 +13,9 @@ PROCESSORS: Registry[ProcessorSpec] = Registry(
     "scope_batch.processors",
     ProcessorSpec,
     {
-        "passthrough": "scope_batch.processors.passthrough:PASSTHROUGH",
-        "gray": "scope_batch.processors.gray:GRAY",
-        "edges": "scope_batch.processors.edges:EDGES",
+        "passthrough": "scope_batch.processors.builtin:PASSTHROUGH",
+        "gray": "scope_batch.processors.builtin:GRAY",
+        "edges": "scope_batch.processors.builtin:EDGES",
     },
 )
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scope_batch.processors.chain import Chain, Stage
+from scope_batch.processors.chain import Chain, ChainStream, Stage
 from scope_batch.processors.spec import ProcessorSpec, ResumableStream
-from scope_batch.processors.stream import ChainStream
 
 if TYPE_CHECKING:
     from scope_batch.core.frames import Frames

@@ -6,8 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from scope_batch.progress.json_lines import JsonLines
-from scope_batch.progress.plain import PlainLines
+from scope_batch.progress.lines import JsonLines, PlainLines
 from scope_batch.progress.reporter import Display, Reporter
 from scope_batch.progress.state import LONE_JOB, Batch
 from scope_batch.progress.stream import Nowhere, TolerantStream

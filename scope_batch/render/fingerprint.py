@@ -10,11 +10,10 @@ from pathlib import Path
 from scope_batch.files.image_series import is_pattern, pattern_files
 from scope_batch.job import Job
 from scope_batch.job.faults import Loc
-from scope_batch.job.inputs import named_inputs
-from scope_batch.job.public import lora_names, public_dict
-from scope_batch.job.source import NO_SOURCE, show
+from scope_batch.job.paths import lora_names, named_inputs, public_dict
+from scope_batch.job.positions import NO_SOURCE, show
 from scope_batch.models.cache import file_sha256
-from scope_batch.models.lora_alpha import settings_beside
+from scope_batch.models.lora.alpha import settings_beside
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.processors import PROCESSORS
 

@@ -16,18 +16,18 @@ from scope_batch.core.plan import Chunk, Plan
 from scope_batch.errors import Interrupted, JobError, OutputExistsError, TimeLimitError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Report, Started, Warned
 from scope_batch.job import Job
-from scope_batch.job.inputs import named_inputs
-from scope_batch.media.inputs import Inputs, open_inputs
-from scope_batch.media.material import check_material
+from scope_batch.job.paths import named_inputs
+from scope_batch.media.chunk_inputs import Inputs, open_inputs
+from scope_batch.media.validate import check_material
 from scope_batch.pipelines import KNOWN_PIPELINES
-from scope_batch.plan import values
-from scope_batch.plan.shares import Shares
+from scope_batch.plan.view import text
+from scope_batch.plan.view.text import Shares
 from scope_batch.render.engine_pool import Engines, request_of, unused_options
 from scope_batch.render.fingerprint import job_sha256, origin_of, plugins_of
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.render.plugin_guard import held_peak_bytes, held_session
 from scope_batch.render.prepare import outputs_of, places_of_inputs, prepare_job, unused_by_outputs
-from scope_batch.sinks.forecast import check_space
+from scope_batch.sinks.disk_space import check_space
 from scope_batch.sinks.metadata import metadata_text
 from scope_batch.sinks.open import (
     SinkSettings,
@@ -152,7 +152,7 @@ class _Run:
         for chunk in plan.chunks:
             stop.check()
             begun_s = time.monotonic()
-            prompt = values.prompt(shares(chunk.conditioning))
+            prompt = text.prompt(shares(chunk.conditioning))
             self.report(ChunkStarted(chunk.index, prompt))
             given = inputs.get(stop.check)
             made = session.generate(chunk, given)

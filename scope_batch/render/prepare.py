@@ -16,12 +16,12 @@ from scope_batch.core.sound import SoundFacts
 from scope_batch.core.timeline import Material, MaterialFacts
 from scope_batch.errors import JobError
 from scope_batch.job import Job, check_inputs
-from scope_batch.job.inputs import named_inputs
+from scope_batch.job.paths import named_inputs
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job, plan_to_dict
-from scope_batch.plan.material import all_offers
-from scope_batch.plan.memory import device_memory, precision_of
-from scope_batch.plan.remarks import place
+from scope_batch.plan.diagnostics import place
+from scope_batch.plan.forecast.device_memory import device_memory, precision_of
+from scope_batch.plan.material_fields import all_offers
 from scope_batch.render.options import RenderOptions
 from scope_batch.sinks.output import Output, parse_outputs
 
@@ -68,7 +68,7 @@ def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
 def _found_in_stills(job: Job, plan: Plan) -> tuple[list[str], list[str]]:
     if not any(chunk.vace is not None and (chunk.vace.stills or chunk.vace.reference) for chunk in plan.chunks):
         return [], []
-    from scope_batch.media.material import found_in_stills  # numpy, which a job without images does not need
+    from scope_batch.media.validate import found_in_stills  # numpy, which a job without images does not need
 
     return found_in_stills(plan, places_of_inputs(job))
 
@@ -173,7 +173,7 @@ def places_of_inputs(job: Job) -> dict[Path, str]:
 def _clip(job: Job) -> ClipFacts | None:
     if job.input_path is None:
         return None
-    from scope_batch.media.probe import probe_clip  # numpy comes with it, which a job without input does not need
+    from scope_batch.media.validate import probe_clip  # numpy comes with it, which a job without input does not need
 
     rate = None if job.input_fps == "native" else job.input_fps
     try:
@@ -203,7 +203,7 @@ def _check_loras(job: Job) -> None:
     for loc, path in named_inputs(job):
         if loc[-2:-1] != ("lora_scales",):
             continue
-        from scope_batch.models.lora_header import check_lora_header
+        from scope_batch.models.lora.header import check_lora_header
 
         try:
             check_lora_header(path)
@@ -230,7 +230,7 @@ def _facts(job: Job) -> dict[Material, MaterialFacts]:
     for offer in all_offers(job):
         if offer.material in facts or offer.material in problems:
             continue
-        from scope_batch.media.material import probe_material  # numpy, as above
+        from scope_batch.media.validate import probe_material  # numpy, as above
 
         try:
             facts[offer.material] = probe_material(offer.material)

@@ -19,7 +19,7 @@ from scope_batch.files.access import is_file
 from scope_batch.files.kinds import START_BYTES, stand_in
 from scope_batch.media.clip import DEMUXERS
 from scope_batch.media.ffmpeg import DECODER_LIMITS, LOCAL_FILES, QUIET, file_url, last_lines, run_quiet
-from scope_batch.sinks.output_paths import has_sidecar, sidecar_path
+from scope_batch.sinks.output import has_sidecar, sidecar_path
 
 SOURCE_TYPE = "trainedAlgorithmicMedia"
 """IPTC's digital source type of what a model has made."""

@@ -18,13 +18,17 @@ from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.latents import LatentsSink
 from scope_batch.sinks.metadata import is_own_picture
 from scope_batch.sinks.npy import NpySink
-from scope_batch.sinks.output import Output, files_of, numbered, picture_numbers, refuse_same_path
-from scope_batch.sinks.output_paths import (
+from scope_batch.sinks.output import (
     SIDECAR_FORMATS,
+    Output,
+    files_of,
+    numbered,
     partial_path,
+    picture_numbers,
     refuse_existing,
     refuse_folder,
     refuse_long_names,
+    refuse_same_path,
     sidecar_path,
     work_path,
 )

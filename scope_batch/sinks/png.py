@@ -13,8 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from scope_batch.core.frames import Frames
 from scope_batch.errors import OutputError
 from scope_batch.sinks.metadata import PNG_KEY
-from scope_batch.sinks.output import numbered
-from scope_batch.sinks.output_paths import output_errors
+from scope_batch.sinks.output import numbered, output_errors
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import Block, stops_now
 from scope_batch.sinks.verify import verify_pictures

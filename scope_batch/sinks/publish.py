@@ -18,11 +18,12 @@ from pydantic import BaseModel, ValidationError
 
 from scope_batch.errors import OutputExistsError, ScopeBatchError
 from scope_batch.sinks.metadata import is_own_picture
-from scope_batch.sinks.output import is_sequence, picture_numbers
-from scope_batch.sinks.output_paths import (
+from scope_batch.sinks.output import (
     has_sidecar,
+    is_sequence,
     output_errors,
     partial_path,
+    picture_numbers,
     refuse_existing,
     sidecar_path,
     work_path,

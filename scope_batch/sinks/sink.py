@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 from numpy.typing import NDArray
 
 from scope_batch.errors import Interrupted, OutputError, ScopeBatchError
-from scope_batch.sinks.output_paths import output_errors, sidecar_path
+from scope_batch.sinks.output import output_errors, sidecar_path
 from scope_batch.sinks.publish import Publication
 
 Block = NDArray[Any]

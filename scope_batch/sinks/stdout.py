@@ -15,8 +15,7 @@ from scope_batch.errors import ClosedPipeError, OutputError, ScopeBatchError, Us
 from scope_batch.media.patience import CheckStop, Patience, never_stop
 from scope_batch.sinks.command import VideoFormat
 from scope_batch.sinks.encode import EncoderProcess
-from scope_batch.sinks.npy import bytes_of, write_all
-from scope_batch.sinks.npy_stream import npy_header
+from scope_batch.sinks.npy import bytes_of, npy_header, write_all
 from scope_batch.sinks.sink import Block, stops_now
 
 STDOUT_FD = 1

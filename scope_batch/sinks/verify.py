@@ -1,4 +1,4 @@
-"""Opens a finished output anew and checks that it holds what it should, to the last frame."""
+"""Verifies a finished output to the last frame: it holds what it should and every frame decodes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from scope_batch.errors import OutputError, TemporaryError
 from scope_batch.sinks.orphans import end_orphans, is_running
-from scope_batch.sinks.output_paths import output_errors, work_path
+from scope_batch.sinks.output import output_errors, work_path
 
 LOCK = "lock"
 _MARK = b"work folder of scope-batch, process "

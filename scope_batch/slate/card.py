@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw
 
 from scope_batch.core.frames import ChunkInputs
 from scope_batch.core.plan import Chunk, Plan, Prompt, Transition
-from scope_batch.plan import values
-from scope_batch.slate.curves import Curves
+from scope_batch.plan.view import text as values
+from scope_batch.slate.curves import Curves, short_lora_names
 from scope_batch.slate.layout import Layout
 from scope_batch.slate.panes import Panes
 from scope_batch.slate.theme import (
@@ -22,11 +22,11 @@ from scope_batch.slate.theme import (
     PANEL,
     RECACHE,
     Color,
+    decimals,
     font,
+    wrap,
 )
 from scope_batch.slate.timeline import Timeline
-from scope_batch.slate.tracks import short_lora_names
-from scope_batch.slate.words import decimals, wrap
 
 PROMPTS_SHOWN = 4
 

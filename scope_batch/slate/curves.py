@@ -1,14 +1,54 @@
-"""Scheduled values over the whole job, one lane each, above the strip and under the same playhead."""
+"""Draws scheduled values over the whole job, one lane each, above the strip and under the same playhead."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from PIL import ImageDraw
 
+from scope_batch.core.plan import Chunk, Plan
+from scope_batch.plan.loras import lora_names
 from scope_batch.slate.layout import Box, Layout
-from scope_batch.slate.theme import CHANGE, DIM, INK, PANEL, font
+from scope_batch.slate.theme import CHANGE, DIM, INK, PANEL, decimals, font, wrap
 from scope_batch.slate.timeline import Timeline
-from scope_batch.slate.tracks import Track
-from scope_batch.slate.words import decimals, wrap
+
+Value = float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """values: one per chunk, None where there is none. low, high: what the curve's height stands for."""
+
+    name: str
+    values: tuple[Value, ...]
+    low: float
+    high: float
+
+
+def tracks_of(plan: Plan) -> list[Track]:
+    """LoRA scales first, then VACE's, then the noise; only those of which there are two different values."""
+    readers: list[tuple[str, Callable[[Chunk], Value]]] = [
+        *((name, _lora_reader(order)) for order, name in enumerate(short_lora_names(plan))),
+        ("vace scale", lambda chunk: None if chunk.vace is None else chunk.vace.scale),
+        ("noise", lambda chunk: None if chunk.noise_controller else chunk.noise_scale),
+    ]
+    return [track for name, read in readers if (track := _track(name, tuple(map(read, plan.chunks))))]
+
+
+def short_lora_names(plan: Plan) -> tuple[str, ...]:
+    """In the plan's order, each once."""
+    return tuple(name.removesuffix(".safetensors") for name in lora_names(plan.loras))
+
+
+def _lora_reader(order: int) -> Callable[[Chunk], Value]:
+    return lambda chunk: chunk.lora_scales[order]
+
+
+def _track(name: str, values: tuple[Value, ...]) -> Track | None:
+    there = {value for value in values if value is not None}
+    return Track(name, values, min(0.0, *there), max(1.0, *there)) if len(there) > 1 else None
+
 
 AREA = (34, 62, 84)
 """Between the line and 0."""

@@ -11,16 +11,15 @@ import numpy as np
 
 from scope_batch.core.frames import NO_INPUTS, ChunkInputs
 from scope_batch.core.plan import Chunk, Plan
-from scope_batch.plan import values
-from scope_batch.plan.shares import shares_of
+from scope_batch.plan.view import text
+from scope_batch.plan.view.text import shares_of
 from scope_batch.slate.card import Card
-from scope_batch.slate.curves import Curves
+from scope_batch.slate.curves import Curves, tracks_of
 from scope_batch.slate.layout import Layout, make_layout
 from scope_batch.slate.panes import Panes, pane_names
 from scope_batch.slate.sprites import Picture, Sprites, fitting_sprites
 from scope_batch.slate.theme import DIM, FAINT, INK, PANEL
 from scope_batch.slate.timeline import Timeline
-from scope_batch.slate.tracks import tracks_of
 
 if TYPE_CHECKING:
     from scope_batch.core.engine import Engine, EngineRequest
@@ -83,7 +82,7 @@ class SlateSession:
         self._number.put(picture, left, top, str(frame).zfill(_digits(self._plan)))
         left, top, _, bottom = self._layout.clock
         top = max((top + bottom - self._clock.height) // 2, 0)
-        self._clock.put(picture, left, top, values.clock(float(frame / self._plan.fps)))
+        self._clock.put(picture, left, top, text.clock(float(frame / self._plan.fps)))
         self._cells(picture, chunk, index)
         self._timeline.put_playhead(picture, frame)
 

@@ -12,8 +12,7 @@ from scope_batch.core.frames import ChunkInputs, ControlFrames
 from scope_batch.core.plan import Chunk, Plan
 from scope_batch.slate.layout import Box, Layout
 from scope_batch.slate.sprites import Picture
-from scope_batch.slate.theme import DIM, FAINT, PANEL, font
-from scope_batch.slate.words import wrap
+from scope_batch.slate.theme import DIM, FAINT, PANEL, font, wrap
 
 SAMPLES = 2
 """Source pixels per thumbnail pixel and axis that are looked at: the rest of a large picture is stepped over."""

@@ -26,7 +26,7 @@ from scope_batch.engine.text_encoder import PromptEncoder
 from scope_batch.engine.transformer import CausalWan
 from scope_batch.engine.vae_backends import WanVae
 from scope_batch.events import silent
-from scope_batch.pipelines.krea import KREA
+from scope_batch.pipelines.builtin import KREA
 from tests.bench.gpu import count_syncs, say
 from tests.plan.helpers import plan
 

@@ -7,13 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from scope_batch.render.loop.options import RenderOptions
-
 import scope_batch.render.loop
 from scope_batch.errors import ClosedPipeError, JobError, ScopeBatchError, TemporaryError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, Loading, OutputFile, Report, Stage, Started, Warned
 from scope_batch.job import Job
 from scope_batch.render.loop import Stop
+from scope_batch.render.options import RenderOptions
 
 FAULTS = {
     "bad": JobError("job.yaml:1:1: first [bold]", "job.yaml:2:2: second"),

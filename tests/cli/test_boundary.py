@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scope_batch.cli.boundary import Boundary, Verdict, verdict_on
+from scope_batch.cli.error_boundary import Boundary, Verdict, verdict_on
 from scope_batch.errors import Interrupted, OutputError
 
 USED_UP = "out of memory or processes: ulimit -v and -u say what is allowed"

@@ -63,7 +63,7 @@ def test_init_makes_the_folder(run, tmp_path):
 
 def test_init_fits_a_clip_and_finds_it_from_the_jobs_folder(run, tmp_path, monkeypatch):
     facts = ClipFacts(width=640, height=384, frames=50, fps=Fraction(25), has_audio=False)
-    monkeypatch.setattr("scope_batch.media.probe.probe_whole_clip", lambda _: facts)
+    monkeypatch.setattr("scope_batch.media.validate.probe_whole_clip", lambda _: facts)
     (tmp_path / "jobs").mkdir()
     assert run("init", "clip.mp4", "-o", "jobs/new.yaml").code == 0
     job = load_job(tmp_path / "jobs" / "new.yaml")

@@ -20,7 +20,7 @@ from scope_batch.errors import JobError, UnavailableError
 from scope_batch.job import parse_job
 from scope_batch.pipelines import KNOWN_PIPELINES, PIPELINES
 from scope_batch.processors import PROCESSORS, ProcessorSpec
-from scope_batch.processors.gray import GRAY
+from scope_batch.processors.builtin import GRAY
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
 GROUP = "scope_batch.processors"
@@ -89,9 +89,9 @@ def install(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
 
 BROKEN = {
     "no_such_module:X": r"ModuleNotFoundError: No module named 'no_such_module'$",
-    "scope_batch.processors.gray:GREY": r"AttributeError: module .* has no attribute 'GREY'$",
-    "scope_batch.processors.gray:gray": r"is no ProcessorSpec but a function$",
-    "scope_batch.processors.gray:GRAY": r"calls itself 'gray'; the entry point must have that name$",
+    "scope_batch.processors.builtin:GREY": r"AttributeError: module .* has no attribute 'GREY'$",
+    "scope_batch.processors.builtin:gray": r"is no ProcessorSpec but a function$",
+    "scope_batch.processors.builtin:GRAY": r"calls itself 'gray'; the entry point must have that name$",
 }
 
 

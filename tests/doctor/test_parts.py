@@ -162,7 +162,7 @@ def test_something_else_named_ffmpeg_is_a_fault(monkeypatch: pytest.MonkeyPatch)
 
 def test_plugins_are_told_and_a_broken_one_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(plugins.look()) == []
-    gray = EntryPoint("gray2", "scope_batch.processors.gray:GRAY", "scope_batch.processors")
+    gray = EntryPoint("gray2", "scope_batch.processors.builtin:GRAY", "scope_batch.processors")
     monkeypatch.setattr(
         scope_batch.core.plugins, "entry_points_of", lambda group: {"gray2": (gray,)} if group == gray.group else {}
     )

@@ -19,7 +19,7 @@ from scope_batch.engine.text_encoder import PromptEncoder
 from scope_batch.engine.transformer import CausalWan
 from scope_batch.engine.vace_transformer import CausalVaceWan
 from scope_batch.engine.vae_backends import TaeVae, WanVae
-from scope_batch.models.lora import Lora, Pair
+from scope_batch.models.lora.weights import Lora, Pair
 from scope_batch.models.tae import TaeConfig, TinyAutoencoder
 from scope_batch.pipelines import PipelineSpec
 

@@ -26,8 +26,8 @@ from scope_batch.engine.load import CausalEngine, load
 from scope_batch.engine.session import CausalSession
 from scope_batch.events import Event, Stage, silent
 from scope_batch.models.sizes import model_sizes
-from scope_batch.pipelines.krea import KREA
-from scope_batch.plan.memory import Precision, device_memory
+from scope_batch.pipelines.builtin import KREA
+from scope_batch.plan.forecast.device_memory import Precision, device_memory
 from tests.engine.test_memory_forecast import held, within
 from tests.models.lora_files import pair, write
 from tests.plan.helpers import plan, video_plan

@@ -7,7 +7,7 @@ from scope_batch.engine.cache_policy import ContextPolicy, RollingPolicy, Rollin
 from scope_batch.engine.forward_span import ForwardSpan, KeyWeight
 from scope_batch.engine.kv_cache import CacheShape, KVCache, PassTables
 from scope_batch.engine.text_cache import TextCache
-from scope_batch.pipelines.krea import KREA
+from scope_batch.pipelines.builtin import KREA
 from tests.plan.helpers import plan
 
 CPU = torch.device("cpu")

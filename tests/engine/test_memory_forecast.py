@@ -21,7 +21,7 @@ from scope_batch.events import silent
 from scope_batch.job import load_text
 from scope_batch.models.sizes import model_sizes
 from scope_batch.pipelines import PIPELINES
-from scope_batch.plan.memory import Precision, device_memory
+from scope_batch.plan.forecast.device_memory import Precision, device_memory
 from scope_batch.render.prepare import memory_of, prepare_job
 from tests.engine.test_session_vace import FRAMES, SIZE, chunk, inputs_of
 

@@ -16,7 +16,7 @@ from scope_batch.engine import quantization
 from scope_batch.engine.load import load
 from scope_batch.errors import JobError, UnavailableError
 from scope_batch.events import silent
-from scope_batch.models.lora import Lora
+from scope_batch.models.lora.weights import Lora
 from scope_batch.pipelines import PIPELINES
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

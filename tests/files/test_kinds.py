@@ -9,12 +9,12 @@ import pytest
 from scope_batch.core.timeline import Material
 from scope_batch.errors import JobError
 from scope_batch.files.kinds import remedy
-from scope_batch.importing.document import read_export
-from scope_batch.importing.told import Told
+from scope_batch.importing.formats import read_export
+from scope_batch.importing.notes import Told
 from scope_batch.job import load_job
 from scope_batch.media.images import read_still
-from scope_batch.media.material import probe_material
 from scope_batch.media.source import open_source
+from scope_batch.media.validate import probe_material
 from scope_batch.models.checkpoint import read_checkpoint
 from scope_batch.sinks.metadata import read_metadata
 

@@ -10,7 +10,7 @@ import pytest
 
 from scope_batch.errors import JobError
 from scope_batch.job import load_text
-from scope_batch.job.messages import message_of
+from scope_batch.job.faults import message_of
 from scope_batch.pipelines import PIPELINES
 from tests.effort import calls_made, growth
 

@@ -7,9 +7,8 @@ import pytest
 from scope_batch.errors import JobError
 from scope_batch.job import load_text
 from scope_batch.job.chunk_spec import ChunkSpec
+from scope_batch.job.fields import Encoder, Output, ProcessorUse
 from scope_batch.job.foreign_keys import BY_MODEL
-from scope_batch.job.outputs import Encoder, Output
-from scope_batch.job.processors import ProcessorUse
 from scope_batch.job.prompts import WeightedPrompt
 from scope_batch.job.schema import Job
 

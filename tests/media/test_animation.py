@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from scope_batch.errors import JobError
-from scope_batch.media import animation
-from scope_batch.media.probe import probe_clip
+from scope_batch.media import image_files
 from scope_batch.media.source import open_source
+from scope_batch.media.validate import probe_clip
 from tests.media.conftest import ffmpeg, random_frames, write_lossless
 from tests.media.recipes import numbered_frames, numbers_in
 
@@ -93,7 +93,7 @@ def test_an_animated_gif_and_an_animated_webp_of_it_are_alike(tmp_path, drawn_cl
 
 def test_an_animation_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     path = animated(tmp_path / "a.webp", random_frames(7), lossless=True)
-    monkeypatch.setattr(animation, "MAX_PIXELS", 7 * 48 * 64 - 1)
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 7 * 48 * 64 - 1)
     monkeypatch.setattr(Image.Image, "load", None)
     with pytest.raises(JobError, match=r"^a.webp: 7 frames of 64x48 are too many; convert it to .mp4"):
         probe_clip(path)

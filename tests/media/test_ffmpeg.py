@@ -62,7 +62,9 @@ def test_a_decoding_child_may_take_so_much_memory_and_no_more():
     args = [*ffmpeg.QUIET, "-f", "lavfi", "-i", "color=s=8192x8192:d=0.2", "-f", "rawvideo", "-"]
     with ffmpeg.Child(args, stdout=True, memory_bytes=64 << 20) as child:
         assert resource.prlimit(child.pid, resource.RLIMIT_DATA) == (64 << 20, 64 << 20)
-        assert child.wait() != 0
+        assert child.stdout is not None and child.stdout.read() == b""
+        child.wait()
+        assert "Cannot allocate memory" in child.last_words()
 
 
 def test_lines_of_a_call_come_as_they_are_written_and_leaving_ends_it():

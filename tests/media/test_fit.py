@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scope_batch.media.fit import fit_frame
+from scope_batch.media.resize import fit_frame
 from tests.media.conftest import random_frames
 
 WIDE = np.zeros((40, 120, 3), np.uint8)

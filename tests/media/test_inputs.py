@@ -12,8 +12,8 @@ from scope_batch.core.frames import NO_INPUTS, ChunkInputs, ControlFrames
 from scope_batch.core.plan import Plan, Still, Vace
 from scope_batch.errors import JobError
 from scope_batch.media import image_files, video
+from scope_batch.media.chunk_inputs import InputReader, open_inputs
 from scope_batch.media.images import read_image
-from scope_batch.media.inputs import InputReader, open_inputs
 from scope_batch.media.planes import Planes
 from tests.media.conftest import random_frames, write_lossless
 from tests.media.plans import SIZE, VACE, as_frames, chunk_of, floats, place, plan_of, saved

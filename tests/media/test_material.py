@@ -9,7 +9,7 @@ from PIL import Image
 from scope_batch.core.plan import Plan, Still, Vace
 from scope_batch.core.timeline import BlobPart
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.media.material import check_material, found_in_stills
+from scope_batch.media.validate import check_material, found_in_stills
 from tests.media import profiles
 from tests.media.conftest import random_frames
 from tests.media.plans import chunk_of, floats, place, plan_of, saved

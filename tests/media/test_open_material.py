@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 
 from scope_batch.core.timeline import BlobPart, Kind, Material, MaterialFacts
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.media.inputs import open_inputs
-from scope_batch.media.material import probe_material
+from scope_batch.media.chunk_inputs import open_inputs
+from scope_batch.media.validate import probe_material
 from tests.media.conftest import random_frames, write_lossless
 from tests.media.plans import SIZE, chunk_of, floats, place, plan_of, saved
 

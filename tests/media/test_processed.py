@@ -8,19 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scope_batch.core.plan import Chunk, Plan
+from scope_batch.core.plan import Chunk, Plan, ProcessorRef
 from scope_batch.core.timeline import Placement
-from scope_batch.media.inputs import InputReader, open_inputs
-from scope_batch.media.processed import Processed
+from scope_batch.media.chunk_inputs import InputReader, open_inputs
+from scope_batch.media.preprocess import Processed
 from scope_batch.processors import ProcessorSpec
 from scope_batch.processors.chain import Chain, Stage
 from tests.media.plans import SIZE, VACE, as_frames, chunk_of, floats, place, plan_of, saved
-from tests.processors.kinds import AHEAD, FAR, TRAIL, mean
+from tests.processors.kinds import AHEAD, FAR, TRAIL, install, mean
 
 
 def processed(plan: Plan, *specs: ProcessorSpec, output: str = "video") -> Plan:
-    chain = Chain(tuple(Stage(spec.id, {}, spec.build({})) for spec in specs))
-    return replace(plan, pre_processors=chain, pre_processor_output=output)
+    return replace(plan, pre_processors=tuple(ProcessorRef(spec.id, {}) for spec in specs), pre_processor_output=output)
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
 
 
 def trails(frames: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ import pytest
 
 from scope_batch.errors import JobError, TimeLimitError
 from scope_batch.media import patience
-from scope_batch.media.inputs import InputReader, Inputs
-from scope_batch.media.read_ahead import ReadAhead
+from scope_batch.media.chunk_inputs import InputReader, Inputs
+from scope_batch.media.prefetch import ReadAhead
 from tests.media.plans import chunk_of, place, plan_of
 
 

@@ -11,8 +11,8 @@ from scope_batch.core.plan import Plan
 from scope_batch.core.timeline import Fill
 from scope_batch.errors import JobError
 from scope_batch.media import video
-from scope_batch.media.inputs import InputReader
-from scope_batch.media.material import probe_material
+from scope_batch.media.chunk_inputs import InputReader
+from scope_batch.media.validate import probe_material
 from tests.media.conftest import HEIGHT, WIDTH, ffmpeg, random_frames
 from tests.media.plans import chunk_of, place, plan_of
 

@@ -10,7 +10,7 @@ from scope_batch.core import plugins
 from scope_batch.models.layout import VACE_CHECKPOINT, VAES, artifacts
 from scope_batch.models.listing import is_ready, list_files, list_pipelines
 from scope_batch.pipelines import PIPELINES
-from scope_batch.pipelines.longlive import LONGLIVE
+from scope_batch.pipelines.builtin import LONGLIVE
 
 from .helpers import BACKBONE
 

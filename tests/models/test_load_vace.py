@@ -12,10 +12,11 @@ from torch import Tensor
 from scope_batch.engine.vace_transformer import CausalVaceWan
 from scope_batch.errors import JobError, UnavailableError
 from scope_batch.events import Event, Warned
-from scope_batch.models import load, lora_adapters
+from scope_batch.models import load
 from scope_batch.models.architecture import vace_config
 from scope_batch.models.folder import ModelFiles, find_models
 from scope_batch.models.keys import to_diffusers_vace
+from scope_batch.models.lora.weights import adapters
 
 from .helpers import BACKBONE, CPU, linked
 
@@ -103,7 +104,7 @@ def test_the_builtin_lora_is_for_the_backbone_alone(parity_models: Path) -> None
     for form in ("merged", "adapter"):
         model = load_transformer(steered(parity_models), builtin_lora=form)
         assert torch.equal(model.vace_blocks[1].attn1.to_q.weight, state["vace_blocks.1.self_attn.q.weight"])
-        adapted = [name for name, _ in model.named_parameters() if lora_adapters.BUILTIN_ADAPTER in name]
+        adapted = [name for name, _ in model.named_parameters() if adapters.BUILTIN_ADAPTER in name]
         assert bool(adapted) == (form == "adapter") and not [name for name in adapted if name.startswith("vace_")]
 
 

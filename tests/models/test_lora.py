@@ -12,9 +12,8 @@ from torch import Tensor
 from scope_batch.errors import JobError
 from scope_batch.models.checkpoint import read_shapes
 from scope_batch.models.keys import to_diffusers_transformer
-from scope_batch.models.lora import Lora, read_builtin_lora, read_lora
-from scope_batch.models.lora_header import read_lora_layout
-from scope_batch.models.lora_merge import merged
+from scope_batch.models.lora.header import read_lora_layout
+from scope_batch.models.lora.weights import Lora, merged, read_builtin_lora, read_lora
 
 from .helpers import CPU, LORA, changed
 from .lora_files import FFN, WIDTH, pair, random, write

@@ -14,9 +14,8 @@ from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.models import load
 from scope_batch.models.folder import find_models
 from scope_batch.models.load import BuiltinLora
-from scope_batch.models.lora import Lora, read_loras
-from scope_batch.models.lora_adapters import BUILTIN_ADAPTER, adapter_name, attach
-from scope_batch.models.lora_diffs import MovedParameters
+from scope_batch.models.lora.adapters import BUILTIN_ADAPTER, MovedParameters, adapter_name, attach
+from scope_batch.models.lora.weights import Lora, read_loras
 
 from .helpers import CPU, longlive
 from .lora_files import FFN, WIDTH, pair, random, write

@@ -9,8 +9,8 @@ import torch
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.events import Event, Warned
 from scope_batch.models.keys import to_diffusers_transformer
-from scope_batch.models.lora_check import Shapes, check_loras
-from scope_batch.models.lora_layout import LoraLayout
+from scope_batch.models.lora.header import Shapes, check_loras
+from scope_batch.models.lora.keys import LoraLayout
 
 from .lora_files import FFN, WIDTH, pair, write
 

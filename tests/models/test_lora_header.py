@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.models.lora_header import check_lora_header
+from scope_batch.models.lora.header import check_lora_header
 
 from .lora_files import pair, write, write_header
 
@@ -48,7 +48,7 @@ def test_a_large_file_is_judged_by_its_header_alone(tmp_path: Path, monkeypatch:
 
 def test_no_torch_is_imported(tmp_path: Path) -> None:
     path = write(tmp_path / "a.safetensors", pair(MODULE))
-    code = "import sys; from pathlib import Path; from scope_batch.models.lora_header import check_lora_header; "
+    code = "import sys; from pathlib import Path; from scope_batch.models.lora.header import check_lora_header; "
     code += f"check_lora_header(Path({str(path)!r})); assert not {{'torch', 'numpy', 'safetensors'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from scope_batch.models import load
 from scope_batch.models.folder import find_models
-from scope_batch.models.lora import Lora, read_lora, read_loras
-from scope_batch.models.lora_header import read_lora_layout
-from scope_batch.models.lora_merge import merged
+from scope_batch.models.lora.header import read_lora_layout
+from scope_batch.models.lora.weights import Lora, merged, read_lora, read_loras
 
 from .helpers import CPU, longlive
 from .lora_files import WIDTH, pair, random, write

@@ -10,7 +10,7 @@ from scope_batch.errors import JobError
 from scope_batch.models.folder import tokenizer_folder
 from scope_batch.models.layout import TOKENIZER
 from scope_batch.models.prompt_text import check_prompts, clean
-from scope_batch.models.tiny import tiny_models_folder
+from scope_batch.models.tiny.build import tiny_models_folder
 
 
 @pytest.fixture(scope="module")

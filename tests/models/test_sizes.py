@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from scope_batch.models import tiny
 from scope_batch.models.pickle_shapes import read_pickle_shapes
 from scope_batch.models.sizes import UMT5_XXL, WAN_1_3B, WAN_14B, ModelSizes, SideBranches, model_sizes
+from scope_batch.models.tiny import build
 from tests.models.lora_files import pair, write
 
 
 def test_the_built_in_set_is_as_large_as_its_files() -> None:
-    folder = tiny.tiny_models_folder(vace=True)
+    folder = build.tiny_models_folder(vace=True)
     assert model_sizes("longlive", str(folder), "lightvae", vace=True) == model_sizes(
         "longlive", "tiny", "lightvae", vace=True
     )

@@ -14,7 +14,7 @@ from scope_batch.job import Job, load_text
 from scope_batch.pipelines import PIPELINES
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import plan_job
-from scope_batch.plan.material import Facts, all_offers
+from scope_batch.plan.material_fields import Facts, all_offers
 from tests.plan.helpers import CLIP, LONGLIVE
 
 SIZE = {"height": 64, "width": 64}

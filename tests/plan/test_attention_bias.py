@@ -9,7 +9,7 @@ import pytest
 
 from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError
-from scope_batch.plan.document import plan_to_dict
+from scope_batch.plan.view.json import plan_to_dict
 from tests.plan.helpers import LONGLIVE, plan
 from tests.plan.test_table import row, shown
 

@@ -15,7 +15,7 @@ from scope_batch.core.timing import Timing, picked_frames
 from scope_batch.errors import JobError
 from scope_batch.job import Job
 from scope_batch.plan import plan_to_dict
-from scope_batch.plan.table import render_plan
+from scope_batch.plan.view.table import render_plan
 from tests.plan.steering import SIZE, plan_of, spans, steered
 
 

@@ -10,10 +10,9 @@ import pytest
 
 from scope_batch.errors import JobError
 from scope_batch.job.schedule import Scheduled
-from scope_batch.plan.curves import Clock, Curve
-from scope_batch.plan.entries import Agenda, Entry
-from scope_batch.plan.grid import Grid
-from scope_batch.plan.remarks import Remarks
+from scope_batch.plan.diagnostics import Remarks
+from scope_batch.plan.entries import Agenda, Entry, Grid
+from scope_batch.plan.schedules import Clock, Curve
 from tests.plan.helpers import plan, video_plan
 from tests.plan.steering import steered
 

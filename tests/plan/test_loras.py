@@ -8,7 +8,7 @@ import pytest
 
 from scope_batch.core.plan import LoraUse, Plan
 from scope_batch.errors import JobError
-from scope_batch.pipelines.krea import KREA
+from scope_batch.pipelines.builtin import KREA
 from scope_batch.plan import plan_to_dict
 from tests.plan.helpers import SDV2, marks, plan, video_plan
 

@@ -13,7 +13,7 @@ from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_to_dict
-from scope_batch.plan.table import render_plan
+from scope_batch.plan.view.table import render_plan
 from tests.plan.helpers import plan, video_plan
 from tests.plan.steering import steered
 from tests.processors.kinds import install

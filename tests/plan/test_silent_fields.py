@@ -21,9 +21,9 @@ Said = tuple[dict[str, Any] | None, frozenset[str]]
 
 PROBES = (
     "scope_batch.media.audio.probe_sound",
-    "scope_batch.media.material.probe_material",
-    "scope_batch.media.probe.probe_clip",
-    "scope_batch.models.lora_header.check_lora_header",
+    "scope_batch.media.validate.probe_material",
+    "scope_batch.media.validate.probe_clip",
+    "scope_batch.models.lora.header.check_lora_header",
 )
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scope_batch.plan.sparkline import sparkline
+from scope_batch.plan.view.curves import sparkline
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from scope_batch.core.plan import Plan
-from scope_batch.plan.table import render_plan
+from scope_batch.plan.view.table import render_plan
 from tests.plan.helpers import plan, video_plan
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from scope_batch.errors import JobError
 from scope_batch.plan import plan_to_dict
-from scope_batch.plan.sources import sources_of
+from scope_batch.plan.view.text import sources_of
 from tests.plan.helpers import SDV2, marks
 from tests.plan.steering import controlled, steered, vace
 from tests.plan.test_table import row, shown

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from scope_batch.processors import PROCESSORS
+from scope_batch.processors.builtin import edges, gray
 from scope_batch.processors.check import check_processor, moving_frames
-from scope_batch.processors.edges import edges
-from scope_batch.processors.gray import gray
 
 
 @pytest.mark.parametrize("name", PROCESSORS.ids())

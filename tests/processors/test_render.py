@@ -15,8 +15,8 @@ from PIL import Image
 
 from scope_batch.errors import Interrupted, JobError, UnavailableError
 from scope_batch.events import ChunkDone, Event, Finished, Started
-from scope_batch.media.probe import probe_clip
-from scope_batch.processors.gray import gray
+from scope_batch.media.validate import probe_clip
+from scope_batch.processors.builtin import gray
 from scope_batch.render.engine_pool import Engines
 from scope_batch.render.fingerprint import plugins_of
 from scope_batch.render.loop import render_job

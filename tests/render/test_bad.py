@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scope_batch.models.tiny import tiny_models_folder
+from scope_batch.models.tiny.build import tiny_models_folder
 from tests.render.helpers import Refused, ffmpeg, names_in
 
 BASE = "pipeline_id: slate\nprompt: a\nnum_frames: 20\nheight: 64\nwidth: 64\n"

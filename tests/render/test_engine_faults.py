@@ -15,7 +15,7 @@ from scope_batch.engine import session
 from scope_batch.engine.session import CausalSession
 from scope_batch.errors import JobError, ScopeBatchError, TemporaryError, UnavailableError
 from scope_batch.events import Finished
-from scope_batch.models.tiny import tiny_models_folder
+from scope_batch.models.tiny.build import tiny_models_folder
 from scope_batch.render.engine_pool import Engines
 from scope_batch.render.options import RenderOptions
 from tests.render.helpers import TINY, Renderer, load_frames, names_in

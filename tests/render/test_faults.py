@@ -175,7 +175,7 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path, endless: str, form: str) 
     assert names_in(tmp_path) == {"job.yaml"}
 
 
-READER = "import sys; from scope_batch.sinks.npy_stream import read_npy_stream as r; import numpy as np; "
+READER = "import sys; from scope_batch.sinks.npy import read_npy_stream as r; import numpy as np; "
 
 
 def test_python_reads_the_pipe(tmp_path: Path) -> None:

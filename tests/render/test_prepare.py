@@ -10,7 +10,7 @@ from PIL import Image
 
 from scope_batch.errors import JobError
 from scope_batch.job import Job, load_text
-from scope_batch.media.material import check_material
+from scope_batch.media.validate import check_material
 from scope_batch.render.prepare import outputs_of, places_of_inputs, plan_document, prepare_job, unused_by_outputs
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scope_batch.core.plan import Plan
-from scope_batch.media.inputs import InputReader
+from scope_batch.media.chunk_inputs import InputReader
 from tests.media.conftest import write_lossless
 from tests.render.helpers import SLATE, ffmpeg, plan_of
 

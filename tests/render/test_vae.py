@@ -9,7 +9,7 @@ import pytest
 
 from scope_batch.job import parse_job
 from scope_batch.models.check import Checker, all_ok
-from scope_batch.models.tiny import tiny_models_folder
+from scope_batch.models.tiny.build import tiny_models_folder
 from scope_batch.render.prepare import prepare_job
 from tests.render.helpers import TINY, Renderer
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from scope_batch.errors import Interrupted, JobError, OutputError
-from scope_batch.sinks.npy import NpySink, verify_npy
-from scope_batch.sinks.npy_stream import npy_header, read_npy_stream
+from scope_batch.sinks.npy import NpySink, npy_header, read_npy_stream, verify_npy
 
 
 def test_numpy_reads_back_what_was_written(tmp_path: Path, make_frames, publish):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from scope_batch.errors import JobError, OutputError, OutputExistsError
-from scope_batch.sinks.output_paths import refuse_existing, refuse_long_names
+from scope_batch.sinks.output import refuse_existing, refuse_long_names
 
 
 def test_existing_files_are_replaced_only_when_asked_and_other_things_never(tmp_path: Path):

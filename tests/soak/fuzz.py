@@ -100,7 +100,7 @@ def run_media(first: int, count: int, assets: Path) -> Iterator[Ran]:
 
 def run_checkpoints(first: int, count: int, assets: Path) -> Iterator[Ran]:
     """`models check` of the tiny set with one file mutated."""
-    from scope_batch.models.tiny import tiny_models_folder
+    from scope_batch.models.tiny.build import tiny_models_folder
 
     models = assets.parent / "models"
     shutil.copytree(tiny_models_folder(vace=True), models)

@@ -1,0 +1,99 @@
+"""Chooses where the progress, errors and notes of a command go, and in which form."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scope_batch.cli.error_boundary import Boundary, Verdict
+from scope_batch.errors import OutputError, OutputExistsError
+from scope_batch.progress import LONE_JOB, Batch, JsonLines, Reporter, Style, TolerantStream, displays
+
+
+def say_errors(stream: TolerantStream, verdict: Verdict) -> None:
+    """The verdict as plain lines."""
+    for line in verdict.lines:
+        stream.line(f"error: {line}")
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """`style` on `stream` (standard error); `file` takes JSON lines beside it. Their time zero is `origin_s`."""
+
+    style: Style
+    stream: TolerantStream
+    file: TolerantStream | None = None
+    verbose: bool = False
+    origin_s: float = field(default_factory=time.monotonic)
+
+    def reporter(self, job: str, batch: Batch = LONE_JOB) -> Reporter:
+        shown = list(displays(self.style, self.stream, job, self.origin_s))
+        if self.file:
+            shown.append(JsonLines(self.file, job, self.origin_s))
+        return Reporter(shown, batch=batch)
+
+    def boundary(self, job: str) -> Boundary:
+        """Errors of one job; where progress is JSON, they are JSON too, so that every line can be parsed."""
+
+        def tell(verdict: Verdict) -> None:
+            values = {
+                "t": round(time.monotonic() - self.origin_s, 3),
+                "job": job,
+                "event": "error",
+                "exit_code": verdict.exit_code,
+                "message": "\n".join(verdict.lines),
+            }
+            line = json.dumps(values, separators=(",", ":"))
+            if self.file:
+                self.file.line(line)
+            if self.style == "json":
+                self.stream.line(line)
+            else:
+                say_errors(self.stream, verdict)
+
+        return Boundary(tell, verbose=self.verbose)
+
+    def remark(self, text: str) -> None:
+        """A line between jobs, for people."""
+        if self.style not in ("json", "none"):
+            self.stream.line(text)
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Nothing stands there but progress lines of an earlier render, an empty file, or a device or pipe."""
+    if not path.is_file():
+        return True
+    with path.open("rb") as file:
+        first = file.readline(1 << 20)
+    try:
+        return not first or "event" in json.loads(first)
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+@contextmanager
+def open_showing(style: Style, progress_file: Path | None, *, verbose: bool) -> Iterator[Showing]:
+    """Raises OutputExistsError if `progress_file` is a file of another kind, OutputError if it cannot be opened; if it
+    fails later, the render goes on without it."""
+    stream = TolerantStream(sys.stderr)
+    if progress_file is None:
+        yield Showing(style, stream, verbose=verbose)
+        return
+    try:
+        if not _may_be_replaced(progress_file):
+            raise OutputExistsError(f"--progress-file {progress_file}: exists and holds no progress; name another file")
+        opened = progress_file.open("w", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"--progress-file {progress_file}: {error.strerror}") from error
+    file = TolerantStream(opened)
+    try:
+        yield Showing(style, stream, file, verbose)
+    finally:
+        file.close()
+        if file.failure:
+            stream.line(f"warning: --progress-file {progress_file} is incomplete: {file.failure.strerror}")

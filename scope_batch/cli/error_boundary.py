@@ -1,0 +1,197 @@
+"""Turns every exception into lines for the user and an exit code. Nothing else does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import re
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from unicodedata import category
+
+import typer
+from typer._click.exceptions import NoSuchOption
+
+from scope_batch import __version__
+from scope_batch.errors import (
+    EXIT_BUG,
+    ClosedPipeError,
+    Interrupted,
+    MissingInputError,
+    OutputError,
+    ScopeBatchError,
+    TemporaryError,
+)
+
+_MACHINE_ERRORS = frozenset(
+    (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
+)
+"""What the disk or its permissions say."""
+_USED_UP = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN))
+"""What the system has no more of at the moment, or allows this process no more of."""
+_LITTLE_MEMORY = ("failed to map segment from shared object", "Cannot allocate memory", "can't start new thread")
+"""How libraries tell that memory or threads are used up."""
+_PATH_ERRORS = frozenset((errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV))
+"""What is wrong with a path that the user has named. Any other OSError that nobody has caught is our mistake."""
+MAX_WORD = 300
+"""Characters of one word in a line, such as a path: of a longer one the middle is left out."""
+_ESCAPED = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories: control characters, lone surrogates (bytes that are no text), line and paragraph separators."""
+_LONG_WORD = re.compile(rf"\S{{{MAX_WORD + 1},}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the user is told. `lines` may be empty: a reader that has gone reads no explanation."""
+
+    exit_code: int
+    lines: tuple[str, ...]
+
+    def readable(self) -> Verdict:
+        """The same with control characters and bytes that are no text escaped, and words of sane length."""
+        return replace(self, lines=tuple(map(_readable, self.lines)))
+
+
+def _readable(line: str) -> str:
+    shortened = _LONG_WORD.sub(lambda word: f"{word[0][:120]}...{word[0][-120:]}", line)
+    return "".join(
+        character.encode("unicode_escape").decode("ascii") if category(character) in _ESCAPED else character
+        for character in shortened
+    )
+
+
+def verdict_on(error: BaseException) -> Verdict | None:
+    """The verdict on an exception that a user can cause or meet, None for a bug."""
+    match error:
+        case ScopeBatchError():
+            return Verdict(error.exit_code, _with_notes(error))
+        case typer.TyperException():
+            return Verdict(error.exit_code, _usage(error))
+        case typer.Abort() | KeyboardInterrupt():
+            return Verdict(128 + signal.SIGINT, ("stopped by SIGINT",))
+        case BrokenPipeError():
+            return Verdict(ClosedPipeError.exit_code, ())
+        case OSError() if error.errno in _MACHINE_ERRORS:
+            where = f"{error.filename}: " if error.filename is not None else ""
+            return Verdict(OutputError.exit_code, (f"{where}{error.strerror}",))
+        case OSError() if error.errno in _USED_UP:
+            return Verdict(TemporaryError.exit_code, (str(error.strerror),))
+        case OSError() if error.errno in _PATH_ERRORS and error.filename is not None:
+            return Verdict(MissingInputError.exit_code, (f"{os.fsdecode(error.filename)}: {error.strerror}",))
+        case MemoryError():
+            return Verdict(TemporaryError.exit_code, ("out of memory",))
+        case ImportError() | RuntimeError() if any(words in str(error) for words in _LITTLE_MEMORY):
+            return Verdict(
+                TemporaryError.exit_code, ("out of memory or processes: ulimit -v and -u say what is allowed",)
+            )
+    return None
+
+
+Tell = Callable[[Verdict], None]
+
+
+class Boundary:
+    """A context manager that lets no failure out: it tells the verdict and keeps the exit code and the exception.
+
+    `verbose`: a bug's traceback is shown as well as written to a file.
+    """
+
+    def __init__(self, tell: Tell, *, verbose: bool = False) -> None:
+        self._tell = tell
+        self.verbose = verbose
+        self.exit_code = 0
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None or isinstance(error, SystemExit | GeneratorExit):
+            return False
+        verdict = verdict_on(error)
+        if verdict is None and (hidden := _interruption_behind(error)) is not None:
+            error, verdict = hidden, verdict_on(hidden)
+        verdict = verdict or self._on_bug(error)
+        self.error = error
+        self.exit_code = verdict.exit_code
+        _forget_frames(error)
+        self._tell(verdict.readable())
+        return True
+
+    def _on_bug(self, error: BaseException) -> Verdict:
+        text = "".join(traceback.format_exception(error))
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+        lines = [f"this is a bug in scope-batch: {what} (traceback in {_keep(text)})"]
+        return Verdict(EXIT_BUG, (*lines, *(text.splitlines() if self.verbose else ())))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what was behind it, each once."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Let go of what the failed frames held: a session's caches would stay in the device's memory."""
+    for link in _chain(error):
+        link.__traceback__ = None
+
+
+def _interruption_behind(error: BaseException) -> Interrupted | None:
+    """The signal that a library caught on its way up and turned into an error of its own (imports do that)."""
+    return next((link for link in _chain(error) if isinstance(link, Interrupted)), None)
+
+
+def _with_notes(error: BaseException) -> tuple[str, ...]:
+    notes: list[str] = getattr(error, "__notes__", [])
+    return tuple(line for text in (str(error), *notes) for line in text.splitlines())
+
+
+_NO_NUMBER = "Input should be a valid number, unable to parse string as a number"
+
+
+def _usage(error: typer.TyperException) -> tuple[str, ...]:
+    context: typer.Context | None = getattr(error, "ctx", None)
+    hint = f" (see {context.command_path} --help)" if context else ""
+    if isinstance(error, NoSuchOption) and (field := _field_of(error.option_name)):
+        hint = f"; --set {field}=VALUE replaces a value of the job{hint}"
+    said = " ".join(error.format_message().split()).rstrip(".")
+    return (said.replace(": Value error, ", ": ").replace(_NO_NUMBER, "must be a number") + hint,)
+
+
+def _field_of(option: str) -> str | None:
+    """The job's field that an unknown option is called like."""
+    from scope_batch.job import Job
+
+    field = option.lstrip("-").replace("-", "_")
+    return field if field in Job.model_fields else None
+
+
+def _keep(text: str) -> Path | str:
+    """Write a traceback to the cache folder; the file's path, or why there is none."""
+    from scope_batch.models.cache import cache_folder
+
+    head = f"scope-batch {__version__}, Python {platform.python_version()}, {platform.platform()}\n{sys.argv}\n\n"
+    try:
+        path = cache_folder("tracebacks") / time.strftime(f"%Y%m%d-%H%M%S-{os.getpid()}.txt")
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(head + text + "\n")
+    except OSError as error:
+        return f"no file: {error.strerror}; -v shows it"
+    except OutputError as error:
+        return f"no file: {error}; -v shows it"
+    return path

@@ -1,0 +1,155 @@
+"""Defines the field types of a job that need validators of their own: processors, outputs and paths of LoRA files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Strict, ValidationError
+from pydantic_core import PydanticCustomError
+
+from scope_batch.core.plugins import foreign
+from scope_batch.errors import ScopeBatchError
+from scope_batch.job.checked import Checked
+from scope_batch.job.faults import AT_VALUE, Fault, message_of, raise_all, shown, wrong
+from scope_batch.job.prompts import STRICT
+from scope_batch.job.scalars import OutputPath, parse_input_path
+from scope_batch.processors import PROCESSORS, Parameters, ProcessorSpec
+
+
+def _known_processor(name: str) -> str:
+    try:
+        return PROCESSORS.get(name).id
+    except ScopeBatchError as error:
+        raise wrong(str(error)) from error
+
+
+class ProcessorUse(Checked):
+    """A processor, and what it is made from."""
+
+    id: Annotated[str, AfterValidator(_known_processor)] = Field(
+        description="Which processor.", json_schema_extra=lambda schema: schema.update(examples=[*PROCESSORS.ids()])
+    )
+    params: dict[str, Any] = Field(
+        default={}, description="The processor's own parameters; those not given have defaults."
+    )
+
+    @classmethod
+    def faults(cls, written: Mapping[str, Any]) -> list[Fault]:
+        name, params = written.get("id"), written.get("params", {})
+        if not isinstance(name, str) or not isinstance(params, dict):
+            return []  # the field's own error says so
+        try:
+            with foreign(PROCESSORS.where(name)):
+                return list(_parameter_faults(PROCESSORS.get(name), params))
+        except ScopeBatchError:
+            return []  # so does the id's
+
+
+def _parameter_faults(spec: ProcessorSpec, params: Mapping[str, Any]) -> Iterator[Fault]:
+    try:
+        spec.read(params)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            kind, loc = details["type"], ("params", *details["loc"])
+            if kind == "extra_forbidden":
+                yield Fault(loc, f"{spec.id} has no such parameter; {_allowed(spec.parameters)}")
+            else:
+                message = message_of(kind, details["msg"], details["input"], details.get("ctx", {}))
+                yield Fault(loc, message, AT_VALUE)
+
+
+def _allowed(parameters: type[Parameters]) -> str:
+    return f"allowed: {', '.join(parameters.model_fields)}" if parameters.model_fields else "it has none"
+
+
+def as_uses(value: Any) -> Any:
+    """One becomes a list of one; ids become maps."""
+    if isinstance(value, (str, dict, ProcessorUse)):
+        value = [value]
+    if not isinstance(value, (list, tuple)):
+        raise wrong(f"must be the id of a processor, a map with an id, or a list of these, not {shown(value)}")
+    return tuple({"id": item} if isinstance(item, str) else item for item in value)
+
+
+Processors = Annotated[
+    tuple[ProcessorUse, ...],
+    Strict(False),
+    BeforeValidator(as_uses, json_schema_input_type=str | ProcessorUse | list[str | ProcessorUse]),
+]
+
+
+class Encoder(BaseModel):
+    """Options of the video encoder; what is not given depends on the container."""
+
+    model_config = STRICT
+
+    codec: str | None = Field(
+        default=None, min_length=1, description="Encoder, such as libx264, libvpx-vp9 or ffv1 (lossless)."
+    )
+    crf: int | None = Field(default=None, ge=0, le=63, description="Quality: lower is better and larger.")
+    preset: str | None = Field(default=None, min_length=1, description="Speed against size, such as veryfast or slow.")
+    pix_fmt: str | None = Field(default=None, min_length=1, description="Pixel format, such as yuv420p.")
+
+
+class Output(Encoder):
+    """One output. What is not given here comes from the job's `video`."""
+
+    path: OutputPath = Field(
+        description="File .mp4 .mov .mkv .webm .npy .nut, a sequence such as frames/%05d.png, or - for standard output."
+    )
+
+
+def as_outputs(value: Any) -> Any:
+    """A path or a map becomes a list of one; paths in a list become maps."""
+    if isinstance(value, (str, dict, Output)):
+        value = [value]
+    if not isinstance(value, (list, tuple)):
+        raise wrong(f"must be a path, a map with a path, or a list of these, not {shown(value)}")
+    return tuple({"path": item} if isinstance(item, str) else item for item in value)
+
+
+Outputs = Annotated[
+    tuple[Output, ...],
+    Strict(False),
+    BeforeValidator(as_outputs, json_schema_input_type=str | Output | list[str | Output]),
+]
+
+
+Scale = TypeVar("Scale")
+SUFFIX = ".safetensors"
+
+
+def parse_lora_path(key: Any) -> str:
+    """The absolute path of a LoRA file. Links in it stay, so that its name is the one that the job gives it."""
+    path = parse_input_path(key)
+    if path.suffix.lower() != SUFFIX:
+        raise wrong(f"a LoRA is a {SUFFIX} file, not {Path(key).suffix or 'one without a suffix'}")
+    return str(path)
+
+
+def as_lora_scales(value: Any) -> Any:
+    """The map with its keys absolute."""
+    if not isinstance(value, Mapping):
+        raise wrong(f"must be a map {{file.safetensors: scale}}, not {shown(value)}")
+    scales: dict[str, Any] = {}
+    spelled: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for key, scale in value.items():
+        try:
+            path = parse_lora_path(key)
+        except PydanticCustomError as error:
+            faults.append(Fault((str(key),), error.message()))
+            continue
+        file = os.path.realpath(path)
+        if file in spelled:
+            faults.append(Fault((str(key),), f"the same file stands here already, as {spelled[file]}"))
+        spelled.setdefault(file, key)
+        scales[path] = scale
+    raise_all(faults)
+    return scales
+
+
+LoraScales = Annotated[dict[str, Scale], BeforeValidator(as_lora_scales)]

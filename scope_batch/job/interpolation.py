@@ -1,0 +1,177 @@
+"""Turns a document's nodes into plain values, with environment variables replaced and input paths made absolute."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from typing import Any
+
+from scope_batch.job.faults import Loc, shown
+from scope_batch.job.paths import PATH_FIELDS, TEXT_FIELDS, WORDS, field_of
+from scope_batch.job.positions import Mark, Origin, show
+from scope_batch.job.scalars import expand_home
+from scope_batch.job.yaml_reader import ListNode, MapNode, Node, ScalarNode, plain_scalar
+
+PROMPT_TEXTS = ("prompt", "text")
+_HASHTAG = re.compile(r"#[^\s#]")
+"""The beginning of a comment that looks like part of a text: #1, #sunset."""
+MAX_TEXT = 100
+"""Characters of a text inside a message."""
+
+
+@dataclass(slots=True)
+class Values:
+    """`data`: what the job's model validates. `marks`: where each part of it stands. `problems`: mark, line.
+    `warnings`: about what YAML takes for a comment."""
+
+    data: Any = None
+    marks: dict[Loc, Mark] = field(default_factory=dict)
+    problems: list[tuple[Mark, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        node: Node,
+        origin: Origin,
+        loc: Loc = (),
+        key: tuple[int, int] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The plain value of `node`, which stands at `loc`. Without `environ` variables are left alone."""
+        mark = Mark(origin, key or node.position, node.position)
+        self.marks[loc] = mark
+        if isinstance(node, MapNode):
+            return self._map(node, origin, loc, environ)
+        if isinstance(node, ListNode):
+            return [self.add(item, origin, (*loc, index), None, environ) for index, item in enumerate(node.items)]
+        assert isinstance(node, ScalarNode)
+        if field_of(loc) in PROMPT_TEXTS and _HASHTAG.match(node.comment):
+            said = f"{shown(node.comment)} is a comment, no part of the text; quotes keep it in"
+            self.warnings.append(f"{mark.at_value()}: {show(loc)}: {said}")
+        return self._placed(self._scalar(node, mark, loc, environ), origin, loc)
+
+    def _map(self, node: MapNode, origin: Origin, loc: Loc, environ: Mapping[str, str] | None) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for written, (position, value) in node.entries.items():
+            name = placed_key(written, origin, loc)
+            if name in values:
+                mark, first = Mark(origin, position, value.position), self.marks[(*loc, name)].key[0]
+                message = f"the file stands here twice, first in line {first}"
+                self.problems.append((mark, f"{mark.at_key()}: {show((*loc, written))}: {message}"))
+                # A problem counts as long as its mark stands in the text.
+                self.marks[(*loc, written)] = mark
+                continue
+            values[name] = self.add(value, origin, (*loc, name), position, environ)
+        self._report_commas(node, origin, loc)
+        return values
+
+    def _report_commas(self, node: MapNode, origin: Origin, loc: Loc) -> None:
+        """In `{text: a cat, best quality}` the comma ends the text: YAML takes the rest for keys without a value."""
+        written = [*node.entries.items()]
+        for index, (key, (position, value)) in enumerate(written):
+            before = written[index - 1][1][1] if index else None
+            if not _lacks_colon(value) or _lacks_colon(before):
+                continue
+            rest = [name for name, _ in takewhile(lambda entry: _lacks_colon(entry[1][1]), written[index:])]
+            mark = Mark(origin, position, position)
+            # One line says it of all of them: what the schema says at the same mark is left out.
+            self.marks.update(((*loc, placed_key(name, origin, loc)), mark) for name in rest)
+            message = "unknown key without a value" if index else "a key without a value"
+            if isinstance(before, ScalarNode) and isinstance(before.value, str):
+                text = ", ".join((before.text, *rest))
+                quoted = json.dumps(text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}...", ensure_ascii=False)
+                message += "; a comma ends a text inside { }, "
+                message += f"put the text in quotes: {written[index - 1][0]}: {quoted}"
+            elif ":" in key.strip(":"):
+                message += f"; a colon needs a space behind it: {': '.join(key.split(':', 1))}"
+            self.problems.append((mark, f"{mark.at_key()}: {show((*loc, key))}: {message}"))
+
+    def move(self, moved: Mapping[Loc, Loc]) -> None:
+        """What stands at an old place counts as standing at the new one; the innermost old place decides."""
+        lengths = sorted({len(old) for old in moved}, reverse=True)
+        for loc, mark in [*self.marks.items()]:
+            old = next((loc[:length] for length in lengths if loc[:length] in moved), None)
+            if old is not None:
+                self.marks[moved[old] + loc[len(old) :]] = mark
+        for old, new in moved.items():
+            self.marks.setdefault(new[:1], self.marks[old[:1]])
+
+    def _scalar(self, node: ScalarNode, mark: Mark, loc: Loc, environ: Mapping[str, str] | None) -> Any:
+        if environ is None or "$" not in node.text:
+            return node.value
+        if has_variable(node.text):
+            mark = self.marks[loc] = replace(mark, written=node.text)
+        try:
+            text = replace_variables(node.text, environ)
+            return _as_number(text) if node.plain and field_of(loc) not in TEXT_FIELDS else text
+        except ValueError as error:
+            self.problems.append((mark, f"{mark.at_value()}: {show(loc)}: {error}"))
+            return node.text
+
+    @staticmethod
+    def _placed(value: Any, origin: Origin, loc: Loc) -> Any:
+        """A relative path of an input starts at its text's folder. What is no path at all is left to the schema."""
+        name = field_of(loc)
+        if name not in PATH_FIELDS or not isinstance(value, str) or value in WORDS.get(name, ()):
+            return value
+        if not value.strip() or value.startswith("~") or "\0" in value:
+            return value
+        return str(origin.folder / value)
+
+
+def _lacks_colon(node: Node | None) -> bool:
+    return isinstance(node, ScalarNode) and not node.colon
+
+
+def placed_key(key: str, origin: Origin, loc: Loc) -> str:
+    """A key of the map at `loc`: that of `lora_scales` is an input's path, relative to its text's folder."""
+    if loc[-1:] != ("lora_scales",):
+        return key
+    try:
+        path = expand_home(key)
+    except ValueError:  # the schema says what is wrong
+        return key
+    return str(origin.folder / path) if key.strip() and "\0" not in key else key
+
+
+def _as_number(text: str) -> Any:
+    """A variable in an unquoted value may stand for a number or a truth value."""
+    value = plain_scalar(text)
+    return text if value is None else value
+
+
+_DOLLAR = re.compile(r"\$(?:(?P<escape>\$)|\{(?P<name>[A-Za-z_]\w*)(?:(?P<kind>:[-?])(?P<word>[^{}]*))?\}|(?P<bad>\{))")
+
+
+def replace_variables(text: str, environ: Mapping[str, str]) -> str:
+    """`text` with its variables replaced. Raises ValueError for one that is not set or not well formed.
+
+    `${VAR:-default}` and `${VAR:?message}` treat an empty variable as not set; a lone `$` stays.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match["escape"]:
+            return "$"
+        if match["bad"]:
+            raise ValueError("${ must be followed by NAME}, NAME:-default} or NAME:?message}; $${ is a literal ${")
+        return _value(match["name"], match["kind"], match["word"], environ)
+
+    return _DOLLAR.sub(value, text)
+
+
+def has_variable(text: str) -> bool:
+    return any(match["name"] for match in _DOLLAR.finditer(text))
+
+
+def _value(name: str, kind: str | None, word: str | None, environ: Mapping[str, str]) -> str:
+    found = environ.get(name)
+    if kind is None:
+        if found is None:
+            raise ValueError(f"the environment variable {name} is not set; ${{{name}:-default}} gives a default")
+        return found
+    if not found and kind == ":?":
+        raise ValueError(f"the environment variable {name} is not set: {' '.join((word or 'it is needed').split())}")
+    return found or word or ""

@@ -1,0 +1,90 @@
+"""Lists every file that a job reads, and makes a job that can travel without local folders or environment values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from pydantic import BaseModel
+
+from scope_batch.job.faults import Loc
+from scope_batch.job.positions import Source
+
+PATH_FIELDS = frozenset(
+    ("input_path", "data_blob_path", "vace_frames", "vace_masks", "vace_ref_images", "input_video", "audio", "models",
+     "first_frame_image", "last_frame_image", "image", "images")
+)  # fmt: skip
+"""Fields that hold paths of inputs; relative ones start at the folder of the text they stand in."""
+_VARIABLE = re.compile(r"(\$\{\w+)[^{}]*\}")
+"""A variable and its default, which may itself be a path."""
+WORDS = {"audio": ("none", "input"), "models": ("tiny",)}
+"""Values of path fields that are no paths."""
+OUTPUT_FIELDS = frozenset(("output", "path"))
+TEXT_FIELDS = PATH_FIELDS | OUTPUT_FIELDS | {"prompt", "text"}
+"""Fields whose values are texts, whatever they look like."""
+
+
+def field_of(loc: Loc) -> str:
+    """The innermost field name of a place: "vace_ref_images" of an item of that list."""
+    return next((part for part in reversed(loc) if isinstance(part, str)), "")
+
+
+def public_dict(values: Any, source: Source) -> Any:
+    """A job's `values` (plain JSON) with base names in place of paths and `${VAR}` as the job has it."""
+    return _public(values, source, (), lora_names(values))
+
+
+def lora_names(values: dict[str, Any]) -> dict[str, str]:
+    """Path -> base name of every LoRA of a job, numbered where two files share one."""
+    maps = [values, *values.get("chunk_specs", ())]
+    names: dict[str, str] = {}
+    for path in (PurePath(key) for entry in maps for key in entry.get("lora_scales") or ()):
+        name, number = path, 1
+        while name.name in names.values() and str(path) not in names:
+            number += 1
+            name = path.with_stem(f"{path.stem}-{number}")
+        names.setdefault(str(path), name.name)
+    return names
+
+
+def _public(values: Any, source: Source, loc: Loc, loras: Mapping[str, str]) -> Any:
+    if isinstance(values, dict):
+        names = loras if loc[-1:] == ("lora_scales",) else {}
+        return {names.get(key, key): _public(value, source, (*loc, key), loras) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_public(value, source, (*loc, index), loras) for index, value in enumerate(values)]
+    _, mark = source.known(loc)
+    text = values if mark is None or mark.written is None else mark.written
+    name = field_of(loc)
+    if isinstance(text, str) and name in PATH_FIELDS | OUTPUT_FIELDS and text not in WORDS.get(name, ()):
+        return PurePath(_VARIABLE.sub(r"\1}", text)).name or text
+    if isinstance(text, str) and "params" in loc and PurePath(text).is_absolute():
+        return PurePath(text).name or text  # a file that a processor reads, by all appearances
+    return text
+
+
+NOT_INPUTS = frozenset(("models", "output"))
+"""Fields that hold paths of something else."""
+
+
+def named_inputs(job: BaseModel) -> Iterator[tuple[Loc, Path]]:
+    """(place, path) in the order of the fields: ("vace_frames",), ("chunk_specs", 2, "first_frame_image"),
+    ("lora_scales", "/loras/dissolve.safetensors")."""
+    for name in type(job).model_fields:
+        if name not in NOT_INPUTS:
+            yield from _paths_in(getattr(job, name), (name,))
+
+
+def _paths_in(value: Any, loc: Loc) -> Iterator[tuple[Loc, Path]]:
+    if isinstance(value, Path):
+        yield loc, value
+    elif isinstance(value, BaseModel):
+        for inner, path in named_inputs(value):
+            yield (*loc, *inner), path
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _paths_in(item, (*loc, index))
+    elif isinstance(value, dict) and loc[-1] == "lora_scales":
+        yield from (((*loc, key), Path(key)) for key in value)

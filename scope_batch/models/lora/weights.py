@@ -1,0 +1,141 @@
+"""Holds a LoRA in memory by module of diffusers' model, and merges LoRAs into the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from scope_batch.errors import JobError
+from scope_batch.events import Report, silent
+from scope_batch.models import keys
+from scope_batch.models.checkpoint import State, read_checkpoint, read_shapes
+from scope_batch.models.folder import ModelFiles
+from scope_batch.models.lora.alpha import AlphaRule
+from scope_batch.models.lora.header import check_loras, fitting
+from scope_batch.models.lora.keys import LoraLayout, PairKeys, lora_layout
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """delta = scale * factor * B A. A [rank, in ...], B [out, rank ...], in the file's dtype on the CPU."""
+
+    a: Tensor
+    b: Tensor
+    factor: float
+
+    @property
+    def rank(self) -> int:
+        return self.a.shape[0]
+
+    def matrices(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """float32 A [rank, in * kernel], B [out, rank]: the same for layers and convolutions."""
+        wide = [half.to(device).float().flatten(1) for half in (self.a, self.b)]
+        return wide[0], wide[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lora:
+    """What a LoRA changes: `pairs` by module; `diffs` by parameter, float32 and in its shape, to be added scaled."""
+
+    path: Path
+    pairs: Mapping[str, Pair]
+    diffs: Mapping[str, Tensor]
+
+
+def read_loras(paths: Sequence[Path], files: ModelFiles, report: Report = silent) -> list[Lora]:
+    """The job's LoRAs, each of them checked before the first is read.
+
+    Raises MissingInputError or JobError, one line for each file that cannot be used. Reports what is left out.
+    """
+    if not paths:
+        return []
+    backbone = keys.to_diffusers_transformer(read_shapes(files.backbone))
+    vace = None if files.vace is None else keys.to_diffusers_vace(read_shapes(files.vace))
+    return [read_lora(layout) for layout in check_loras(paths, backbone, vace, files.backbone.name, report)]
+
+
+def read_lora(layout: LoraLayout) -> Lora:
+    """The tensors of a file whose header was checked. Raises JobError for NaN or Inf, and when all it adds is zero."""
+    state = read_checkpoint(layout.path)
+    if not state.keys() >= set(layout.weights):
+        # What `read_checkpoint` takes off every key, the header still has.
+        state = {f"model.{key}": tensor for key, tensor in state.items()}
+    return _lora(layout, state)
+
+
+def read_builtin_lora(files: ModelFiles, shapes: Mapping[str, torch.Size]) -> Lora | None:
+    """The pipeline's own LoRA, checked against the backbone's `shapes`; None where the pipeline has none.
+
+    Its scaling is 1.0 whatever its rank.
+    """
+    if files.builtin_lora is None:
+        return None
+    state = read_checkpoint(files.builtin_lora)
+    lora = _lora(builtin_lora_layout(files.builtin_lora, state, shapes, files.backbone.name), state)
+    return replace(lora, pairs={module: replace(pair, factor=1.0) for module, pair in lora.pairs.items()})
+
+
+def builtin_lora_layout(path: Path, header: State, backbone: Mapping[str, torch.Size], model: str) -> LoraLayout:
+    """What a pipeline's own LoRA with these tensors changes. Raises JobError unless all of it fits the backbone's."""
+    layout = lora_layout(path, {key: tuple(tensor.shape) for key, tensor in header.items()}, AlphaRule())
+    keys.refuse_integers({key: header[key] for key in layout.weights}, path)
+    layout, left_out = fitting(layout, backbone, None, model)
+    if left_out:
+        raise JobError(f"{path}: the pipeline's own LoRA must fit as a whole, but has {'; '.join(left_out)}")
+    return layout
+
+
+def _lora(layout: LoraLayout, state: State) -> Lora:
+    pairs = {module: _pair(layout, named, state) for module, named in layout.pairs.items()}
+    diffs = {parameter: state[key].float() for parameter, key in layout.diffs.items()}
+    for module, named in layout.pairs.items():
+        if named.bias is not None:
+            bias = pairs[module].factor * state[named.bias].float()
+            diffs[f"{module}.bias"] = diffs.get(f"{module}.bias", torch.zeros_like(bias)) + bias
+    for tensor in (*diffs.values(), *(half for pair in pairs.values() for half in (pair.a, pair.b))):
+        if not tensor.float().isfinite().all():
+            raise JobError(f"{layout.path}: holds NaN or Inf")
+    effects = (*diffs.values(), *(pair.b for pair in pairs.values() if pair.factor))
+    if not any(bool(tensor.float().any()) for tensor in effects):
+        raise JobError(f"{layout.path}: every lora_B or alpha is zero, so it would change nothing")
+    return Lora(layout.path, pairs, {name: diff for name, diff in diffs.items() if diff.any()})
+
+
+def _pair(layout: LoraLayout, named: PairKeys, state: State) -> Pair:
+    alpha = None if named.alpha is None else float(state[named.alpha].float())
+    if alpha is not None and not math.isfinite(alpha):
+        raise JobError(f"{layout.path}: {named.alpha} is {alpha}")
+    a, b = state[named.a], state[named.b]
+    return Pair(a, b, layout.rule.factor(named.name, a.shape[0], alpha))
+
+
+Merge = Sequence[tuple[Lora, float]]
+"""LoRAs and their scales, in the order in which they are added."""
+
+
+def merged(key: str, weight: Tensor, merge: Merge, device: torch.device) -> Tensor:
+    """`weight` as it is if no LoRA touches it with a scale other than 0, else its sum with them, float32 on `device`.
+
+    key     of diffusers' model.
+    weight  as the file has it.
+    """
+    touching = [(lora, scale) for lora, scale in merge if scale and (key in lora.diffs or _module(key) in lora.pairs)]
+    if not touching:
+        return weight
+    total = weight.to(device=device, dtype=torch.float32, copy=True).contiguous()
+    for lora, scale in touching:
+        if (diff := lora.diffs.get(key)) is not None:
+            total.add_(diff.to(device), alpha=scale)
+        if (pair := lora.pairs.get(_module(key))) is not None:
+            a, b = pair.matrices(device)
+            total.view(len(total), -1).addmm_(b, a, alpha=scale * pair.factor)
+    return total
+
+
+def _module(key: str) -> str:
+    return key.removesuffix(".weight")

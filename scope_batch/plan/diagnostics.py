@@ -1,0 +1,48 @@
+"""Collects what a plan reports besides its chunks: problems (the job is refused), warnings and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from scope_batch.errors import JobError
+
+if TYPE_CHECKING:
+    from scope_batch.job import Job
+
+SHOWN = 6
+"""How many chunks a remark names before it only counts."""
+
+
+@dataclass(slots=True)
+class Remarks:
+    """Collected while planning. Problems are lines of one JobError; warnings and notes end up in the Plan."""
+
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def refuse(self) -> None:
+        """Raise JobError if there are problems."""
+        if self.problems:
+            raise JobError(*self.problems)
+
+
+def place(job: Job, field: str, *path: str | int) -> str:
+    """ "job.yaml:14:7: chunk_specs[2].seed"; a job that was not read from a text has no line and column."""
+    where = job.where(field, *path)
+    name = field + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return f"{where}: {name}" if ":" in where else name
+
+
+def name_chunks(indices: Iterable[int]) -> str:
+    """ "chunk 3", "chunks 3, 6, 9", "chunks 1, 2, 3, 4, 5, 6 and 12 more"."""
+    indices = list(indices)
+    listed = ", ".join(map(str, indices[:SHOWN]))
+    more = f" and {len(indices) - SHOWN} more" if len(indices) > SHOWN else ""
+    return f"chunk{'s' if len(indices) > 1 else ''} {listed}{more}"
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

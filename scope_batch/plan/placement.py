@@ -1,0 +1,262 @@
+"""Places every clip, control video and mask on the timeline of delivered frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from scope_batch.core import geometry
+from scope_batch.core.geometry import Mode
+from scope_batch.core.plan import Chunk, ClipFacts
+from scope_batch.core.timeline import Coverage, Fill, Fit, Material, Placement
+from scope_batch.plan.control_timing import ControlTiming
+from scope_batch.plan.diagnostics import Remarks, counted, name_chunks, place
+from scope_batch.plan.entries import Entry, Orders
+from scope_batch.plan.material_fields import (
+    CONTROL,
+    KINDS,
+    Facts,
+    Offer,
+    check_sizes,
+    input_material,
+    job_offers,
+    tell_what_was_found,
+)
+from scope_batch.plan.settings import Settings
+
+if TYPE_CHECKING:
+    from scope_batch.job import Job
+
+INPUT_FILLS: dict[str, Fill] = {"error": "hold", "hold": "hold", "loop": "loop"}
+AFTER_END = {
+    "hold": "its last frame is held",
+    "loop": "it starts over",
+    "end": "nothing follows it",
+}
+CONTROL_FILLS: dict[str, Fill] = {"error": "none", "hold": "hold", "loop": "loop", "end": "none"}
+"""By `input_length` and `vace_length`: what goes on after the last frame."""
+
+
+class Placing:
+    """Places the whole job's material at once, that of entries as the walk over the chunks meets them.
+
+    Some entries lie at a frame that is known beforehand (`fixed`): arrays as long as the job, and those of slots.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        settings: Settings,
+        entries: Sequence[Entry],
+        clip: ClipFacts | None,
+        facts: Facts,
+        remarks: Remarks,
+    ) -> None:
+        self.opening = _opening_mode(settings, entries)
+        self._settings, self._remarks, self._fit = settings, remarks, job.fit
+        self.control_is_short = False
+        self._fixed: set[Offer] = set()
+        self._placed: set[Offer] = set()
+        self._held: dict[str, list[int]] = {}
+        self._stills: set[Material] = set()
+        self._of_job: list[Placement] = []
+        self._of_entries: list[Placement] = []
+        self._control = Coverage()
+        check_sizes(job, settings.height, settings.width, facts, remarks)
+        tell_what_was_found(job, facts, remarks)
+        self._timing = ControlTiming(job, settings, clip, facts, remarks)
+        self._place_job(job)
+        self._place_fixed(entries)
+
+    def mode(self, orders: Orders) -> Mode:
+        """A chunk is made from video where the job has an input video or the chunk brings one."""
+        offer = orders.offers.get("input_video")
+        if offer is not None and (offer in self._fixed or offer not in self._placed):
+            return "video"
+        return self._settings.mode
+
+    def controlled(self, orders: Orders, first_frame: int, reach: int) -> bool:
+        """Whether control frames or masks cover part of the chunk, before it is known whether it is cut."""
+        brought = any(offer.material.kind in CONTROL and self._is_new(offer) for offer in orders.offers.values())
+        return self._control.covers(first_frame, min(first_frame + reach, self._settings.num_frames)) or brought
+
+    def place_chunk(self, orders: Orders, index: int, first_frame: int, frames: int) -> None:
+        """What the chunk's entries bring begins at its first frame; `frames` = how many it makes."""
+        for field, offer in orders.offers.items():
+            if not self._is_new(offer):
+                continue
+            if offer.locked and offer.material.kind in CONTROL:
+                self._place_offer(offer, first_frame, self._frames(offer), "none")
+            else:
+                self._place_inside(field, offer, index, first_frame, frames)
+
+    def finish(self, chunks: Sequence[Chunk]) -> tuple[Placement, ...]:
+        """All placements: those of the whole job, over them those of entries by where they begin. Says what was held,
+        what lies over what, and which chunk waits for video in vain."""
+        for field, held in self._held.items():
+            self._remarks.notes.append(
+                f"{field} of {name_chunks(held)} is shorter than its chunk: its last frame is held"
+            )
+        for kind in KINDS.values():
+            self._warn_overlaps([found for found in self._of_entries if found.material.kind == kind])
+        placements = (*self._of_job, *sorted(self._of_entries, key=lambda placement: placement.first_frame))
+        self._check_video(chunks, placements)
+        return placements
+
+    def _is_new(self, offer: Offer) -> bool:
+        return offer not in self._fixed and offer not in self._placed
+
+    def _frames(self, offer: Offer) -> int:
+        return self._timing.taken(offer).frames
+
+    def _place_job(self, job: Job) -> None:
+        material = input_material(job)
+        if material is not None:
+            whole = (0, self._settings.num_frames)
+            placement = self._place(material, whole, INPUT_FILLS[job.input_length], place(job, "input_path"))
+            self._of_job.append(replace(placement, processed=bool(job.pre_processor_id)))
+        for offer in job_offers(job):
+            self._place_control(job, offer)
+
+    def _place_control(self, job: Job, offer: Offer) -> None:
+        taken, needed = self._timing.taken(offer), self._settings.num_frames
+        has, length = taken.frames, job.vace_length
+        self.control_is_short |= has < needed and not (taken.still and length in ("hold", "loop"))
+        if length == "error" and taken.still:
+            length = "hold"
+        if has < needed and length == "error":
+            rates = self._timing.rates(offer)
+            hint = f"; {rates}: {self._timing.remedy()}" if rates else ""
+            self._remarks.problems.append(
+                f"{offer.label} has {counted(has, 'frame')}, the job {needed} (vace_length: hold, loop or end{hint})"
+            )
+        if has > needed:
+            self._remarks.notes.append(f"{offer.label} has {has} frames, the first {needed} are used")
+        if has < needed and length in AFTER_END and not taken.still:
+            short = f"{offer.label} has {counted(has, 'frame')}, the job {needed}"
+            self._remarks.notes.append(f"{short}: {AFTER_END[length]} (vace_length: {length})")
+        end = has if length == "end" else needed
+        self._of_job.append(self._place(taken.material, (0, min(end, needed)), CONTROL_FILLS[length], offer.where))
+
+    def _place_fixed(self, entries: Iterable[Entry]) -> None:
+        entries = sorted(entries, key=lambda entry: (entry.chunk or 0, entry.order))
+        for field in KINDS:
+            in_step = self._follows_chunks(field, entries)
+            for entry in entries:
+                offer = entry.offers.get(field)
+                first = None if offer is None else self._known_first(entry, offer, in_step=in_step)
+                if offer is not None and first is not None:
+                    self._fixed.add(offer)
+                    self._place_offer(offer, first, self._frames(offer), "none")
+        self._note_whole(entries)
+
+    def _note_whole(self, entries: Iterable[Entry]) -> None:
+        """An array as long as the job acts before the place of its entry, too."""
+        first: dict[Material, tuple[Entry, Offer]] = {}
+        for entry in sorted(entries, key=lambda entry: entry.chunk or entry.frame or 0):
+            for offer in entry.offers.values():
+                if offer in self._fixed and self._frames(offer) == self._settings.num_frames:
+                    first.setdefault(offer.material, (entry, offer))
+        for entry, offer in first.values():
+            if entry.chunk or entry.frame:
+                self._remarks.notes.append(
+                    f"{offer.label} is as long as the job: it acts from frame 0 on, not from {entry.asked}"
+                )
+
+    def _follows_chunks(self, field: str, entries: Iterable[Entry]) -> bool:
+        """Whether the entries of slots give their arrays chunk by chunk: that of slot 0 is as long as chunk 0."""
+        opening = self._settings.spec.chunk_frames(self.opening, first=True)
+        first = next((entry.offers[field] for entry in entries if entry.chunk == 0 and field in entry.offers), None)
+        return first is not None and first.locked and self._frames(first) == opening
+
+    def _known_first(self, entry: Entry, offer: Offer, *, in_step: bool) -> int | None:
+        """The frame at which an offer begins whatever the chunks turn out to be; None: at its chunk's first frame."""
+        control = offer.material.kind in CONTROL
+        if control and not offer.locked:
+            return None
+        if control and self._frames(offer) == self._settings.num_frames:
+            return 0
+        if not self._settings.grid.by_slots or entry.chunk is None or in_step:
+            return None
+        if not control and self._frames(offer) > geometry.PROTOCOL_SLOT_FRAMES:
+            self._remarks.problems.append(
+                f"{offer.label} has {self._frames(offer)} frames, a slot {geometry.PROTOCOL_SLOT_FRAMES}"
+            )
+        return entry.chunk * geometry.PROTOCOL_SLOT_FRAMES
+
+    def _place_inside(self, field: str, offer: Offer, index: int, first_frame: int, frames: int) -> None:
+        has = self._frames(offer)
+        if has > frames:
+            hint = " (vace_temporally_locked: true lets it go on)" if offer.material.kind in CONTROL else ""
+            self._remarks.problems.append(f"{offer.label} has {has} frames, chunk {index} makes {frames}{hint}")
+        if has < min(frames, self._settings.num_frames - first_frame) and not self._timing.taken(offer).still:
+            self._held.setdefault(field, []).append(index)
+        elif has == frames and offer.material.kind in CONTROL:
+            self._remarks.notes.append(
+                f"{offer.label}: vace_temporally_locked: false has no effect, it has as many frames as its chunk"
+            )
+        self._place_offer(offer, first_frame, frames, "hold")
+
+    def _place_offer(self, offer: Offer, first: int, frames: int, fill: Fill) -> None:
+        self._placed.add(offer)
+        taken = self._timing.taken(offer)
+        if taken.still and offer.locked and offer.material.kind in CONTROL:
+            frames, fill = self._settings.num_frames - first, "hold"
+            self._stills.add(taken.material)
+        span = first, min(first + frames, self._settings.num_frames)
+        if fill == "none" and first + frames > span[1]:
+            used = (
+                f"the first {span[1] - first} are used" if span[1] > first else "none is used: it begins after the end"
+            )
+            self._remarks.notes.append(f"{offer.label} has {frames} frames, {used}")
+        if span[0] < span[1]:
+            self._of_entries.append(self._place(taken.material, span, fill, offer.where))
+
+    def _place(self, material: Material, span: tuple[int, int], fill: Fill, where: str) -> Placement:
+        fit: Fit = self._fit
+        placement = Placement(material, *span, fill, fit, where)
+        if material.kind in CONTROL:
+            self._control.add(*span)
+        return placement
+
+    def _check_video(self, chunks: Sequence[Chunk], placements: Sequence[Placement]) -> None:
+        """A slot's video may be so short that it ends before the slot's chunk begins."""
+        video = Coverage((lies.first_frame, lies.end_frame) for lies in placements if lies.material.kind == "video")
+        bare = [
+            chunk.index
+            for chunk in chunks
+            if chunk.mode == "video" and not video.covers(chunk.first_frame, chunk.last_frame + 1)
+        ]
+        if bare:
+            self._remarks.problems.append(f"input_video: none of its frames lies in {name_chunks(bare)}")
+
+    def _warn_overlaps(self, placements: Sequence[Placement]) -> None:
+        """One warning per kind: where two entries lie over each other, unless they are the same array, or a still that
+        holds until there is something else."""
+        over: list[tuple[Placement, Placement]] = []
+        widest: Placement | None = None
+        for lies in sorted(placements, key=lambda placement: placement.first_frame):
+            if widest is not None and lies.first_frame < widest.end_frame and lies.material != widest.material:
+                over.append((widest, lies))
+            if lies.material not in self._stills and (widest is None or lies.end_frame > widest.end_frame):
+                widest = lies
+        if over:
+            below, above = over[0]
+            more = f", and in {len(over) - 1} more places" if len(over) > 1 else ""
+            until = min(below.end_frame, above.end_frame) - 1
+            self._remarks.warnings.append(
+                f"{above.where} and {below.where} lie over each other in frames {above.first_frame} to {until}"
+                f"{more}: the later place shows"
+            )
+
+
+def _opening_mode(settings: Settings, entries: Iterable[Entry]) -> Mode:
+    """The mode of chunk 0, which decides how far it reaches."""
+    reach = settings.spec.chunk_frames(settings.mode, first=True)
+    brought = any(
+        "input_video" in entry.offers
+        for entry in entries
+        if entry.chunk == 0 or (entry.frame is not None and entry.frame < reach)
+    )
+    return "video" if brought else settings.mode

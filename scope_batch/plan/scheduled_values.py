@@ -1,0 +1,97 @@
+"""Every scheduled number of a job, landed together chunk by chunk, and put into the chunks when the grid is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from scope_batch.core.plan import Chunk, LoraUse
+from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, NOISE_SCALE, Schedule
+from scope_batch.pipelines.spec import PipelineSpec
+from scope_batch.plan.diagnostics import Remarks, place
+from scope_batch.plan.entries import NO_ORDERS, Orders
+from scope_batch.plan.loras import Loras, read_loras
+from scope_batch.plan.schedules import Clock, Curve
+from scope_batch.plan.settings import Settings
+
+if TYPE_CHECKING:
+    from scope_batch.job import Job
+
+
+@dataclass(slots=True)
+class Dials:
+    """`land` for every chunk in order, then `fill` once. `bias`: of cached frames in attention, where there is one."""
+
+    noise: Curve
+    vace: Curve
+    bias: Curve | None
+    loras: Loras
+    orders: list[Orders] = field(default_factory=list)
+
+    def land(self, index: int, first_frame: int, reach: int, slot: int, orders: Orders) -> bool:
+        """Whether a LoRA's scale moves with this chunk. `reach`: its frames if it is not cut; `slot`: where lists are
+        read; `orders`: what replaces the scheduled numbers in this chunk."""
+        self.orders.append(orders)
+        for curve in self._curves:
+            curve.land(index, first_frame, reach, slot)
+        return self.loras.land(index, first_frame, reach, slot, orders.lora_scales)
+
+    @property
+    def are_steady(self) -> bool:
+        """No number is scheduled: each is the same in all chunks whose entries do not set it."""
+        return not self.loras.tracks and all(curve.is_steady for curve in self._curves)
+
+    def land_alike(self, chunks: int) -> None:
+        """`chunks` more chunks without entries, of steady numbers."""
+        self.orders += [NO_ORDERS] * chunks
+        for curve in self._curves:
+            curve.land_alike(chunks)
+
+    @property
+    def _curves(self) -> list[Curve]:
+        return [curve for curve in (self.noise, self.vace, self.bias) if curve is not None]
+
+    def fill(self, chunks: Sequence[Chunk]) -> tuple[list[Chunk], tuple[LoraUse, ...]]:
+        """Chunks with every scheduled number in its place."""
+        noise_scales, vace_scales, biases = self.noise.values(), self.vace.values(), self._biases()
+        filled: list[Chunk] = []
+        for chunk, orders, noise, vace, bias in zip(
+            chunks, self.orders, noise_scales, vace_scales, biases, strict=True
+        ):
+            changes: dict[str, Any] = {}
+            if chunk.mode == "video":
+                changes["noise_scale"] = noise if orders.noise_scale is None else orders.noise_scale
+            if chunk.vace is not None:
+                scale = vace if orders.vace_context_scale is None else orders.vace_context_scale
+                changes["vace"] = replace(chunk.vace, scale=scale)
+            if bias is not None:
+                changes["attention_bias"] = bias
+            filled.append(replace(chunk, **changes) if changes else chunk)
+        filled = self.loras.fill(filled)
+        return filled, self.loras.uses(filled)
+
+    def _biases(self) -> list[float | None]:
+        if self.bias is None:
+            return [None] * len(self.orders)
+        return [
+            value if orders.attention_bias is None else orders.attention_bias
+            for value, orders in zip(self.bias.values(), self.orders, strict=True)
+        ]
+
+
+def read_dials(job: Job, settings: Settings, remarks: Remarks) -> Dials:
+    clock = Clock(settings.num_frames, settings.fps, settings.seeds.at(0))
+    return Dials(
+        noise=Curve(place(job, "noise_scale"), settings.noise_scales, *NOISE_SCALE, clock, remarks),
+        vace=Curve(place(job, "vace_context_scale"), job.vace_context_scale, *CONTEXT_SCALE, clock, remarks),
+        bias=_read_bias(job, settings.spec, clock, remarks),
+        loras=read_loras(job, settings.spec, clock, remarks),
+    )
+
+
+def _read_bias(job: Job, spec: PipelineSpec, clock: Clock, remarks: Remarks) -> Curve | None:
+    if spec.attention_bias is None:
+        return None
+    schedule = job.kv_cache_attention_bias or Schedule((spec.attention_bias,))
+    return Curve(place(job, "kv_cache_attention_bias"), schedule, *ATTENTION_BIAS, clock, remarks)

@@ -1,0 +1,171 @@
+"""Prints a plan for a terminal: a table with the columns that vary, where entries act, and diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.filesize import decimal
+from rich.text import Text
+
+from scope_batch.core.device_memory import DeviceMemory
+from scope_batch.core.file_size import forecast
+from scope_batch.core.plan import Plan
+from scope_batch.core.sound import SoundTrack
+from scope_batch.core.timeline import Material, Placement
+from scope_batch.plan.view import text as values
+from scope_batch.plan.view.chunk_table import SETTINGS, ChunkTable, constant_setting, distinct_settings
+from scope_batch.plan.view.curves import Curves, lora_scales
+
+SHOWN_PLACEMENTS = 24
+SHOWN_LANDINGS = 50
+LEAST_SHARE = 0.01
+"""Of the memory, below which a part is not named."""
+SHOWN_REMARKS = 50
+"""Of notes and of warnings each."""
+
+
+def render_plan(plan: Plan, written: Sequence[Text] = ()) -> Group:
+    """Fits 80 columns; a wider terminal shows more of the prompts. `written`: lines about the outputs."""
+    table = ChunkTable(plan)
+    parts: list[RenderableType] = [_headline(plan), table]
+    if table.left_out:
+        parts.append(Text(f"{table.left_out} rows are left out; --json shows every chunk"))
+    if curves := Curves(plan):
+        parts.append(curves)
+    if plan.landings:
+        parts.append(_landings(plan))
+    if any(placement.material.kind != "video" for placement in plan.placements) or len(plan.placements) > 1:
+        parts.append(_placements(plan.placements))
+    if plan.sound is not None:
+        parts.append(_sound(plan.sound))
+    parts.append(_sizes(plan))
+    if plan.memory is not None:
+        parts.append(_memory(plan.memory))
+    parts += written
+    parts += _remarks("note", "cyan", plan.notes)
+    parts += _remarks("warning", "yellow", plan.warnings)
+    return Group(*parts)
+
+
+def _headline(plan: Plan) -> Text:
+    """Names, too, the values that are the same in all chunks and therefore have no column."""
+    facts = [
+        f"{plan.num_frames} frames in {len(plan.chunks)} chunk{'s' if len(plan.chunks) > 1 else ''}",
+        f"{plan.width}x{plan.height}",
+        f"{values.rate(plan.fps)} fps",
+        values.clock(float(plan.num_frames / plan.fps)),
+        f"{' and '.join(sorted({chunk.mode for chunk in plan.chunks}))} mode",
+    ]
+    distinct = distinct_settings(plan.chunks)
+    settings = [f"{name} {text}" for name, show in SETTINGS if (text := constant_setting(distinct, show))]
+    settings += ["memory bank"] if plan.memory_bank else []
+    loras = [f"lora {lora.name} {lora.scales[0]:.2f} ({lora.form})" for lora in lora_scales(plan) if lora.constant]
+    lines = [" · ".join(line) for line in (facts, _processing(plan), settings, loras) if line]
+    return Text.assemble((plan.pipeline_id, "bold"), "  ", "\n".join(lines))
+
+
+def _processing(plan: Plan) -> list[str]:
+    """What stands before and behind the pipeline, and what is delivered where that is something else."""
+    pre, post = (
+        " -> ".join(used.id for used in processors) for processors in (plan.pre_processors, plan.post_processors)
+    )
+    into = {"video": "input", "vace_frames": "control"}[plan.pre_processor_output]
+    made = plan.delivery
+    said = [f"{into} through {pre}"] if pre else []
+    if post:
+        size = "" if (made.height, made.width) == (plan.height, plan.width) else f" of {made.width}x{made.height}"
+        said.append(f"out through {post}: {made.frames} frames{size} at {values.rate(made.fps)} fps")
+    return said
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Rows of texts, one under the other where the terminal is wide enough, else each row as a line that wraps."""
+
+    rows: Sequence[tuple[str, ...]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        widths = [max(map(cell_len, column)) for column in zip_longest(*self.rows, fillvalue="")]
+        if sum(widths) + GAP * len(widths) > options.max_width:
+            yield from (Text(" ".join(row)) for row in self.rows)
+            return
+        for row in self.rows:
+            cells = (f"{text}{' ' * (width - cell_len(text))}" for text, width in zip(row, widths, strict=False))
+            yield Text((" " * GAP).join(cells).rstrip())
+
+
+GAP = 2
+
+
+def _landings(plan: Plan) -> Aligned:
+    rows = [
+        (landing.asked, f"-> chunk {landing.chunk}, from frame {landing.first_frame}", ", ".join(landing.fields))
+        for landing in plan.landings[:SHOWN_LANDINGS]
+    ]
+    return Aligned([*rows, *_more(len(plan.landings) - SHOWN_LANDINGS)])
+
+
+def _placements(placements: Sequence[Placement]) -> Aligned:
+    """Which material lies where."""
+    rows: list[tuple[str, ...]] = []
+    for placement in placements[:SHOWN_PLACEMENTS]:
+        fills = {"hold": ", held if short", "loop": ", looped if short", "none": ""}
+        last = placement.end_frame - 1
+        frames = f"frame {last}" if placement.first_frame == last else f"frames {placement.first_frame}-{last}"
+        span = f"-> {frames}{fills[placement.fill]}{_picking(placement.material)}"
+        rows.append((placement.where.rpartition(": ")[2], placement.material.path.name, span))
+    return Aligned([*rows, *_more(len(placements) - SHOWN_PLACEMENTS)])
+
+
+def _more(number: int) -> list[tuple[str, ...]]:
+    return [(f"and {number} more",)] if number > 0 else []
+
+
+def _picking(material: Material) -> str:
+    """ ", 15 a second from 0:01.00 to 0:02.50": which of its frames count, nothing where all do."""
+    said = [f"{values.rate(material.fps)} a second"] if material.fps is not None else []
+    said += [f"from {values.clock(material.start_s)}"] if material.start_s else []
+    said += [f"to {values.clock(material.end_s)}"] if material.end_s is not None else []
+    return f", {' '.join(said)}" if said else ""
+
+
+def _sound(track: SoundTrack) -> Text:
+    start, end = (values.clock(float(seconds)) for seconds in (track.start_s, track.start_s + track.take_s))
+    after = {"loop": f"over again every {values.clock(float(track.round_s))}", "hold": "its last second held if short"}
+    return Text(
+        f"sound: {track.path.name} {start} to {end}, {after.get(track.length, 'silence if short')}", style="dim"
+    )
+
+
+def _sizes(plan: Plan) -> Text:
+    sizes = forecast(plan)
+    return Text(f"size: {decimal(sizes.raw)} as npy, forecast for mp4 about {decimal(sizes.mp4)}", style="dim")
+
+
+def _memory(memory: DeviceMemory) -> Text:
+    """What lasts apart from what comes and goes."""
+    parts = {
+        "weights": memory.weights + memory.branches,
+        "KV cache": memory.kv_cache,
+        "VAE streams": memory.vae_streams,
+        "texts and latents": memory.text_cache + memory.conditioning + memory.history,
+        "working": memory.transient,
+    }
+    shares = ", ".join(f"{name} {decimal(size)}" for name, size in parts.items() if size >= LEAST_SHARE * memory.peak)
+    lines = f"memory: about {decimal(memory.peak)} on the device ({shares})"
+    if memory.prompts > memory.peak:
+        lines += f"; {decimal(memory.prompts)} while new prompts are encoded"
+    if not memory.read:
+        lines += "; sizes as published, the model files are not all there"
+    return Text(lines, style="dim")
+
+
+def _remarks(kind: str, style: str, texts: Sequence[str]) -> Iterator[Text]:
+    for text in texts[:SHOWN_REMARKS]:
+        yield Text.assemble((f"{kind}: ", style), text)
+    if len(texts) > SHOWN_REMARKS:
+        yield Text.assemble((f"{kind}: ", style), f"and {len(texts) - SHOWN_REMARKS} more; --json lists them all")

@@ -1,0 +1,77 @@
+"""The built-in processors: passthrough, gray and edges."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from scope_batch.processors.spec import EachFrame, Parameters, ProcessorSpec
+
+if TYPE_CHECKING:
+    from scope_batch.core.frames import Frames
+
+PASSTHROUGH = ProcessorSpec("passthrough", "leaves every frame as it is", lambda _: EachFrame(lambda frames: frames))
+
+
+RED, GREEN, BLUE = (np.uint32(thousandths) for thousandths in (299, 587, 114))
+"""Shares of ITU-R BT.601."""
+assert RED + GREEN + BLUE == 1000
+
+
+def luma(frame: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """uint8 [H, W, 3] -> 0..255 [H, W], rounded to the nearest, halves up."""
+    sums: NDArray[np.uint32] = frame[..., 0] * RED
+    sums += frame[..., 1] * GREEN
+    sums += frame[..., 2] * BLUE
+    sums += np.uint32(500)
+    sums //= np.uint32(1000)
+    return sums
+
+
+def gray(frames: Frames) -> Frames:
+    made = np.empty_like(frames)
+    for index, frame in enumerate(frames):  # one at a time stays in the cache
+        made[index] = luma(frame)[..., None]
+    return made
+
+
+GRAY = ProcessorSpec("gray", "brightness in all three channels (BT.601)", lambda _: EachFrame(gray))
+
+
+STEP_RESPONSE = 4
+"""Of a Sobel operator: what a step of one level between two rows or columns gives."""
+
+
+class EdgeParameters(Parameters):
+    strength: float = Field(
+        default=2.0, gt=0, le=16, description="Brightness of an edge, as a multiple of the step in brightness there."
+    )
+
+
+def edges(frames: Frames, strength: float) -> Frames:
+    """A step of s levels shows as min(strength * s, 255): by a fixed measure, so that nothing flickers with the rest
+    of its frame. At the border the picture goes on as its last row or column."""
+    scale = np.float32(strength / STEP_RESPONSE)
+    made = np.empty_like(frames)
+    for index, frame in enumerate(frames):
+        level = np.pad(luma(frame).astype(np.int16), 1, mode="edge")
+        down = level[:-2] + level[2:] + 2 * level[1:-1]
+        across = level[:, :-2] + level[:, 2:] + 2 * level[:, 1:-1]
+        squares = np.square(down[:, 2:] - down[:, :-2], dtype=np.int32)
+        squares += np.square(across[2:] - across[:-2], dtype=np.int32)
+        magnitude = np.sqrt(squares.astype(np.float32))
+        magnitude *= scale
+        made[index] = np.rint(np.minimum(magnitude, np.float32(255))).astype(np.uint8)[..., None]
+    return made
+
+
+EDGES = ProcessorSpec(
+    "edges",
+    "white edges on black (Sobel)",
+    lambda parameters: EachFrame(partial(edges, strength=parameters.strength)),
+    EdgeParameters,
+)

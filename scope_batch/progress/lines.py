@@ -1,0 +1,128 @@
+"""Prints progress as lines: plain text for logs and pipes, one JSON object per line for programs."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from scope_batch.events import ChunkDone, Event, Finished, Loading, Started, Warned
+from scope_batch.progress import text
+from scope_batch.progress.reporter import Clock
+from scope_batch.progress.state import State
+from scope_batch.progress.stream import TolerantStream
+
+CHUNK_LINE_S = 1.0
+HEARTBEAT_S = 29.0
+"""Looked at once a second, so that no silence is longer than 30 s."""
+
+
+class PlainLines:
+    """Writes lines to `stream`; a thread says what is going on after `heartbeat_s` seconds without any."""
+
+    def __init__(self, stream: TolerantStream, clock: Clock = time.monotonic, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._heartbeat_s = heartbeat_s
+        self._lock = threading.Lock()
+        self._state = State()
+        self._line_at_s = clock()
+        self._chunk_at_s = float("-inf")
+        self._over = threading.Event()
+        self._heart = threading.Thread(target=self._watch, name="progress-heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._line_at_s = self._clock()
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._heart.join(1.0)  # it may be held up by a reader that has stopped
+
+    def show(self, event: Event, state: State) -> None:
+        with self._lock:
+            self._state = state
+            for line in self._lines(event):
+                self._say(line)
+
+    def note(self, line: str) -> None:
+        with self._lock:
+            self._say(line)
+
+    def beat(self) -> None:
+        """Say what is going on if nothing has been said for the length of a heartbeat."""
+        with self._lock:
+            silent_s = self._clock() - self._line_at_s
+            if silent_s >= self._heartbeat_s:
+                self._say(text.heartbeat(self._state, silent_s))
+
+    def _watch(self) -> None:
+        while not self._over.wait(min(1.0, self._heartbeat_s / 4)):
+            self.beat()
+
+    def _lines(self, event: Event) -> list[str]:
+        match event:
+            case Loading(what=what):
+                return [f"loading {what}"]
+            case Started():
+                return [*text.outputs(event), text.start(event)]
+            case ChunkDone() if self._chunk_line_is_due():
+                return [text.chunk(event, self._state)]
+            case Warned(message=message):
+                return [f"warning: {message}"]
+            case Finished():
+                return text.end(event)
+        return []
+
+    def _chunk_line_is_due(self) -> bool:
+        now_s = self._clock()
+        if now_s - self._chunk_at_s < CHUNK_LINE_S:
+            return False
+        self._chunk_at_s = now_s
+        return True
+
+    def _say(self, line: str) -> None:
+        self._line_at_s = self._clock()
+        self._stream.line(line)
+
+
+class JsonLines:
+    """Each line is {"t": seconds since `origin_s` on `clock`, "job": its name, "event": ..., ...}.
+
+    Of several jobs in one call each line also tells "job_number" (from 1) and "jobs", each chunk "jobs_eta_s".
+    A note has the event "note" and its text under "message".
+    """
+
+    def __init__(self, stream: TolerantStream, job: str, origin_s: float, clock: Clock = time.monotonic) -> None:
+        self._stream = stream
+        self._job = job
+        self._origin_s = origin_s
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to put right: every line was flushed."""
+
+    def show(self, event: Event, state: State) -> None:
+        values = event.to_json()
+        if state.batch.jobs > 1:
+            values |= {"job_number": state.batch.position, "jobs": state.batch.jobs}
+        if isinstance(event, ChunkDone) and state.jobs_eta_at_s is not None:
+            values["jobs_eta_s"] = state.jobs_eta_s(state.now_s)
+        self._write(values)
+
+    def note(self, line: str) -> None:
+        self._write({"event": "note", "message": line})
+
+    def _write(self, values: dict[str, Any]) -> None:
+        head = {"t": round(self._clock() - self._origin_s, 3), "job": self._job}
+        self._stream.line(json.dumps(head | values, separators=(",", ":")))

@@ -1,0 +1,50 @@
+"""Checks that the disks have room for the outputs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.filesize import decimal
+
+from scope_batch.core import geometry
+from scope_batch.core.file_size import OVERHEAD_BYTES, encoded_bytes, npy_bytes
+from scope_batch.core.plan import Plan
+from scope_batch.errors import OutputError
+from scope_batch.sinks.output import Output
+
+
+def forecast_bytes(output: Output, plan: Plan) -> int:
+    """Size of one output in bytes."""
+    made = plan.delivery
+    pixels = made.frames * made.height * made.width
+    if output.format == "npy":
+        return npy_bytes(pixels)
+    return encoded_bytes("png" if output.options is None else output.options.codec, pixels)
+
+
+def forecast_latents_bytes(plan: Plan) -> int:
+    """Size of the `--latents` file in bytes: float32."""
+    cells = (plan.height // geometry.SPACE_STRIDE) * (plan.width // geometry.SPACE_STRIDE)
+    return sum(chunk.latents for chunk in plan.chunks) * geometry.LATENT_CHANNELS * cells * 4 + OVERHEAD_BYTES
+
+
+def check_space(outputs: Sequence[Output], plan: Plan, latents: Path | None = None) -> None:
+    """Raises OutputError if a disk has less room than everything that goes on it is expected to take."""
+    wanted = [(output.path, forecast_bytes(output, plan)) for output in outputs if output.path is not None]
+    if latents is not None:
+        wanted.append((latents, forecast_latents_bytes(plan)))
+    disks: dict[int, tuple[Path, int]] = {}
+    for path, size in wanted:
+        folder = _existing_folder(path)
+        device = folder.stat().st_dev
+        disks[device] = (folder, disks.get(device, (folder, 0))[1] + size)
+    for folder, size in disks.values():
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise OutputError(f"{folder}: about {decimal(size)} are needed, {decimal(free)} are free; --force goes on")
+
+
+def _existing_folder(path: Path) -> Path:
+    return next(folder for folder in path.absolute().parents if folder.is_dir())
