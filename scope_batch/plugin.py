@@ -12,7 +12,7 @@ from scope_batch.events import Report
 from scope_batch.pipelines import PipelineSpec
 from scope_batch.plan.view.text import Shares
 from scope_batch.processors import EachFrame, Parameters, Processor, ProcessorSpec, ResumableStream, Stream
-from scope_batch.processors.check import check_processor
+from scope_batch.processors.contract_check import check_processor
 
 __all__ = [
     "NO_INPUTS",

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.frames import ChunkInputs, ControlFrames
 from scope_batch.core.plan import Chunk, LoraUse, Plan, Still, Vace
-from scope_batch.core.timeline import Material, Placement
+from scope_batch.core.timeline import ClipSource, Placement
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
 from scope_batch.slate import load
-from scope_batch.slate.curves import short_lora_names, tracks_of
-from scope_batch.slate.layout import Box, make_layout
+from scope_batch.slate.boxes import Box, make_layout
+from scope_batch.slate.lanes import short_lora_names, tracks_of
 from scope_batch.slate.panes import pane_names
 from scope_batch.slate.theme import CHANGE, CUT, INK, PANEL, decimals, font, wrap
 from tests.plan.helpers import CLIP, plan, video_plan
@@ -74,7 +74,7 @@ def steered(
         replace(chunk, vace=at(sources, chunk.index, None), lora_scales=at(scales, chunk.index, ()))
         for chunk in made.chunks
     ]
-    masks = Placement(Material("masks", Path("/m.mp4")), 0, made.num_frames, "none", "crop", "vace_masks")
+    masks = Placement(ClipSource("masks", Path("/m.mp4")), 0, made.num_frames, "none", "crop", "vace_masks")
     loras = tuple(LoraUse(Path(f"/{name}.safetensors"), merged=False) for name in "ab"[: len(at(scales, 0, ()))])
     return replace(made, chunks=tuple(chunks), loras=loras, placements=(masks,) if masked else ())
 

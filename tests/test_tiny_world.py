@@ -19,7 +19,7 @@ from examples.tiny_world.transformer import Runner, World, rotary_of
 from examples.tiny_world.vae import ClipVae, fold_statistics, is_timed, new_vae
 from examples.tiny_world.words import TOKENS, prompts_of, token_ids, tokenizer
 from scope_batch.core.plan import Blend, Chunk, Plan, Prompt
-from scope_batch.engine.load import CausalEngine
+from scope_batch.engine.loader import CausalEngine
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.noise import draw
 from scope_batch.engine.transformer import CausalWan
@@ -27,7 +27,7 @@ from scope_batch.engine.vae_backends import WanVae
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream
 from scope_batch.events import silent
 from scope_batch.models.folder import find_models
-from scope_batch.models.load import load_text_encoder, load_tokenizer, load_transformer, load_vae
+from scope_batch.models.modules import load_text_encoder, load_tokenizer, load_transformer, load_vae
 from scope_batch.pipelines import PIPELINES
 
 CPU = torch.device("cpu")

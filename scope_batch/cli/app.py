@@ -7,9 +7,9 @@ import re
 import typer
 
 from scope_batch import __version__
+from scope_batch.cli import arguments as o
 from scope_batch.cli import models
-from scope_batch.cli import options as o
-from scope_batch.cli.console import open_showing
+from scope_batch.cli.console import open_console
 from scope_batch.cli.documents import print_info, print_schema, write_template
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.help import Program
@@ -74,7 +74,7 @@ def render(
     _check_device(device)
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=deterministic)
-    with open_showing("none" if quiet else progress.value, progress_file, verbose=verbose) as showing:
+    with open_console("none" if quiet else progress.value, progress_file, verbose=verbose) as showing:
         # What follows imports pydantic and numpy, which `--help` can do without.
         from scope_batch.render.options import RenderOptions
 
@@ -132,7 +132,7 @@ def plan(
         latents=latents,
         preview=preview,
     )
-    with open_showing("none", None, verbose=False) as showing:
+    with open_console("none", None, verbose=False) as showing:
         return print_plans(jobs, overrides or (), settings, showing, as_json=as_json, strict=strict)
 
 

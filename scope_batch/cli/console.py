@@ -10,19 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scope_batch.cli.error_boundary import Boundary, Verdict
+from scope_batch.cli.error_boundary import Boundary, ErrorReport
 from scope_batch.errors import OutputError, OutputExistsError
 from scope_batch.progress import LONE_JOB, Batch, JsonLines, Reporter, Style, TolerantStream, displays
 
 
-def say_errors(stream: TolerantStream, verdict: Verdict) -> None:
+def say_errors(stream: TolerantStream, verdict: ErrorReport) -> None:
     """The verdict as plain lines."""
     for line in verdict.lines:
         stream.line(f"error: {line}")
 
 
 @dataclass(frozen=True, slots=True)
-class Showing:
+class CommandConsole:
     """`style` on `stream` (standard error); `file` takes JSON lines beside it. Their time zero is `origin_s`."""
 
     style: Style
@@ -40,7 +40,7 @@ class Showing:
     def boundary(self, job: str) -> Boundary:
         """Errors of one job; where progress is JSON, they are JSON too, so that every line can be parsed."""
 
-        def tell(verdict: Verdict) -> None:
+        def tell(verdict: ErrorReport) -> None:
             values = {
                 "t": round(time.monotonic() - self.origin_s, 3),
                 "job": job,
@@ -77,12 +77,12 @@ def _may_be_replaced(path: Path) -> bool:
 
 
 @contextmanager
-def open_showing(style: Style, progress_file: Path | None, *, verbose: bool) -> Iterator[Showing]:
+def open_console(style: Style, progress_file: Path | None, *, verbose: bool) -> Iterator[CommandConsole]:
     """Raises OutputExistsError if `progress_file` is a file of another kind, OutputError if it cannot be opened; if it
     fails later, the render goes on without it."""
     stream = TolerantStream(sys.stderr)
     if progress_file is None:
-        yield Showing(style, stream, verbose=verbose)
+        yield CommandConsole(style, stream, verbose=verbose)
         return
     try:
         if not _may_be_replaced(progress_file):
@@ -92,7 +92,7 @@ def open_showing(style: Style, progress_file: Path | None, *, verbose: bool) -> 
         raise OutputError(f"--progress-file {progress_file}: {error.strerror}") from error
     file = TolerantStream(opened)
     try:
-        yield Showing(style, stream, file, verbose)
+        yield CommandConsole(style, stream, file, verbose)
     finally:
         file.close()
         if file.failure:

@@ -49,13 +49,13 @@ _LONG_WORD = re.compile(rf"\S{{{MAX_WORD + 1},}}")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ErrorReport:
     """What the user is told. `lines` may be empty: a reader that has gone reads no explanation."""
 
     exit_code: int
     lines: tuple[str, ...]
 
-    def readable(self) -> Verdict:
+    def readable(self) -> ErrorReport:
         """The same with control characters and bytes that are no text escaped, and words of sane length."""
         return replace(self, lines=tuple(map(_readable, self.lines)))
 
@@ -68,34 +68,34 @@ def _readable(line: str) -> str:
     )
 
 
-def verdict_on(error: BaseException) -> Verdict | None:
+def verdict_on(error: BaseException) -> ErrorReport | None:
     """The verdict on an exception that a user can cause or meet, None for a bug."""
     match error:
         case ScopeBatchError():
-            return Verdict(error.exit_code, _with_notes(error))
+            return ErrorReport(error.exit_code, _with_notes(error))
         case typer.TyperException():
-            return Verdict(error.exit_code, _usage(error))
+            return ErrorReport(error.exit_code, _usage(error))
         case typer.Abort() | KeyboardInterrupt():
-            return Verdict(128 + signal.SIGINT, ("stopped by SIGINT",))
+            return ErrorReport(128 + signal.SIGINT, ("stopped by SIGINT",))
         case BrokenPipeError():
-            return Verdict(ClosedPipeError.exit_code, ())
+            return ErrorReport(ClosedPipeError.exit_code, ())
         case OSError() if error.errno in _MACHINE_ERRORS:
             where = f"{error.filename}: " if error.filename is not None else ""
-            return Verdict(OutputError.exit_code, (f"{where}{error.strerror}",))
+            return ErrorReport(OutputError.exit_code, (f"{where}{error.strerror}",))
         case OSError() if error.errno in _USED_UP:
-            return Verdict(TemporaryError.exit_code, (str(error.strerror),))
+            return ErrorReport(TemporaryError.exit_code, (str(error.strerror),))
         case OSError() if error.errno in _PATH_ERRORS and error.filename is not None:
-            return Verdict(MissingInputError.exit_code, (f"{os.fsdecode(error.filename)}: {error.strerror}",))
+            return ErrorReport(MissingInputError.exit_code, (f"{os.fsdecode(error.filename)}: {error.strerror}",))
         case MemoryError():
-            return Verdict(TemporaryError.exit_code, ("out of memory",))
+            return ErrorReport(TemporaryError.exit_code, ("out of memory",))
         case ImportError() | RuntimeError() if any(words in str(error) for words in _LITTLE_MEMORY):
-            return Verdict(
+            return ErrorReport(
                 TemporaryError.exit_code, ("out of memory or processes: ulimit -v and -u say what is allowed",)
             )
     return None
 
 
-Tell = Callable[[Verdict], None]
+Tell = Callable[[ErrorReport], None]
 
 
 class Boundary:
@@ -128,11 +128,11 @@ class Boundary:
         self._tell(verdict.readable())
         return True
 
-    def _on_bug(self, error: BaseException) -> Verdict:
+    def _on_bug(self, error: BaseException) -> ErrorReport:
         text = "".join(traceback.format_exception(error))
         what = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
         lines = [f"this is a bug in scope-batch: {what} (traceback in {_keep(text)})"]
-        return Verdict(EXIT_BUG, (*lines, *(text.splitlines() if self.verbose else ())))
+        return ErrorReport(EXIT_BUG, (*lines, *(text.splitlines() if self.verbose else ())))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from scope_batch.cli import options as o
+from scope_batch.cli import arguments as o
 from scope_batch.cli.documents import print_json, print_lines, print_text
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.help import Program

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from scope_batch.cli.console import Showing
+from scope_batch.cli.console import CommandConsole
 from scope_batch.cli.documents import print_json, print_rich, print_text
 from scope_batch.cli.output_patterns import check_meeting
 from scope_batch.cli.queued_job import QueuedJob, check_patterns, read_queued_job
@@ -36,7 +36,7 @@ def print_plans(
     arguments: Sequence[str],
     overrides: Sequence[str],
     options: RenderOptions,
-    showing: Showing,
+    showing: CommandConsole,
     *,
     as_json: bool = False,
     strict: bool = False,

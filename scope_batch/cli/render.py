@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scope_batch.cli.console import Showing
+from scope_batch.cli.console import CommandConsole
 from scope_batch.cli.error_boundary import Boundary
 from scope_batch.cli.output_patterns import check_meeting
 from scope_batch.cli.queued_job import QueuedJob, check_patterns, later_work, read_queued_job
 from scope_batch.cli.signals import Signals
 from scope_batch.errors import Interrupted, TimeLimitError
 from scope_batch.events import Finished
-from scope_batch.progress import Batch, Reporter, text
+from scope_batch.progress import Batch, Reporter, wording
 
 if TYPE_CHECKING:
     from scope_batch.render.engine_pool import Engines
@@ -24,7 +24,7 @@ def render_jobs(
     arguments: Sequence[str],
     overrides: Sequence[str],
     options: RenderOptions,
-    showing: Showing,
+    showing: CommandConsole,
     *,
     timeout_s: float | None = None,
     fail_fast: bool = False,
@@ -52,7 +52,7 @@ class _Queue:
     `over`: no further job is started.
     """
 
-    def __init__(self, showing: Showing, arguments: Sequence[str], *, fail_fast: bool) -> None:
+    def __init__(self, showing: CommandConsole, arguments: Sequence[str], *, fail_fast: bool) -> None:
         self._showing = showing
         self._arguments = arguments
         self._fail_fast = fail_fast
@@ -94,7 +94,7 @@ class _Queue:
             self._fail(queued.position - 1, boundary)
         else:
             self._outcomes[finished.outcome] += 1
-            self._results[queued.position - 1] = text.result(finished)
+            self._results[queued.position - 1] = wording.result(finished)
 
     def busy(self) -> bool:
         return self._report is not None and self._report.state.busy

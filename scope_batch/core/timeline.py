@@ -32,7 +32,7 @@ class BlobPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class ClipSource:
     """A file, or a part of one, and which of its frames count.
 
     fps, start_s, end_s  pick frames by time, see `timing.picked_frames`; all None = every frame.
@@ -54,7 +54,7 @@ class Material:
 
 
 @dataclass(frozen=True, slots=True)
-class MaterialFacts:
+class ClipSourceFacts:
     """What a file holds.
 
     frames         all of them; height, width in pixels.
@@ -78,7 +78,7 @@ class MaterialFacts:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Material whose frame 0 is delivered frame `first_frame`; it covers delivered frames first_frame .. end_frame - 1.
+    """A source whose frame 0 is delivered frame `first_frame`; it covers delivered frames first_frame .. end_frame - 1.
 
     fill   what covers frames beyond the material's own length; "none" covers nothing there.
     where  the field that asked for it, for messages: "job.yaml:3:1: vace_frames".
@@ -87,7 +87,7 @@ class Placement:
     Of placements of one kind that cover the same frame the later one in `Plan.placements` shows.
     """
 
-    material: Material
+    material: ClipSource
     first_frame: int
     end_frame: int
     fill: Fill

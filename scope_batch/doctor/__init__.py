@@ -19,7 +19,7 @@ def examine(models: str | None, folder: Path, *, render: bool = False) -> Iterat
         "versions": (),
         "devices": (),
         "attention": (),
-        "encoders": (),
+        "video_encoders": (),
         "plugins": (),
         "model_files": (models,),
         "disks": (folder,),

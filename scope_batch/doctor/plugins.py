@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from scope_batch.core.plugins import Registry
+from scope_batch.core.registry import Registry
 from scope_batch.doctor.finding import Finding
 from scope_batch.errors import UnavailableError
 from scope_batch.pipelines import KNOWN_PIPELINES

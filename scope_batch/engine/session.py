@@ -15,7 +15,7 @@ from scope_batch.core.frames import NO_INPUTS, ChunkInputs
 from scope_batch.core.plan import Chunk, Plan
 from scope_batch.engine.device import device_faults, send, to_device
 from scope_batch.engine.forward_span import ForwardSpan
-from scope_batch.engine.frames import DeviceFrames
+from scope_batch.engine.frame_transfer import DeviceFrames
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.noise import NoiseSource
 from scope_batch.engine.prompt_blending import Embedder, Lookup

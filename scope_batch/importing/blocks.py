@@ -8,7 +8,7 @@ from fractions import Fraction
 from heapq import heappop, heappush
 from itertools import pairwise
 
-from scope_batch.importing.notes import Told
+from scope_batch.importing.notes import ImportNotes
 from scope_batch.importing.reading import Block
 from scope_batch.plan.entries import frame_at
 
@@ -24,7 +24,7 @@ class Change:
     block: Block
 
 
-def changes(blocks: Sequence[Block], fps: Fraction, num_frames: int, told: Told) -> list[Change]:
+def changes(blocks: Sequence[Block], fps: Fraction, num_frames: int, told: ImportNotes) -> list[Change]:
     """The changes that a job of `num_frames` frames shows, in order; blocks that nobody sees are told."""
     spans = list(_spans(blocks))
     _tell_covered(blocks, spans, told)
@@ -56,7 +56,7 @@ def _spans(blocks: Sequence[Block]) -> Iterator[tuple[float, float, int]]:
             yield left, right, begun[0]
 
 
-def _tell_covered(blocks: Sequence[Block], spans: Sequence[tuple[float, float, int]], told: Told) -> None:
+def _tell_covered(blocks: Sequence[Block], spans: Sequence[tuple[float, float, int]], told: ImportNotes) -> None:
     on = [0.0] * len(blocks)
     for start, end, index in spans:
         on[index] += end - start

@@ -11,11 +11,11 @@ from typing import Any
 
 from scope_batch.errors import JobError
 from scope_batch.importing.blocks import Change, changes
-from scope_batch.importing.fields import Fields, Line
 from scope_batch.importing.formats import read_export
-from scope_batch.importing.notes import Told
+from scope_batch.importing.job_fields import Fields, Line
+from scope_batch.importing.job_text import job_text, number, rate
+from scope_batch.importing.notes import ImportNotes
 from scope_batch.importing.reading import Export, Lora, Prompts
-from scope_batch.importing.text import job_text, number, rate
 from scope_batch.job import load_text
 from scope_batch.job.scalars import MAX_FRAMES
 from scope_batch.plan.entries import frame_at
@@ -37,7 +37,7 @@ def import_export(data: bytes, *, name: str, fps: Fraction, folder: Path) -> Imp
     fps: frames per second, of the timeline's seconds and of the job.
     Raises JobError, one line: no export, an unknown version, or nothing in it that could be shown.
     """
-    told = Told()
+    told = ImportNotes()
     export = read_export(data, name, told)
     num_frames, shown = _timeline(export, fps, name, told)
     fields = Fields(export, told)
@@ -59,12 +59,12 @@ def import_export(data: bytes, *, name: str, fps: Fraction, folder: Path) -> Imp
     return Imported(text, tuple(told.lines))
 
 
-def _nothing_to_show(name: str, needed: str, told: Told) -> JobError:
+def _nothing_to_show(name: str, needed: str, told: ImportNotes) -> JobError:
     why = f" ({'; '.join(told.lines)})" if told.lines else ""
     return JobError(f"{name}: no block of the timeline can be shown; {needed}{why}")
 
 
-def _timeline(export: Export, fps: Fraction, name: str, told: Told) -> tuple[list[Line], list[Change]]:
+def _timeline(export: Export, fps: Fraction, name: str, told: ImportNotes) -> tuple[list[Line], list[Change]]:
     """The length, if the timeline has one, and what is shown when."""
     if not export.blocks:
         if not export.prompts:
@@ -109,13 +109,13 @@ def _entries(shown: Sequence[Change], fps: Fraction) -> Iterator[Mapping[str, An
         yield entry
 
 
-def _head(export: Export, name: str, fps: Fraction, told: Told) -> Iterator[str]:
+def _head(export: Export, name: str, fps: Fraction, told: ImportNotes) -> Iterator[str]:
     yield SCHEMA_LINE
     yield f"{export.title}, from {Path(name).name}, at {rate(fps)} frames per second."
     yield from told.lines
 
 
-def _tell_missing(loras: Sequence[Lora], lines: Sequence[Line], folder: Path, told: Told) -> None:
+def _tell_missing(loras: Sequence[Lora], lines: Sequence[Line], folder: Path, told: ImportNotes) -> None:
     """Paths are those of the exporting machine; a workflow holds names alone."""
     carried = {path for line in lines if line.field == "lora_scales" for path in line.value}
     for lora in loras:

@@ -8,7 +8,7 @@ from typing import Any
 
 from scope_batch.errors import JobError
 from scope_batch.files.kinds import stand_in
-from scope_batch.importing.notes import Told, one_line, shown
+from scope_batch.importing.notes import ImportNotes, one_line, shown
 from scope_batch.importing.reading import Export, Setting, maps_in, read_blocks, read_loras, read_prompts, read_settings
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -24,7 +24,7 @@ OWN_PIPELINE = "builtin"
 """`source.type` of a pipeline that Scope itself brings along."""
 
 
-def read_export(data: bytes, name: str, told: Told) -> Export:
+def read_export(data: bytes, name: str, told: ImportNotes) -> Export:
     """Raises JobError, one line: no JSON, no export, a version that is not known."""
     document = _parsed(data, name)
     if not isinstance(document, dict):
@@ -62,7 +62,7 @@ def _check_version(document: Mapping[str, Any], key: str, known: tuple[str, ...]
         raise JobError(f"{name}: {key} {shown(version)} is not known; this program reads {', '.join(known)}")
 
 
-def _timeline(document: Mapping[str, Any], told: Told) -> Export:
+def _timeline(document: Mapping[str, Any], told: ImportNotes) -> Export:
     told.unknown_keys([document], TIMELINE_KEYS, "export")
     settings = _map(document.get("settings"), "settings", told)
     read = read_settings(settings, "settings")
@@ -81,7 +81,7 @@ def _timeline(document: Mapping[str, Any], told: Told) -> Export:
     )
 
 
-def _workflow(document: Mapping[str, Any], name: str, told: Told) -> Export:
+def _workflow(document: Mapping[str, Any], name: str, told: ImportNotes) -> Export:
     told.unknown_keys([document], WORKFLOW_KEYS, "workflow")
     place, pipeline = _main_pipeline(document, name, told)
     params = read_settings(_map(pipeline.get("params"), f"{place}.params", told), f"{place}.params")
@@ -98,7 +98,7 @@ def _workflow(document: Mapping[str, Any], name: str, told: Told) -> Export:
     )
 
 
-def _main_pipeline(document: Mapping[str, Any], name: str, told: Told) -> tuple[str, dict[str, Any]]:
+def _main_pipeline(document: Mapping[str, Any], name: str, told: ImportNotes) -> tuple[str, dict[str, Any]]:
     """The pipeline that renders; processors before and after it, and a second main one, are told."""
     pipelines = list(maps_in(document.get("pipelines"), "pipelines", told))
     told.unknown_keys((item for _, item in pipelines), PIPELINE_KEYS, "pipelines[]")
@@ -142,7 +142,7 @@ def _with_size(settings: dict[str, Setting]) -> dict[str, Setting]:
     }
 
 
-def _map(value: Any, place: str, told: Told) -> Mapping[str, Any]:
+def _map(value: Any, place: str, told: ImportNotes) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, dict):
         told.left_out(place, value, "not a map")
     return value if isinstance(value, dict) else {}

@@ -24,7 +24,7 @@ def shown(value: Any) -> str:
 
 
 @dataclass(slots=True)
-class Told:
+class ImportNotes:
     """Lines for people, in the order in which the export was read."""
 
     lines: list[str] = field(default_factory=list)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scope_batch.importing.notes import Told
+from scope_batch.importing.notes import ImportNotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def unicode_text(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def maps_in(values: Any, place: str, told: Told) -> Iterator[tuple[str, dict[str, Any]]]:
+def maps_in(values: Any, place: str, told: ImportNotes) -> Iterator[tuple[str, dict[str, Any]]]:
     """(place, map) of every map in a list, keys in snake case, nulls left out."""
     if not isinstance(values, list):
         if values is not None:
@@ -109,14 +109,14 @@ def read_settings(values: Mapping[str, Any], place: str) -> dict[str, Setting]:
     return {snake(key): Setting(f"{place}.{key}", value) for key, value in values.items() if value is not None}
 
 
-def read_blocks(values: Any, place: str, told: Told) -> tuple[Block, ...]:
+def read_blocks(values: Any, place: str, told: ImportNotes) -> tuple[Block, ...]:
     """Every block that has times and a prompt."""
     items = list(maps_in(values, place, told))
     told.unknown_keys((item for _, item in items), BLOCK_KEYS, f"{place}[]")
     return tuple(block for where, item in items if (block := _block(where, item, told)) is not None)
 
 
-def _block(place: str, item: Mapping[str, Any], told: Told) -> Block | None:
+def _block(place: str, item: Mapping[str, Any], told: ImportNotes) -> Block | None:
     start, end = finite(item.get("start_time")), finite(item.get("end_time"))
     if start is None or end is None:
         times = [item.get("start_time"), item.get("end_time")]
@@ -133,7 +133,7 @@ def _block(place: str, item: Mapping[str, Any], told: Told) -> Block | None:
     return Block(place, start, end, prompts, steps, method)
 
 
-def _steps(item: Mapping[str, Any], place: str, told: Told) -> int | None:
+def _steps(item: Mapping[str, Any], place: str, told: ImportNotes) -> int | None:
     written = item.get("transition_steps")
     steps = finite(written)
     if written is not None and (steps is None or steps < 0 or steps != int(steps)):
@@ -142,7 +142,7 @@ def _steps(item: Mapping[str, Any], place: str, told: Told) -> int | None:
     return None if steps is None else int(steps)
 
 
-def read_prompts(values: Any, place: str, told: Told) -> Prompts:
+def read_prompts(values: Any, place: str, told: ImportNotes) -> Prompts:
     """Texts and weights; a prompt without a weight counts 100, as the export's own default does."""
     items = list(maps_in(values, place, told))
     told.unknown_keys((item for _, item in items), PROMPT_KEYS, f"{place}[]")
@@ -161,13 +161,13 @@ def read_prompts(values: Any, place: str, told: Told) -> Prompts:
     return tuple(prompts)
 
 
-def read_loras(values: Any, place: str, told: Told) -> tuple[Lora, ...]:
+def read_loras(values: Any, place: str, told: ImportNotes) -> tuple[Lora, ...]:
     items = list(maps_in(values, place, told))
     told.unknown_keys((item for _, item in items), LORA_KEYS, f"{place}[]")
     return tuple(lora for where, item in items if (lora := _lora(where, item, told)) is not None)
 
 
-def _lora(place: str, item: Mapping[str, Any], told: Told) -> Lora | None:
+def _lora(place: str, item: Mapping[str, Any], told: ImportNotes) -> Lora | None:
     path, written = item.get("path", item.get("filename")), item.get("scale", item.get("weight", 1.0))
     scale = finite(written)
     if not isinstance(path, str) or not path.strip():

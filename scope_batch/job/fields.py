@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Strict, ValidationError
 from pydantic_core import PydanticCustomError
 
-from scope_batch.core.plugins import foreign
+from scope_batch.core.registry import foreign
 from scope_batch.errors import ScopeBatchError
 from scope_batch.job.checked import Checked
 from scope_batch.job.faults import AT_VALUE, Fault, message_of, raise_all, shown, wrong

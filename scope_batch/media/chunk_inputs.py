@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scope_batch.core.frames import NO_INPUTS, ChunkInputs, ControlFrames, Frames
 from scope_batch.core.plan import Chunk, Plan, Vace
+from scope_batch.media.frame_reader import Reels, Track, to_unit
 from scope_batch.media.images import read_still
 from scope_batch.media.masks import GENERATE_ABOVE
 from scope_batch.media.patience import CheckStop, never_stop
@@ -19,7 +20,6 @@ from scope_batch.media.prefetch import ReadAhead
 from scope_batch.media.preprocess import Processed
 from scope_batch.media.resize import fit_frame
 from scope_batch.media.source import Closing
-from scope_batch.media.timeline import Reels, Track, to_unit
 from scope_batch.processors.chain import Chain
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scope_batch.core.plan import Plan
-from scope_batch.core.timeline import Material, Placement
+from scope_batch.core.timeline import ClipSource, Placement
 from scope_batch.errors import JobError
 from scope_batch.media.open import open_material, picked
-from scope_batch.media.planes import Planes
+from scope_batch.media.planes import FloatArrayReader
 from scope_batch.media.source import Frame
 
 MASK_LEVEL = 127
@@ -53,7 +53,7 @@ def found_in_masks(plan: Plan) -> list[str]:
 
     Raises JobError if one cannot be read.
     """
-    seen: dict[Material, _Seen] = {}
+    seen: dict[ClipSource, _Seen] = {}
     for placement in plan.placements:
         if placement.material.kind == "masks" and placement.material not in seen:
             seen[placement.material] = _look(placement, plan.num_frames)
@@ -77,7 +77,7 @@ def _look(placement: Placement, num_frames: int) -> _Seen:
         with open_material(placement.material) as opened:
             picks = picked(opened, placement.material)
             shown = dict.fromkeys(picks[: min(placement.end_frame, num_frames) - placement.first_frame])
-            if isinstance(opened, Planes):
+            if isinstance(opened, FloatArrayReader):
                 return _look_at_floats(placement, (opened.planes(index) for index in shown))
             return _look_at_pictures(placement, (opened.frame(index) for index in shown))
     except JobError as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from scope_batch.core.timeline import Material
+from scope_batch.core.timeline import ClipSource
 from scope_batch.core.timing import Timing, picked_frames, within
 from scope_batch.errors import JobError
 from scope_batch.files.image_series import is_pattern
@@ -19,14 +19,14 @@ from scope_batch.media.arrays import (
     other_tensors,
     pickle_refusal,
 )
-from scope_batch.media.planes import Planes
+from scope_batch.media.planes import FloatArrayReader
 from scope_batch.media.source import Source, check_size, open_source, opening
 
 SAFETENSORS = ".safetensors"
 
 
-def open_material(material: Material, near: tuple[int, int] | None = None) -> Source | Planes:
-    """A uint8 source for what looks like a video, `Planes` for a float array.
+def open_material(material: ClipSource, near: tuple[int, int] | None = None) -> Source | FloatArrayReader:
+    """A uint8 source for what looks like a video, `FloatArrayReader` for a float array.
 
     near  height and width that frames will be scaled to: much larger still images are read at a reduced size.
     Raises MissingInputError, or JobError (beginning with the file's name) if it is of an unknown kind, damaged, of
@@ -41,7 +41,7 @@ def open_material(material: Material, near: tuple[int, int] | None = None) -> So
     return opened
 
 
-def picked(opened: Source | Planes, material: Material) -> Sequence[int]:
+def picked(opened: Source | FloatArrayReader, material: ClipSource) -> Sequence[int]:
     """Which of its frames count, in order. Control frames count one by one, however long each is shown."""
     if material.kind != "video" and not material.picks:
         return range(opened.frames)
@@ -56,7 +56,7 @@ def clip_timing(path: Path) -> Timing:
         return source.timing
 
 
-def _open(material: Material, near: tuple[int, int] | None) -> Source | Planes:
+def _open(material: ClipSource, near: tuple[int, int] | None) -> Source | FloatArrayReader:
     path, part = material.path, material.part
     if part is not None:
         with opening(path) as is_folder:
@@ -64,7 +64,7 @@ def _open(material: Material, near: tuple[int, int] | None) -> Source | Planes:
                 raise JobError(f"{path.name}: is a folder, not a data blob")
             if material.kind == "video":
                 return ArraySource(path, locate_part(part, "uint8"))
-            return Planes(path, locate_part(part, "float32"), material.kind)
+            return FloatArrayReader(path, locate_part(part, "float32"), material.kind)
     if material.kind == "video":
         return open_source(path, near=near)
     # Of a mask the nearest pixel counts, so it is never read at a reduced size.
@@ -72,15 +72,15 @@ def _open(material: Material, near: tuple[int, int] | None) -> Source | Planes:
 
 
 def _open_control(
-    material: Material, kind: Literal["frames", "masks"], near: tuple[int, int] | None
-) -> Source | Planes:
+    material: ClipSource, kind: Literal["frames", "masks"], near: tuple[int, int] | None
+) -> Source | FloatArrayReader:
     path = material.path
     suffix = path.suffix.lower()
     if is_pattern(path):
         return open_source(path, near=near)
     with opening(path) as is_folder:
         if not is_folder and suffix == SAFETENSORS:
-            planes = Planes(path, locate_tensor(kind), kind)
+            planes = FloatArrayReader(path, locate_tensor(kind), kind)
             planes.unread = other_tensors(path, kind)
             return planes
         if not is_folder and suffix in PICKLE_SUFFIXES:
@@ -89,5 +89,5 @@ def _open_control(
             with path.open("rb") as file:
                 element = locate_npy(file, path.name).element
             if element != "uint8":
-                return Planes(path, locate_npy, kind)
+                return FloatArrayReader(path, locate_npy, kind)
     return open_source(path, (SAFETENSORS,), near)

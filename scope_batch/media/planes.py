@@ -19,7 +19,7 @@ ALLOWED = {
 }
 
 
-class Planes(Closing):
+class FloatArrayReader(Closing):
     """An open array [1, C, T, H, W]: C 1 or 3 for frames, 1 for masks. Any order of reading is right and fast."""
 
     unread: tuple[str, ...] = ()

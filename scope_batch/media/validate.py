@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scope_batch.core.plan import ClipFacts, Plan
-from scope_batch.core.timeline import Material, MaterialFacts, Placement
+from scope_batch.core.timeline import ClipSource, ClipSourceFacts, Placement
 from scope_batch.core.timing import picked_frames
 from scope_batch.errors import JobError
+from scope_batch.media.frame_reader import FrameReader
 from scope_batch.media.images import read_still, still_facts
 from scope_batch.media.open import open_material, picked
-from scope_batch.media.planes import Planes
+from scope_batch.media.planes import FloatArrayReader
 from scope_batch.media.source import open_source
-from scope_batch.media.timeline import Reel
 
 TOLERANCE = 1e-3
 """How far values may lie outside their range: what rounding and resampling leave."""
@@ -42,7 +42,7 @@ def _told_at(places: Places, path: Path) -> Iterator[None]:
         raise JobError(*(f"{places[path]}: {line}" for line in error.problems)) from error
 
 
-def probe_material(material: Material) -> MaterialFacts:
+def probe_material(material: ClipSource) -> ClipSourceFacts:
     """Length, size and times of `material`; what can be seen without reading its values is checked.
 
     Raises MissingInputError, or JobError (beginning with the file's name) if it is of an unknown kind, damaged, of
@@ -50,14 +50,14 @@ def probe_material(material: Material) -> MaterialFacts:
     """
     with open_material(material) as opened:
         frames = len(picked(opened, material))
-        return MaterialFacts(
+        return ClipSourceFacts(
             frames,
             opened.height,
             opened.width,
-            exact=isinstance(opened, Planes),
+            exact=isinstance(opened, FloatArrayReader),
             still=frames == 1 and not opened.timing.stated and material.part is None,
             timing=opened.timing if opened.timing.stated else None,
-            unread=opened.unread if isinstance(opened, Planes) else (),
+            unread=opened.unread if isinstance(opened, FloatArrayReader) else (),
             notes=opened.notes,
             warnings=opened.warnings,
         )
@@ -69,9 +69,9 @@ def check_material(plan: Plan, places: Places = NO_PLACES) -> None:
     Raises JobError: an array of another size than the render's, with NaN or Inf, frames outside -1..1 or masks outside
     0..1 (naming the field, the chunk and the delivered frame), an image that cannot be read. MissingInputError.
     """
-    checked: dict[Material, int] = {}
+    checked: dict[ClipSource, int] = {}
     for placement in filter(_may_be_floats, plan.placements):
-        with Reel(placement, plan.height, plan.width) as reel:
+        with FrameReader(placement, plan.height, plan.width) as reel:
             if reel.planes is not None:
                 shown = range(checked.get(placement.material, 0), _shown(plan, placement, reel))
                 _check_values(plan, placement, reel, reel.planes, shown)
@@ -98,12 +98,12 @@ def _may_be_floats(placement: Placement) -> bool:
     return material.kind != "video" and of_arrays
 
 
-def _shown(plan: Plan, placement: Placement, reel: Reel) -> int:
+def _shown(plan: Plan, placement: Placement, reel: FrameReader) -> int:
     """How many frames of its material a placement shows, from the first on."""
     return min(min(placement.end_frame, plan.num_frames) - placement.first_frame, reel.frames)
 
 
-def _check_values(plan: Plan, placement: Placement, reel: Reel, planes: Planes, shown: range) -> None:
+def _check_values(plan: Plan, placement: Placement, reel: FrameReader, planes: FloatArrayReader, shown: range) -> None:
     for index in shown:
         fault = _fault(planes.planes(reel.pick(index)), *_RANGES[placement.material.kind])
         if fault is not None:

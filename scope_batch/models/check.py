@@ -1,4 +1,4 @@
-"""Are the model files what the loaders need? Told file by file from their headers, by the loaders' own accounting."""
+"""Checks model files by their headers against what the loaders need, file by file, without loading them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from scope_batch.models.architecture import read_heads
 from scope_batch.models.checkpoint import read_header, read_shapes
 from scope_batch.models.folder import ModelFiles, model_files, size_on_disk, wanted_artifacts
 from scope_batch.models.layout import Artifact, Role, VaeType
-from scope_batch.models.load import empty_text_encoder, empty_transformer, empty_vae, load_tokenizer
 from scope_batch.models.lora.weights import builtin_lora_layout
+from scope_batch.models.modules import empty_text_encoder, empty_transformer, empty_vae, load_tokenizer
 
 State = Literal["ok", "missing", "wrong", "unknown"]
 

@@ -1,6 +1,6 @@
 """The pipelines this program knows, by id: `PIPELINES` those it brings, `KNOWN_PIPELINES` also those of plugins."""
 
-from scope_batch.core.plugins import Registry
+from scope_batch.core.registry import Registry
 from scope_batch.pipelines.builtin import KREA, LONGLIVE, MEMFLOW, REWARD_FORCING, SLATE, STREAMDIFFUSIONV2
 from scope_batch.pipelines.spec import PipelineSpec
 

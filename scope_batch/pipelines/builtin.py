@@ -18,7 +18,7 @@ LONGLIVE = PipelineSpec(
     width=576,
     steps_text=(1000, 750, 500, 250),
     steps_video=(1000, 750),
-    engine="scope_batch.engine.load:load",
+    engine="scope_batch.engine.loader:load",
     vace=True,
 )
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from scope_batch.job.schedule import Schedule
 from scope_batch.pipelines.spec import PipelineSpec
-from scope_batch.plan.diagnostics import Remarks, place
+from scope_batch.plan.diagnostics import Diagnostics, place
 from scope_batch.plan.loras import has_loras
-from scope_batch.plan.material_fields import CONTROL, Facts, all_offers
+from scope_batch.plan.material_fields import CONTROL, Facts, all_clip_fields
 from scope_batch.plan.settings import mode_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Context:
 
 
 def context_of(job: Job, spec: PipelineSpec, facts: Facts) -> Context:
-    offers = list(all_offers(job))
+    offers = list(all_clip_fields(job))
     kinds = {offer.material.kind for offer in offers}
     clip, control = job.input_path is not None, job.vace_frames is not None or job.vace_masks is not None
     moving = [
@@ -140,7 +140,7 @@ CAPABILITIES = (
 )
 
 
-def check(job: Job, spec: PipelineSpec, facts: Facts, remarks: Remarks) -> None:
+def check(job: Job, spec: PipelineSpec, facts: Facts, diagnostics: Diagnostics) -> None:
     context = context_of(job, spec, facts)
     for capability in CAPABILITIES:
         if capability.honoured(context):
@@ -148,14 +148,14 @@ def check(job: Job, spec: PipelineSpec, facts: Facts, remarks: Remarks) -> None:
         reason = capability.reason.format(pipeline=spec.id, no_video=context.no_video)
         for where, value in _written(job, capability.field):
             if _is_default(value, capability.default) or (capability.of_models and not spec.needs_models):
-                remarks.notes.append(f"{where} has no effect: {reason}")
+                diagnostics.notes.append(f"{where} has no effect: {reason}")
             else:
                 allowed = (
                     ""
                     if capability.default in (None, ())
                     else f" (only its default is allowed here: {_spelled(capability.default)})"
                 )
-                remarks.problems.append(f"{where}: cannot be honoured, {reason}{allowed}")
+                diagnostics.problems.append(f"{where}: cannot be honoured, {reason}{allowed}")
 
 
 def _written(job: Job, field: str) -> Iterator[tuple[str, Any]]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from scope_batch.core import geometry
 from scope_batch.core.plan import Chunk, ClipFacts
-from scope_batch.core.timeline import Material
+from scope_batch.core.timeline import ClipSource
 from scope_batch.plan.cuts import check_cuts, check_opening_noise
-from scope_batch.plan.diagnostics import Remarks, counted, name_chunks, place
+from scope_batch.plan.diagnostics import Diagnostics, counted, name_chunks, place
 from scope_batch.plan.entries import Entry
 from scope_batch.plan.idle import same_shape
-from scope_batch.plan.material_fields import Facts, Offer, all_offers
+from scope_batch.plan.material_fields import ClipField, Facts, all_clip_fields
 from scope_batch.plan.settings import Settings
 from scope_batch.plan.view.text import rate
 
@@ -23,24 +23,26 @@ if TYPE_CHECKING:
     from scope_batch.job import Job
 
 
-def check_clip(job: Job, settings: Settings, clip: ClipFacts | None, remarks: Remarks) -> None:
+def check_clip(job: Job, settings: Settings, clip: ClipFacts | None, diagnostics: Diagnostics) -> None:
     if clip is None:
         return
     assert job.input_path is not None
-    remarks.notes += [f"{job.input_path.name}: {note}" for note in clip.notes]
-    remarks.warnings += [f"{job.input_path.name}: {warning}" for warning in clip.warnings]
-    _check_length(job, settings, clip, remarks)
-    _check_shape(job, settings, clip, remarks)
-    _check_sound(job, clip, remarks)
+    diagnostics.notes += [f"{job.input_path.name}: {note}" for note in clip.notes]
+    diagnostics.warnings += [f"{job.input_path.name}: {warning}" for warning in clip.warnings]
+    _check_length(job, settings, clip, diagnostics)
+    _check_shape(job, settings, clip, diagnostics)
+    _check_sound(job, clip, diagnostics)
     if settings.fps != clip.fps:
         pace = "faster" if settings.fps > clip.fps else "slower"
-        remarks.notes.append(f"fps: the input has {rate(clip.fps)}, the output {rate(settings.fps)}: it plays {pace}")
+        diagnostics.notes.append(
+            f"fps: the input has {rate(clip.fps)}, the output {rate(settings.fps)}: it plays {pace}"
+        )
 
 
-def check_entry_clips(entries: Iterable[Entry], settings: Settings, facts: Facts, remarks: Remarks) -> None:
+def check_entry_clips(entries: Iterable[Entry], settings: Settings, facts: Facts, diagnostics: Diagnostics) -> None:
     """The input video of an entry is taken frame by frame, as the job plays it."""
     offers = [entry.offers["input_video"] for entry in entries if "input_video" in entry.offers]
-    alike: dict[Fraction, list[Offer]] = {}
+    alike: dict[Fraction, list[ClipField]] = {}
     for offer in offers:
         timing = facts[offer.material].timing
         if timing is not None and timing.mean_fps != settings.fps:
@@ -48,43 +50,43 @@ def check_entry_clips(entries: Iterable[Entry], settings: Settings, facts: Facts
     for fps, found in alike.items():
         pace = "faster" if settings.fps > fps else "slower"
         more = f" (and {counted(len(found) - 1, 'more clip')})" if len(found) > 1 else ""
-        remarks.notes.append(
+        diagnostics.notes.append(
             f"{found[0].label}{more} has {rate(fps)} fps, the output {rate(settings.fps)}: it plays {pace}"
         )
 
 
-def _check_length(job: Job, settings: Settings, clip: ClipFacts, remarks: Remarks) -> None:
+def _check_length(job: Job, settings: Settings, clip: ClipFacts, diagnostics: Diagnostics) -> None:
     frames = settings.num_frames
     if clip.frames >= frames:
         if clip.frames > frames:
-            remarks.notes.append(f"the input has {clip.frames} frames, the first {frames} are used")
+            diagnostics.notes.append(f"the input has {clip.frames} frames, the first {frames} are used")
         return
     short = f"the input has {counted(clip.frames, 'frame')}, the job asks for {frames}"
     if job.input_length == "error":
-        remarks.problems.append(
+        diagnostics.problems.append(
             f"{place(job, 'input_length')}: {short} (num_frames: input takes its length; loop and hold go on)"
         )
         return
     how = "it starts over" if job.input_length == "loop" else "its last frame is held"
-    remarks.warnings.append(f"{short}: {how} from frame {clip.frames} on (input_length: {job.input_length})")
+    diagnostics.warnings.append(f"{short}: {how} from frame {clip.frames} on (input_length: {job.input_length})")
 
 
-def note_shapes_of_control(job: Job, settings: Settings, facts: Facts, remarks: Remarks) -> None:
+def note_shapes_of_control(job: Job, settings: Settings, facts: Facts, diagnostics: Diagnostics) -> None:
     """Arrays are never resized, and images always fill the picture."""
-    first: dict[Material, Offer] = {}
-    for offer in all_offers(job):
+    first: dict[ClipSource, ClipField] = {}
+    for offer in all_clip_fields(job):
         first.setdefault(offer.material, offer)
     sized = [(offer, facts[offer.material]) for offer in first.values()]
     other = [offer for offer, fact in sized if not fact.exact and not same_shape(fact.width, fact.height, settings)]
     if other:
         fact = facts[other[0].material]
         more = f" (and {counted(len(other) - 1, 'more file')})" if len(other) > 1 else ""
-        remarks.notes.append(_other_shape(job, settings, f"{other[0].label}{more}:", fact.width, fact.height))
+        diagnostics.notes.append(_other_shape(job, settings, f"{other[0].label}{more}:", fact.width, fact.height))
 
 
-def _check_shape(job: Job, settings: Settings, clip: ClipFacts, remarks: Remarks) -> None:
+def _check_shape(job: Job, settings: Settings, clip: ClipFacts, diagnostics: Diagnostics) -> None:
     if not same_shape(clip.width, clip.height, settings):
-        remarks.notes.append(_other_shape(job, settings, "the input's", clip.width, clip.height))
+        diagnostics.notes.append(_other_shape(job, settings, "the input's", clip.width, clip.height))
 
 
 def _other_shape(job: Job, settings: Settings, whose: str, width: int, height: int) -> str:
@@ -93,53 +95,53 @@ def _other_shape(job: Job, settings: Settings, whose: str, width: int, height: i
     return f"fit: {job.fit}: {whose} {width}x{height} has another shape than the output's {output}: {done[job.fit]}"
 
 
-def _check_sound(job: Job, clip: ClipFacts, remarks: Remarks) -> None:
+def _check_sound(job: Job, clip: ClipFacts, diagnostics: Diagnostics) -> None:
     if job.audio == "input" and not clip.has_audio:
-        remarks.problems.append(f"{place(job, 'audio')}: the input has no sound; allowed: none or a file")
+        diagnostics.problems.append(f"{place(job, 'audio')}: the input has no sound; allowed: none or a file")
     if job.audio == "none" and clip.has_audio:
-        remarks.notes.append("the input's sound is dropped (audio: input keeps it)")
+        diagnostics.notes.append("the input's sound is dropped (audio: input keeps it)")
 
 
-def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:
-    check_cuts(chunks, job.cuts, remarks)
-    check_opening_noise(chunks, remarks)
-    _check_positions(chunks, settings, remarks)
-    _check_lists(job, chunks, settings, remarks)
-    _check_steps(chunks, remarks)
-    _note_zero_scale(chunks, remarks)
+def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, diagnostics: Diagnostics) -> None:
+    check_cuts(chunks, job.cuts, diagnostics)
+    check_opening_noise(chunks, diagnostics)
+    _check_positions(chunks, settings, diagnostics)
+    _check_lists(job, chunks, settings, diagnostics)
+    _check_steps(chunks, diagnostics)
+    _note_zero_scale(chunks, diagnostics)
 
 
-def _check_positions(chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:
+def _check_positions(chunks: Sequence[Chunk], settings: Settings, diagnostics: Diagnostics) -> None:
     if settings.spec.memory != "rolling":
         return  # positions start anew with every chunk
     known = geometry.ROPE_TABLE_LATENTS - settings.spec.block
     beyond = next((chunk for chunk in chunks if chunk.start_latent >= known), None)
     if beyond is not None:
-        remarks.warnings.append(
+        diagnostics.warnings.append(
             f"from chunk {beyond.index} (frame {beyond.first_frame}) on the sequence is longer than {known - 1} latent "
             "frames: no published run went there; reset_cache starts it anew"
         )
 
 
-def _check_steps(chunks: Sequence[Chunk], remarks: Remarks) -> None:
+def _check_steps(chunks: Sequence[Chunk], diagnostics: Diagnostics) -> None:
     lists = {chunk.denoising_steps for chunk in chunks}
     not_falling = {steps for steps in lists if any(a <= b for a, b in pairwise(steps))}
     rising = [chunk for chunk in chunks if chunk.denoising_steps in not_falling] if not_falling else []
     if rising:
         steps = " ".join(map(str, rising[0].denoising_steps))
-        remarks.warnings.append(
+        diagnostics.warnings.append(
             f"denoising_steps: {steps} in {name_chunks(chunk.index for chunk in rising)} do not fall; they lead from "
             "noise (1000) to the picture"
         )
 
 
-def _note_zero_scale(chunks: Sequence[Chunk], remarks: Remarks) -> None:
+def _note_zero_scale(chunks: Sequence[Chunk], diagnostics: Diagnostics) -> None:
     idle = [chunk.index for chunk in chunks if chunk.vace is not None and chunk.vace.scale == 0]
     if idle:
-        remarks.notes.append(f"VACE has no effect in {name_chunks(idle)}: vace_context_scale is 0")
+        diagnostics.notes.append(f"VACE has no effect in {name_chunks(idle)}: vace_context_scale is 0")
 
 
-def _check_lists(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks: Remarks) -> None:
+def _check_lists(job: Job, chunks: Sequence[Chunk], settings: Settings, diagnostics: Diagnostics) -> None:
     schedules = [("seed", job.seed), ("noise_scale", job.noise_scale), ("vace_context_scale", job.vace_context_scale)]
     schedules += [("kv_cache_attention_bias", job.kv_cache_attention_bias)]
     schedules += [(f"LoRA {Path(path).name}", schedule) for path, schedule in job.lora_scales.items()]
@@ -148,6 +150,6 @@ def _check_lists(job: Job, chunks: Sequence[Chunk], settings: Settings, remarks:
     for name, schedule in schedules:
         numbers = 0 if schedule is None else len(schedule.values)
         if numbers > used:
-            remarks.warnings.append(
+            diagnostics.warnings.append(
                 f"{name}: {numbers} values for {counted(used, noun)}; the last {numbers - used} are never used"
             )

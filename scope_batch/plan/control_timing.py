@@ -8,11 +8,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from scope_batch.core.plan import ClipFacts
-from scope_batch.core.timeline import Material, MaterialFacts
+from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.core.timing import Timing, picked_frames, within
 from scope_batch.errors import JobError
-from scope_batch.plan.diagnostics import Remarks, counted
-from scope_batch.plan.material_fields import CONTROL, Facts, Offer, entry_offers, input_material, job_offers
+from scope_batch.plan.diagnostics import Diagnostics, counted
+from scope_batch.plan.material_fields import CONTROL, ClipField, Facts, entry_clip_fields, input_material, job_offers
 from scope_batch.plan.settings import Settings
 from scope_batch.plan.view.text import rate
 
@@ -34,7 +34,7 @@ class Taken:
     fps      frames per second at which it is read; None where it follows, or states none.
     """
 
-    material: Material
+    material: ClipSource
     frames: int
     still: bool = False
     follows: bool = False
@@ -44,26 +44,28 @@ class Taken:
 class ControlTiming:
     """Decides for each file of control, and warns where one runs apart from the picture."""
 
-    def __init__(self, job: Job, settings: Settings, clip: ClipFacts | None, facts: Facts, remarks: Remarks) -> None:
-        self._job, self._settings, self._clip, self._facts, self._remarks = job, settings, clip, facts, remarks
+    def __init__(
+        self, job: Job, settings: Settings, clip: ClipFacts | None, facts: Facts, diagnostics: Diagnostics
+    ) -> None:
+        self._job, self._settings, self._clip, self._facts, self._remarks = job, settings, clip, facts, diagnostics
         self._whole_clip = None if clip is None else clip.timing or Timing.even(clip.frames, clip.fps)
-        self._known: dict[tuple[Material, bool], Taken] = {}
+        self._known: dict[tuple[ClipSource, bool], Taken] = {}
         for offer in job_offers(job):
             self._check_speed([offer])
             self._check_start(offer)
-        entries = [[*entry_offers(job, order).values()] for order in range(len(job.chunk_specs))]
+        entries = [[*entry_clip_fields(job, order).values()] for order in range(len(job.chunk_specs))]
         for offers in entries:
             self._check_lengths(offers)
         self._check_speed([offer for offers in entries for offer in offers])
 
-    def taken(self, offer: Offer) -> Taken:
+    def taken(self, offer: ClipField) -> Taken:
         """Which frames of an offer count; all of them where it is no control."""
         key = offer.material, offer.of_job
         if key not in self._known:
             self._known[key] = self._take(offer, self._facts[offer.material])
         return self._known[key]
 
-    def rates(self, offer: Offer) -> str | None:
+    def rates(self, offer: ClipField) -> str | None:
         """ "it has 24 fps, the job 16"; None for control that is in step with the picture."""
         taken, timing = self.taken(offer), self._facts[offer.material].timing
         if taken.fps is None or self._apart_s(taken) * self._settings.fps <= QUIET_FRAMES:
@@ -89,7 +91,7 @@ class ControlTiming:
         frames = min(taken.frames, self._settings.num_frames)
         return Fraction(0) if taken.fps is None else abs(frames / taken.fps - frames / self._picture_fps)
 
-    def _take(self, offer: Offer, fact: MaterialFacts) -> Taken:
+    def _take(self, offer: ClipField, fact: ClipSourceFacts) -> Taken:
         material = offer.material
         if material.kind not in CONTROL or material.part is not None or fact.still:
             return Taken(material, fact.frames, still=fact.still)
@@ -117,11 +119,11 @@ class ControlTiming:
             return Taken(material, fact.frames)
         return Taken(picking, len(picks), fps=fps or own_fps)
 
-    def _made_from_clip(self, fact: MaterialFacts) -> bool:
+    def _made_from_clip(self, fact: ClipSourceFacts) -> bool:
         clip = self._whole_clip
         return clip is not None and abs(fact.frames - clip.frames) <= SPARE_FRAMES
 
-    def _following(self, offer: Offer, fact: MaterialFacts) -> Taken | None:
+    def _following(self, offer: ClipField, fact: ClipSourceFacts) -> Taken | None:
         """The same frames as of the input, if that is possible; those of an entry have to be as many as the job's."""
         clip, source = self._whole_clip, input_material(self._job)
         assert clip is not None and source is not None
@@ -146,9 +148,9 @@ class ControlTiming:
         end_s = job.input_end if job.vace_end is None and made_from_clip else job.vace_end
         return start_s or None, end_s
 
-    def _check_speed(self, offers: Iterable[Offer]) -> None:
+    def _check_speed(self, offers: Iterable[ClipField]) -> None:
         """One warning for all offers that run apart in the same way."""
-        alike: dict[str, list[Offer]] = {}
+        alike: dict[str, list[ClipField]] = {}
         for offer in offers:
             if said := self._speed(offer):
                 alike.setdefault(said, []).append(offer)
@@ -156,7 +158,7 @@ class ControlTiming:
             more = f" (and {counted(len(found) - 1, 'more file')})" if len(found) > 1 else ""
             self._remarks.warnings.append(f"{found[0].label}{more}: {said}")
 
-    def _speed(self, offer: Offer) -> str | None:
+    def _speed(self, offer: ClipField) -> str | None:
         taken = self.taken(offer)
         if taken.follows:
             return self._rates_of_same_length(offer)
@@ -173,7 +175,7 @@ class ControlTiming:
             f"{float(self._apart_s(taken)):.2f} s {where} ({self.remedy()})"
         )
 
-    def _rates_of_same_length(self, offer: Offer) -> str | None:
+    def _rates_of_same_length(self, offer: ClipField) -> str | None:
         own, clip = self._facts[offer.material].timing, self._whole_clip
         if own is None or clip is None or own.fps is None or clip.fps is None or self._job.vace_fps == "input":
             return None
@@ -186,7 +188,7 @@ class ControlTiming:
             f"(vace_fps: input says that this is meant, {self.remedy()})"
         )
 
-    def _check_start(self, offer: Offer) -> None:
+    def _check_start(self, offer: ClipField) -> None:
         """Where the input is read in part, control has to be as long as its file, or as what is read of it."""
         job, clip, taken, source = self._job, self._clip, self.taken(offer), input_material(self._job)
         if clip is None or self._whole_clip is None or source is None or not source.picks or taken.still:
@@ -204,7 +206,7 @@ class ControlTiming:
             "vace_start and vace_end say which are taken)"
         )
 
-    def _check_lengths(self, offers: Iterable[Offer]) -> None:
+    def _check_lengths(self, offers: Iterable[ClipField]) -> None:
         """An entry that brings frames and masks brings as many."""
         control = {offer.material.kind: offer for offer in offers if offer.material.kind in CONTROL}
         taken = {kind: self.taken(offer) for kind, offer in control.items()}

@@ -7,7 +7,7 @@ from typing import Literal
 
 from scope_batch.core.geometry import Mode
 from scope_batch.core.plan import NEW_VIDEO_PROMPT, Chunk
-from scope_batch.plan.diagnostics import Remarks, name_chunks
+from scope_batch.plan.diagnostics import Diagnostics, name_chunks
 
 START = "start"
 RESET = "reset_cache"
@@ -26,7 +26,7 @@ WAYS_OUT = {
 }
 
 
-def check_cuts(chunks: Sequence[Chunk], policy: CutPolicy, remarks: Remarks) -> None:
+def check_cuts(chunks: Sequence[Chunk], policy: CutPolicy, diagnostics: Diagnostics) -> None:
     """`forbid` counts every cut after the start; `warn` leaves out those that the job asks for by `reset_cache`."""
     by_reason: dict[str, list[int]] = {}
     for chunk in chunks[1:]:
@@ -36,13 +36,13 @@ def check_cuts(chunks: Sequence[Chunk], policy: CutPolicy, remarks: Remarks) -> 
         first = chunks[indices[0]].first_frame
         where = f"hard cut at {name_chunks(indices)} (frame {first}{' on' if len(indices) > 1 else ''}): {reason}"
         if policy == "forbid":
-            remarks.problems.append(f"cuts: forbid, but there is a {where}")
+            diagnostics.problems.append(f"cuts: forbid, but there is a {where}")
         elif policy == "warn" and reason != RESET:
             way_out = f"; {WAYS_OUT[reason]}" if reason in WAYS_OUT else ""
-            remarks.warnings.append(where + way_out)
+            diagnostics.warnings.append(where + way_out)
 
 
-def check_opening_noise(chunks: Sequence[Chunk], remarks: Remarks) -> None:
+def check_opening_noise(chunks: Sequence[Chunk], diagnostics: Diagnostics) -> None:
     """A cut draws its noise from the base seed alone: with the same seed as an earlier cut it repeats that opening."""
     first_with: dict[int, int] = {}
     repeats: dict[int, list[int]] = {}
@@ -51,7 +51,7 @@ def check_opening_noise(chunks: Sequence[Chunk], remarks: Remarks) -> None:
             repeats.setdefault(chunk.noise_seed, []).append(chunk.index)
     for seed, indices in repeats.items():
         verb = "start" if len(indices) > 1 else "starts"
-        remarks.warnings.append(
+        diagnostics.warnings.append(
             f"{name_chunks(indices)} {verb} from the same noise as chunk {first_with[seed]} (seed {seed}); "
             "give each cut a seed of its own, 1000 or more apart"
         )

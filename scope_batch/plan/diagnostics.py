@@ -16,7 +16,7 @@ SHOWN = 6
 
 
 @dataclass(slots=True)
-class Remarks:
+class Diagnostics:
     """Collected while planning. Problems are lines of one JobError; warnings and notes end up in the Plan."""
 
     problems: list[str] = field(default_factory=list)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from scope_batch.core import geometry
 from scope_batch.core.plan import BlendMethod, Prompt
-from scope_batch.plan.diagnostics import Remarks, place
-from scope_batch.plan.material_fields import KINDS, PART_FIELDS, Offer, entry_offers
+from scope_batch.plan.diagnostics import Diagnostics, place
+from scope_batch.plan.material_fields import KINDS, PART_FIELDS, ClipField, entry_clip_fields
 
 if TYPE_CHECKING:
     from scope_batch.job import ChunkSpec, Job
@@ -52,7 +52,7 @@ class Entry:
     chunk: int | None
     frame: int | None
     values: Mapping[str, Any]
-    offers: Mapping[str, Offer] = field(default_factory=dict)
+    offers: Mapping[str, ClipField] = field(default_factory=dict)
     again: bool = False
 
     @property
@@ -74,18 +74,18 @@ def frame_at(seconds: float, fps: Fraction) -> int:
     return math.floor(seconds * float(fps) + TIME_SLACK)
 
 
-def read_entries(job: Job, fps: Fraction, num_frames: int, remarks: Remarks) -> list[Entry]:
+def read_entries(job: Job, fps: Fraction, num_frames: int, diagnostics: Diagnostics) -> list[Entry]:
     entries = [
-        replace(_read(order, place(job, "chunk_specs", order), spec, fps), offers=entry_offers(job, order))
+        replace(_read(order, place(job, "chunk_specs", order), spec, fps), offers=entry_clip_fields(job, order))
         for order, spec in enumerate(job.chunk_specs)
     ]
     for entry in entries:
         if entry.frame is not None and entry.frame >= num_frames:
-            remarks.problems.append(
+            diagnostics.problems.append(
                 f"{entry.label}: frame {entry.frame} lies beyond the end; this job has frames 0 to {num_frames - 1}"
             )
         if not entry.fields:
-            remarks.warnings.append(f"{entry.label}: sets nothing")
+            diagnostics.warnings.append(f"{entry.label}: sets nothing")
     return entries
 
 
@@ -139,24 +139,26 @@ class Agenda:
         self._here = position, self._by_chunk.pop(position, [])
         return self._here[1]
 
-    def report_left(self, chunks: int, remarks: Remarks) -> None:
+    def report_left(self, chunks: int, diagnostics: Diagnostics) -> None:
         """Entries that never landed are problems. `chunks`: how many the job turned out to have."""
         for index in sorted(self._by_chunk):
             for entry in self._by_chunk[index]:
-                remarks.problems.append(f"{entry.label}: {self._grid.missing(index, chunks)}")
+                diagnostics.problems.append(f"{entry.label}: {self._grid.missing(index, chunks)}")
         for frame, _, entry in self._by_frame:
             # The thirteenth frame of a video cut lies beyond its reach, and belongs to the next chunk if there is one.
-            remarks.problems.append(f"{entry.label}: no chunk starts after frame {frame}; allowed: 0 to {frame - 1}")
+            diagnostics.problems.append(
+                f"{entry.label}: no chunk starts after frame {frame}; allowed: 0 to {frame - 1}"
+            )
 
 
-def merge(entries: list[Entry], chunk: int, remarks: Remarks) -> dict[str, Any]:
+def merge(entries: list[Entry], chunk: int, diagnostics: Diagnostics) -> dict[str, Any]:
     """What entries that share a chunk say together; where two set one field the later wins, with a warning."""
     values: dict[str, Any] = {}
     origin: dict[tuple[str, str], Entry] = {}
     for entry in entries:
         for name, key, value in _said(entry):
             if key in origin:
-                remarks.warnings.append(
+                diagnostics.warnings.append(
                     f"{entry.label} and {origin[key].label} both land on chunk {chunk} and set {name}: "
                     f"the later place, {entry.asked}, wins"
                 )
@@ -181,7 +183,7 @@ LEAST_STEPS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class ChunkOverrides:
     """None = not asked for. `transition_steps` counts chunks; 0 and 1 mean at once. `offers`: material, by field."""
 
     where: str
@@ -198,7 +200,7 @@ class Orders:
     vace_context_scale: float | None = None
     attention_bias: float | None = None
     lora_scales: Mapping[str, float] = field(default_factory=dict)
-    offers: Mapping[str, Offer] = field(default_factory=dict)
+    offers: Mapping[str, ClipField] = field(default_factory=dict)
     first_image: Path | None = None
     last_image: Path | None = None
     reference: Path | None = None
@@ -208,16 +210,16 @@ class Orders:
         return self.transition_steps is not None and self.transition_steps >= LEAST_STEPS
 
 
-NO_ORDERS = Orders("")
+NO_OVERRIDES = ChunkOverrides("")
 """What a chunk without entries asks for."""
 
 
-def read_orders(values: Mapping[str, Any], where: str, remarks: Remarks) -> Orders:
+def read_overrides(values: Mapping[str, Any], where: str, diagnostics: Diagnostics) -> ChunkOverrides:
     """`values`: merged entries of a chunk, under the job's names; `where` names those entries in messages."""
     if values.get("transition_num_steps", 0) < LEAST_STEPS and values.get("transition_method", "linear") != "linear":
-        remarks.problems.append(f"{where}: transition_method needs transition_num_steps ({LEAST_STEPS} or more)")
+        diagnostics.problems.append(f"{where}: transition_method needs transition_num_steps ({LEAST_STEPS} or more)")
     prompts = values.get("prompts")
-    return Orders(
+    return ChunkOverrides(
         where=where,
         prompts=None if prompts is None else normalised(prompts),
         blend_method=values.get("prompt_interpolation_method"),

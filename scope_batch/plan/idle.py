@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from scope_batch.core.plan import Chunk, ClipFacts
 from scope_batch.core.timeline import Kind, Placement
 from scope_batch.plan.cuts import NEW_MODE, RESET
-from scope_batch.plan.diagnostics import Remarks, name_chunks, place
-from scope_batch.plan.entries import Orders
-from scope_batch.plan.material_fields import Facts, all_offers
+from scope_batch.plan.diagnostics import Diagnostics, name_chunks, place
+from scope_batch.plan.entries import ChunkOverrides
+from scope_batch.plan.material_fields import Facts, all_clip_fields
 from scope_batch.plan.settings import Settings
 from scope_batch.plan.vace import steers
 
@@ -26,7 +26,7 @@ WHOLE_PIXELS = 1
 class Outcome:
     """What a job came to.
 
-    orders       per chunk, what its entries ask for.
+    overrides       per chunk, what its entries ask for.
     causes       per chunk, what would cut it off by itself, whether `manage_cache` lets it or not.
     method_used  the job's `prompt_interpolation_method` blended something.
     control_is_short  control or masks of the whole job end before it.
@@ -36,25 +36,25 @@ class Outcome:
     clip: ClipFacts | None
     facts: Facts
     chunks: Sequence[Chunk]
-    orders: Sequence[Orders]
+    overrides: Sequence[ChunkOverrides]
     causes: Sequence[Sequence[str]]
     placements: Sequence[Placement]
     method_used: bool
     control_is_short: bool
 
-    def replaced(self, of: Callable[[Orders], object], among: Callable[[Chunk], bool] = lambda _: True) -> bool:
+    def replaced(self, of: Callable[[ChunkOverrides], object], among: Callable[[Chunk], bool] = lambda _: True) -> bool:
         """Whether every chunk that `among` picks, if it picks any, has a value of its own."""
-        own = [of(orders) for chunk, orders in zip(self.chunks, self.orders, strict=True) if among(chunk)]
+        own = [of(overrides) for chunk, overrides in zip(self.chunks, self.overrides, strict=True) if among(chunk)]
         return bool(own) and None not in own
 
 
-def note_idle(job: Job, outcome: Outcome, remarks: Remarks) -> None:
+def note_idle(job: Job, outcome: Outcome, diagnostics: Diagnostics) -> None:
     for field, reason_of in REASONS.items():
         reason = reason_of(job, outcome) if field in job.model_fields_set else None
         if reason is not None:
-            remarks.notes.append(f"{place(job, field)} has no effect: {reason}")
-    _note_partly(job, outcome, remarks)
-    remarks.notes.extend(_of_entries(outcome))
+            diagnostics.notes.append(f"{place(job, field)} has no effect: {reason}")
+    _note_partly(job, outcome, diagnostics)
+    diagnostics.notes.extend(_of_entries(outcome))
 
 
 def same_shape(width: int, height: int, settings: Settings) -> bool:
@@ -75,33 +75,33 @@ OWN = "every chunk has its own"
 
 
 def _prompt(_: Job, outcome: Outcome) -> str | None:
-    return "chunk 0 has a prompt of its own" if outcome.orders[0].prompts is not None else None
+    return "chunk 0 has a prompt of its own" if outcome.overrides[0].prompts is not None else None
 
 
 def _seed(_: Job, outcome: Outcome) -> str | None:
-    return OWN if outcome.replaced(lambda orders: orders.seed) else None
+    return OWN if outcome.replaced(lambda overrides: overrides.seed) else None
 
 
 def _noise_scale(_: Job, outcome: Outcome) -> str | None:
-    return OWN if outcome.replaced(lambda orders: orders.noise_scale, _is_video) else None
+    return OWN if outcome.replaced(lambda overrides: overrides.noise_scale, _is_video) else None
 
 
 def _noise_controller(_: Job, outcome: Outcome) -> str | None:
-    return OWN if outcome.replaced(lambda orders: orders.noise_controller, _is_video) else None
+    return OWN if outcome.replaced(lambda overrides: overrides.noise_controller, _is_video) else None
 
 
 def _denoising_steps(_: Job, outcome: Outcome) -> str | None:
-    return OWN if outcome.replaced(lambda orders: orders.denoising_steps) else None
+    return OWN if outcome.replaced(lambda overrides: overrides.denoising_steps) else None
 
 
 def _vace_context_scale(_: Job, outcome: Outcome) -> str | None:
-    return OWN if outcome.replaced(lambda orders: orders.vace_context_scale, _is_steered) else None
+    return OWN if outcome.replaced(lambda overrides: overrides.vace_context_scale, _is_steered) else None
 
 
 def _attention_bias(_: Job, outcome: Outcome) -> str | None:
     if all(chunk.start_latent == 0 for chunk in outcome.chunks):
         return "no chunk has earlier frames to attend to"
-    return OWN if outcome.replaced(lambda orders: orders.attention_bias) else None
+    return OWN if outcome.replaced(lambda overrides: overrides.attention_bias) else None
 
 
 def _method(_: Job, outcome: Outcome) -> str | None:
@@ -109,10 +109,12 @@ def _method(_: Job, outcome: Outcome) -> str | None:
 
 
 def _manage_cache(job: Job, outcome: Outcome) -> str | None:
-    if outcome.replaced(lambda orders: orders.manage_cache):
+    if outcome.replaced(lambda overrides: overrides.manage_cache):
         return OWN
     asked = [
-        causes for causes, orders in zip(outcome.causes, outcome.orders, strict=True) if orders.manage_cache is None
+        causes
+        for causes, overrides in zip(outcome.causes, outcome.overrides, strict=True)
+        if overrides.manage_cache is None
     ]
     return None if job.manage_cache or any(asked) else "nothing would cut a chunk off by itself"
 
@@ -134,12 +136,12 @@ def _chunk_grid(job: Job, outcome: Outcome) -> str | None:
     alike = all(
         min(grid.position(chunk.index, chunk.first_frame), last) == min(chunk.index, last) for chunk in outcome.chunks
     )
-    placed = any(orders.offers for orders in outcome.orders)
+    placed = any(overrides.offers for overrides in outcome.overrides)
     return "slots and chunks count alike here" if alike and not placed else None
 
 
 def _fit(job: Job, outcome: Outcome) -> str | None:
-    facts = [outcome.facts[offer.material] for offer in all_offers(job)]
+    facts = [outcome.facts[offer.material] for offer in all_clip_fields(job)]
     sizes = [(fact.width, fact.height) for fact in facts if not fact.exact]
     sizes += [(outcome.clip.width, outcome.clip.height)] if outcome.clip is not None else []
     alike = bool(sizes) and all(same_shape(*size, outcome.settings) for size in sizes)
@@ -234,25 +236,25 @@ PARTLY: dict[str, tuple[Callable[[Chunk], bool], str]] = {
 """Numbers that only some chunks take: which, and why the others do not."""
 
 
-def _note_partly(job: Job, outcome: Outcome, remarks: Remarks) -> None:
+def _note_partly(job: Job, outcome: Outcome, diagnostics: Diagnostics) -> None:
     for field, (takes, why) in PARTLY.items():
         taking = [chunk.index for chunk in outcome.chunks if takes(chunk)] if field in job.model_fields_set else []
         if 0 < len(taking) < len(outcome.chunks):
-            remarks.notes.append(f"{place(job, field)} acts in {name_chunks(taking)} only: {why}")
+            diagnostics.notes.append(f"{place(job, field)} acts in {name_chunks(taking)} only: {why}")
 
 
 def _of_entries(outcome: Outcome) -> Iterator[str]:
     """Of fields that an entry sets for its chunk; those of a slot act if they act in one of its chunks."""
     managed: dict[str, bool] = {}
-    for chunk, orders, causes in zip(outcome.chunks, outcome.orders, outcome.causes, strict=True):
-        if orders.manage_cache not in (None, outcome.settings.manage_cache):
-            managed[orders.where] = managed.get(orders.where, False) or bool(causes)
-        if not orders.reset_cache:
+    for chunk, overrides, causes in zip(outcome.chunks, outcome.overrides, outcome.causes, strict=True):
+        if overrides.manage_cache not in (None, outcome.settings.manage_cache):
+            managed[overrides.where] = managed.get(overrides.where, False) or bool(causes)
+        if not overrides.reset_cache:
             continue
         if chunk.index == 0:
-            yield f"{orders.where}: reset_cache has no effect: chunk 0 starts the sequence anyway"
+            yield f"{overrides.where}: reset_cache has no effect: chunk 0 starts the sequence anyway"
         elif chunk.mode != outcome.chunks[chunk.index - 1].mode:
-            yield f"{orders.where}: reset_cache has no effect: the {NEW_MODE[chunk.mode]} is a cut anyway"
+            yield f"{overrides.where}: reset_cache has no effect: the {NEW_MODE[chunk.mode]} is a cut anyway"
     for where, acts in managed.items():
         if not acts:
             yield f"{where}: manage_cache has no effect: nothing would cut the chunk off by itself"

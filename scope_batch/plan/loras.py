@@ -12,7 +12,7 @@ from scope_batch.core.plan import Chunk, LoraUse
 from scope_batch.job.schedule import LORA_SCALE, Schedule
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.cuts import LORA_CHANGE
-from scope_batch.plan.diagnostics import Remarks, place
+from scope_batch.plan.diagnostics import Diagnostics, place
 from scope_batch.plan.schedules import Clock, Curve
 
 if TYPE_CHECKING:
@@ -61,18 +61,18 @@ class Loras:
     """`track_of`: by every spelling of a path that the job uses; one file has one track."""
 
     job: Job
-    remarks: Remarks
+    diagnostics: Diagnostics
     track_of: dict[str, Track]
     tracks: list[Track] = field(init=False)
 
     def __post_init__(self) -> None:
         self.tracks = list({id(track): track for track in self.track_of.values()}.values())
 
-    def land(self, index: int, first_frame: int, reach: int, slot: int, orders: Mapping[str, float]) -> bool:
-        """Whether the scale of any LoRA moves with this chunk. `orders`: what the chunk's entries ask for."""
+    def land(self, index: int, first_frame: int, reach: int, slot: int, overrides: Mapping[str, float]) -> bool:
+        """Whether the scale of any LoRA moves with this chunk. `overrides`: what the chunk's entries ask for."""
         if not self.tracks:
             return False
-        asked = {id(self.track_of[path]): scale for path, scale in orders.items()}
+        asked = {id(self.track_of[path]): scale for path, scale in overrides.items()}
         moves = [track.land(index, first_frame, reach, slot, asked.get(id(track))) for track in self.tracks]
         return any(moves)
 
@@ -98,7 +98,7 @@ class Loras:
         if self.job.on_lora_change != "keep" and self.track_of and not any(LORA_CHANGE in reason for reason in reasons):
             changed = any(chunk.lora_changed for chunk in chunks)
             why = "a scale changes only in chunks that start anew or keep their cache for another reason"
-            self.remarks.notes.append(
+            self.diagnostics.notes.append(
                 f"{place(self.job, 'on_lora_change')} has no effect: {why if changed else 'no scale changes'}"
             )
         return tuple(self._use(track, position, chunks) for position, track in enumerate(self.tracks))
@@ -107,19 +107,21 @@ class Loras:
         scales = [chunk.lora_scales[position] for chunk in chunks]
         change = next((chunk for chunk in chunks if scales[chunk.index] != scales[0]), None)
         if change is not None and self.job.lora_merge == "always":
-            self.remarks.problems.append(
+            self.diagnostics.problems.append(
                 f"{track.curve.where}: lora_merge: always needs one scale for the whole job, and this one changes at "
                 f"chunk {change.index} (frame {change.first_frame}); allowed: auto, never"
             )
         if self.job.lora_merge == "always" and self.job.quantization is not None:
-            self.remarks.problems.append(
+            self.diagnostics.problems.append(
                 f"{track.curve.where}: lora_merge: always contradicts quantization: {self.job.quantization}, under "
                 "which LoRAs stay beside the weights; allowed: auto, never"
             )
         if self.job.lora_scales and position < len(self.job.lora_scales) and None not in track.asked:
-            self.remarks.notes.append(f"{track.curve.where}: the job's scale has no effect: every chunk has its own")
+            self.diagnostics.notes.append(
+                f"{track.curve.where}: the job's scale has no effect: every chunk has its own"
+            )
         if not any(scales):
-            self.remarks.notes.append(f"{track.curve.where}: the scale is 0 in every chunk: the LoRA has no effect")
+            self.diagnostics.notes.append(f"{track.curve.where}: the scale is 0 in every chunk: the LoRA has no effect")
         return LoraUse(track.path, merged=change is None and self._merges)
 
     @property
@@ -131,27 +133,27 @@ def has_loras(job: Job) -> bool:
     return bool(job.lora_scales) or any(entry.lora_scales for entry in job.chunk_specs)
 
 
-def read_loras(job: Job, spec: PipelineSpec, clock: Clock, remarks: Remarks) -> Loras:
+def read_loras(job: Job, spec: PipelineSpec, clock: Clock, diagnostics: Diagnostics) -> Loras:
     """In the order of the job's `lora_scales`, then as `chunk_specs` name them first (their scale is 0 before)."""
     track_of: dict[str, Track] = {}
     by_file: dict[str, Track] = {}
     for path, schedule, where in _named(job):
         file = os.path.realpath(path)
         if file not in by_file:
-            by_file[file] = Track(Path(path), Curve(where, schedule, *LORA_SCALE, clock, remarks))
+            by_file[file] = Track(Path(path), Curve(where, schedule, *LORA_SCALE, clock, diagnostics))
         track_of.setdefault(path, by_file[file])
     if by_file:
-        _check_change(job, spec, remarks)
-    return Loras(job, remarks, track_of)
+        _check_change(job, spec, diagnostics)
+    return Loras(job, diagnostics, track_of)
 
 
-def _check_change(job: Job, spec: PipelineSpec, remarks: Remarks) -> None:
+def _check_change(job: Job, spec: PipelineSpec, diagnostics: Diagnostics) -> None:
     where = place(job, "on_lora_change")
     if job.on_lora_change == "cut" and not job.manage_cache:
-        remarks.problems.append(f"{where}: cut contradicts manage_cache: false; allowed beside it: keep, recache")
+        diagnostics.problems.append(f"{where}: cut contradicts manage_cache: false; allowed beside it: keep, recache")
     if job.on_lora_change == "recache" and spec.on_prompt_change != "recache":
         why = "makes its context anew for every chunk anyway" if spec.memory == "context" else "never recaches"
-        remarks.problems.append(f"{where}: {spec.id} {why}; allowed: keep, cut")
+        diagnostics.problems.append(f"{where}: {spec.id} {why}; allowed: keep, cut")
 
 
 def _named(job: Job) -> Iterator[tuple[str, Schedule[float], str]]:

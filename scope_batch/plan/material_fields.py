@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from scope_batch.core.timeline import BlobPart, Kind, Material, MaterialFacts
-from scope_batch.plan.diagnostics import Remarks, place
+from scope_batch.core.timeline import BlobPart, ClipSource, ClipSourceFacts, Kind
+from scope_batch.plan.diagnostics import Diagnostics, place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from scope_batch.job import ChunkSpec, Job
 
-Facts = Mapping[Material, MaterialFacts]
+Facts = Mapping[ClipSource, ClipSourceFacts]
 KINDS: dict[str, Kind] = {"input_video": "video", "vace_frames": "frames", "vace_masks": "masks"}
 """Fields of an entry that name material."""
 CONTROL: tuple[Kind, ...] = ("frames", "masks")
@@ -24,15 +24,15 @@ PART_FIELDS = frozenset(f"{field}_{part}" for field in KINDS for part in ("offse
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Offer:
-    """Material that a field names.
+class ClipField:
+    """ClipSource that a field names.
 
     where   that field, for messages.
     locked  it lies on the timeline of the job.
     of_job  control of the whole job, not of an entry.
     """
 
-    material: Material
+    material: ClipSource
     where: str
     locked: bool = True
     of_job: bool = False
@@ -43,75 +43,75 @@ class Offer:
         return f"{self.where}: {self.material.path.name}"
 
 
-def input_material(job: Job) -> Material | None:
+def input_material(job: Job) -> ClipSource | None:
     """The input video; with `input_steers` it goes through VACE."""
     if job.input_path is None:
         return None
     rate = None if job.input_fps == "native" else Fraction(job.input_fps)
     kind: Kind = "frames" if job.input_steers else "video"
-    return Material(kind, job.input_path, None, rate, job.input_start, job.input_end)
+    return ClipSource(kind, job.input_path, None, rate, job.input_start, job.input_end)
 
 
-def job_offers(job: Job) -> Iterator[Offer]:
+def job_offers(job: Job) -> Iterator[ClipField]:
     """Control and masks of the whole job."""
     for field, path in (("vace_frames", job.vace_frames), ("vace_masks", job.vace_masks)):
         if path is not None:
-            yield Offer(Material(KINDS[field], path), place(job, field), of_job=True)
+            yield ClipField(ClipSource(KINDS[field], path), place(job, field), of_job=True)
 
 
-def entry_offers(job: Job, order: int) -> dict[str, Offer]:
+def entry_clip_fields(job: Job, order: int) -> dict[str, ClipField]:
     """What entry `order` of `chunk_specs` brings along, by field."""
     spec = job.chunk_specs[order]
     found = ((field, _named(job.data_blob_path, spec, field, kind)) for field, kind in KINDS.items())
     return {
-        field: Offer(material, _where(job, order, field, material), spec.vace_temporally_locked)
+        field: ClipField(material, _where(job, order, field, material), spec.vace_temporally_locked)
         for field, material in found
         if material is not None
     }
 
 
-def all_offers(job: Job) -> Iterator[Offer]:
+def all_clip_fields(job: Job) -> Iterator[ClipField]:
     """Everything whose facts the planner needs, besides the input video."""
     yield from job_offers(job)
     for order in range(len(job.chunk_specs)):
-        yield from entry_offers(job, order).values()
+        yield from entry_clip_fields(job, order).values()
 
 
-def check_sizes(job: Job, height: int, width: int, facts: Facts, remarks: Remarks) -> None:
+def check_sizes(job: Job, height: int, width: int, facts: Facts, diagnostics: Diagnostics) -> None:
     """Arrays are as large as the frames."""
-    for offer in all_offers(job):
+    for offer in all_clip_fields(job):
         fact = facts[offer.material]
         if fact.exact and (fact.height, fact.width) != (height, width):
-            remarks.problems.append(
+            diagnostics.problems.append(
                 f"{offer.label} is {fact.width}x{fact.height}, the job {width}x{height}; arrays are never resized"
             )
 
 
-def tell_what_was_found(job: Job, facts: Facts, remarks: Remarks) -> None:
+def tell_what_was_found(job: Job, facts: Facts, diagnostics: Diagnostics) -> None:
     """Notes and warnings about the files, each once, with the first field that names it."""
-    first = {offer.material: offer for offer in reversed(list(all_offers(job)))}
+    first = {offer.material: offer for offer in reversed(list(all_clip_fields(job)))}
     named = {(offer.material.path, str(offer.material.kind)) for offer in first.values()}
     for offer in first.values():
         unread = [name for name in facts[offer.material].unread if (offer.material.path, name) not in named]
         if unread:
             hint = " (vace_masks and vace_frames may name one file)" if {*unread} & {*CONTROL} else ""
             verb = "is" if len(unread) == 1 else "are"
-            remarks.notes.append(f"{offer.label}: holds {', '.join(unread)} too, which {verb} not read{hint}")
-        remarks.notes += [f"{offer.label}: {note}" for note in facts[offer.material].notes]
-        remarks.warnings += [f"{offer.label}: {warning}" for warning in facts[offer.material].warnings]
+            diagnostics.notes.append(f"{offer.label}: holds {', '.join(unread)} too, which {verb} not read{hint}")
+        diagnostics.notes += [f"{offer.label}: {note}" for note in facts[offer.material].notes]
+        diagnostics.warnings += [f"{offer.label}: {warning}" for warning in facts[offer.material].warnings]
 
 
-def _named(blob: Path | None, spec: ChunkSpec, field: str, kind: Kind) -> Material | None:
+def _named(blob: Path | None, spec: ChunkSpec, field: str, kind: Kind) -> ClipSource | None:
     path: Path | None = getattr(spec, field)
     if path is not None:
-        return Material(kind, path)
+        return ClipSource(kind, path)
     offset: int | None = getattr(spec, f"{field}_offset")
     shape: tuple[int, ...] | None = getattr(spec, f"{field}_shape")
     if offset is None or shape is None:
         return None
     assert blob is not None, "the job model lets no offset through without its blob"
-    return Material(kind, blob, BlobPart(offset, shape))
+    return ClipSource(kind, blob, BlobPart(offset, shape))
 
 
-def _where(job: Job, order: int, field: str, material: Material) -> str:
+def _where(job: Job, order: int, field: str, material: ClipSource) -> str:
     return place(job, "chunk_specs", order, field if material.part is None else f"{field}_offset")

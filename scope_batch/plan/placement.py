@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from scope_batch.core import geometry
 from scope_batch.core.geometry import Mode
 from scope_batch.core.plan import Chunk, ClipFacts
-from scope_batch.core.timeline import Coverage, Fill, Fit, Material, Placement
+from scope_batch.core.timeline import ClipSource, Coverage, Fill, Fit, Placement
 from scope_batch.plan.control_timing import ControlTiming
-from scope_batch.plan.diagnostics import Remarks, counted, name_chunks, place
-from scope_batch.plan.entries import Entry, Orders
+from scope_batch.plan.diagnostics import Diagnostics, counted, name_chunks, place
+from scope_batch.plan.entries import ChunkOverrides, Entry
 from scope_batch.plan.material_fields import (
     CONTROL,
     KINDS,
+    ClipField,
     Facts,
-    Offer,
     check_sizes,
     input_material,
     job_offers,
@@ -38,7 +38,7 @@ CONTROL_FILLS: dict[str, Fill] = {"error": "none", "hold": "hold", "loop": "loop
 """By `input_length` and `vace_length`: what goes on after the last frame."""
 
 
-class Placing:
+class TimelineBuilder:
     """Places the whole job's material at once, that of entries as the walk over the chunks meets them.
 
     Some entries lie at a frame that is known beforehand (`fixed`): arrays as long as the job, and those of slots.
@@ -51,39 +51,39 @@ class Placing:
         entries: Sequence[Entry],
         clip: ClipFacts | None,
         facts: Facts,
-        remarks: Remarks,
+        diagnostics: Diagnostics,
     ) -> None:
         self.opening = _opening_mode(settings, entries)
-        self._settings, self._remarks, self._fit = settings, remarks, job.fit
+        self._settings, self._remarks, self._fit = settings, diagnostics, job.fit
         self.control_is_short = False
-        self._fixed: set[Offer] = set()
-        self._placed: set[Offer] = set()
+        self._fixed: set[ClipField] = set()
+        self._placed: set[ClipField] = set()
         self._held: dict[str, list[int]] = {}
-        self._stills: set[Material] = set()
+        self._stills: set[ClipSource] = set()
         self._of_job: list[Placement] = []
         self._of_entries: list[Placement] = []
         self._control = Coverage()
-        check_sizes(job, settings.height, settings.width, facts, remarks)
-        tell_what_was_found(job, facts, remarks)
-        self._timing = ControlTiming(job, settings, clip, facts, remarks)
+        check_sizes(job, settings.height, settings.width, facts, diagnostics)
+        tell_what_was_found(job, facts, diagnostics)
+        self._timing = ControlTiming(job, settings, clip, facts, diagnostics)
         self._place_job(job)
         self._place_fixed(entries)
 
-    def mode(self, orders: Orders) -> Mode:
+    def mode(self, overrides: ChunkOverrides) -> Mode:
         """A chunk is made from video where the job has an input video or the chunk brings one."""
-        offer = orders.offers.get("input_video")
+        offer = overrides.offers.get("input_video")
         if offer is not None and (offer in self._fixed or offer not in self._placed):
             return "video"
         return self._settings.mode
 
-    def controlled(self, orders: Orders, first_frame: int, reach: int) -> bool:
+    def controlled(self, overrides: ChunkOverrides, first_frame: int, reach: int) -> bool:
         """Whether control frames or masks cover part of the chunk, before it is known whether it is cut."""
-        brought = any(offer.material.kind in CONTROL and self._is_new(offer) for offer in orders.offers.values())
+        brought = any(offer.material.kind in CONTROL and self._is_new(offer) for offer in overrides.offers.values())
         return self._control.covers(first_frame, min(first_frame + reach, self._settings.num_frames)) or brought
 
-    def place_chunk(self, orders: Orders, index: int, first_frame: int, frames: int) -> None:
+    def place_chunk(self, overrides: ChunkOverrides, index: int, first_frame: int, frames: int) -> None:
         """What the chunk's entries bring begins at its first frame; `frames` = how many it makes."""
-        for field, offer in orders.offers.items():
+        for field, offer in overrides.offers.items():
             if not self._is_new(offer):
                 continue
             if offer.locked and offer.material.kind in CONTROL:
@@ -104,10 +104,10 @@ class Placing:
         self._check_video(chunks, placements)
         return placements
 
-    def _is_new(self, offer: Offer) -> bool:
+    def _is_new(self, offer: ClipField) -> bool:
         return offer not in self._fixed and offer not in self._placed
 
-    def _frames(self, offer: Offer) -> int:
+    def _frames(self, offer: ClipField) -> int:
         return self._timing.taken(offer).frames
 
     def _place_job(self, job: Job) -> None:
@@ -119,7 +119,7 @@ class Placing:
         for offer in job_offers(job):
             self._place_control(job, offer)
 
-    def _place_control(self, job: Job, offer: Offer) -> None:
+    def _place_control(self, job: Job, offer: ClipField) -> None:
         taken, needed = self._timing.taken(offer), self._settings.num_frames
         has, length = taken.frames, job.vace_length
         self.control_is_short |= has < needed and not (taken.still and length in ("hold", "loop"))
@@ -153,7 +153,7 @@ class Placing:
 
     def _note_whole(self, entries: Iterable[Entry]) -> None:
         """An array as long as the job acts before the place of its entry, too."""
-        first: dict[Material, tuple[Entry, Offer]] = {}
+        first: dict[ClipSource, tuple[Entry, ClipField]] = {}
         for entry in sorted(entries, key=lambda entry: entry.chunk or entry.frame or 0):
             for offer in entry.offers.values():
                 if offer in self._fixed and self._frames(offer) == self._settings.num_frames:
@@ -170,7 +170,7 @@ class Placing:
         first = next((entry.offers[field] for entry in entries if entry.chunk == 0 and field in entry.offers), None)
         return first is not None and first.locked and self._frames(first) == opening
 
-    def _known_first(self, entry: Entry, offer: Offer, *, in_step: bool) -> int | None:
+    def _known_first(self, entry: Entry, offer: ClipField, *, in_step: bool) -> int | None:
         """The frame at which an offer begins whatever the chunks turn out to be; None: at its chunk's first frame."""
         control = offer.material.kind in CONTROL
         if control and not offer.locked:
@@ -185,7 +185,7 @@ class Placing:
             )
         return entry.chunk * geometry.PROTOCOL_SLOT_FRAMES
 
-    def _place_inside(self, field: str, offer: Offer, index: int, first_frame: int, frames: int) -> None:
+    def _place_inside(self, field: str, offer: ClipField, index: int, first_frame: int, frames: int) -> None:
         has = self._frames(offer)
         if has > frames:
             hint = " (vace_temporally_locked: true lets it go on)" if offer.material.kind in CONTROL else ""
@@ -198,7 +198,7 @@ class Placing:
             )
         self._place_offer(offer, first_frame, frames, "hold")
 
-    def _place_offer(self, offer: Offer, first: int, frames: int, fill: Fill) -> None:
+    def _place_offer(self, offer: ClipField, first: int, frames: int, fill: Fill) -> None:
         self._placed.add(offer)
         taken = self._timing.taken(offer)
         if taken.still and offer.locked and offer.material.kind in CONTROL:
@@ -213,7 +213,7 @@ class Placing:
         if span[0] < span[1]:
             self._of_entries.append(self._place(taken.material, span, fill, offer.where))
 
-    def _place(self, material: Material, span: tuple[int, int], fill: Fill, where: str) -> Placement:
+    def _place(self, material: ClipSource, span: tuple[int, int], fill: Fill, where: str) -> Placement:
         fit: Fit = self._fit
         placement = Placement(material, *span, fill, fit, where)
         if material.kind in CONTROL:

@@ -8,70 +8,70 @@ from typing import TYPE_CHECKING
 from scope_batch.core.geometry import Mode
 from scope_batch.core.plan import NEW_VIDEO_PROMPT, Chunk, ClipFacts, Conditioning, Landing, Plan, Transition
 from scope_batch.core.sound import SoundFacts
-from scope_batch.core.timeline import Material, MaterialFacts
+from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import capabilities, checks
+from scope_batch.plan.conditioning import Prompting, check_prompts
 from scope_batch.plan.cuts import LORA_CHANGE, NEW_CONTROL_PROMPT, NEW_MODE, NEW_STEPS, RESET, START
 from scope_batch.plan.defaults import defaults_in_force
-from scope_batch.plan.diagnostics import Remarks
-from scope_batch.plan.entries import NO_ORDERS, Agenda, Orders, merge, read_entries, read_orders
+from scope_batch.plan.diagnostics import Diagnostics
+from scope_batch.plan.entries import NO_OVERRIDES, Agenda, ChunkOverrides, merge, read_entries, read_overrides
 from scope_batch.plan.idle import Outcome, note_idle
 from scope_batch.plan.material_fields import Facts
-from scope_batch.plan.placement import Placing
+from scope_batch.plan.placement import TimelineBuilder
 from scope_batch.plan.processors import post_processing, read_processors, refs
-from scope_batch.plan.prompts import Prompting, check_prompts
-from scope_batch.plan.scheduled_values import Dials, read_dials
+from scope_batch.plan.scheduled_values import ScheduledValues, read_scheduled_values
 from scope_batch.plan.settings import DEFAULT_NOISE_SCALE, Settings, resolve
-from scope_batch.plan.sound import place_sound
+from scope_batch.plan.sound_track import place_sound
 from scope_batch.plan.vace import steer
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
 
 
-NO_FACTS: dict[Material, MaterialFacts] = {}
+NO_FACTS: dict[ClipSource, ClipSourceFacts] = {}
 
 
 def plan_job(
     job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts = NO_FACTS, sound: SoundFacts | None = None
 ) -> Plan:
     """Plan every chunk. Pure: reads no file. `clip` is required when the job has an input video, `facts` of whatever
-    else `plan.material.all_offers` finds in it, `sound` when it has any that can be read.
+    else `plan.material.all_clip_fields` finds in it, `sound` when it has any that can be read.
 
     Raises JobError (every problem on its own line) for a job that cannot be rendered as it is written.
     """
-    remarks = Remarks(warnings=[*job.source.warnings])
-    capabilities.check(job, spec, facts, remarks)
+    diagnostics = Diagnostics(warnings=[*job.source.warnings])
+    capabilities.check(job, spec, facts, diagnostics)
     settings = resolve(job, spec, clip)
-    checks.check_clip(job, settings, clip, remarks)
-    checks.note_shapes_of_control(job, settings, facts, remarks)
-    check_prompts(job, remarks)
-    entries = read_entries(job, settings.fps, settings.num_frames, remarks)
-    checks.check_entry_clips(entries, settings, facts, remarks)
-    placing = Placing(job, settings, entries, clip, facts, remarks)
-    pre, post = read_processors(job, settings, remarks)
-    remarks.refuse()
-    prompting = Prompting(settings.blend_method, settings.prompts, remarks)
-    dials = read_dials(job, settings, remarks)
-    walk = Walk(settings, Agenda(entries, settings.grid), remarks, prompting, dials, placing)
+    checks.check_clip(job, settings, clip, diagnostics)
+    checks.note_shapes_of_control(job, settings, facts, diagnostics)
+    check_prompts(job, diagnostics)
+    entries = read_entries(job, settings.fps, settings.num_frames, diagnostics)
+    checks.check_entry_clips(entries, settings, facts, diagnostics)
+    timeline = TimelineBuilder(job, settings, entries, clip, facts, diagnostics)
+    pre, post = read_processors(job, settings, diagnostics)
+    diagnostics.refuse()
+    prompting = Prompting(settings.blend_method, settings.prompts, diagnostics)
+    scheduled = read_scheduled_values(job, settings, diagnostics)
+    walk = Walk(settings, Agenda(entries, settings.grid), diagnostics, prompting, scheduled, timeline)
     walk.run()
-    placements = placing.finish(walk.chunks)
-    steered = steer(job, walk.chunks, walk.orders, placements, remarks)
-    chunks, loras = dials.fill(steered)
-    checks.check_chunks(job, chunks, settings, remarks)
+    placements = timeline.finish(walk.chunks)
+    steered = steer(job, walk.chunks, walk.overrides, placements, diagnostics)
+    chunks, loras = scheduled.fill(steered)
+    checks.check_chunks(job, chunks, settings, diagnostics)
     outcome = Outcome(
         settings,
         clip,
         facts,
         chunks,
-        walk.orders,
+        walk.overrides,
         walk.causes,
         placements,
         method_used=prompting.method_used,
-        control_is_short=placing.control_is_short,
+        control_is_short=timeline.control_is_short,
     )
-    note_idle(job, outcome, remarks)
-    remarks.refuse()
+    note_idle(job, outcome, diagnostics)
+    diagnostics.refuse()
     plan = Plan(
         pipeline_id=spec.id,
         num_frames=settings.num_frames,
@@ -88,9 +88,9 @@ def plan_job(
         landings=tuple(walk.landings),
         defaults=tuple(defaults_in_force(job, settings, facts, chunks).items()),
     )
-    track = None if sound is None else place_sound(job, plan, clip, sound, remarks)
-    remarks.refuse()
-    return replace(plan, sound=track, notes=tuple(remarks.notes), warnings=tuple(remarks.warnings))
+    track = None if sound is None else place_sound(job, plan, clip, sound, diagnostics)
+    diagnostics.refuse()
+    return replace(plan, sound=track, notes=tuple(diagnostics.notes), warnings=tuple(diagnostics.warnings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +111,12 @@ class Walk:
 
     settings: Settings
     agenda: Agenda
-    remarks: Remarks
+    diagnostics: Diagnostics
     prompting: Prompting
-    dials: Dials
-    placing: Placing
+    scheduled: ScheduledValues
+    timeline: TimelineBuilder
     chunks: list[Chunk] = field(default_factory=list)
-    orders: list[Orders] = field(default_factory=list)
+    overrides: list[ChunkOverrides] = field(default_factory=list)
     causes: list[list[str]] = field(default_factory=list)
     landings: list[Landing] = field(default_factory=list)
 
@@ -131,28 +131,28 @@ class Walk:
             first_frame += chunk.frames
             start_latent = chunk.start_latent + self.settings.spec.advance(chunk.mode, first=chunk.cut)
         self.prompting.note_slerps()
-        self.agenda.report_left(len(self.chunks), self.remarks)
+        self.agenda.report_left(len(self.chunks), self.diagnostics)
 
     def _chunk(self, index: int, first_frame: int, start_latent: int) -> Chunk:
         settings, spec = self.settings, self.settings.spec
         slot = settings.grid.position(index, first_frame)
-        reach = spec.chunk_frames(self.placing.opening, first=index == 0)
-        orders = self._orders(index, first_frame, reach)
-        mode = self.placing.mode(orders)
-        steps = orders.denoising_steps or settings.denoising_steps[mode]
+        reach = spec.chunk_frames(self.timeline.opening, first=index == 0)
+        overrides = self._overrides(index, first_frame, reach)
+        mode = self.timeline.mode(overrides)
+        steps = overrides.denoising_steps or settings.denoising_steps[mode]
         changes = Changes(
             mode=mode,
             steps=steps,
-            prompt=self.prompting.ask(index, orders),
-            control=self.placing.controlled(orders, first_frame, reach),
-            loras=self.dials.land(index, first_frame, reach, slot, orders),
+            prompt=self.prompting.ask(index, overrides),
+            control=self.timeline.controlled(overrides, first_frame, reach),
+            loras=self.scheduled.land(index, first_frame, reach, slot, overrides),
         )
-        cut_reason = self._cut_reason(orders, changes)
+        cut_reason = self._cut_reason(overrides, changes)
         cut = cut_reason is not None
         frames = spec.chunk_frames(mode, first=cut)
-        self.placing.place_chunk(orders, index, first_frame, frames)
+        self.timeline.place_chunk(overrides, index, first_frame, frames)
         conditioning, text_changed = self.prompting.settle(
-            index, orders, cut=cut, last=first_frame + frames >= settings.num_frames
+            index, overrides, cut=cut, last=first_frame + frames >= settings.num_frames
         )
         recached = text_changed and not cut and spec.on_prompt_change == "recache"
         return Chunk(
@@ -167,20 +167,20 @@ class Walk:
             recache_reason=recache_reason(conditioning) if recached else None,
             conditioning=conditioning,
             text_changed=text_changed,
-            seed=settings.seeds.at(slot) if orders.seed is None else orders.seed,
+            seed=settings.seeds.at(slot) if overrides.seed is None else overrides.seed,
             denoising_steps=steps,
             noise_scale=None,
-            noise_controller=self._noise_controller(index, mode, orders),
+            noise_controller=self._noise_controller(index, mode, overrides),
         )
 
     def _is_settled(self) -> bool:
         """Every chunk to come equals the last one but for its place: nothing is scheduled any more, nothing is on its
         way, and the last chunk itself was no exception."""
-        if not self.chunks or not self.agenda.is_empty or self.prompting.running or not self.dials.are_steady:
+        if not self.chunks or not self.agenda.is_empty or self.prompting.running or not self.scheduled.are_steady:
             return False
         last, settings = self.chunks[-1], self.settings
         return (
-            self.orders[-1] is NO_ORDERS
+            self.overrides[-1] is NO_OVERRIDES
             and not (last.cut or last.text_changed)
             and last.mode == settings.mode
             and len(settings.seeds.values) == 1
@@ -210,32 +210,32 @@ class Walk:
             )
             for index, start in enumerate(starts, last.index + 1)
         ]
-        self.orders += [NO_ORDERS] * len(starts)
+        self.overrides += [NO_OVERRIDES] * len(starts)
         self.causes += [[]] * len(starts)
-        self.dials.land_alike(len(starts))
+        self.scheduled.land_alike(len(starts))
 
-    def _orders(self, index: int, first_frame: int, reach: int) -> Orders:
+    def _overrides(self, index: int, first_frame: int, reach: int) -> ChunkOverrides:
         entries = self.agenda.take(index, first_frame, reach)
         if not entries:
-            self.orders.append(NO_ORDERS)
-            return NO_ORDERS
+            self.overrides.append(NO_OVERRIDES)
+            return NO_OVERRIDES
         for entry in entries:
             if not entry.again:
                 self.landings.append(Landing(entry.asked, index, first_frame, entry.fields))
         where = " + ".join(entry.label for entry in entries)
-        self.orders.append(read_orders(merge(entries, index, self.remarks), where, self.remarks))
-        return self.orders[-1]
+        self.overrides.append(read_overrides(merge(entries, index, self.diagnostics), where, self.diagnostics))
+        return self.overrides[-1]
 
-    def _cut_reason(self, orders: Orders, changes: Changes) -> str | None:
+    def _cut_reason(self, overrides: ChunkOverrides, changes: Changes) -> str | None:
         self.causes.append([])
         if not self.chunks:
             return START
-        if orders.reset_cache:
+        if overrides.reset_cache:
             return RESET
         if changes.mode != self.chunks[-1].mode:
             return NEW_MODE[changes.mode]
         causes = self.causes[-1] = self._own_causes(changes, self.chunks[-1])
-        manages = self.settings.manage_cache if orders.manage_cache is None else orders.manage_cache
+        manages = self.settings.manage_cache if overrides.manage_cache is None else overrides.manage_cache
         return " and ".join(causes) or None if manages else None
 
     def _own_causes(self, changes: Changes, before: Chunk) -> list[str]:
@@ -248,12 +248,13 @@ class Walk:
             causes.append(LORA_CHANGE)
         return causes
 
-    def _noise_controller(self, index: int, mode: Mode, orders: Orders) -> bool:
-        if mode == "text" and (orders.noise_scale not in (None, DEFAULT_NOISE_SCALE) or orders.noise_controller):
-            self.remarks.problems.append(
-                f"{orders.where}: noise_scale and noise_controller cannot be honoured, chunk {index} has no input video"
+    def _noise_controller(self, index: int, mode: Mode, overrides: ChunkOverrides) -> bool:
+        if mode == "text" and (overrides.noise_scale not in (None, DEFAULT_NOISE_SCALE) or overrides.noise_controller):
+            self.diagnostics.problems.append(
+                f"{overrides.where}: noise_scale and noise_controller cannot be honoured, chunk {index} has no input "
+                "video"
             )
-        wanted = self.settings.noise_controller if orders.noise_controller is None else orders.noise_controller
+        wanted = self.settings.noise_controller if overrides.noise_controller is None else overrides.noise_controller
         return wanted and mode == "video"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scope_batch.core.plan import Chunk, Delivery, PostProcessing, ProcessorRef
 from scope_batch.errors import UnavailableError
-from scope_batch.plan.diagnostics import Remarks, counted, place
+from scope_batch.plan.diagnostics import Diagnostics, counted, place
 from scope_batch.plan.settings import Settings
 from scope_batch.processors.chain import NO_PROCESSORS, Chain
 
@@ -19,20 +19,20 @@ TRIED_FRAMES = 32
 """A pre-processor that keeps so many lengths keeps all; at the render it is held to it anyway."""
 
 
-def read_processors(job: Job, settings: Settings, remarks: Remarks) -> tuple[Chain, Chain]:
+def read_processors(job: Job, settings: Settings, diagnostics: Diagnostics) -> tuple[Chain, Chain]:
     """What stands before and behind the pipeline."""
-    pre = _chain(job, "pre_processor_id", job.pre_processor_id, remarks)
-    post = _chain(job, "post_processor_id", job.post_processor_id, remarks)
-    _check_pre(job, pre, settings, remarks)
-    _check_post(job, post, settings, remarks)
+    pre = _chain(job, "pre_processor_id", job.pre_processor_id, diagnostics)
+    post = _chain(job, "post_processor_id", job.post_processor_id, diagnostics)
+    _check_pre(job, pre, settings, diagnostics)
+    _check_post(job, post, settings, diagnostics)
     return pre, post
 
 
-def _chain(job: Job, field: str, uses: Sequence[ProcessorUse], remarks: Remarks) -> Chain:
+def _chain(job: Job, field: str, uses: Sequence[ProcessorUse], diagnostics: Diagnostics) -> Chain:
     try:
         return Chain.of(ProcessorRef(use.id, use.params) for use in uses)
     except UnavailableError as error:
-        remarks.problems.append(f"{place(job, field)}: {error}")
+        diagnostics.problems.append(f"{place(job, field)}: {error}")
         return NO_PROCESSORS
 
 
@@ -50,38 +50,40 @@ def post_processing(chain: Chain, settings: Settings, chunks: Sequence[Chunk]) -
     return PostProcessing(refs(chain), Delivery(frames, settings.fps * chain.fps_factor, *size), (*ends, frames))
 
 
-def _check_pre(job: Job, chain: Chain, settings: Settings, remarks: Remarks) -> None:
+def _check_pre(job: Job, chain: Chain, settings: Settings, diagnostics: Diagnostics) -> None:
     """Frame i of the input stays frame i of the output."""
     size = settings.height, settings.width
     counts = (*range(1, TRIED_FRAMES + 1), settings.num_frames)
     for index, stage in enumerate(chain.stages):
         where = place(job, "pre_processor_id", index)
         if stage.fps_factor != 1 or any(stage.frames_out(count) != count for count in counts):
-            remarks.problems.append(
+            diagnostics.problems.append(
                 f"{where}: {stage.id} changes the number of frames: allowed as a post_processor_id only"
             )
         if stage.size_out(*size) != size:
-            remarks.problems.append(
+            diagnostics.problems.append(
                 f"{where}: {stage.id} changes the size of the frames: allowed as a post_processor_id only"
             )
     if chain and job.pre_processor_output == "vace_frames" and not settings.spec.vace:
-        remarks.problems.append(f"{place(job, 'pre_processor_output')}: {settings.spec.id} has no VACE; allowed: video")
+        diagnostics.problems.append(
+            f"{place(job, 'pre_processor_output')}: {settings.spec.id} has no VACE; allowed: video"
+        )
     if chain and job.input_steers:
-        _check_entries(job, remarks)
+        _check_entries(job, diagnostics)
 
 
-def _check_entries(job: Job, remarks: Remarks) -> None:
+def _check_entries(job: Job, diagnostics: Diagnostics) -> None:
     for index, entry in enumerate(job.chunk_specs):
         for field in ("input_video", "input_video_offset"):
             if getattr(entry, field) is not None:
-                remarks.problems.append(
+                diagnostics.problems.append(
                     f"{place(job, 'chunk_specs', index, field)}: would pass no pre-processor: with "
                     "pre_processor_output: vace_frames only input_path does"
                 )
 
 
-def _check_post(job: Job, chain: Chain, settings: Settings, remarks: Remarks) -> None:
+def _check_post(job: Job, chain: Chain, settings: Settings, diagnostics: Diagnostics) -> None:
     if chain and chain.frames_out(settings.num_frames) < 1:
         what = " and ".join(stage.id for stage in chain.stages)
         made = counted(settings.num_frames, "frame")
-        remarks.problems.append(f"{place(job, 'post_processor_id')}: {what} makes no frame of {made}")
+        diagnostics.problems.append(f"{place(job, 'post_processor_id')}: {what} makes no frame of {made}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from scope_batch.core.plan import Chunk, LoraUse
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, NOISE_SCALE, Schedule
 from scope_batch.pipelines.spec import PipelineSpec
-from scope_batch.plan.diagnostics import Remarks, place
-from scope_batch.plan.entries import NO_ORDERS, Orders
+from scope_batch.plan.diagnostics import Diagnostics, place
+from scope_batch.plan.entries import NO_OVERRIDES, ChunkOverrides
 from scope_batch.plan.loras import Loras, read_loras
 from scope_batch.plan.schedules import Clock, Curve
 from scope_batch.plan.settings import Settings
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Dials:
+class ScheduledValues:
     """`land` for every chunk in order, then `fill` once. `bias`: of cached frames in attention, where there is one."""
 
     noise: Curve
     vace: Curve
     bias: Curve | None
     loras: Loras
-    orders: list[Orders] = field(default_factory=list)
+    overrides: list[ChunkOverrides] = field(default_factory=list)
 
-    def land(self, index: int, first_frame: int, reach: int, slot: int, orders: Orders) -> bool:
+    def land(self, index: int, first_frame: int, reach: int, slot: int, overrides: ChunkOverrides) -> bool:
         """Whether a LoRA's scale moves with this chunk. `reach`: its frames if it is not cut; `slot`: where lists are
-        read; `orders`: what replaces the scheduled numbers in this chunk."""
-        self.orders.append(orders)
+        read; `overrides`: what replaces the scheduled numbers in this chunk."""
+        self.overrides.append(overrides)
         for curve in self._curves:
             curve.land(index, first_frame, reach, slot)
-        return self.loras.land(index, first_frame, reach, slot, orders.lora_scales)
+        return self.loras.land(index, first_frame, reach, slot, overrides.lora_scales)
 
     @property
     def are_steady(self) -> bool:
@@ -44,7 +44,7 @@ class Dials:
 
     def land_alike(self, chunks: int) -> None:
         """`chunks` more chunks without entries, of steady numbers."""
-        self.orders += [NO_ORDERS] * chunks
+        self.overrides += [NO_OVERRIDES] * chunks
         for curve in self._curves:
             curve.land_alike(chunks)
 
@@ -56,14 +56,14 @@ class Dials:
         """Chunks with every scheduled number in its place."""
         noise_scales, vace_scales, biases = self.noise.values(), self.vace.values(), self._biases()
         filled: list[Chunk] = []
-        for chunk, orders, noise, vace, bias in zip(
-            chunks, self.orders, noise_scales, vace_scales, biases, strict=True
+        for chunk, overrides, noise, vace, bias in zip(
+            chunks, self.overrides, noise_scales, vace_scales, biases, strict=True
         ):
             changes: dict[str, Any] = {}
             if chunk.mode == "video":
-                changes["noise_scale"] = noise if orders.noise_scale is None else orders.noise_scale
+                changes["noise_scale"] = noise if overrides.noise_scale is None else overrides.noise_scale
             if chunk.vace is not None:
-                scale = vace if orders.vace_context_scale is None else orders.vace_context_scale
+                scale = vace if overrides.vace_context_scale is None else overrides.vace_context_scale
                 changes["vace"] = replace(chunk.vace, scale=scale)
             if bias is not None:
                 changes["attention_bias"] = bias
@@ -73,25 +73,25 @@ class Dials:
 
     def _biases(self) -> list[float | None]:
         if self.bias is None:
-            return [None] * len(self.orders)
+            return [None] * len(self.overrides)
         return [
-            value if orders.attention_bias is None else orders.attention_bias
-            for value, orders in zip(self.bias.values(), self.orders, strict=True)
+            value if overrides.attention_bias is None else overrides.attention_bias
+            for value, overrides in zip(self.bias.values(), self.overrides, strict=True)
         ]
 
 
-def read_dials(job: Job, settings: Settings, remarks: Remarks) -> Dials:
+def read_scheduled_values(job: Job, settings: Settings, diagnostics: Diagnostics) -> ScheduledValues:
     clock = Clock(settings.num_frames, settings.fps, settings.seeds.at(0))
-    return Dials(
-        noise=Curve(place(job, "noise_scale"), settings.noise_scales, *NOISE_SCALE, clock, remarks),
-        vace=Curve(place(job, "vace_context_scale"), job.vace_context_scale, *CONTEXT_SCALE, clock, remarks),
-        bias=_read_bias(job, settings.spec, clock, remarks),
-        loras=read_loras(job, settings.spec, clock, remarks),
+    return ScheduledValues(
+        noise=Curve(place(job, "noise_scale"), settings.noise_scales, *NOISE_SCALE, clock, diagnostics),
+        vace=Curve(place(job, "vace_context_scale"), job.vace_context_scale, *CONTEXT_SCALE, clock, diagnostics),
+        bias=_read_bias(job, settings.spec, clock, diagnostics),
+        loras=read_loras(job, settings.spec, clock, diagnostics),
     )
 
 
-def _read_bias(job: Job, spec: PipelineSpec, clock: Clock, remarks: Remarks) -> Curve | None:
+def _read_bias(job: Job, spec: PipelineSpec, clock: Clock, diagnostics: Diagnostics) -> Curve | None:
     if spec.attention_bias is None:
         return None
     schedule = job.kv_cache_attention_bias or Schedule((spec.attention_bias,))
-    return Curve(place(job, "kv_cache_attention_bias"), schedule, *ATTENTION_BIAS, clock, remarks)
+    return Curve(place(job, "kv_cache_attention_bias"), schedule, *ATTENTION_BIAS, clock, diagnostics)

@@ -14,7 +14,7 @@ from itertools import pairwise
 from scope_batch.job.expression import Expression
 from scope_batch.job.keyframes import Keyframe
 from scope_batch.job.schedule import Schedule
-from scope_batch.plan.diagnostics import SHOWN, Remarks
+from scope_batch.plan.diagnostics import SHOWN, Diagnostics
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Key:
 
 @dataclass(slots=True)
 class Curve:
-    """One scheduled number, low..high. `where` names it in messages; what is wrong is added to `remarks`.
+    """One scheduled number, low..high. `where` names it in messages; what is wrong is added to `diagnostics`.
 
     `land` is called for every chunk, in order; after each call `moves` and `known` speak of that chunk.
     """
@@ -56,7 +56,7 @@ class Curve:
     low: float
     high: float
     clock: Clock
-    remarks: Remarks
+    diagnostics: Diagnostics
     _steady: float | None = field(init=False)
     _landed: int = 0
     _keys: deque[Key] = field(init=False)
@@ -124,7 +124,7 @@ class Curve:
             self._land_late()
         if self._inside:
             more = f" and {len(self._inside) - SHOWN} more" if len(self._inside) > SHOWN else ""
-            self.remarks.notes.append(
+            self.diagnostics.notes.append(
                 f"{self.where}: keys inside a chunk act from its first frame: {', '.join(self._inside[:SHOWN])}{more}"
             )
         return tuple(self.low if value is None else value for value in self._values)
@@ -151,7 +151,7 @@ class Curve:
         value = arrival if len(keys) == 1 else self._at(keys[-1].value, index, first_frame)
         if len(keys) > 1:
             named = " and ".join(str(key.frame) for key in keys[-2:])
-            self.remarks.notes.append(
+            self.diagnostics.notes.append(
                 f"{self.where}: the keys {named} both land on chunk {index}: the later, {keys[-1].frame}, wins"
             )
         if keys[-1].frame != first_frame:
@@ -213,7 +213,7 @@ class Curve:
         """The first fault is enough: the others follow from it, or read alike. After it nothing is evaluated."""
         if not self._faulty:
             self._faulty = True
-            self.remarks.problems.append(f"{self.where}: {message}")
+            self.diagnostics.problems.append(f"{self.where}: {message}")
 
 
 def _shortened(text: str, longest: int = 80) -> str:

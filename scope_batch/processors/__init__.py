@@ -5,7 +5,7 @@ processor is a `Stream`, which gets the frames of one render in order, chunk by 
 borders. `check_processor` puts one through that. Built-in ones and those of other packages are registered alike.
 """
 
-from scope_batch.core.plugins import Registry
+from scope_batch.core.registry import Registry
 from scope_batch.processors.spec import EachFrame, Parameters, Processor, ProcessorSpec, ResumableStream, Stream
 
 PROCESSORS: Registry[ProcessorSpec] = Registry(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scope_batch.core.plugins import foreign
+from scope_batch.core.registry import foreign
 from scope_batch.errors import UnavailableError
 from scope_batch.processors import PROCESSORS
 from scope_batch.processors.spec import ResumableStream

@@ -8,8 +8,8 @@ from typing import Literal
 
 from scope_batch.progress.lines import JsonLines, PlainLines
 from scope_batch.progress.reporter import Display, Reporter
-from scope_batch.progress.state import LONE_JOB, Batch
 from scope_batch.progress.stream import Nowhere, TolerantStream
+from scope_batch.progress.summary import LONE_JOB, Batch
 
 Style = Literal["auto", "rich", "plain", "json", "none"]
 

@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from scope_batch.events import Event, Finished, Started, Warned
-from scope_batch.progress import text
+from scope_batch.progress import wording
 from scope_batch.progress.reporter import Clock
-from scope_batch.progress.state import State
 from scope_batch.progress.stream import TolerantStream
-from scope_batch.progress.text import shortened, span
+from scope_batch.progress.summary import State
+from scope_batch.progress.wording import shortened, span
 
 NARROW = 60
 """Columns below which the bar itself makes room for the numbers."""
@@ -64,12 +64,12 @@ class Bar:
         self._state = state
         match event:
             case Started():
-                self._print(*text.outputs(event), text.start(event))
+                self._print(*wording.outputs(event), wording.start(event))
             case Warned(message=message):
                 self._print(f"warning: {message}", style="yellow")
             case Finished():
                 self._live.refresh()  # the bar goes before the closing lines come
-                self._print(*text.end(event))
+                self._print(*wording.end(event))
 
     def note(self, line: str) -> None:
         self._print(line, style="yellow")

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from scope_batch.events import ChunkDone, Event, Finished, Loading, Started, Warned
-from scope_batch.progress import text
+from scope_batch.progress import wording
 from scope_batch.progress.reporter import Clock
-from scope_batch.progress.state import State
 from scope_batch.progress.stream import TolerantStream
+from scope_batch.progress.summary import State
 
 CHUNK_LINE_S = 1.0
 HEARTBEAT_S = 29.0
@@ -59,7 +59,7 @@ class PlainLines:
         with self._lock:
             silent_s = self._clock() - self._line_at_s
             if silent_s >= self._heartbeat_s:
-                self._say(text.heartbeat(self._state, silent_s))
+                self._say(wording.heartbeat(self._state, silent_s))
 
     def _watch(self) -> None:
         while not self._over.wait(min(1.0, self._heartbeat_s / 4)):
@@ -70,13 +70,13 @@ class PlainLines:
             case Loading(what=what):
                 return [f"loading {what}"]
             case Started():
-                return [*text.outputs(event), text.start(event)]
+                return [*wording.outputs(event), wording.start(event)]
             case ChunkDone() if self._chunk_line_is_due():
-                return [text.chunk(event, self._state)]
+                return [wording.chunk(event, self._state)]
             case Warned(message=message):
                 return [f"warning: {message}"]
             case Finished():
-                return text.end(event)
+                return wording.end(event)
         return []
 
     def _chunk_line_is_due(self) -> bool:

@@ -11,8 +11,8 @@ from typing import Protocol, Self
 
 from scope_batch.errors import Interrupted, TimeLimitError
 from scope_batch.events import Event, Finished, Warned
-from scope_batch.progress.state import LONE_JOB, Batch, State, after
-from scope_batch.progress.text import span
+from scope_batch.progress.summary import LONE_JOB, Batch, State, after
+from scope_batch.progress.wording import span
 
 Clock = Callable[[], float]
 """Seconds on a clock that never goes back."""

@@ -8,7 +8,7 @@ from typing import cast
 
 from scope_batch.core.engine import Engine, EngineRequest, Loader, LoraRequest
 from scope_batch.core.plan import Plan
-from scope_batch.core.plugins import foreign
+from scope_batch.core.registry import foreign
 from scope_batch.events import Report
 from scope_batch.job import Job
 from scope_batch.pipelines import KNOWN_PIPELINES

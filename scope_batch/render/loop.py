@@ -29,7 +29,8 @@ from scope_batch.render.plugin_guard import held_peak_bytes, held_session
 from scope_batch.render.prepare import outputs_of, places_of_inputs, prepare_job, unused_by_outputs
 from scope_batch.sinks.disk_space import check_space
 from scope_batch.sinks.metadata import metadata_text
-from scope_batch.sinks.open import (
+from scope_batch.sinks.output import Output, files_of
+from scope_batch.sinks.output_set import (
     SinkSettings,
     check_outputs,
     claim_outputs,
@@ -37,7 +38,6 @@ from scope_batch.sinks.open import (
     open_sinks,
     pictures_left,
 )
-from scope_batch.sinks.output import Output, files_of
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.uptodate import is_up_to_date
 from scope_batch.sinks.writer import BackgroundWriter

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scope_batch.core.engine import Engine, Generated, Session
 from scope_batch.core.frames import NO_INPUTS, ChunkInputs, Frames
 from scope_batch.core.plan import Chunk, Plan
-from scope_batch.core.plugins import foreign
+from scope_batch.core.registry import foreign
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Report
 from scope_batch.pipelines import KNOWN_PIPELINES

@@ -13,15 +13,15 @@ from scope_batch.core.device_memory import DeviceMemory
 from scope_batch.core.frame_size import NEAR_AREA, area_times, trained_size
 from scope_batch.core.plan import ClipFacts, Plan, texts_of
 from scope_batch.core.sound import SoundFacts
-from scope_batch.core.timeline import Material, MaterialFacts
+from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.errors import JobError
 from scope_batch.job import Job, check_inputs
 from scope_batch.job.paths import named_inputs
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job, plan_to_dict
 from scope_batch.plan.diagnostics import place
-from scope_batch.plan.forecast.device_memory import device_memory, precision_of
-from scope_batch.plan.material_fields import all_offers
+from scope_batch.plan.forecast.estimate import device_memory, precision_of
+from scope_batch.plan.material_fields import all_clip_fields
 from scope_batch.render.options import RenderOptions
 from scope_batch.sinks.output import Output, parse_outputs
 
@@ -223,11 +223,11 @@ def _check_prompts(job: Job, plan: Plan) -> None:
         check_prompts(texts_of(chunk.conditioning for chunk in plan.chunks), tokenizer)
 
 
-def _facts(job: Job) -> dict[Material, MaterialFacts]:
+def _facts(job: Job) -> dict[ClipSource, ClipSourceFacts]:
     """Every damaged file is a problem of its own, told with the first field that names it."""
-    facts: dict[Material, MaterialFacts] = {}
-    problems: dict[Material, list[str]] = {}
-    for offer in all_offers(job):
+    facts: dict[ClipSource, ClipSourceFacts] = {}
+    problems: dict[ClipSource, list[str]] = {}
+    for offer in all_clip_fields(job):
         if offer.material in facts or offer.material in problems:
             continue
         from scope_batch.media.validate import probe_material  # numpy, as above

@@ -9,8 +9,8 @@ from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError, MissingInputError, OutputError
 from scope_batch.sinks.latents import read_latents_job
 from scope_batch.sinks.metadata import read_metadata
-from scope_batch.sinks.open import SinkSettings
 from scope_batch.sinks.output import Output, has_sidecar, numbered, output_errors
+from scope_batch.sinks.output_set import SinkSettings
 from scope_batch.sinks.sink import bytes_and_hash
 from scope_batch.sinks.verify import verify_output
 

@@ -9,9 +9,10 @@ from PIL import Image, ImageDraw
 from scope_batch.core.frames import ChunkInputs
 from scope_batch.core.plan import Chunk, Plan, Prompt, Transition
 from scope_batch.plan.view import text as values
-from scope_batch.slate.curves import Curves, short_lora_names
-from scope_batch.slate.layout import Layout
+from scope_batch.slate.boxes import Layout
+from scope_batch.slate.lanes import Curves, short_lora_names
 from scope_batch.slate.panes import Panes
+from scope_batch.slate.strip import Timeline
 from scope_batch.slate.theme import (
     BACKGROUND,
     CHANGE,
@@ -26,7 +27,6 @@ from scope_batch.slate.theme import (
     font,
     wrap,
 )
-from scope_batch.slate.timeline import Timeline
 
 PROMPTS_SHOWN = 4
 

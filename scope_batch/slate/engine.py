@@ -13,13 +13,13 @@ from scope_batch.core.frames import NO_INPUTS, ChunkInputs
 from scope_batch.core.plan import Chunk, Plan
 from scope_batch.plan.view import text
 from scope_batch.plan.view.text import shares_of
+from scope_batch.slate.boxes import Layout, make_layout
 from scope_batch.slate.card import Card
-from scope_batch.slate.curves import Curves, tracks_of
-from scope_batch.slate.layout import Layout, make_layout
+from scope_batch.slate.lanes import Curves, tracks_of
 from scope_batch.slate.panes import Panes, pane_names
 from scope_batch.slate.sprites import Picture, Sprites, fitting_sprites
+from scope_batch.slate.strip import Timeline
 from scope_batch.slate.theme import DIM, FAINT, INK, PANEL
-from scope_batch.slate.timeline import Timeline
 
 if TYPE_CHECKING:
     from scope_batch.core.engine import Engine, EngineRequest

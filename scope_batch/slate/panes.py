@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from scope_batch.core.frames import ChunkInputs, ControlFrames
 from scope_batch.core.plan import Chunk, Plan
-from scope_batch.slate.layout import Box, Layout
+from scope_batch.slate.boxes import Box, Layout
 from scope_batch.slate.sprites import Picture
 from scope_batch.slate.theme import DIM, FAINT, PANEL, font, wrap
 

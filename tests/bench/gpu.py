@@ -24,7 +24,7 @@ import torch
 from scope_batch.core.engine import LoraRequest
 from scope_batch.core.frames import ChunkInputs, ControlFrames
 from scope_batch.core.plan import Chunk, Plan, Vace
-from scope_batch.engine.load import CausalEngine
+from scope_batch.engine.loader import CausalEngine
 from scope_batch.events import Event, Stage, silent
 from tests.gpu.helpers import cuda_engine, frames_sha256, long_plan
 from tests.parity.make_models import make

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.plan import Plan
-from scope_batch.engine.load import CausalEngine, load
+from scope_batch.engine.loader import CausalEngine, load
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.text_encoder import PromptEncoder
 from scope_batch.engine.transformer import CausalWan

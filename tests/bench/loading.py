@@ -90,7 +90,7 @@ def _child(models: str, dtype: str) -> None:
 
     from scope_batch.engine.transformer import CausalWan
     from scope_batch.models.folder import find_models
-    from scope_batch.models.load import load_transformer
+    from scope_batch.models.modules import load_transformer
 
     files = find_models("longlive", models, vae_type="lightvae")
     watch = _Watch()

@@ -10,8 +10,8 @@ from scope_batch.core.plan import Plan
 from scope_batch.media.ffmpeg import file_url, run_quiet
 from scope_batch.sinks.command import VideoFormat, encode_args
 from scope_batch.sinks.npy import write_all
-from scope_batch.sinks.open import SinkSettings, claim_outputs, open_sinks
 from scope_batch.sinks.output import parse_outputs
+from scope_batch.sinks.output_set import SinkSettings, claim_outputs, open_sinks
 from tests.bench.figures import Figure, shares, stopwatch
 from tests.bench.replay import Replay, drawn, slate_plan
 

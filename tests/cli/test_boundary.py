@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scope_batch.cli.error_boundary import Boundary, Verdict, verdict_on
+from scope_batch.cli.error_boundary import Boundary, ErrorReport, verdict_on
 from scope_batch.errors import Interrupted, OutputError
 
 USED_UP = "out of memory or processes: ulimit -v and -u say what is allowed"
@@ -27,7 +27,7 @@ USED_UP = "out of memory or processes: ulimit -v and -u say what is allowed"
     ],
 )
 def test_what_a_user_can_meet(error: BaseException, code: int, lines: tuple[str, ...]) -> None:
-    assert verdict_on(error) == Verdict(code, lines)
+    assert verdict_on(error) == ErrorReport(code, lines)
 
 
 @pytest.mark.parametrize(
@@ -52,16 +52,16 @@ def test_notes_of_an_error_are_told_too() -> None:
 
 
 def test_no_failure_gets_out_and_the_first_word_is_kept() -> None:
-    told: list[Verdict] = []
+    told: list[ErrorReport] = []
     with Boundary(told.append) as boundary:
         raise OutputError("disk full")
-    assert (boundary.exit_code, told) == (74, [Verdict(74, ("disk full",))])
+    assert (boundary.exit_code, told) == (74, [ErrorReport(74, ("disk full",))])
     assert isinstance(boundary.error, OutputError)
 
 
 def test_a_bug_is_told_even_without_a_place_for_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCOPE_BATCH_CACHE", "/dev/null")
-    told: list[Verdict] = []
+    told: list[ErrorReport] = []
     with Boundary(told.append, verbose=True) as boundary:
         raise ValueError("x")
     assert boundary.exit_code == 70 and "ValueError: x" in told[0].lines[0] and len(told[0].lines) > 2
@@ -74,21 +74,21 @@ def test_leaving_the_interpreter_is_no_failure() -> None:
 
 def test_a_bug_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCOPE_BATCH_CACHE", str(tmp_path))
-    told: list[Verdict] = []
+    told: list[ErrorReport] = []
     with Boundary(told.append):
         raise ValueError("x")
     assert str(next(tmp_path.rglob("*.txt"))) in told[0].lines[0]
 
 
 def test_a_signal_that_a_library_turned_into_its_own_error_stays_a_signal() -> None:
-    told: list[Verdict] = []
+    told: list[ErrorReport] = []
     boundary = Boundary(told.append)
     with boundary:
         try:
             raise Interrupted(2, now=True)
         except Interrupted as error:
             raise RuntimeError("failed to import a module") from error
-    assert told == [Verdict(130, ("stopped by SIGINT",))] and isinstance(boundary.error, Interrupted)
+    assert told == [ErrorReport(130, ("stopped by SIGINT",))] and isinstance(boundary.error, Interrupted)
 
 
 def test_what_failed_is_let_go_of() -> None:
@@ -110,12 +110,12 @@ def test_what_failed_is_let_go_of() -> None:
 
 @pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP])
 def test_a_path_that_cannot_be_one_is_the_users(number: int) -> None:
-    assert verdict_on(OSError(number, "no", "a.mp4")) == Verdict(66, ("a.mp4: no",))
+    assert verdict_on(OSError(number, "no", "a.mp4")) == ErrorReport(66, ("a.mp4: no",))
     assert verdict_on(OSError(number, "no")) is None
 
 
 def test_lines_are_shortened_and_hold_no_control_characters() -> None:
-    told: list[Verdict] = []
+    told: list[ErrorReport] = []
     with Boundary(told.append):
         raise OutputError(f"\x1b[31m\udcff {'n' * 5000}: Größe\u202f2 is wrong")
     assert told[0].lines == (f"\\x1b[31m\\udcff {'n' * 120}...{'n' * 119}: Größe\u202f2 is wrong",)

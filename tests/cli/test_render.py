@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scope_batch.cli.options import parse_duration
+from scope_batch.cli.arguments import parse_duration
 
 
 def test_the_options_arrive(run, fake, job):

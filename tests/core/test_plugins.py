@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from scope_batch.__main__ import main
-from scope_batch.core import plugins
-from scope_batch.core.plugins import Registry
+from scope_batch.core import registry
+from scope_batch.core.registry import Registry
 from scope_batch.errors import JobError, UnavailableError
 from scope_batch.job import parse_job
 from scope_batch.pipelines import KNOWN_PIPELINES, PIPELINES
@@ -84,7 +84,7 @@ def install(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
     found: dict[str, tuple[EntryPoint, ...]] = {}
     for name, value in entries:
         found[name] = (*found.get(name, ()), EntryPoint(name, value, GROUP))
-    monkeypatch.setattr(plugins, "entry_points_of", lambda group: found if group == GROUP else {})
+    monkeypatch.setattr(registry, "entry_points_of", lambda group: found if group == GROUP else {})
 
 
 BROKEN = {
@@ -118,7 +118,7 @@ def test_two_of_one_id_are_refused_when_it_is_used(monkeypatch: pytest.MonkeyPat
 
 def test_a_package_is_named_with_its_version() -> None:
     (entry, *_) = importlib.metadata.entry_points(group="console_scripts", name="pytest")
-    assert plugins.package_of(entry) == f"pytest {importlib.metadata.version('pytest')}"
+    assert registry.package_of(entry) == f"pytest {importlib.metadata.version('pytest')}"
 
 
 def test_what_is_built_in_comes_from_no_package() -> None:
@@ -134,7 +134,7 @@ def test_what_has_no_use_for_plugins_does_not_look_for_them(
         raise AssertionError("it looked")
 
     monkeypatch.setattr(importlib.metadata, "entry_points", fail)
-    plugins.entry_points_of.cache_clear()
+    registry.entry_points_of.cache_clear()
     assert main(["--help"]) == 0 and "render" in capsys.readouterr().out
     with pytest.raises(AssertionError, match="it looked"):
         Registry("processor", GROUP, ProcessorSpec, {}).ids()

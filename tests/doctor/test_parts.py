@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import scope_batch.core.plugins
-from scope_batch.doctor import attention, devices, disks, encoders, plugins, versions
+import scope_batch.core.registry
+from scope_batch.doctor import attention, devices, disks, plugins, versions, video_encoders
 from scope_batch.doctor.finding import Finding, first_line
 from scope_batch.errors import JobError, UnavailableError
 
@@ -127,7 +127,7 @@ def test_a_kernel_that_is_wrong_does_not_run(monkeypatch: pytest.MonkeyPatch, ba
 
 
 def test_ffmpeg_and_its_encoders_work() -> None:
-    ffmpeg, working = encoders.look()
+    ffmpeg, working = video_encoders.look()
     assert ffmpeg.values["version"].startswith("ffmpeg version")
     assert working.values["works"] == ["libx264", "libx265", "libvpx-vp9", "ffv1", "rawvideo"]
 
@@ -138,8 +138,8 @@ def test_an_encoder_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, codec: 
         if video.options.codec == codec:  # type: ignore[attr-defined]
             raise JobError("Unknown encoder")
 
-    monkeypatch.setattr(encoders, "try_encoder", try_encoder)
-    _, working, bad = encoders.look()
+    monkeypatch.setattr(video_encoders, "try_encoder", try_encoder)
+    _, working, bad = video_encoders.look()
     assert codec not in working.values["works"]
     assert bad.state == state and f"{codec} does not work: Unknown encoder" in bad.text
     assert ("for mp4, mov, mkv" in bad.advice) == (state == "fault")
@@ -149,14 +149,14 @@ def test_no_ffmpeg_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> Path:
         raise UnavailableError("no ffmpeg found")
 
-    monkeypatch.setattr(encoders, "ffmpeg_exe", none)
-    (finding,) = encoders.look()
+    monkeypatch.setattr(video_encoders, "ffmpeg_exe", none)
+    (finding,) = video_encoders.look()
     assert finding.state == "fault" and "IMAGEIO_FFMPEG_EXE" in finding.advice
 
 
 def test_something_else_named_ffmpeg_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "run_quiet", lambda _: SimpleNamespace(stdout="hello\n"))
-    (finding,) = encoders.look()
+    monkeypatch.setattr(video_encoders, "run_quiet", lambda _: SimpleNamespace(stdout="hello\n"))
+    (finding,) = video_encoders.look()
     assert finding.state == "fault"
 
 
@@ -164,11 +164,11 @@ def test_plugins_are_told_and_a_broken_one_is_a_fault(monkeypatch: pytest.Monkey
     assert list(plugins.look()) == []
     gray = EntryPoint("gray2", "scope_batch.processors.builtin:GRAY", "scope_batch.processors")
     monkeypatch.setattr(
-        scope_batch.core.plugins, "entry_points_of", lambda group: {"gray2": (gray,)} if group == gray.group else {}
+        scope_batch.core.registry, "entry_points_of", lambda group: {"gray2": (gray,)} if group == gray.group else {}
     )
     (finding,) = plugins.look()
     assert finding.state == "fault" and "calls itself 'gray'" in finding.text and finding.values["id"] == "gray2"
-    monkeypatch.setattr(scope_batch.core.plugins.Registry, "get", lambda *_: None)
+    monkeypatch.setattr(scope_batch.core.registry.Registry, "get", lambda *_: None)
     (finding,) = plugins.look()
     assert finding.state == "ok" and "the processor 'gray2'" in finding.text
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scope_batch.core.frames import ChunkInputs, ControlFrames
 from scope_batch.core.plan import Chunk
-from scope_batch.engine.load import CausalEngine
+from scope_batch.engine.loader import CausalEngine
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.text_encoder import PromptEncoder
 from scope_batch.engine.transformer import CausalWan

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from scope_batch.engine.device import device_faults, exact_arithmetic, resolve_device, resolve_dtype
-from scope_batch.engine.frames import DeviceFrames
+from scope_batch.engine.frame_transfer import DeviceFrames
 from scope_batch.errors import JobError, TemporaryError, UnavailableError
 
 

@@ -22,12 +22,12 @@ from scope_batch.core.plan import Chunk, Plan, Vace
 from scope_batch.engine import transformer
 from scope_batch.engine.forward_span import ForwardSpan
 from scope_batch.engine.kv_cache import KVCache
-from scope_batch.engine.load import CausalEngine, load
+from scope_batch.engine.loader import CausalEngine, load
 from scope_batch.engine.session import CausalSession
 from scope_batch.events import Event, Stage, silent
 from scope_batch.models.sizes import model_sizes
 from scope_batch.pipelines.builtin import KREA
-from scope_batch.plan.forecast.device_memory import Precision, device_memory
+from scope_batch.plan.forecast.estimate import Precision, device_memory
 from tests.engine.test_memory_forecast import held, within
 from tests.models.lora_files import pair, write
 from tests.plan.helpers import plan, video_plan

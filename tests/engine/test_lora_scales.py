@@ -14,12 +14,12 @@ import torch
 from scope_batch.core.engine import EngineRequest, LoraRequest
 from scope_batch.core.frames import ChunkInputs, ControlFrames
 from scope_batch.core.plan import Blend, Chunk, Plan, Prompt, Vace
-from scope_batch.engine import load as loading
-from scope_batch.engine.load import CausalEngine
+from scope_batch.engine import loader as loading
+from scope_batch.engine.loader import CausalEngine
 from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.errors import JobError
 from scope_batch.events import Event, silent
-from scope_batch.models.load import BuiltinLora
+from scope_batch.models.modules import BuiltinLora
 from scope_batch.pipelines import PIPELINES
 from tests.models.lora_files import pair, write
 

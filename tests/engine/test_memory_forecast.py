@@ -16,12 +16,12 @@ from torch.utils._pytree import tree_leaves
 from scope_batch.core.device_memory import DeviceMemory
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.plan import Chunk, Plan
-from scope_batch.engine.load import CausalEngine, load
+from scope_batch.engine.loader import CausalEngine, load
 from scope_batch.events import silent
 from scope_batch.job import load_text
 from scope_batch.models.sizes import model_sizes
 from scope_batch.pipelines import PIPELINES
-from scope_batch.plan.forecast.device_memory import Precision, device_memory
+from scope_batch.plan.forecast.estimate import Precision, device_memory
 from scope_batch.render.prepare import memory_of, prepare_job
 from tests.engine.test_session_vace import FRAMES, SIZE, chunk, inputs_of
 

@@ -36,7 +36,8 @@ def chunk(index: int, start_latent: int, seed: int = 42) -> Chunk:
 def test_the_published_first_values_of_seed_42() -> None:
     noise = draw(chunk(0, 0), 64, 64, device=CPU)
     want = torch.tensor([1.9269152879714966, 1.4872840642929077, 0.9007171988487244, -2.1055209636688232])
-    assert torch.equal(noise.initial.flatten()[:4], want)
+    # torch.randn rounds its logarithm and cosine in the kernels of the CPU: a unit in the last place may differ.
+    torch.testing.assert_close(noise.initial.flatten()[:4], want, rtol=5e-7, atol=0)
 
 
 def test_shapes_and_number_of_draws() -> None:

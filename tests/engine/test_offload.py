@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scope_batch.core.engine import EngineRequest
-from scope_batch.engine.load import CausalEngine, load
+from scope_batch.engine.loader import CausalEngine, load
 from scope_batch.engine.offload import SLOTS, BlockOffload, apply_low_vram, choose_low_vram
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Event, Warned, silent

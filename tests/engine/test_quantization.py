@@ -13,7 +13,7 @@ from torch import nn
 
 from scope_batch.core.engine import EngineRequest
 from scope_batch.engine import quantization
-from scope_batch.engine.load import load
+from scope_batch.engine.loader import load
 from scope_batch.errors import JobError, UnavailableError
 from scope_batch.events import silent
 from scope_batch.models.lora.weights import Lora

@@ -17,7 +17,7 @@ from torch import Tensor
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.frames import ChunkInputs, ControlFrames
 from scope_batch.core.plan import Blend, Chunk, Plan, Prompt, Still, Vace
-from scope_batch.engine.load import CausalEngine, load
+from scope_batch.engine.loader import CausalEngine, load
 from scope_batch.engine.vae_stream import EncoderStream
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES

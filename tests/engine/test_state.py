@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scope_batch.core.frames import Frames
 from scope_batch.core.plan import Chunk, Plan, Transition, Vace
-from scope_batch.engine.load import CausalEngine
+from scope_batch.engine.loader import CausalEngine
 from scope_batch.engine.session import CausalSession
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES

@@ -10,7 +10,7 @@ from scope_batch.engine import text_encoder
 from scope_batch.engine.text_encoder import PromptEncoder
 from scope_batch.errors import JobError
 from scope_batch.models.folder import ModelFiles, find_models
-from scope_batch.models.load import load_text_encoder, load_tokenizer
+from scope_batch.models.modules import load_text_encoder, load_tokenizer
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from scope_batch.core.engine import EngineRequest
-from scope_batch.engine.load import load
+from scope_batch.engine.loader import load
 from scope_batch.engine.vae_backends import TaeVae
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics
 from scope_batch.events import silent

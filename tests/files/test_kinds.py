@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from scope_batch.core.timeline import Material
+from scope_batch.core.timeline import ClipSource
 from scope_batch.errors import JobError
 from scope_batch.files.kinds import remedy
 from scope_batch.importing.formats import read_export
-from scope_batch.importing.notes import Told
+from scope_batch.importing.notes import ImportNotes
 from scope_batch.job import load_job
 from scope_batch.media.images import read_still
 from scope_batch.media.source import open_source
@@ -27,9 +27,9 @@ SAYS = (
 @pytest.mark.parametrize(
     ("name", "read"),
     [*((f"a{suffix}", open_source) for suffix in (".mp4", ".png", ".webp", ".npy", ".avi")), ("a.png", read_still),
-     ("a.safetensors", lambda path: probe_material(Material("frames", path))), ("a.pt", read_checkpoint),
+     ("a.safetensors", lambda path: probe_material(ClipSource("frames", path))), ("a.pt", read_checkpoint),
      ("a.pth", read_checkpoint), ("a.json", load_job), ("a.yaml", load_job), ("a.mp4", read_metadata),
-     ("a.png", read_metadata), ("a.json", lambda path: read_export(path.read_bytes(), path.name, Told()))],
+     ("a.png", read_metadata), ("a.json", lambda path: read_export(path.read_bytes(), path.name, ImportNotes()))],
 )  # fmt: skip
 def test_a_git_lfs_pointer_is_named(tmp_path: Path, name: str, read) -> None:
     (tmp_path / name).write_bytes(POINTER)

@@ -12,7 +12,7 @@ import numpy as np
 
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.plan import Blend, Chunk, Plan, Prompt
-from scope_batch.engine.load import CausalEngine, load
+from scope_batch.engine.loader import CausalEngine, load
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
 from tests.parity.cases import Case, plan_of

@@ -8,7 +8,7 @@ import numpy as np
 
 from scope_batch.core import geometry
 from scope_batch.core.plan import Blend, Chunk, Plan, Prompt, Vace
-from scope_batch.core.timeline import BlobPart, Fill, Kind, Material, Placement
+from scope_batch.core.timeline import BlobPart, ClipSource, Fill, Kind, Placement
 
 SIZE = 16
 VACE = Vace(scale=1.0, timeline=True, restart_streams=False)
@@ -31,7 +31,7 @@ def chunk_of(frames: int = 12, vace: Vace | None = VACE, *, cut: bool = False, m
 
 def place(path: Path, kind: Kind = "frames", first: int = 0, end: int = 1000, fill: Fill = "none",
           part: BlobPart | None = None) -> Placement:  # fmt: skip
-    return Placement(Material(kind, path, part), first, end, fill, "crop", f"job.yaml:3: vace_{kind}")
+    return Placement(ClipSource(kind, path, part), first, end, fill, "crop", f"job.yaml:3: vace_{kind}")
 
 
 def floats(frames: int, channels: int = 3, seed: int = 0) -> np.ndarray:

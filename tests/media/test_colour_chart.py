@@ -18,8 +18,8 @@ from PIL import Image
 
 from scope_batch.core.plan import Chunk
 from scope_batch.media.source import open_source
-from scope_batch.sinks.open import SinkSettings, claim_outputs, open_sinks
 from scope_batch.sinks.output import parse_outputs
+from scope_batch.sinks.output_set import SinkSettings, claim_outputs, open_sinks
 from tests.media import profiles
 from tests.media.chart import chart, largest_error
 from tests.media.conftest import write_lossless

@@ -14,7 +14,7 @@ from scope_batch.errors import JobError
 from scope_batch.media import image_files, video
 from scope_batch.media.chunk_inputs import InputReader, open_inputs
 from scope_batch.media.images import read_image
-from scope_batch.media.planes import Planes
+from scope_batch.media.planes import FloatArrayReader
 from tests.media.conftest import random_frames, write_lossless
 from tests.media.plans import SIZE, VACE, as_frames, chunk_of, floats, place, plan_of, saved
 
@@ -296,9 +296,9 @@ def test_no_more_of_a_file_is_read_than_a_chunk_shows(tmp_path, monkeypatch):
 
 def test_a_file_is_opened_once_when_it_is_first_shown_and_closed_after_its_last_frame(tmp_path, monkeypatch):
     opened, closed = [], []
-    open_file, close = Planes.__init__, Planes.close
-    monkeypatch.setattr(Planes, "__init__", lambda *a: opened.append(a[1].name) or open_file(*a))
-    monkeypatch.setattr(Planes, "close", lambda planes: closed.append(planes.name) or close(planes))
+    open_file, close = FloatArrayReader.__init__, FloatArrayReader.close
+    monkeypatch.setattr(FloatArrayReader, "__init__", lambda *a: opened.append(a[1].name) or open_file(*a))
+    monkeypatch.setattr(FloatArrayReader, "close", lambda planes: closed.append(planes.name) or close(planes))
     a, b = saved(tmp_path / "a.npy", floats(10)), saved(tmp_path / "b.npy", floats(10))
     placements = (place(a, first=0, end=10), place(a, first=10, end=20), place(b, first=30, end=40))
     plan = plan_of(*[chunk_of(10)] * 4, placements=placements)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scope_batch.core import plugins
+from scope_batch.core import registry
 from scope_batch.models.layout import VACE_CHECKPOINT, VAES, artifacts
 from scope_batch.models.listing import is_ready, list_files, list_pipelines
 from scope_batch.pipelines import PIPELINES
@@ -46,7 +46,7 @@ def test_every_pipeline_is_listed_those_of_plugins_too(tmp_path: Path, monkeypat
         name: (EntryPoint(name, f"{__name__}:{attribute}", "scope_batch.pipelines"),)
         for name, attribute in (("other", "OTHER"), ("broken", "NOT_THERE"))
     }
-    monkeypatch.setattr(plugins, "entry_points_of", lambda group: entries if group.endswith("pipelines") else {})
+    monkeypatch.setattr(registry, "entry_points_of", lambda group: entries if group.endswith("pipelines") else {})
     listed = {pipeline.id: pipeline for pipeline in list_pipelines(tmp_path)}
     assert list(listed) == [*PIPELINES, "broken", "other"]
     assert all(bool(listed[name].files) == spec.needs_models for name, spec in PIPELINES.items())

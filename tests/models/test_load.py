@@ -11,12 +11,12 @@ from diffusers import WanTransformer3DModel
 
 from scope_batch.errors import JobError
 from scope_batch.events import Event, Warned
-from scope_batch.models import load
-from scope_batch.models.load import load_text_encoder, load_tokenizer, load_vae
+from scope_batch.models import modules
+from scope_batch.models.modules import load_text_encoder, load_tokenizer, load_vae
 
 from .helpers import BACKBONE, CPU, LORA, VAE, changed, longlive
 
-load_transformer = partial(load.load_transformer, kind=WanTransformer3DModel, dtype=torch.float32, device=CPU)
+load_transformer = partial(modules.load_transformer, kind=WanTransformer3DModel, dtype=torch.float32, device=CPU)
 
 
 @torch.no_grad()
@@ -97,7 +97,7 @@ def test_fp8_matrices_may_stay_fp8(model_factory: ModuleType, tmp_path: Path, mo
     files = longlive_without_checks(tmp_path)
     ids = torch.tensor([[5, 6, 7, 1]])
     wide = load_text_encoder(files, device=CPU, dtype=torch.float32)
-    monkeypatch.setattr(load, "_may_stay_fp8", lambda key, tensor, _: load._is_castable_fp8(key, tensor))
+    monkeypatch.setattr(modules, "_may_stay_fp8", lambda key, tensor, _: modules._is_castable_fp8(key, tensor))
     narrow = load_text_encoder(files, device=CPU, dtype=torch.float32)
     feed_forward = narrow.encoder.block[0].layer[1].DenseReluDense
     assert feed_forward.wi_0.weight.dtype == torch.float8_e4m3fn
@@ -125,7 +125,7 @@ def test_text_encoder_and_tokenizer_fit_each_other(parity_models: Path) -> None:
 
 
 def test_large_text_encoder_is_bfloat16_on_a_cpu(parity_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "FLOAT32_BELOW_BYTES", 1000)
+    monkeypatch.setattr(modules, "FLOAT32_BELOW_BYTES", 1000)
     assert load_text_encoder(longlive(parity_models), device=CPU).dtype == torch.bfloat16
 
 
@@ -176,7 +176,7 @@ def test_lora_is_refused_before_the_backbone_is_read(
     parity_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = changed(parity_models, tmp_path / "models", LORA, rename)
-    monkeypatch.setattr(load, "read_checkpoint", lambda *_, **__: pytest.fail("the backbone was read"))
+    monkeypatch.setattr(modules, "read_checkpoint", lambda *_, **__: pytest.fail("the backbone was read"))
     with pytest.raises(JobError, match="not a LoRA for Wan"):
         load_transformer(files)
 

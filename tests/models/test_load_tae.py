@@ -11,7 +11,7 @@ import torch
 from scope_batch.errors import JobError
 from scope_batch.events import Event
 from scope_batch.models.folder import ModelFiles, find_models
-from scope_batch.models.load import load_vae
+from scope_batch.models.modules import load_vae
 from scope_batch.models.tae import TaeConfig, TinyAutoencoder
 
 from .helpers import CPU

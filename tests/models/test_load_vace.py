@@ -12,7 +12,7 @@ from torch import Tensor
 from scope_batch.engine.vace_transformer import CausalVaceWan
 from scope_batch.errors import JobError, UnavailableError
 from scope_batch.events import Event, Warned
-from scope_batch.models import load
+from scope_batch.models import modules
 from scope_batch.models.architecture import vace_config
 from scope_batch.models.folder import ModelFiles, find_models
 from scope_batch.models.keys import to_diffusers_vace
@@ -24,7 +24,7 @@ VACE = "WanVideo_comfy/Wan2_1-VACE_module_1_3B_bf16.safetensors"
 WHOLE = "Wan2.1-VACE-1.3B/diffusion_pytorch_model.safetensors"
 State = dict[str, Tensor]
 
-load_transformer = partial(load.load_transformer, kind=CausalVaceWan, dtype=torch.float32, device=CPU)
+load_transformer = partial(modules.load_transformer, kind=CausalVaceWan, dtype=torch.float32, device=CPU)
 
 
 def steered(folder: Path) -> ModelFiles:
@@ -161,9 +161,9 @@ def test_refusals(
     state = module(parity_models)
     change(state)
     files = with_module(parity_models, tmp_path / "m", state)
-    read = load.read_checkpoint
+    read = modules.read_checkpoint
     monkeypatch.setattr(
-        load, "read_checkpoint", lambda path, **only: pytest.fail() if path == files.backbone else read(path, **only)
+        modules, "read_checkpoint", lambda path, **only: pytest.fail() if path == files.backbone else read(path, **only)
     )
     with pytest.raises(JobError, match=message) as caught:
         load_transformer(files)

@@ -11,16 +11,16 @@ from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 from torch import Tensor
 
 from scope_batch.engine.lora_scales import LoraScales
-from scope_batch.models import load
+from scope_batch.models import modules
 from scope_batch.models.folder import find_models
-from scope_batch.models.load import BuiltinLora
 from scope_batch.models.lora.adapters import BUILTIN_ADAPTER, MovedParameters, adapter_name, attach
 from scope_batch.models.lora.weights import Lora, read_loras
+from scope_batch.models.modules import BuiltinLora
 
 from .helpers import CPU, longlive
 from .lora_files import FFN, WIDTH, pair, random, write
 
-load_transformer = partial(load.load_transformer, kind=WanTransformer3DModel, dtype=torch.float32, device=CPU)
+load_transformer = partial(modules.load_transformer, kind=WanTransformer3DModel, dtype=torch.float32, device=CPU)
 
 
 def everything() -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from scope_batch.errors import JobError, MissingInputError
 from scope_batch.events import Event, Warned
 from scope_batch.models.keys import to_diffusers_transformer
 from scope_batch.models.lora.header import Shapes, check_loras
-from scope_batch.models.lora.keys import LoraLayout
+from scope_batch.models.lora.key_names import LoraLayout
 
 from .lora_files import FFN, WIDTH, pair, write
 

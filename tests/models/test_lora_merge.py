@@ -9,7 +9,7 @@ import torch
 from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 from torch import Tensor
 
-from scope_batch.models import load
+from scope_batch.models import modules
 from scope_batch.models.folder import find_models
 from scope_batch.models.lora.header import read_lora_layout
 from scope_batch.models.lora.weights import Lora, merged, read_lora, read_loras
@@ -17,7 +17,7 @@ from scope_batch.models.lora.weights import Lora, merged, read_lora, read_loras
 from .helpers import CPU, longlive
 from .lora_files import WIDTH, pair, random, write
 
-load_transformer = partial(load.load_transformer, kind=WanTransformer3DModel, dtype=torch.float32, device=CPU)
+load_transformer = partial(modules.load_transformer, kind=WanTransformer3DModel, dtype=torch.float32, device=CPU)
 KEY = "blocks.0.attn1.to_q.weight"
 
 

@@ -5,7 +5,7 @@ from types import ModuleType
 import pytest
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 
-from scope_batch.models.lora.keys import diffusers_module
+from scope_batch.models.lora.key_names import diffusers_module
 
 PREFIXES = [
     "",

@@ -17,7 +17,7 @@ from diffusers import WanTransformer3DModel
 from scope_batch.errors import OutputError
 from scope_batch.models import layout
 from scope_batch.models.folder import ModelFiles, find_models
-from scope_batch.models.load import load_text_encoder, load_tokenizer, load_transformer, load_vae
+from scope_batch.models.modules import load_text_encoder, load_tokenizer, load_transformer, load_vae
 from scope_batch.models.tiny import tokenizer as tiny_tokenizer
 from scope_batch.models.tiny.build import tiny_models_folder
 from scope_batch.models.tiny.vae import vae_shapes

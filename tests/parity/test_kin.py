@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from scope_batch.core.engine import EngineRequest
-from scope_batch.engine.load import load
+from scope_batch.engine.loader import load
 from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES

@@ -13,10 +13,10 @@ import torch
 from scope_batch.core import geometry
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.frames import ChunkInputs
-from scope_batch.engine.load import CausalEngine, load
+from scope_batch.engine.loader import CausalEngine, load
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream
 from scope_batch.events import silent
-from scope_batch.models.load import BuiltinLora
+from scope_batch.models.modules import BuiltinLora
 from scope_batch.pipelines import PIPELINES
 from tests.parity.cases import Case, load_case, plan_of
 from tests.parity.trim import WITH_FRAMES

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scope_batch.core.engine import EngineRequest, LoraRequest
-from scope_batch.engine.load import CausalEngine, load
+from scope_batch.engine.loader import CausalEngine, load
 from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES

@@ -12,7 +12,7 @@ import torch
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.frames import ChunkInputs
 from scope_batch.core.plan import Chunk
-from scope_batch.engine.load import load
+from scope_batch.engine.loader import load
 from scope_batch.engine.vace import VaceContext
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES

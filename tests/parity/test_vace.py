@@ -11,7 +11,7 @@ import torch
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.frames import ChunkInputs, ControlFrames
 from scope_batch.core.plan import Chunk
-from scope_batch.engine.load import CausalEngine, load
+from scope_batch.engine.loader import CausalEngine, load
 from scope_batch.engine.vace import VaceContext
 from scope_batch.engine.vae_stream import DecoderStream
 from scope_batch.events import silent

@@ -8,39 +8,39 @@ from pathlib import Path
 from typing import Any
 
 from scope_batch.core.plan import Chunk, ClipFacts, Plan, Vace
-from scope_batch.core.timeline import MaterialFacts
+from scope_batch.core.timeline import ClipSourceFacts
 from scope_batch.core.timing import Timing
 from scope_batch.job import Job, load_text
 from scope_batch.pipelines import PIPELINES
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import plan_job
-from scope_batch.plan.material_fields import Facts, all_offers
+from scope_batch.plan.material_fields import Facts, all_clip_fields
 from tests.plan.helpers import CLIP, LONGLIVE
 
 SIZE = {"height": 64, "width": 64}
 
 
 def facts_of(job: Job) -> Facts:
-    return {offer.material: fact_of(offer.material.path, offer.material.part) for offer in all_offers(job)}
+    return {offer.material: fact_of(offer.material.path, offer.material.part) for offer in all_clip_fields(job)}
 
 
-def fact_of(path: Path, part: Any) -> MaterialFacts:
+def fact_of(path: Path, part: Any) -> ClipSourceFacts:
     """Arrays are 64x64 unless their name has a size, "small 32x32 12.npy"; videos are 99x77, and state a rate if their
     name does, "depth 24fps 48.mp4"; a PNG is a still."""
     if part is not None:
         video = len(part.shape) == 4
         frames, height, width = part.shape[:3] if video else part.shape[2:]
-        return MaterialFacts(frames, height, width, True)
+        return ClipSourceFacts(frames, height, width, True)
     if path.suffix == ".png":
-        return MaterialFacts(1, 77, 99, exact=False, still=True)
+        return ClipSourceFacts(1, 77, 99, exact=False, still=True)
     size = re.search(r"(\d+)x(\d+)", path.name)
     height, width = (int(size[2]), int(size[1])) if size else (64, 64)
     frames = int(re.findall(r"\d+", path.stem)[-1])
     if path.suffix == ".npy":
-        return MaterialFacts(frames, height, width, True, still=frames == 1)
+        return ClipSourceFacts(frames, height, width, True, still=frames == 1)
     rate = re.search(r"(\d+)fps", path.name)
     timing = Timing.even(frames, Fraction(rate[1])) if rate else None
-    return MaterialFacts(frames, 77, 99, False, timing=timing)
+    return ClipSourceFacts(frames, 77, 99, False, timing=timing)
 
 
 def plan_of(job: Job, spec: PipelineSpec | None = None, clip: ClipFacts = CLIP) -> Plan:

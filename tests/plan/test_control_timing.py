@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from scope_batch.core.plan import ClipFacts, Plan
-from scope_batch.core.timeline import Material
+from scope_batch.core.timeline import ClipSource
 from scope_batch.core.timing import Timing, picked_frames
 from scope_batch.errors import JobError
 from scope_batch.job import Job
@@ -31,7 +31,7 @@ def with_clip(
     return plan_of(job, clip=ClipFacts(64, 64, len(picks), rate or Fraction(fps), False, whole))
 
 
-def control(plan: Plan) -> Material:
+def control(plan: Plan) -> ClipSource:
     return next(lies.material for lies in plan.placements if lies.material.kind != "video")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from scope_batch.errors import JobError
 from scope_batch.job.schedule import Scheduled
-from scope_batch.plan.diagnostics import Remarks
+from scope_batch.plan.diagnostics import Diagnostics
 from scope_batch.plan.entries import Agenda, Entry, Grid
 from scope_batch.plan.schedules import Clock, Curve
 from tests.plan.helpers import plan, video_plan
@@ -22,7 +22,7 @@ TEXT = (0, 9, 21, 33, 45)
 
 def curve(written: Any, *, num_frames: int = 57, low: float = -10, high: float = 10) -> Curve:
     schedule = Scheduled(low, high).parse(written)
-    return Curve("field", schedule, low, high, Clock(num_frames, Fraction(16), 42), Remarks())
+    return Curve("field", schedule, low, high, Clock(num_frames, Fraction(16), 42), Diagnostics())
 
 
 def landed(made: Curve, starts: Iterable[int] = TEXT) -> list[bool]:
@@ -38,7 +38,7 @@ def values(written: Any, starts: Iterable[int] = TEXT, **options: Any) -> list[f
     made = curve(written, **options)
     landed(made, starts)
     result = made.values()
-    assert made.remarks.problems == []
+    assert made.diagnostics.problems == []
     return [round(value, 9) for value in result]
 
 
@@ -46,7 +46,7 @@ def problem(written: Any, **options: Any) -> str:
     made = curve(written, **options)
     landed(made)
     made.values()
-    (line,) = made.remarks.problems
+    (line,) = made.diagnostics.problems
     return line
 
 
@@ -153,7 +153,7 @@ def test_keys_inside_a_chunk_and_keys_that_share_one_are_noted() -> None:
     made = curve({0: 0, 22: 1, 30: 2, 48: 3})
     landed(made)
     made.values()
-    assert made.remarks.notes == [
+    assert made.diagnostics.notes == [
         "field: the keys 22 and 30 both land on chunk 2: the later, 30, wins",
         "field: keys inside a chunk act from its first frame: 30 -> chunk 2 (frame 21), 48 -> chunk 4 (frame 45)",
     ]

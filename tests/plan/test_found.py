@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from scope_batch.core.timeline import Material, MaterialFacts
+from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.job import Job
 from scope_batch.plan import plan_job
 from tests.plan.helpers import CLIP, LONGLIVE, video_plan
@@ -19,7 +19,7 @@ def test_what_was_found_in_the_clip_is_told_with_its_name() -> None:
 def test_what_was_found_in_control_is_told_once_with_its_field(tmp_path) -> None:
     depth = tmp_path / "depth.mkv"
     job = Job(prompt="A", num_frames=24, vace_frames=depth, chunk_specs=[{"chunk": 1, "vace_frames": depth}])
-    facts = {Material("frames", depth): MaterialFacts(24, 320, 576, exact=False, notes=("is interlaced",))}
+    facts = {ClipSource("frames", depth): ClipSourceFacts(24, 320, 576, exact=False, notes=("is interlaced",))}
     notes = plan_job(job, LONGLIVE, None, facts).notes
     assert [note for note in notes if "interlaced" in note] == ["vace_frames: depth.mkv: is interlaced"]
 
@@ -27,8 +27,8 @@ def test_what_was_found_in_control_is_told_once_with_its_field(tmp_path) -> None
 def test_tensors_that_nothing_reads_are_told() -> None:
     both = Path("/both.safetensors")
     facts = {
-        Material("frames", both): MaterialFacts(24, 320, 576, exact=True, unread=("masks", "other")),
-        Material("masks", both): MaterialFacts(24, 320, 576, exact=True, unread=("frames", "other")),
+        ClipSource("frames", both): ClipSourceFacts(24, 320, 576, exact=True, unread=("masks", "other")),
+        ClipSource("masks", both): ClipSourceFacts(24, 320, 576, exact=True, unread=("frames", "other")),
     }
     notes = plan_job(Job(prompt="A", num_frames=24, vace_frames=both), LONGLIVE, None, facts).notes
     assert "vace_frames: both.safetensors: holds masks, other too, which are not read" in notes[0]

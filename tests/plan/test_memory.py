@@ -9,7 +9,7 @@ from scope_batch.core.plan import Plan
 from scope_batch.models.sizes import UMT5_XXL, VAE_WIDTHS, WAN_1_3B, ModelSizes, SideBranches
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_to_dict
-from scope_batch.plan.forecast.device_memory import Precision, device_memory, precision_of
+from scope_batch.plan.forecast.estimate import Precision, device_memory, precision_of
 from scope_batch.plan.view.table import render_plan
 from tests.plan.helpers import LONGLIVE, plan
 from tests.plan.steering import steered

@@ -16,7 +16,7 @@ from scope_batch.render.prepare import outputs_of, plan_document, prepare_job, u
 from tests.plan.silent import BASE, ELSEWHERE, FOLDED, INSIDE, MODES, SCHEMA, Case, cases, make_files
 
 Said = tuple[dict[str, Any] | None, frozenset[str]]
-"""What a job comes to, None where it is refused, and the remarks on it."""
+"""What a job comes to, None where it is refused, and the diagnostics on it."""
 
 
 PROBES = (
@@ -50,8 +50,8 @@ def come_to(job_json: str) -> Said:
     del document["landings"]  # they repeat what an entry asks for
     for placement in document["placements"]:  # so do these, whether they act or not
         del placement["fit"], placement["fill"]
-    remarks = (*document.pop("notes"), *document.pop("warnings"), *unused_by_outputs(job, outputs))
-    return document, frozenset(remarks)
+    diagnostics = (*document.pop("notes"), *document.pop("warnings"), *unused_by_outputs(job, outputs))
+    return document, frozenset(diagnostics)
 
 
 def said(job: dict[str, Any]) -> Said:

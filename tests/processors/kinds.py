@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scope_batch.core import plugins
+from scope_batch.core import registry
 from scope_batch.core.frames import Frames
 from scope_batch.processors import EachFrame, Processor, ProcessorSpec
 
@@ -222,4 +222,4 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     group = "scope_batch.processors"
     names = ("double", "slow", "trail", "ahead", "far", "half", "failing", "tenfold")
     entries = {name: (EntryPoint(name, f"{__name__}:{name.upper()}", group),) for name in names}
-    monkeypatch.setattr(plugins, "entry_points_of", lambda asked: entries if asked == group else {})
+    monkeypatch.setattr(registry, "entry_points_of", lambda asked: entries if asked == group else {})

@@ -5,7 +5,7 @@ import pytest
 
 from scope_batch.processors import PROCESSORS
 from scope_batch.processors.builtin import edges, gray
-from scope_batch.processors.check import check_processor, moving_frames
+from scope_batch.processors.contract_check import check_processor, moving_frames
 
 
 @pytest.mark.parametrize("name", PROCESSORS.ids())

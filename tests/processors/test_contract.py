@@ -8,7 +8,7 @@ import pytest
 from scope_batch.errors import UnavailableError
 from scope_batch.processors import ProcessorSpec
 from scope_batch.processors.chain import NO_PROCESSORS, Chain, Stage
-from scope_batch.processors.check import check_processor, moving_frames
+from scope_batch.processors.contract_check import check_processor, moving_frames
 from tests.processors import kinds
 from tests.processors.kinds import AHEAD, DOUBLE, FAILING, FAR, GOOD, HALF, TENFOLD, TRAIL, per_frame, spec_of
 

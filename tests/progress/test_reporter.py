@@ -9,7 +9,7 @@ import pytest
 from scope_batch.errors import Interrupted, JobError
 from scope_batch.events import Event, Finished, Warned
 from scope_batch.progress.reporter import Reporter
-from scope_batch.progress.state import State
+from scope_batch.progress.summary import State
 
 
 class Recorder:

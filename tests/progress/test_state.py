@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from scope_batch.events import ChunkStarted, Loading, Stage
-from scope_batch.progress.state import State, after
+from scope_batch.progress.summary import State, after
 
 
 def test_a_render_is_busy_from_its_first_chunk_to_its_end(started, done, finished):

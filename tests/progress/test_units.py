@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scope_batch.progress.text import shortened, size, span
+from scope_batch.progress.wording import shortened, size, span
 
 
 @pytest.mark.parametrize(

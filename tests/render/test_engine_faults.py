@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scope_batch.engine import load as engine
+from scope_batch.engine import loader as engine
 from scope_batch.engine import session
 from scope_batch.engine.session import CausalSession
 from scope_batch.errors import JobError, ScopeBatchError, TemporaryError, UnavailableError

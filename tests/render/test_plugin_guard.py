@@ -11,7 +11,7 @@ import pytest
 
 from scope_batch.core.frames import ChunkInputs, Frames
 from scope_batch.core.plan import Chunk, Plan
-from scope_batch.core.plugins import Registry
+from scope_batch.core.registry import Registry
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Report, silent
 from scope_batch.render.plugin_guard import held_peak_bytes, held_session

@@ -13,8 +13,8 @@ import pytest
 
 from scope_batch.core.plan import Blend, Chunk, Plan, Prompt
 from scope_batch.media.ffmpeg import QUIET, Child, file_url
-from scope_batch.sinks.open import SinkSettings, claim_outputs, open_sinks
 from scope_batch.sinks.output import parse_outputs
+from scope_batch.sinks.output_set import SinkSettings, claim_outputs, open_sinks
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import FileSink, stops_now
 from scope_batch.sinks.writer import BackgroundWriter

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from scope_batch.errors import Interrupted, JobError, OutputError
 from scope_batch.sinks.latents import LatentsSink, read_latents_job
-from scope_batch.sinks.open import SinkSettings
+from scope_batch.sinks.output_set import SinkSettings
 
 
 def test_every_chunks_latents_are_saved_untrimmed(tmp_path: Path, render):

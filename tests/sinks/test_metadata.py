@@ -7,7 +7,7 @@ import pytest
 
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.sinks.metadata import PNG_KEY, metadata_text, read_metadata
-from scope_batch.sinks.open import SinkSettings
+from scope_batch.sinks.output_set import SinkSettings
 
 JOB = {"prompt": "a=b;c#d\\e\nf 猫 \ud800 /not/a/path", "seed": 3, "input_path": "clip.mp4"}
 

@@ -8,8 +8,8 @@ from scope_batch.core.file_size import BYTES_PER_PIXEL, forecast
 from scope_batch.errors import JobError, OutputError, OutputExistsError
 from scope_batch.sinks.disk_space import check_space, forecast_bytes, forecast_latents_bytes
 from scope_batch.sinks.encoders import ENCODERS
-from scope_batch.sinks.open import SinkSettings, check_outputs, claim_outputs, open_sinks
 from scope_batch.sinks.output import Output, parse_outputs
+from scope_batch.sinks.output_set import SinkSettings, check_outputs, claim_outputs, open_sinks
 from scope_batch.sinks.verify import verify_output
 
 

@@ -5,8 +5,8 @@ from PIL import Image
 
 from scope_batch.errors import Interrupted, JobError, OutputError, OutputExistsError, TemporaryError
 from scope_batch.sinks import work_folder
-from scope_batch.sinks.open import SinkSettings, pictures_left
 from scope_batch.sinks.output import parse_outputs
+from scope_batch.sinks.output_set import SinkSettings, pictures_left
 from scope_batch.sinks.verify import verify_sequence
 
 OVERWRITE = SinkSettings(overwrite=True)

@@ -10,8 +10,8 @@ import pytest
 from scope_batch.errors import OutputError, OutputExistsError
 from scope_batch.sinks.metadata import read_metadata
 from scope_batch.sinks.npy import NpySink
-from scope_batch.sinks.open import SinkSettings, claim_outputs, complete_earlier_render
 from scope_batch.sinks.output import parse_outputs
+from scope_batch.sinks.output_set import SinkSettings, claim_outputs, complete_earlier_render
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import bytes_and_hash
 from scope_batch.sinks.work_folder import WorkFolder

@@ -9,8 +9,8 @@ import pytest
 from scope_batch.errors import ClosedPipeError, Interrupted, OutputError, TimeLimitError, UsageError
 from scope_batch.media import patience
 from scope_batch.sinks.npy import read_npy_stream
-from scope_batch.sinks.open import SinkSettings, check_outputs, claim_outputs, open_sinks
 from scope_batch.sinks.output import parse_outputs
+from scope_batch.sinks.output_set import SinkSettings, check_outputs, claim_outputs, open_sinks
 
 
 class Reader:
@@ -142,5 +142,5 @@ def test_never_to_a_terminal_or_a_closed_descriptor(make_plan):
 
 
 def test_reading_a_stream_needs_no_torch(python):
-    check = "import scope_batch.sinks.open, scope_batch.sinks.npy, sys; sys.exit('torch' in sys.modules)"
+    check = "import scope_batch.sinks.output_set, scope_batch.sinks.npy, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([python, "-c", check], check=True)

@@ -16,7 +16,7 @@ from scope_batch.sinks.command import Sound, VideoFormat
 from scope_batch.sinks.encode import try_encoder
 from scope_batch.sinks.encoders import VideoOptions, resolve_options
 from scope_batch.sinks.verify import verify_video
-from scope_batch.sinks.video import VideoSink
+from scope_batch.sinks.video_file import VideoSink
 
 
 def video(container: str, fps: Fraction = Fraction(16), sound: Sound | None = None, **options: object) -> VideoFormat:
@@ -250,7 +250,7 @@ from pathlib import Path
 import numpy as np
 from scope_batch.errors import ScopeBatchError
 from scope_batch.sinks.npy import NpySink
-from scope_batch.sinks.video import VideoSink
+from scope_batch.sinks.video_file import VideoSink
 from scope_batch.core.sound import SoundTrack
 from scope_batch.sinks.command import VideoFormat
 from scope_batch.sinks.encoders import resolve_options

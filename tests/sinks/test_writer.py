@@ -9,7 +9,7 @@ from PIL import Image
 
 from scope_batch.errors import Interrupted, JobError, OutputError, OutputExistsError
 from scope_batch.sinks.npy import NpySink
-from scope_batch.sinks.open import SinkSettings
+from scope_batch.sinks.output_set import SinkSettings
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.work_folder import WorkFolder
 from scope_batch.sinks.writer import BackgroundWriter

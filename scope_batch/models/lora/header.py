@@ -16,7 +16,7 @@ from scope_batch.files.access import is_file, reading
 from scope_batch.files.safetensors_header import SafetensorsHeader, read_safetensors_header
 from scope_batch.models.layout import first_names
 from scope_batch.models.lora.alpha import alpha_rule
-from scope_batch.models.lora.keys import LoraLayout, Shape, is_of_image_to_video, is_of_vace, lora_layout
+from scope_batch.models.lora.key_names import LoraLayout, Shape, is_of_image_to_video, is_of_vace, lora_layout
 
 _ARCHITECTURES = (
     (r"double_(?:stream_)?blocks|single_(?:stream_)?blocks|single_transformer_blocks", "Flux or HunyuanVideo"),

@@ -17,7 +17,7 @@ from scope_batch.models.checkpoint import State, read_checkpoint, read_shapes
 from scope_batch.models.folder import ModelFiles
 from scope_batch.models.lora.alpha import AlphaRule
 from scope_batch.models.lora.header import check_loras, fitting
-from scope_batch.models.lora.keys import LoraLayout, PairKeys, lora_layout
+from scope_batch.models.lora.key_names import LoraLayout, PairKeys, lora_layout
 
 
 @dataclass(frozen=True, slots=True, eq=False)

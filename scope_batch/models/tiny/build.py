@@ -19,9 +19,9 @@ from safetensors.torch import save
 from scope_batch.models import cache, layout
 from scope_batch.models.folder import TINY_VERSION
 from scope_batch.models.layout import TAES, VAES, Artifact, Role, VaeType
+from scope_batch.models.tiny import random_weights as tiny_weights
 from scope_batch.models.tiny import tae, tokenizer, vae
 from scope_batch.models.tiny import vace as tiny_vace
-from scope_batch.models.tiny import weights as tiny_weights
 
 HEADS, LAYERS, FFN, RANK = 2, 4, 512, 8
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scope_batch.models.checkpoint import State
-from scope_batch.models.tiny.weights import Stream
+from scope_batch.models.tiny.random_weights import Stream
 
 BASE_DIM = 8
 _LATENT = 16

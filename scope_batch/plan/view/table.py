@@ -15,7 +15,7 @@ from scope_batch.core.device_memory import DeviceMemory
 from scope_batch.core.file_size import forecast
 from scope_batch.core.plan import Plan
 from scope_batch.core.sound import SoundTrack
-from scope_batch.core.timeline import Material, Placement
+from scope_batch.core.timeline import ClipSource, Placement
 from scope_batch.plan.view import text as values
 from scope_batch.plan.view.chunk_table import SETTINGS, ChunkTable, constant_setting, distinct_settings
 from scope_batch.plan.view.curves import Curves, lora_scales
@@ -125,7 +125,7 @@ def _more(number: int) -> list[tuple[str, ...]]:
     return [(f"and {number} more",)] if number > 0 else []
 
 
-def _picking(material: Material) -> str:
+def _picking(material: ClipSource) -> str:
     """ ", 15 a second from 0:01.00 to 0:02.50": which of its frames count, nothing where all do."""
     said = [f"{values.rate(material.fps)} a second"] if material.fps is not None else []
     said += [f"from {values.clock(material.start_s)}"] if material.start_s else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scope_batch.events import ChunkDone, Finished, Started
-from scope_batch.progress.state import State
+from scope_batch.progress.summary import State
 
 
 def size(count: int) -> str:

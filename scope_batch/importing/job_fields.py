@@ -9,7 +9,7 @@ from typing import Any
 from scope_batch.core.frame_size import fitted_size
 from scope_batch.core.geometry import SIZE_STEP
 from scope_batch.errors import JobError
-from scope_batch.importing.notes import Told
+from scope_batch.importing.notes import ImportNotes
 from scope_batch.importing.reading import Export, Lora, Setting
 from scope_batch.job import parse_job
 from scope_batch.job.schedule import LORA_SCALE, Scheduled
@@ -49,7 +49,7 @@ class Line:
 class Fields:
     """Takes the settings one by one; what nobody took is told at the end."""
 
-    def __init__(self, export: Export, told: Told) -> None:
+    def __init__(self, export: Export, told: ImportNotes) -> None:
         self._left = {ALSO_CALLED.get(name, name): setting for name, setting in export.settings.items()}
         self._export, self._told = export, told
         self.pipeline_id = self._pipeline()

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scope_batch.core.plan import Blend, BlendMethod, Conditioning, Prompt, Transition
-from scope_batch.plan.diagnostics import Remarks, counted, name_chunks, place
-from scope_batch.plan.entries import Orders
+from scope_batch.plan.diagnostics import Diagnostics, counted, name_chunks, place
+from scope_batch.plan.entries import ChunkOverrides
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
@@ -44,37 +44,37 @@ class Prompting:
 
     method: BlendMethod
     opening: tuple[Prompt, ...]
-    remarks: Remarks
+    diagnostics: Diagnostics
     in_force: Conditioning | None = None
     running: Running | None = None
     linear_slerps: list[int] = field(default_factory=list)
     method_used: bool = False
     _target: Blend | None = None
 
-    def ask(self, chunk: int, orders: Orders) -> bool:
-        """Take the chunk's orders; True if they are a plain change of prompt."""
+    def ask(self, chunk: int, overrides: ChunkOverrides) -> bool:
+        """Take the chunk's overrides; True if they are a plain change of prompt."""
         self._target = None
-        prompts = orders.prompts or (self.opening if chunk == 0 else None)
+        prompts = overrides.prompts or (self.opening if chunk == 0 else None)
         if prompts is not None:
-            self.method_used = self.method_used or orders.blend_method is None
-            self._target = self._blend(chunk, prompts, orders.blend_method or self.method)
-        elif orders.blend_method is not None:
-            self._reblend(chunk, orders.blend_method)
+            self.method_used = self.method_used or overrides.blend_method is None
+            self._target = self._blend(chunk, prompts, overrides.blend_method or self.method)
+        elif overrides.blend_method is not None:
+            self._reblend(chunk, overrides.blend_method)
         if self._target is not None and same(self._target, self.in_force):
             self._target = None
-            if orders.wants_transition:
-                self.remarks.notes.append(
-                    f"{orders.where}: transition_num_steps has no effect: the prompt is in force already"
+            if overrides.wants_transition:
+                self.diagnostics.notes.append(
+                    f"{overrides.where}: transition_num_steps has no effect: the prompt is in force already"
                 )
-        return self._target is not None and not orders.wants_transition
+        return self._target is not None and not overrides.wants_transition
 
-    def settle(self, chunk: int, orders: Orders, *, cut: bool, last: bool) -> tuple[Conditioning, bool]:
+    def settle(self, chunk: int, overrides: ChunkOverrides, *, cut: bool, last: bool) -> tuple[Conditioning, bool]:
         """The conditioning of the chunk, and whether it differs from the previous chunk's."""
         if cut:
-            return self._land(chunk, orders)
+            return self._land(chunk, overrides)
         if self._target is not None:
-            self._warn_replaced(chunk, orders)
-            self.running = self._begin(chunk, orders, self._target) if orders.wants_transition else None
+            self._warn_replaced(chunk, overrides)
+            self.running = self._begin(chunk, overrides, self._target) if overrides.wants_transition else None
             if self.running is None:
                 self.in_force = self._target
                 return self._target, True
@@ -86,7 +86,7 @@ class Prompting:
     def note_slerps(self) -> None:
         if self.linear_slerps:
             where = name_chunks(self.linear_slerps)
-            self.remarks.notes.append(
+            self.diagnostics.notes.append(
                 f"prompt_interpolation_method: slerp blends two prompts; another number is blended linearly ({where})"
             )
 
@@ -104,9 +104,11 @@ class Prompting:
             self.linear_slerps.append(chunk)
         return make_blend(prompts, method)
 
-    def _begin(self, chunk: int, orders: Orders, target: Blend) -> Running:
-        assert self.in_force is not None and orders.transition_steps is not None
-        return Running(self.in_force, target, orders.transition_method, orders.transition_steps, 0, chunk, orders.where)
+    def _begin(self, chunk: int, overrides: ChunkOverrides, target: Blend) -> Running:
+        assert self.in_force is not None and overrides.transition_steps is not None
+        return Running(
+            self.in_force, target, overrides.transition_method, overrides.transition_steps, 0, chunk, overrides.where
+        )
 
     def _step(self, chunk: int, running: Running, last: bool) -> Transition:
         landing = running.step == running.steps - 1
@@ -117,17 +119,17 @@ class Prompting:
         self.in_force = running.target if landing else step
         return step
 
-    def _land(self, chunk: int, orders: Orders) -> tuple[Conditioning, bool]:
+    def _land(self, chunk: int, overrides: ChunkOverrides) -> tuple[Conditioning, bool]:
         """A cut has no way from here to there: whatever was asked for or under way is there at once."""
         before = self.in_force
-        if self._target is not None and orders.wants_transition:
+        if self._target is not None and overrides.wants_transition:
             why = "the job starts here" if chunk == 0 else "the sequence starts anew here"
-            self.remarks.warnings.append(
-                f"{orders.where}: transition_num_steps has no effect: a transition cannot start on chunk {chunk} "
+            self.diagnostics.warnings.append(
+                f"{overrides.where}: transition_num_steps has no effect: a transition cannot start on chunk {chunk} "
                 f"({why}), its target is in force at once"
             )
         elif self._target is None and self.running is not None:
-            self.remarks.warnings.append(
+            self.diagnostics.warnings.append(
                 f"{self.running.where}: the cut at chunk {chunk} ends the transition on its target "
                 f"after {self.running.step} of {self.running.steps} steps"
             )
@@ -136,16 +138,16 @@ class Prompting:
         self.in_force, self.running = landed, None
         return landed, landed is not before
 
-    def _warn_replaced(self, chunk: int, orders: Orders) -> None:
+    def _warn_replaced(self, chunk: int, overrides: ChunkOverrides) -> None:
         if self.running is not None:
-            self.remarks.warnings.append(
-                f"{self.running.where}: {orders.where} at chunk {chunk} takes over after {self.running.step} of "
+            self.diagnostics.warnings.append(
+                f"{self.running.where}: {overrides.where} at chunk {chunk} takes over after {self.running.step} of "
                 f"{self.running.steps} steps of the transition: its target is never reached"
             )
 
     def _warn_short(self, chunk: int, running: Running) -> None:
         fit = chunk - running.began + 1
-        self.remarks.warnings.append(
+        self.diagnostics.warnings.append(
             f"{running.where}: the transition asks for {running.steps} steps and the job ends after "
             f"{counted(fit, 'step')}: its last chunk lands on the target (transition_num_steps: {fit} would fit)"
         )
@@ -178,24 +180,26 @@ _EMPHASIS = re.compile(r"[(\[][^()\[\]]+:\d*\.\d+[)\]]")
 """(a cat:1.2) of ComfyUI and A1111, [a cat:0.5]."""
 
 
-def check_prompts(job: Job, remarks: Remarks) -> None:
+def check_prompts(job: Job, diagnostics: Diagnostics) -> None:
     for where, texts in _prompts_of(job):
         for index, (text, weight) in enumerate(texts):
             one = where if len(texts) == 1 else f"{where}[{index}]"
-            _check_text(one, text, remarks)
+            _check_text(one, text, diagnostics)
             if weight == 0:
-                remarks.notes.append(f"{one} has no effect: its weight is 0")
+                diagnostics.notes.append(f"{one} has no effect: its weight is 0")
             elif len(texts) == 1 and weight != 1:
-                remarks.notes.append(f"{one}: weight has no effect: there is one prompt, which counts in full")
+                diagnostics.notes.append(f"{one}: weight has no effect: there is one prompt, which counts in full")
 
 
-def _check_text(where: str, text: str, remarks: Remarks) -> None:
+def _check_text(where: str, text: str, diagnostics: Diagnostics) -> None:
     if not text.strip():
-        remarks.warnings.append(f"{where}: is empty, so no words lead the picture")
+        diagnostics.warnings.append(f"{where}: is empty, so no words lead the picture")
     if found := _LORA.search(text):
-        remarks.warnings.append(f"{where}: {found[0]} loads no LoRA, it counts as plain words (lora_scales loads one)")
+        diagnostics.warnings.append(
+            f"{where}: {found[0]} loads no LoRA, it counts as plain words (lora_scales loads one)"
+        )
     if found := _EMPHASIS.search(text):
-        remarks.notes.append(
+        diagnostics.notes.append(
             f"{where}: {found[0]} weighs nothing, it counts as plain words (prompts may have a weight)"
         )
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from scope_batch.core.timeline import BlobPart, Kind, Material, MaterialFacts
+from scope_batch.core.timeline import BlobPart, ClipSource, ClipSourceFacts, Kind
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.media.chunk_inputs import open_inputs
 from scope_batch.media.validate import probe_material
@@ -17,8 +17,8 @@ from tests.media.conftest import random_frames, write_lossless
 from tests.media.plans import SIZE, chunk_of, floats, place, plan_of, saved
 
 
-def facts_of(path: Path, kind: Kind = "frames", part: BlobPart | None = None) -> MaterialFacts:
-    return probe_material(Material(kind, path, part))
+def facts_of(path: Path, kind: Kind = "frames", part: BlobPart | None = None) -> ClipSourceFacts:
+    return probe_material(ClipSource(kind, path, part))
 
 
 def refusal(path: Path, kind: Kind = "frames", part: BlobPart | None = None) -> str:
@@ -51,15 +51,15 @@ def header(path: Path, table: object, data: bytes = b"", length: int | None = No
 
 def test_arrays_are_exact_and_everything_else_is_a_video(tmp_path):
     a, video = floats(7), random_frames(5)
-    assert facts_of(saved(tmp_path / "a.npy", a)) == MaterialFacts(7, SIZE, SIZE, exact=True)
-    assert facts_of(tensors(tmp_path / "a.safetensors", frames=a)) == MaterialFacts(7, SIZE, SIZE, exact=True)
-    assert facts_of(saved(tmp_path / "v.npy", video)) == MaterialFacts(5, 48, 64, exact=False)
-    assert facts_of(write_lossless(tmp_path / "v.mkv", video), "masks") == MaterialFacts(5, 48, 64, exact=False)
+    assert facts_of(saved(tmp_path / "a.npy", a)) == ClipSourceFacts(7, SIZE, SIZE, exact=True)
+    assert facts_of(tensors(tmp_path / "a.safetensors", frames=a)) == ClipSourceFacts(7, SIZE, SIZE, exact=True)
+    assert facts_of(saved(tmp_path / "v.npy", video)) == ClipSourceFacts(5, 48, 64, exact=False)
+    assert facts_of(write_lossless(tmp_path / "v.mkv", video), "masks") == ClipSourceFacts(5, 48, 64, exact=False)
     Image.fromarray(video[0]).save(tmp_path / "v.png")
-    assert facts_of(tmp_path / "v.png") == MaterialFacts(1, 48, 64, exact=False, still=True)
+    assert facts_of(tmp_path / "v.png") == ClipSourceFacts(1, 48, 64, exact=False, still=True)
     path, (part, clip) = blob(tmp_path / "b.bin", a, video)
-    assert facts_of(path, part=part) == MaterialFacts(7, SIZE, SIZE, exact=True)
-    assert facts_of(path, "video", clip) == MaterialFacts(5, 48, 64, exact=False)
+    assert facts_of(path, part=part) == ClipSourceFacts(7, SIZE, SIZE, exact=True)
+    assert facts_of(path, "video", clip) == ClipSourceFacts(5, 48, 64, exact=False)
 
 
 def test_other_tensors_of_the_file_are_named(tmp_path):
@@ -212,4 +212,4 @@ def test_frames_of_a_size_that_nobody_means_are_refused_unread(tmp_path):
 def test_an_animated_image_is_control_of_many_frames(tmp_path):
     pages = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     pages[0].save(tmp_path / "a.webp", save_all=True, append_images=pages[1:])
-    assert probe_material(Material("frames", tmp_path / "a.webp")).frames == 2
+    assert probe_material(ClipSource("frames", tmp_path / "a.webp")).frames == 2

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scope_batch.core.plan import Plan
-from scope_batch.core.timeline import Fit, Kind, Material, Placement
+from scope_batch.core.timeline import ClipSource, Fit, Kind, Placement
 from scope_batch.errors import JobError
 from scope_batch.media.masks import generates
 from scope_batch.media.open import open_material, picked
-from scope_batch.media.planes import Planes
+from scope_batch.media.planes import FloatArrayReader
 from scope_batch.media.preprocess import Processed
 from scope_batch.media.resize import fit_frame
 from scope_batch.media.source import Closing, Frame
@@ -26,7 +26,7 @@ Pixels = NDArray[Any]
 [H, W] in 0..1. Read-only by agreement."""
 
 
-class Reel(Closing):
+class FrameReader(Closing):
     """A placement's material, opened. Ascending reading is fast, and so is the same frame again."""
 
     def __init__(self, placement: Placement, height: int, width: int) -> None:
@@ -46,9 +46,9 @@ class Reel(Closing):
         return len(self._picks)
 
     @property
-    def planes(self) -> Planes | None:
+    def planes(self) -> FloatArrayReader | None:
         """The float array underneath, if it is one."""
-        return self._opened if isinstance(self._opened, Planes) else None
+        return self._opened if isinstance(self._opened, FloatArrayReader) else None
 
     def pick(self, index: int) -> int:
         """Number in the file of frame `index` of those that count."""
@@ -68,7 +68,7 @@ class Reel(Closing):
         self._opened.close()
 
     def _read(self, index: int) -> Pixels:
-        if isinstance(self._opened, Planes):
+        if isinstance(self._opened, FloatArrayReader):
             planes = self._opened.planes(index)
             return planes[0] if self._kind == "masks" else np.moveaxis(planes, 0, -1)
         frame = self._opened.frame(index)
@@ -84,7 +84,7 @@ class Reel(Closing):
 
     def _check_size(self, where: str) -> None:
         size = (self._opened.height, self._opened.width)
-        if isinstance(self._opened, Planes) and size != (self._height, self._width):
+        if isinstance(self._opened, FloatArrayReader) and size != (self._height, self._width):
             asked = f"the render {self._width}x{self._height}; arrays are not resized"
             raise JobError(f"{where}: {self._opened.name} is {size[1]}x{size[0]} (width x height), {asked}")
 
@@ -109,19 +109,19 @@ class Reels(Closing):
 
     def __init__(self, plan: Plan) -> None:
         self._height, self._width = plan.height, plan.width
-        self._open: dict[tuple[Material, Fit], Reel] = {}
-        self._needed_until: dict[tuple[Material, Fit], int] = {}
+        self._open: dict[tuple[ClipSource, Fit], FrameReader] = {}
+        self._needed_until: dict[tuple[ClipSource, Fit], int] = {}
         for placement in plan.placements:
             key = _key(placement)
             self._needed_until[key] = max(placement.end_frame, self._needed_until.get(key, 0))
         self._lock = threading.Lock()
         self._interrupted = False
 
-    def of(self, placement: Placement) -> Reel:
+    def of(self, placement: Placement) -> FrameReader:
         """Raises as `open_material` does, and JobError for an array of another size than the render's."""
         key = _key(placement)
         if key not in self._open:
-            reel = Reel(placement, self._height, self._width)
+            reel = FrameReader(placement, self._height, self._width)
             with self._lock:
                 self._open[key] = reel
                 if self._interrupted:
@@ -147,7 +147,7 @@ class Reels(Closing):
             reel.close()
 
 
-def _key(placement: Placement) -> tuple[Material, Fit]:
+def _key(placement: Placement) -> tuple[ClipSource, Fit]:
     return placement.material, placement.fit
 
 

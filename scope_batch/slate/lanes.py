@@ -9,9 +9,9 @@ from PIL import ImageDraw
 
 from scope_batch.core.plan import Chunk, Plan
 from scope_batch.plan.loras import lora_names
-from scope_batch.slate.layout import Box, Layout
+from scope_batch.slate.boxes import Box, Layout
+from scope_batch.slate.strip import Timeline
 from scope_batch.slate.theme import CHANGE, DIM, INK, PANEL, decimals, font, wrap
-from scope_batch.slate.timeline import Timeline
 
 Value = float | None
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL import ImageDraw
 
 from scope_batch.core.plan import Plan, Prompt
-from scope_batch.slate.layout import Layout
+from scope_batch.slate.boxes import Layout
 from scope_batch.slate.sprites import Picture
 from scope_batch.slate.theme import CHANGE, CUT, DIM, INK, PANEL, RECACHE, Color, font, mixed, prompt_color
 

@@ -36,7 +36,7 @@ from scope_batch.sinks.png import PngSink, PreviewSink
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import Sink, stops_now
 from scope_batch.sinks.stdout import STDOUT_FD, NpyStdout, VideoStdout, refuse_terminal
-from scope_batch.sinks.video import VideoSink
+from scope_batch.sinks.video_file import VideoSink
 from scope_batch.sinks.writer import BackgroundWriter
 
 

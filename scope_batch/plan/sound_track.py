@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from scope_batch.core.plan import ClipFacts, Plan
 from scope_batch.core.sound import AudioLength, SoundFacts, SoundTrack
 from scope_batch.core.timing import Timing
-from scope_batch.plan.diagnostics import Remarks, counted, place
+from scope_batch.plan.diagnostics import Diagnostics, counted, place
 from scope_batch.plan.view.text import clock, rate
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ GOES_ON: dict[AudioLength, str] = {
 }
 
 
-def place_sound(job: Job, plan: Plan, clip: ClipFacts | None, sound: SoundFacts, remarks: Remarks) -> SoundTrack:
+def place_sound(
+    job: Job, plan: Plan, clip: ClipFacts | None, sound: SoundFacts, diagnostics: Diagnostics
+) -> SoundTrack:
     """The sound of a plan that is whole but for it. The input's sound starts with the first frame that is read."""
-    placing = _Placing(job, plan, sound, remarks)
+    placing = _Placing(job, plan, sound, diagnostics)
     if job.audio != "input":
         return placing.of_file()
     assert clip is not None, "the job model lets `input` through only beside an input_path"
@@ -38,7 +40,7 @@ class _Placing:
     job: Job
     plan: Plan
     sound: SoundFacts
-    remarks: Remarks
+    diagnostics: Diagnostics
 
     @property
     def where(self) -> str:
@@ -70,7 +72,9 @@ class _Placing:
         if self.job.input_end is not None:
             heard_s = min(heard_s, clip.frames / clip.fps)
         if heard_s <= 0:
-            self.remarks.problems.append(f"{self.where}: its sound ends before input_start; allowed: none or a file")
+            self.diagnostics.problems.append(
+                f"{self.where}: its sound ends before input_start; allowed: none or a file"
+            )
         self._check_speed(clip, read_s, shown_s)
         starts_over = clip.frames < self.plan.num_frames and self.job.input_length == "loop"
         length = self.job.audio_length or ("loop" if starts_over else "stop")
@@ -80,7 +84,7 @@ class _Placing:
             return SoundTrack(self.sound.path, start_s, min(heard_s, self.picture_s), length, heard_s)
         if heard_s < min(shown_s, read_s) - self.quiet_s:
             short = _s(min(shown_s, read_s) - heard_s)
-            self.remarks.warnings.append(
+            self.diagnostics.warnings.append(
                 f"{self.where}: its sound ends {short} before its picture: silence in each round"
             )
         return SoundTrack(self.sound.path, start_s, min(heard_s, shown_s), length, shown_s)
@@ -98,7 +102,7 @@ class _Placing:
         pace = f"{float(read_s / shown_s if fast else shown_s / read_s):.3g}x {'fast' if fast else 'slow'}"
         remedy = "" if self.plan.post_processors else f" (fps: {clip.fps} keeps them together)"
         frames = read_s * clip.fps
-        self.remarks.warnings.append(
+        self.diagnostics.warnings.append(
             f"{self.where}: the picture runs {pace} and the sound does not: {rate(clip.fps)} frames a second are read, "
             f"{rate(frames / shown_s)} are shown; after {counted(round(frames), 'frame')} they are {_s(apart)} "
             f"apart{remedy}"
@@ -111,14 +115,14 @@ class _Placing:
             self._say(said, "loop, hold or stop")
         elif self.job.audio_length is not None and heard_s <= self.picture_s + self.quiet_s:
             where = place(self.job, "audio_length")
-            self.remarks.notes.append(f"{where} has no effect: the sound ends with the picture")
+            self.diagnostics.notes.append(f"{where} has no effect: the sound ends with the picture")
 
     def _say(self, said: str, allowed: str) -> None:
         """A warning, or a note where the job says what is wanted."""
         if self.job.audio_length is None:
-            self.remarks.warnings.append(f"{said} (audio_length: {allowed})")
+            self.diagnostics.warnings.append(f"{said} (audio_length: {allowed})")
         else:
-            self.remarks.notes.append(said)
+            self.diagnostics.notes.append(said)
 
 
 def _s(seconds: Fraction) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from scope_batch.importing.fields import Line
+from scope_batch.importing.job_fields import Line
 from scope_batch.importing.notes import one_line
 
 REMARK_COLUMN = 31

@@ -25,8 +25,8 @@ from scope_batch.engine.vae_stream import Vae
 from scope_batch.events import Report
 from scope_batch.models.folder import ModelFiles, find_models
 from scope_batch.models.layout import VaeType
-from scope_batch.models.load import BuiltinLora, load_transformer, load_vae
 from scope_batch.models.lora.weights import read_loras
+from scope_batch.models.modules import BuiltinLora, load_transformer, load_vae
 from scope_batch.models.tae import TinyAutoencoder
 from scope_batch.pipelines import PipelineSpec
 
