@@ -18,7 +18,8 @@ from examples.tiny_world.scenes import Painter, draw_scenes, scenes_of
 from examples.tiny_world.transformer import Runner, World, rotary_of
 from examples.tiny_world.vae import ClipVae, fold_statistics, is_timed, new_vae
 from examples.tiny_world.words import TOKENS, prompts_of, token_ids, tokenizer
-from scope_batch.core.plan import Blend, Chunk, Plan, Prompt
+from scope_batch.core.conditioning import Blend, Prompt
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.engine.loader import CausalEngine
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.noise import draw

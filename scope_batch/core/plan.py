@@ -6,20 +6,19 @@ frames from 0. *Latent* numbers count latent frames since the last cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
 from scope_batch.core import geometry
+from scope_batch.core.conditioning import Conditioning
 from scope_batch.core.device_memory import DeviceMemory
 from scope_batch.core.geometry import Mode
 from scope_batch.core.sound import SoundTrack
 from scope_batch.core.timeline import Placement
 from scope_batch.core.timing import Timing
-
-BlendMethod = Literal["linear", "slerp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,51 +40,6 @@ class ClipFacts:
     timing: Timing | None = field(default=None, compare=False)
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """One text and its share of the blend; the weights of a blend sum to 1."""
-
-    text: str
-    weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Blend:
-    """Prompts that are in force together. `method` is "linear" unless there are exactly two prompts."""
-
-    prompts: tuple[Prompt, ...]
-    method: BlendMethod = "linear"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Transition:
-    """Step `step` of `steps` (0-based) on the way from `source` to `target`; `t` in 0..1 is the share of the target.
-
-    Compared by identity: a source may itself be a transition that was cut short, and chains can be long.
-    """
-
-    source: Conditioning = field(repr=False)
-    target: Blend
-    method: BlendMethod
-    step: int
-    steps: int
-    t: float
-
-
-Conditioning = Blend | Transition
-
-
-def texts_of(conditionings: Iterable[Conditioning]) -> list[str]:
-    """Every text in these conditionings, without duplicates, in order of appearance."""
-    found: dict[str, None] = {}
-    for node in conditionings:
-        blends = [node.target] if isinstance(node, Transition) else [node]
-        if isinstance(node, Transition) and not isinstance(node.source, Transition):
-            blends.insert(0, node.source)
-        found.update((prompt.text, None) for blend in blends for prompt in blend.prompts)
-    return list(found)
 
 
 NEW_VIDEO_PROMPT = "prompt change in video mode"

@@ -5,12 +5,12 @@ All arithmetic is float32 on the host, [512, text_dim] per prompt; it runs once 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from scope_batch.core.plan import Blend, BlendMethod, Conditioning, Transition
+from scope_batch.core.conditioning import Blend, BlendMethod, Conditioning, ConditioningValues, Transition
 
 Lookup = Callable[[str], Tensor]
 """Text -> float32 [512, text_dim], rows beyond its tokens zero."""
@@ -52,39 +52,14 @@ def blend(embeddings: list[Tensor], weights: list[float], method: BlendMethod) -
     return total * (wanted / norm) if norm > EPSILON else total
 
 
-class Embedder:
-    """Computes embeddings of conditionings, and caches the last few so that a transition's source is not recomputed."""
+def embedder(lookup: Lookup, conditionings: Sequence[Conditioning]) -> ConditioningValues[Tensor]:
+    """Computes embeddings, float32 [512, text_dim], of the conditionings of a plan, one per chunk."""
 
-    KEPT = 4
-
-    def __init__(self, lookup: Lookup) -> None:
-        self._lookup = lookup
-        self._kept: dict[int, tuple[Conditioning, Tensor]] = {}
-
-    def __call__(self, conditioning: Conditioning) -> Tensor:
-        """float32 [512, text_dim]. A chain of interrupted transitions is followed without recursion."""
-        chain: list[Transition] = []
-        node = conditioning
-        while isinstance(node, Transition) and id(node) not in self._kept and node.t < 1:
-            chain.append(node)
-            node = node.source
-        value = self._leaf(node)
-        for step in reversed(chain):
-            value = self._keep(step, mix(value, self._blend(step.target), step.t, step.method))
-        return value
-
-    def _leaf(self, node: Conditioning) -> Tensor:
-        kept = self._kept.get(id(node))
-        if kept is not None:
-            return kept[1]
-        return self._keep(node, self._blend(node.target if isinstance(node, Transition) else node))
-
-    def _blend(self, target: Blend) -> Tensor:
-        texts = [self._lookup(prompt.text) for prompt in target.prompts]
+    def of_blend(target: Blend) -> Tensor:
+        texts = [lookup(prompt.text) for prompt in target.prompts]
         return blend(texts, [prompt.weight for prompt in target.prompts], target.method)
 
-    def _keep(self, node: Conditioning, value: Tensor) -> Tensor:
-        self._kept[id(node)] = node, value  # holding the node keeps its id unique
-        while len(self._kept) > self.KEPT:
-            del self._kept[next(iter(self._kept))]
-        return value
+    def of_step(source: Tensor, step: Transition) -> Tensor:
+        return mix(source, of_blend(step.target), step.t, step.method)
+
+    return ConditioningValues(conditionings, of_blend, of_step)

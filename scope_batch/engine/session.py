@@ -18,7 +18,7 @@ from scope_batch.engine.forward_span import ForwardSpan
 from scope_batch.engine.frame_transfer import DeviceFrames
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.noise import NoiseSource
-from scope_batch.engine.prompt_blending import Embedder, Lookup
+from scope_batch.engine.prompt_blending import Lookup, embedder
 from scope_batch.engine.sampler import SigmaTable, add_noise_, to_x0_
 from scope_batch.engine.state import SessionState
 from scope_batch.engine.transformer import CausalWan, Control
@@ -52,7 +52,7 @@ class CausalSession:
         self._device, self._vae_dtype = transformer.device, vae.dtype
         self._clean_pass = spec.clean_pass
         self._sigma = SigmaTable(spec.shift)
-        self._embed = Embedder(lookup)
+        self._embed = embedder(lookup, [chunk.conditioning for chunk in plan.chunks])
         self._time: dict[int, tuple[Tensor, Tensor]] = {}
         self._measures_motion = any(chunk.noise_controller for chunk in plan.chunks)
         self._parts = SessionState.open(spec, plan, transformer, loras, vae)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
-from scope_batch.core.plan import BlendMethod
+from scope_batch.core.conditioning import BlendMethod
 from scope_batch.job import rules
 from scope_batch.job.checked import Checked
 from scope_batch.job.faults import Fault, shown, wrong

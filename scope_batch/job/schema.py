@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, PrivateAttr
 
-from scope_batch.core.plan import BlendMethod
+from scope_batch.core.conditioning import BlendMethod
 from scope_batch.core.sound import AudioLength
 from scope_batch.errors import ScopeBatchError
 from scope_batch.job import rules

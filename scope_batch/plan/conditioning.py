@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from scope_batch.core.plan import Blend, BlendMethod, Conditioning, Prompt, Transition
+from scope_batch.core.conditioning import Blend, BlendMethod, Conditioning, Prompt, Transition
 from scope_batch.plan.diagnostics import Diagnostics, counted, name_chunks, place
 from scope_batch.plan.entries import ChunkOverrides
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A transition on its way: `step` is the next one to be made, of `steps` >= 2."""
+    """A transition on its way: `step` is the next one to be made, of `steps` >= 2, the first in chunk `began`."""
 
-    source: Conditioning
+    source: Blend | int
     target: Blend
     method: BlendMethod
     steps: int
@@ -106,8 +106,10 @@ class Prompting:
 
     def _begin(self, chunk: int, overrides: ChunkOverrides, target: Blend) -> Running:
         assert self.in_force is not None and overrides.transition_steps is not None
+        # A transition in force was cut short: the chunk before this one ran with that very step.
+        source = chunk - 1 if isinstance(self.in_force, Transition) else self.in_force
         return Running(
-            self.in_force, target, overrides.transition_method, overrides.transition_steps, 0, chunk, overrides.where
+            source, target, overrides.transition_method, overrides.transition_steps, 0, chunk, overrides.where
         )
 
     def _step(self, chunk: int, running: Running, last: bool) -> Transition:
@@ -136,7 +138,7 @@ class Prompting:
         landed = self._target or (self.running.target if self.running else before)
         assert landed is not None
         self.in_force, self.running = landed, None
-        return landed, landed is not before
+        return landed, landed != before
 
     def _warn_replaced(self, chunk: int, overrides: ChunkOverrides) -> None:
         if self.running is not None:

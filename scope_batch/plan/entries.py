@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scope_batch.core import geometry
-from scope_batch.core.plan import BlendMethod, Prompt
+from scope_batch.core.conditioning import BlendMethod, Prompt
 from scope_batch.plan.diagnostics import Diagnostics, place
 from scope_batch.plan.material_fields import KINDS, PART_FIELDS, ClipField, entry_clip_fields
 

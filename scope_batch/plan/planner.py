@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from scope_batch.core.conditioning import Conditioning, Transition
 from scope_batch.core.geometry import Mode
-from scope_batch.core.plan import NEW_VIDEO_PROMPT, Chunk, ClipFacts, Conditioning, Landing, Plan, Transition
+from scope_batch.core.plan import NEW_VIDEO_PROMPT, Chunk, ClipFacts, Landing, Plan
 from scope_batch.core.sound import SoundFacts
 from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.pipelines.spec import PipelineSpec

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
+from scope_batch.core.conditioning import BlendMethod, Prompt
 from scope_batch.core.geometry import PROTOCOL_SLOT_FRAMES, Mode
-from scope_batch.core.plan import BlendMethod, ClipFacts, Prompt
+from scope_batch.core.plan import ClipFacts
 from scope_batch.job.schedule import Schedule
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.entries import Grid, normalised

@@ -148,11 +148,11 @@ class _Run:
 
     def _chunks(self, plan: Plan, session: Session, inputs: Inputs, stop: Stop) -> None:
         assert self.writer is not None
-        shares = Shares()
+        shares = Shares(plan.chunks)
         for chunk in plan.chunks:
             stop.check()
             begun_s = time.monotonic()
-            prompt = text.prompt(shares(chunk.conditioning))
+            prompt = text.prompt(shares(chunk))
             self.report(ChunkStarted(chunk.index, prompt))
             given = inputs.get(stop.check)
             made = session.generate(chunk, given)

@@ -9,9 +9,10 @@ from typing import Any
 
 from rich.filesize import decimal
 
+from scope_batch.core.conditioning import texts_of
 from scope_batch.core.device_memory import DeviceMemory
 from scope_batch.core.frame_size import NEAR_AREA, area_times, trained_size
-from scope_batch.core.plan import ClipFacts, Plan, texts_of
+from scope_batch.core.plan import ClipFacts, Plan
 from scope_batch.core.sound import SoundFacts
 from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.errors import JobError

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
+from scope_batch.core.conditioning import Prompt, Transition
 from scope_batch.core.frames import ChunkInputs
-from scope_batch.core.plan import Chunk, Plan, Prompt, Transition
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.plan.view import text as values
 from scope_batch.slate.boxes import Layout
 from scope_batch.slate.lanes import Curves, short_lora_names

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from PIL import ImageDraw
 
-from scope_batch.core.plan import Plan, Prompt
+from scope_batch.core.conditioning import Prompt
+from scope_batch.core.plan import Plan
 from scope_batch.slate.boxes import Layout
 from scope_batch.slate.sprites import Picture
 from scope_batch.slate.theme import CHANGE, CUT, DIM, INK, PANEL, RECACHE, Color, font, mixed, prompt_color

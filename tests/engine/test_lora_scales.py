@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from scope_batch.core.conditioning import Blend, Prompt
 from scope_batch.core.engine import EngineRequest, LoraRequest
 from scope_batch.core.frames import ChunkInputs, ControlFrames
-from scope_batch.core.plan import Blend, Chunk, Plan, Prompt, Vace
+from scope_batch.core.plan import Chunk, Plan, Vace
 from scope_batch.engine import loader as loading
 from scope_batch.engine.loader import CausalEngine
 from scope_batch.engine.vae_stream import DecoderStream

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from scope_batch.core import geometry
-from scope_batch.core.plan import Blend, Chunk, Plan, Prompt
+from scope_batch.core.conditioning import Blend, Prompt
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.engine.noise import NoiseController, NoiseSource, draw
 
 CPU = torch.device("cpu")

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scope_batch.core.plan import Blend, Conditioning, Prompt, Transition
-from scope_batch.engine.prompt_blending import Embedder, blend, slerp
+from scope_batch.core.conditioning import Blend, Conditioning, Prompt, Transition
+from scope_batch.engine.prompt_blending import blend, embedder, slerp
 
 TEXTS = {name: torch.randn(5, 8, generator=torch.Generator().manual_seed(i)) for i, name in enumerate("abcd")}
 
@@ -12,11 +12,12 @@ def only(text: str) -> Blend:
     return Blend((Prompt(text),))
 
 
-def embed(conditioning: Conditioning) -> Tensor:
-    return Embedder(TEXTS.__getitem__)(conditioning)
+def embed(*conditionings: Conditioning) -> Tensor:
+    """Of the last one; a step's source may be the index of an earlier one."""
+    return embedder(TEXTS.__getitem__, conditionings)(conditionings[-1])
 
 
-def step(source: Conditioning, target: str, t: float) -> Transition:
+def step(source: Blend | int, target: str, t: float) -> Transition:
     return Transition(source, only(target), "linear", 1, 4, t)
 
 
@@ -51,20 +52,18 @@ def test_a_transition_starts_at_its_source_and_ends_at_its_target() -> None:
 
 def test_a_transition_from_a_transition_starts_where_that_one_stood() -> None:
     halfway = step(only("a"), "b", 0.5)
-    assert torch.allclose(embed(step(halfway, "c", 0.0)), embed(halfway))
+    assert torch.allclose(embed(halfway, step(0, "c", 0.0)), embed(halfway))
 
 
 def test_what_was_embedded_before_does_not_matter() -> None:
     halfway = step(only("a"), "b", 0.5)
-    last = step(step(halfway, "c", 0.5), "d", 0.5)
-    embedder = Embedder(TEXTS.__getitem__)
-    for node in (only("d"), halfway, only("c")):
-        embedder(node)
-    assert torch.equal(embedder(last), embed(last))
+    chain = [halfway, step(0, "c", 0.5), step(1, "d", 0.5)]
+    seasoned = embedder(TEXTS.__getitem__, chain)
+    for conditioning in (only("d"), halfway, only("c")):
+        seasoned(conditioning)
+    assert torch.equal(seasoned(chain[-1]), embed(*chain))
 
 
 def test_a_very_long_chain_of_interrupted_transitions_needs_no_stack() -> None:
-    node: Conditioning = only("a")
-    for i in range(20_000):
-        node = step(node, "bcd"[i % 3], 0.5)
-    assert torch.isfinite(embed(node)).all()
+    chain: list[Conditioning] = [only("a"), *(step(i, "bcd"[i % 3], 0.5) for i in range(20_000))]
+    assert torch.isfinite(embed(*chain)).all()

@@ -14,9 +14,10 @@ import pytest
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scope_batch.core.conditioning import Blend, Prompt
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.frames import ChunkInputs, ControlFrames
-from scope_batch.core.plan import Blend, Chunk, Plan, Prompt, Still, Vace
+from scope_batch.core.plan import Chunk, Plan, Still, Vace
 from scope_batch.engine.loader import CausalEngine, load
 from scope_batch.engine.vae_stream import EncoderStream
 from scope_batch.events import silent

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from scope_batch.core.conditioning import Transition
 from scope_batch.core.frames import Frames
-from scope_batch.core.plan import Chunk, Plan, Transition, Vace
+from scope_batch.core.plan import Chunk, Plan, Vace
 from scope_batch.engine.loader import CausalEngine
 from scope_batch.engine.session import CausalSession
 from scope_batch.events import silent

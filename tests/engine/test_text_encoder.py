@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from scope_batch.core.plan import Blend, Prompt, Transition, texts_of
+from scope_batch.core.conditioning import Blend, Prompt, Transition, texts_of
 from scope_batch.engine import text_encoder
 from scope_batch.engine.text_encoder import PromptEncoder
 from scope_batch.errors import JobError

@@ -11,8 +11,9 @@ from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scope_batch.core.conditioning import Blend, Prompt
 from scope_batch.core.frames import ChunkInputs, ControlFrames
-from scope_batch.core.plan import Blend, Chunk, Prompt, Still, Vace
+from scope_batch.core.plan import Chunk, Still, Vace
 from scope_batch.engine.vace import VaceContext, mask_channels
 from scope_batch.engine.vae_backends import WanVae
 from scope_batch.engine.vae_stream import EncoderStream, LatentStatistics, Vae

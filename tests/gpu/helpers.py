@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from scope_batch.core.conditioning import Blend, Prompt
 from scope_batch.core.engine import EngineRequest
-from scope_batch.core.plan import Blend, Chunk, Plan, Prompt
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.engine.loader import CausalEngine, load
 from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from scope_batch.core import geometry
-from scope_batch.core.plan import Blend, Chunk, Plan, Prompt, Vace
+from scope_batch.core.conditioning import Blend, Prompt
+from scope_batch.core.plan import Chunk, Plan, Vace
 from scope_batch.core.timeline import BlobPart, ClipSource, Fill, Kind, Placement
 
 SIZE = 16

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scope_batch.core.plan import NEW_VIDEO_PROMPT, Blend, Chunk, Conditioning, Plan, Prompt, Transition
+from scope_batch.core.conditioning import Blend, Conditioning, Prompt, Transition
+from scope_batch.core.plan import NEW_VIDEO_PROMPT, Chunk, Plan
 from scope_batch.pipelines import PIPELINES
 from tests.parity.trim import SAME_AS
 from tests.parity.vace_inputs import vace_of
@@ -61,7 +62,7 @@ def plan_of(case: Case) -> Plan:
     for index, (call, want) in enumerate(zip(case.facts["calls"], case.expected, strict=True)):
         mode = "video" if "video" in call else "text"
         cut = want["start_frame"] == 0
-        changed = state.advance(call)
+        changed = state.advance(index, call)
         scales_before, scales = scales, scales | call.get("lora_scales", {})
         first = spec.chunk_latents(mode, first=cut)
         chunks.append(
@@ -100,15 +101,16 @@ class _PromptState:
     conditioning: Conditioning
     method: str = "linear"
     step: int = 0
-    source: Conditioning | None = None
+    source: Blend | int | None = None
 
-    def advance(self, call: dict[str, Any]) -> bool:
-        """Take a call; say whether the conditioning changed."""
+    def advance(self, index: int, call: dict[str, Any]) -> bool:
+        """Take the call that makes chunk `index`; returns whether the conditioning changes."""
         self.method = call.get("blend", self.method)
         if "transition" in call:
             wanted = call["transition"]
             if self.source is None:
-                self.source, self.step = self.conditioning, 0
+                self.source = index - 1 if isinstance(self.conditioning, Transition) else self.conditioning
+                self.step = 0
             t = self.step / (wanted["steps"] - 1)
             target = _blend(wanted["prompts"], "linear")
             self.conditioning = Transition(self.source, target, wanted["method"], self.step, wanted["steps"], t)

@@ -6,7 +6,8 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from scope_batch.core.plan import Blend, Chunk, ClipFacts, Plan, Transition
+from scope_batch.core.conditioning import Blend, Transition
+from scope_batch.core.plan import Chunk, ClipFacts, Plan
 from scope_batch.job import Job
 from scope_batch.pipelines import PIPELINES
 from scope_batch.pipelines.spec import PipelineSpec

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from scope_batch.core.plan import Blend, Chunk, Plan, Prompt
+from scope_batch.core.conditioning import Blend, Prompt
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.media.ffmpeg import QUIET, Child, file_url
 from scope_batch.sinks.output import parse_outputs
 from scope_batch.sinks.output_set import SinkSettings, claim_outputs, open_sinks

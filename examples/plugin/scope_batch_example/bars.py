@@ -46,11 +46,11 @@ class BarsEngine:
 class BarsSession:
     def __init__(self, plan: Plan) -> None:
         self._height, self._width = plan.height, plan.width
-        self._shares = Shares()
+        self._shares = Shares(plan.chunks)
 
     def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> Made:
         """All `chunk.frames` frames; the render loop trims the last chunk. `inputs.pixels` is there in video mode."""
-        prompts = self._shares(chunk.conditioning)
+        prompts = self._shares(chunk)
         colour = sum(prompt.weight * colour_of(prompt.text) for prompt in prompts)
         frames = np.empty((chunk.frames, self._height, self._width, 3), np.uint8)
         frames[:] = colour if inputs.pixels is None else inputs.pixels // 2

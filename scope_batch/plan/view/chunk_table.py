@@ -13,7 +13,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from scope_batch.core.plan import Chunk, Plan, Prompt, Transition
+from scope_batch.core.conditioning import Prompt, Transition
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.plan.view import text as values
 from scope_batch.plan.view.curves import lora_scales
 from scope_batch.plan.view.text import shares_of, sources_of

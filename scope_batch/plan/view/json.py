@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
+from scope_batch.core.conditioning import BlendMethod, Prompt, Transition
 from scope_batch.core.file_size import forecast
-from scope_batch.core.plan import BlendMethod, Chunk, Landing, Plan, ProcessorRef, Prompt, Transition, Vace
+from scope_batch.core.plan import Chunk, Landing, Plan, ProcessorRef, Vace
 from scope_batch.core.sound import SoundTrack
 from scope_batch.core.timeline import Placement
 from scope_batch.plan.loras import lora_names

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from scope_batch.core import geometry
-from scope_batch.core.plan import Chunk, Conditioning, Plan, Prompt, Transition
+from scope_batch.core.conditioning import Blend, ConditioningValues, Prompt, Transition
+from scope_batch.core.plan import Chunk, Plan
 from scope_batch.core.timeline import Coverage, Kind
 
 INVISIBLE = 0.001
@@ -14,24 +15,25 @@ INVISIBLE = 0.001
 
 
 class Shares:
-    """Asked chunk by chunk, in order; interrupted transitions need what was in force before them."""
+    """Computes which texts are in force in each chunk of a plan, and with what shares. `chunks`: all of the plan."""
 
-    def __init__(self) -> None:
-        self._last: tuple[Conditioning, tuple[Prompt, ...]] | None = None
-        self._source: tuple[Conditioning, tuple[Prompt, ...]] | None = None
+    def __init__(self, chunks: Iterable[Chunk]) -> None:
+        self._of = ConditioningValues([chunk.conditioning for chunk in chunks], _of_blend, _of_step)
 
-    def __call__(self, conditioning: Conditioning) -> tuple[Prompt, ...]:
+    def __call__(self, chunk: Chunk) -> tuple[Prompt, ...]:
         """Texts and their shares, which sum to 1; of a transition both sides, weighted by its t."""
-        if self._last is None or self._last[0] is not conditioning:
-            self._last = conditioning, self._of(conditioning)
-        return self._last[1]
+        conditioning = chunk.conditioning
+        if isinstance(conditioning, Transition) and conditioning.t == 1:
+            return _of_step((), conditioning)
+        return self._of(conditioning)
 
-    def _of(self, conditioning: Conditioning) -> tuple[Prompt, ...]:
-        if not isinstance(conditioning, Transition):
-            return conditioning.prompts
-        if self._source is None or self._source[0] is not conditioning.source:
-            self._source = conditioning.source, self(conditioning.source)
-        return _mixed(self._source[1], conditioning.target.prompts, conditioning.t)
+
+def _of_blend(blend: Blend) -> tuple[Prompt, ...]:
+    return blend.prompts
+
+
+def _of_step(source: Iterable[Prompt], step: Transition) -> tuple[Prompt, ...]:
+    return _mixed(source, step.target.prompts, step.t)
 
 
 def _mixed(source: Iterable[Prompt], target: Iterable[Prompt], t: float) -> tuple[Prompt, ...]:
@@ -44,10 +46,9 @@ def _mixed(source: Iterable[Prompt], target: Iterable[Prompt], t: float) -> tupl
     return tuple(Prompt(text, weight / total) for text, weight in visible.items())
 
 
-def shares_of(chunks: Iterable[Chunk]) -> list[tuple[Prompt, ...]]:
-    """Per chunk, in the plan's order."""
-    shares = Shares()
-    return [shares(chunk.conditioning) for chunk in chunks]
+def shares_of(chunks: Sequence[Chunk]) -> list[tuple[Prompt, ...]]:
+    """The shares of each chunk of a plan, in its order."""
+    return list(map(Shares(chunks), chunks))
 
 
 def rate(fps: Fraction) -> str:
