@@ -48,7 +48,7 @@ _HOMES = {
     "errors": ("JobError", "OutputExistsError", "ScopeBatchError", "UnavailableError"),
     "events": ("ChunkDone", "Event", "Finished", "Warned"),
     "job": ("Job", "load_job", "load_text"),
-    "sinks.npy_stream": ("read_npy_stream",),
+    "sinks.npy": ("read_npy_stream",),
     "render.prepare": ("prepare_job",),
     "render.engine_pool": ("Engines",),
     "render.options": ("RenderOptions",),

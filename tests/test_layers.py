@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,13 @@ def test_torch_lives_in_the_engine_and_the_model_files() -> None:
     heavy = {"torch", "diffusers", "transformers", "peft"}
     users = {room_of(path) for path in FILES if {name.split(".")[0] for name in imports_of(path)} & heavy}
     assert users <= TORCH_LIVES_IN
+
+
+def test_the_architecture_page_names_every_room_and_no_file_that_is_gone() -> None:
+    named = set(re.findall(r"`([a-z_/]+(?:\.py)?)`", (PACKAGE / "README.md").read_text()))
+    assert {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")} <= named
+    paths = [name for name in named if name.endswith(".py")]
+    assert [name for name in paths if not any((root / name).exists() for root in (PACKAGE, PACKAGE.parent))] == []
 
 
 EXPORT = '{"version": "2.1", "prompts": [{"startTime": 0, "endTime": 2, "prompts": [{"text": "a cat"}]}]}'

@@ -68,10 +68,15 @@ def test_the_built_in_set_is_no_folder_to_look_at(run: Run) -> None:
 def test_a_part_that_cannot_be_imported_leaves_the_others_their_turn(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in ("devices", "attention", "model_files", "encoders"):
+    for name in ("devices", "attention", "model_files", "video_encoders"):
         monkeypatch.setitem(sys.modules, f"scope_batch.doctor.{name}", None)
     faults = [finding for finding in examine(None, tmp_path) if finding.state == "fault"]
-    assert [fault.text.split(" cannot")[0] for fault in faults] == ["devices", "attention", "encoders", "model files"]
+    assert [fault.text.split(" cannot")[0] for fault in faults] == [
+        "devices",
+        "attention",
+        "video encoders",
+        "model files",
+    ]
     assert all("cannot be looked at: " in fault.text and fault.advice for fault in faults)
 
 

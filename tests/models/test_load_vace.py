@@ -16,7 +16,7 @@ from scope_batch.models import modules
 from scope_batch.models.architecture import vace_config
 from scope_batch.models.folder import ModelFiles, find_models
 from scope_batch.models.keys import to_diffusers_vace
-from scope_batch.models.lora.weights import adapters
+from scope_batch.models.lora import adapters
 
 from .helpers import BACKBONE, CPU, linked
 

@@ -72,9 +72,8 @@ def test_two_makings_are_byte_for_byte_alike_and_only_what_is_needed(tmp_path: P
 
 
 def test_two_processes_may_make_it_at_once(tmp_path: Path) -> None:
-    program = (
-        "from scope_batch.models.tiny import tiny_models_folder as made; print('ready', flush=True); input(); made()"
-    )
+    program = "from scope_batch.models.tiny.build import tiny_models_folder as make; "
+    program += "print('ready', flush=True); input(); make()"
     env = {**os.environ, "SCOPE_BATCH_CACHE": str(tmp_path / "shared")}
     command = [sys.executable, "-c", program]
     pair = [subprocess.Popen(command, env=env, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) for _ in range(2)]
