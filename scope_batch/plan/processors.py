@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def read_processors(job: Job, settings: Settings, diagnostics: Diagnostics) -> t
 
 def _chain(job: Job, field: str, uses: Sequence[ProcessorUse], diagnostics: Diagnostics) -> Chain:
     try:
-        return Chain.of(ProcessorRef(use.id, use.params) for use in uses)
+        return Chain.of(ProcessorRef(use.id, copy.deepcopy(use.params)) for use in uses)
     except UnavailableError as error:
         diagnostics.problems.append(f"{place(job, field)}: {error}")
         return NO_PROCESSORS

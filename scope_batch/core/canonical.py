@@ -1,0 +1,54 @@
+"""Writes frozen values as one canonical text, so that equal values have the same text in every process."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import cache
+from pathlib import PurePath
+from typing import Any
+
+
+def canonical(value: Any) -> str:
+    """Values that compare equal have the same text: 1, 1.0 and Fraction(1), or two mappings in another order.
+
+    Dataclasses are written as their class and every field that takes part in comparison; tuples and lists both as
+    lists; floats exactly. Raises TypeError for a value of any other kind.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return json.dumps(value)
+    if isinstance(value, int):
+        return f"{value:d}"
+    if isinstance(value, (float, Fraction)):
+        return _number(value)
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(canonical, value))}]"
+    if isinstance(value, PurePath):
+        return f"path{json.dumps(value.as_posix())}"
+    if isinstance(value, Mapping):
+        items = sorted((canonical(key), canonical(entry)) for key, entry in value.items())
+        return f"{{{','.join(f'{key}:{entry}' for key, entry in items)}}}"
+    if isinstance(value, range):
+        return f"range{canonical([len(value), *value[:1], *([value.step] if len(value) > 1 else [])])}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        entries = [f"{name}={canonical(getattr(value, name))}" for name in _compared_fields(type(value))]
+        return f"{type(value).__name__}({','.join(entries)})"
+    raise TypeError(f"{type(value).__name__} has no canonical text: {value!r}")
+
+
+def _number(value: float | Fraction) -> str:
+    """The exact ratio, "7/10"; without a denominator where it is 1."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    numerator, denominator = value.as_integer_ratio()
+    return str(numerator) if denominator == 1 else f"{numerator}/{denominator}"
+
+
+@cache
+def _compared_fields(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind) if field.compare)
