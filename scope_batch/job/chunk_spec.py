@@ -1,4 +1,4 @@
-"""What changes at one place of the video: the entries of `chunk_specs`, and of the lists that are folded into them."""
+"""Defines the entries of `chunk_specs`, and of the lists that are folded into them."""
 
 from __future__ import annotations
 

@@ -56,10 +56,10 @@ class Prompting:
         self._target = None
         prompts = overrides.prompts or (self.opening if chunk == 0 else None)
         if prompts is not None:
-            self.method_used = self.method_used or overrides.blend_method is None
-            self._target = self._blend(chunk, prompts, overrides.blend_method or self.method)
-        elif overrides.blend_method is not None:
-            self._reblend(chunk, overrides.blend_method)
+            self.method_used = self.method_used or overrides.prompt_interpolation_method is None
+            self._target = self._blend(chunk, prompts, overrides.prompt_interpolation_method or self.method)
+        elif overrides.prompt_interpolation_method is not None:
+            self._reblend(chunk, overrides.prompt_interpolation_method)
         if self._target is not None and same(self._target, self.in_force):
             self._target = None
             if overrides.wants_transition:
@@ -105,11 +105,11 @@ class Prompting:
         return make_blend(prompts, method)
 
     def _begin(self, chunk: int, overrides: ChunkOverrides, target: Blend) -> Running:
-        assert self.in_force is not None and overrides.transition_steps is not None
+        assert self.in_force is not None and overrides.transition_num_steps is not None
         # A transition in force was cut short: the chunk before this one ran with that very step.
         source = chunk - 1 if isinstance(self.in_force, Transition) else self.in_force
         return Running(
-            source, target, overrides.transition_method, overrides.transition_steps, 0, chunk, overrides.where
+            source, target, overrides.transition_method, overrides.transition_num_steps, 0, chunk, overrides.where
         )
 
     def _step(self, chunk: int, running: Running, last: bool) -> Transition:

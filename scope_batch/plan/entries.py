@@ -1,14 +1,14 @@
-"""Reads the entries of `chunk_specs`: where each acts, which of them share a chunk, and what they ask for together."""
+"""Reads the entries of `chunk_specs` and merges those that act in the same chunk."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scope_batch.core import geometry
 from scope_batch.core.conditioning import BlendMethod, Prompt
@@ -21,18 +21,109 @@ if TYPE_CHECKING:
 
 PLACES = ("chunk", "frame", "time")
 ELSEWHERE = frozenset((*PLACES, *KINDS, *PART_FIELDS, "vace_temporally_locked"))
-"""Fields of an entry that are read as its place or its material."""
+"""Fields of an entry that give its place or its clips."""
 PROMPT_FIELDS = ("text", "prompts", "transition_target_prompts")
-"""Three spellings of one thing: the prompts to go to."""
+"""Three names for one setting: the new prompts."""
 WHOLE_SLOT = frozenset(
     ("seed", "noise_scale", "noise_controller", "denoising_steps", "kv_cache_attention_bias", "manage_cache",
-     "vace_context_scale", "lora_scales")
+     "vace_context_scale", "lora_scales", "input_video")
 )  # fmt: skip
-"""Fields that act in every chunk of a slot; prompts, images and cuts act in its first one."""
+"""Fields that act in every chunk of a slot; prompts, images, cuts and control act in its first one."""
 PROTOCOL_TRANSITION_STEPS = 4
 """Steps of a `transition_target_prompts` that names none: the protocol's default."""
 TIME_SLACK = 1e-6
 """Frames. A time that is meant to be exactly a frame's must not miss it by a rounding error."""
+
+
+LEAST_STEPS = 2
+"""Of a transition; with fewer the new prompt is in force at once."""
+DEFAULT_TRANSITION_METHOD: BlendMethod = "linear"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkOverrides:
+    """The settings of entries for one chunk, under the job's field names. None: not set.
+
+    where        names the entries in messages.
+    prompts      from `text`, `prompts` or `transition_target_prompts`; their weights sum to 1.
+    transition_num_steps  counts chunks; 0 and 1 mean at once.
+    lora_scales  by the path as written.
+    offers       clips, control frames and masks, by field.
+    """
+
+    where: str
+    prompts: tuple[Prompt, ...] | None = None
+    prompt_interpolation_method: BlendMethod | None = None
+    transition_num_steps: int | None = None
+    transition_method: BlendMethod = DEFAULT_TRANSITION_METHOD
+    reset_cache: bool = False
+    manage_cache: bool | None = None
+    denoising_steps: tuple[int, ...] | None = None
+    seed: int | None = None
+    noise_scale: float | None = None
+    noise_controller: bool | None = None
+    vace_context_scale: float | None = None
+    kv_cache_attention_bias: float | None = None
+    lora_scales: Mapping[str, float] = field(default_factory=dict)
+    offers: Mapping[str, ClipField] = field(default_factory=dict)
+    first_frame_image: Path | None = None
+    last_frame_image: Path | None = None
+    vace_ref_images: tuple[Path, ...] = ()
+
+    @property
+    def wants_transition(self) -> bool:
+        return self.transition_num_steps is not None and self.transition_num_steps >= LEAST_STEPS
+
+    @property
+    def reference(self) -> Path | None:
+        """The reference image: a chunk takes one."""
+        return self.vace_ref_images[0] if self.vace_ref_images else None
+
+    def over(self, earlier: ChunkOverrides, fields: Collection[str]) -> ChunkOverrides:
+        """`earlier` with the settings of these fields of the job replaced by those of `self`.
+
+        Scales of other LoRAs, and clips of other fields, stay.
+        """
+        offers = {**earlier.offers, **{name: offer for name, offer in self.offers.items() if name in fields}}
+        scales = {**earlier.lora_scales, **(self.lora_scales if "lora_scales" in fields else {})}
+        names = {"prompts" if name in PROMPT_FIELDS else name for name in fields} - KINDS.keys() - {"lora_scales"}
+        return replace(
+            earlier,
+            lora_scales=scales,
+            offers={name: offers[name] for name in KINDS if name in offers},
+            **{name: getattr(self, name) for name in names},
+        )
+
+
+NO_OVERRIDES = ChunkOverrides("")
+"""Of a chunk without entries."""
+
+
+def read_overrides(where: str, spec: ChunkSpec, offers: Mapping[str, ClipField]) -> ChunkOverrides:
+    """The settings of one entry; `where` names it in messages."""
+    steps = spec.transition_num_steps
+    if steps is None and spec.transition_target_prompts is not None:
+        steps = PROTOCOL_TRANSITION_STEPS
+    return ChunkOverrides(
+        where=where,
+        prompts=None if spec.target is None else normalised(spec.target),
+        prompt_interpolation_method=spec.prompt_interpolation_method,
+        transition_num_steps=steps,
+        transition_method=spec.transition_method or DEFAULT_TRANSITION_METHOD,
+        reset_cache=spec.reset_cache,
+        manage_cache=spec.manage_cache,
+        denoising_steps=spec.denoising_steps,
+        seed=spec.seed,
+        noise_scale=spec.noise_scale,
+        noise_controller=spec.noise_controller,
+        vace_context_scale=spec.vace_context_scale,
+        kv_cache_attention_bias=spec.kv_cache_attention_bias,
+        lora_scales=spec.lora_scales or {},
+        offers=offers,
+        first_frame_image=spec.first_frame_image,
+        last_frame_image=spec.last_frame_image,
+        vace_ref_images=spec.vace_ref_images,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +132,7 @@ class Entry:
 
     order   position in the file; place: where that is, for messages.
     asked   the user's wording of where it should act.
-    values  what the entry sets, under the job's field names, in the model's order; material apart:
-    offers  by its field.
+    fields  the job's names of what it sets, in the model's order, clips last.
     again   it acted in an earlier chunk of its slot already.
     """
 
@@ -51,8 +141,8 @@ class Entry:
     asked: str
     chunk: int | None
     frame: int | None
-    values: Mapping[str, Any]
-    offers: Mapping[str, ClipField] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+    overrides: ChunkOverrides = NO_OVERRIDES
     again: bool = False
 
     @property
@@ -60,13 +150,12 @@ class Entry:
         return f"{self.place} ({self.asked})"
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        return (*self.values, *self.offers)
+    def offers(self) -> Mapping[str, ClipField]:
+        return self.overrides.offers
 
     def in_later_chunk(self) -> Entry:
-        values = {name: value for name, value in self.values.items() if name in WHOLE_SLOT}
-        offers = {name: offer for name, offer in self.offers.items() if name == "input_video"}
-        return replace(self, values=values, offers=offers, again=True)
+        """The entry in a later chunk of its slot: only some of its fields act there."""
+        return replace(self, fields=tuple(name for name in self.fields if name in WHOLE_SLOT), again=True)
 
 
 def frame_at(seconds: float, fps: Fraction) -> int:
@@ -76,7 +165,7 @@ def frame_at(seconds: float, fps: Fraction) -> int:
 
 def read_entries(job: Job, fps: Fraction, num_frames: int, diagnostics: Diagnostics) -> list[Entry]:
     entries = [
-        replace(_read(order, place(job, "chunk_specs", order), spec, fps), offers=entry_clip_fields(job, order))
+        _read(order, place(job, "chunk_specs", order), spec, fps, entry_clip_fields(job, order))
         for order, spec in enumerate(job.chunk_specs)
     ]
     for entry in entries:
@@ -89,17 +178,43 @@ def read_entries(job: Job, fps: Fraction, num_frames: int, diagnostics: Diagnost
     return entries
 
 
-def _read(order: int, where: str, spec: ChunkSpec, fps: Fraction) -> Entry:
-    written = [name for name in type(spec).model_fields if name in spec.model_fields_set and name not in ELSEWHERE]
-    values = {name: value for name in written if (value := getattr(spec, name)) is not None}
-    if "transition_target_prompts" in values:
-        values.setdefault("transition_num_steps", PROTOCOL_TRANSITION_STEPS)
+def _read(order: int, where: str, spec: ChunkSpec, fps: Fraction, offers: Mapping[str, ClipField]) -> Entry:
     if spec.chunk is not None:
-        return Entry(order, where, f"chunk {spec.chunk}", spec.chunk, None, values)
-    if spec.frame is not None:
-        return Entry(order, where, f"frame {spec.frame}", None, spec.frame, values)
-    assert spec.time is not None, "the job model lets no entry through without a place"
-    return Entry(order, where, f"time {spec.time:g} s", None, frame_at(spec.time, fps), values)
+        asked, chunk, frame = f"chunk {spec.chunk}", spec.chunk, None
+    elif spec.frame is not None:
+        asked, chunk, frame = f"frame {spec.frame}", None, spec.frame
+    else:
+        assert spec.time is not None, "the job model lets no entry through without a place"
+        asked, chunk, frame = f"time {spec.time:g} s", None, frame_at(spec.time, fps)
+    overrides = read_overrides(f"{where} ({asked})", spec, offers)
+    return Entry(order, where, asked, chunk, frame, (*_fields(spec), *offers), overrides)
+
+
+def _fields(spec: ChunkSpec) -> list[str]:
+    written = [name for name in type(spec).model_fields if name in spec.model_fields_set and name not in ELSEWHERE]
+    fields = [name for name in written if getattr(spec, name) is not None]
+    if "transition_target_prompts" in fields and "transition_num_steps" not in fields:
+        fields.append("transition_num_steps")
+    return fields
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkStart:
+    """What is known of a chunk before it is decided whether it is cut off from the one before.
+
+    frames_if_uncut  frames that it makes if it is not: entries and keyframes in them take effect at its first frame.
+    list_position    the `chunk:` of entries, and the index into lists of values, that it takes; see `Grid`.
+    """
+
+    index: int
+    first_frame: int
+    frames_if_uncut: int
+    list_position: int
+
+    @property
+    def end_if_uncut(self) -> int:
+        """The frame after its last one, if it is not cut."""
+        return self.first_frame + self.frames_if_uncut
 
 
 class Agenda:
@@ -108,7 +223,7 @@ class Agenda:
     def __init__(self, entries: Iterable[Entry], grid: Grid) -> None:
         entries = list(entries)
         self._grid = grid
-        self._here: tuple[int, list[Entry]] = -1, []
+        self._current: tuple[int, list[Entry]] = -1, []
         self._by_chunk: dict[int, list[Entry]] = {}
         for entry in entries:
             if entry.chunk is not None:
@@ -119,25 +234,25 @@ class Agenda:
     @property
     def is_empty(self) -> bool:
         """No entry is left, and none acts in further chunks of its slot."""
-        return not (self._by_chunk or self._by_frame or self._here[1])
+        return not (self._by_chunk or self._by_frame or self._current[1])
 
-    def take(self, chunk: int, first_frame: int, reach: int) -> list[Entry]:
-        """The entries of a chunk, the later ones last; `reach` = its frames if it is not cut.
+    def take(self, start: ChunkStart) -> list[Entry]:
+        """The entries of a chunk, the later ones last.
 
         An entry by chunk stands at the chunk's first frame; of two at one frame the file's order decides.
         """
-        taken = [(first_frame, entry.order, entry) for entry in self._at(self._grid.position(chunk, first_frame))]
-        while self._by_frame and self._by_frame[0][0] < first_frame + reach:
+        taken = [(start.first_frame, entry.order, entry) for entry in self._at(start.list_position)]
+        while self._by_frame and self._by_frame[0][0] < start.end_if_uncut:
             frame, order, entry = self._by_frame.popleft()
-            taken.append((max(frame, first_frame), order, entry))
+            taken.append((max(frame, start.first_frame), order, entry))
         return [entry for _, _, entry in sorted(taken, key=lambda item: item[:2])]
 
     def _at(self, position: int) -> list[Entry]:
-        """The entries by `chunk`; what acts in all chunks of a slot is there again in its later ones."""
-        if position == self._here[0]:
-            return [entry.in_later_chunk() for entry in self._here[1]]
-        self._here = position, self._by_chunk.pop(position, [])
-        return self._here[1]
+        """The entries by `chunk`; what acts in all chunks of a slot acts again in its later ones."""
+        if position == self._current[0]:
+            return [entry.in_later_chunk() for entry in self._current[1]]
+        self._current = position, self._by_chunk.pop(position, [])
+        return self._current[1]
 
     def report_left(self, chunks: int, diagnostics: Diagnostics) -> None:
         """Entries that never landed are problems. `chunks`: how many the job turned out to have."""
@@ -151,94 +266,34 @@ class Agenda:
             )
 
 
-def merge(entries: list[Entry], chunk: int, diagnostics: Diagnostics) -> dict[str, Any]:
-    """What entries that share a chunk say together; where two set one field the later wins, with a warning."""
-    values: dict[str, Any] = {}
-    origin: dict[tuple[str, str], Entry] = {}
+def merge(entries: Sequence[Entry], chunk: int, diagnostics: Diagnostics) -> ChunkOverrides:
+    """The settings of all entries that share a chunk; where two set one field the later wins, with a warning."""
+    merged = ChunkOverrides(" + ".join(entry.label for entry in entries))
+    setters: dict[tuple[str, str], Entry] = {}
     for entry in entries:
-        for name, key, value in _said(entry):
-            if key in origin:
+        for shown, key in _settings(entry):
+            if key in setters:
                 diagnostics.warnings.append(
-                    f"{entry.label} and {origin[key].label} both land on chunk {chunk} and set {name}: "
+                    f"{entry.label} and {setters[key].label} both land on chunk {chunk} and set {shown}: "
                     f"the later place, {entry.asked}, wins"
                 )
-            origin[key] = entry
-            field, path = key
-            values[field] = {**values.get(field, {}), path: value} if path else value
-    return values
+            setters[key] = entry
+        merged = entry.overrides.over(merged, entry.fields)
+    if not merged.wants_transition and merged.transition_method != DEFAULT_TRANSITION_METHOD:
+        diagnostics.problems.append(
+            f"{merged.where}: transition_method needs transition_num_steps ({LEAST_STEPS} or more)"
+        )
+    return merged
 
 
-def _said(entry: Entry) -> Iterator[tuple[str, tuple[str, str], Any]]:
-    """(name for people, field and path, value) of all that an entry sets; scales count by their LoRA's path."""
-    for name, value in (*entry.values.items(), *entry.offers.items()):
+def _settings(entry: Entry) -> Iterator[tuple[str, tuple[str, str]]]:
+    """(name in messages, key) of each setting of an entry; the scale of each LoRA is a setting of its own."""
+    for name in entry.fields:
         if name == "lora_scales":
-            for path, scale in value.items():
-                yield f"the scale of {Path(path).name}", (name, path), scale
+            for path in entry.overrides.lora_scales:
+                yield f"the scale of {Path(path).name}", (name, path)
         else:
-            yield name, ("prompts" if name in PROMPT_FIELDS else name, ""), value
-
-
-LEAST_STEPS = 2
-"""Of a transition; fewer mean that the new prompt is there at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkOverrides:
-    """None = not asked for. `transition_steps` counts chunks; 0 and 1 mean at once. `offers`: material, by field."""
-
-    where: str
-    prompts: tuple[Prompt, ...] | None = None
-    blend_method: BlendMethod | None = None
-    transition_steps: int | None = None
-    transition_method: BlendMethod = "linear"
-    reset_cache: bool = False
-    manage_cache: bool | None = None
-    denoising_steps: tuple[int, ...] | None = None
-    seed: int | None = None
-    noise_scale: float | None = None
-    noise_controller: bool | None = None
-    vace_context_scale: float | None = None
-    attention_bias: float | None = None
-    lora_scales: Mapping[str, float] = field(default_factory=dict)
-    offers: Mapping[str, ClipField] = field(default_factory=dict)
-    first_image: Path | None = None
-    last_image: Path | None = None
-    reference: Path | None = None
-
-    @property
-    def wants_transition(self) -> bool:
-        return self.transition_steps is not None and self.transition_steps >= LEAST_STEPS
-
-
-NO_OVERRIDES = ChunkOverrides("")
-"""What a chunk without entries asks for."""
-
-
-def read_overrides(values: Mapping[str, Any], where: str, diagnostics: Diagnostics) -> ChunkOverrides:
-    """`values`: merged entries of a chunk, under the job's names; `where` names those entries in messages."""
-    if values.get("transition_num_steps", 0) < LEAST_STEPS and values.get("transition_method", "linear") != "linear":
-        diagnostics.problems.append(f"{where}: transition_method needs transition_num_steps ({LEAST_STEPS} or more)")
-    prompts = values.get("prompts")
-    return ChunkOverrides(
-        where=where,
-        prompts=None if prompts is None else normalised(prompts),
-        blend_method=values.get("prompt_interpolation_method"),
-        transition_steps=values.get("transition_num_steps"),
-        transition_method=values.get("transition_method", "linear"),
-        reset_cache=values.get("reset_cache", False),
-        manage_cache=values.get("manage_cache"),
-        denoising_steps=values.get("denoising_steps"),
-        seed=values.get("seed"),
-        noise_scale=values.get("noise_scale"),
-        noise_controller=values.get("noise_controller"),
-        vace_context_scale=values.get("vace_context_scale"),
-        attention_bias=values.get("kv_cache_attention_bias"),
-        lora_scales=values.get("lora_scales", {}),
-        offers={name: values[name] for name in KINDS if name in values},
-        first_image=values.get("first_frame_image"),
-        last_image=values.get("last_frame_image"),
-        reference=next(iter(values.get("vace_ref_images", ())), None),
-    )
+            yield name, ("prompts" if name in PROMPT_FIELDS else name, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +302,9 @@ class Grid:
 
     by_slots: bool
     num_frames: int
+
+    def start(self, index: int, first_frame: int, frames_if_uncut: int) -> ChunkStart:
+        return ChunkStart(index, first_frame, frames_if_uncut, self.position(index, first_frame))
 
     def position(self, index: int, first_frame: int) -> int:
         """The `chunk:` whose entry the chunk takes; several chunks may share a slot."""
@@ -265,9 +323,7 @@ class Grid:
         return -(-self.num_frames // geometry.PROTOCOL_SLOT_FRAMES)
 
 
-def normalised(prompts: str | tuple[WeightedPrompt, ...]) -> tuple[Prompt, ...]:
-    """One text, or weighted texts, as prompts whose weights sum to 1."""
-    if isinstance(prompts, str):
-        return (Prompt(prompts),)
+def normalised(prompts: Sequence[WeightedPrompt]) -> tuple[Prompt, ...]:
+    """Weighted texts as prompts whose weights sum to 1."""
     total = sum(prompt.weight for prompt in prompts)
     return tuple(Prompt(prompt.text, prompt.weight / total) for prompt in prompts)

@@ -101,7 +101,7 @@ def _vace_context_scale(_: Job, outcome: Outcome) -> str | None:
 def _attention_bias(_: Job, outcome: Outcome) -> str | None:
     if all(chunk.start_latent == 0 for chunk in outcome.chunks):
         return "no chunk has earlier frames to attend to"
-    return OWN if outcome.replaced(lambda overrides: overrides.attention_bias) else None
+    return OWN if outcome.replaced(lambda overrides: overrides.kv_cache_attention_bias) else None
 
 
 def _method(_: Job, outcome: Outcome) -> str | None:

@@ -13,6 +13,7 @@ from scope_batch.job.schedule import LORA_SCALE, Schedule
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.cuts import LORA_CHANGE
 from scope_batch.plan.diagnostics import Diagnostics, place
+from scope_batch.plan.entries import ChunkStart
 from scope_batch.plan.schedules import Clock, Curve
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ class Track:
     def __post_init__(self) -> None:
         self.lasting = self.curve.schedule.constant is not None
 
-    def land(self, index: int, first_frame: int, reach: int, slot: int, order: float | None) -> bool:
-        """Whether the scale moves with this chunk."""
-        self.curve.land(index, first_frame, reach, slot)
+    def advance(self, start: ChunkStart, own: float | None) -> bool:
+        """Take the next chunk; returns whether the scale moves with it. `own`: what its entries ask for."""
+        self.curve.advance(start)
         before, asked_before = self.now, self.asked[-1] if self.asked else None
-        asked = asked_before if order is None and self.lasting else order
+        asked = asked_before if own is None and self.lasting else own
         self.asked.append(asked)
         self.now = self.curve.known if asked is None else asked
-        if index == 0:
+        if start.index == 0:
             return False
         if asked is None and asked_before is None:
             return self.curve.moves
@@ -68,12 +69,12 @@ class Loras:
     def __post_init__(self) -> None:
         self.tracks = list({id(track): track for track in self.track_of.values()}.values())
 
-    def land(self, index: int, first_frame: int, reach: int, slot: int, overrides: Mapping[str, float]) -> bool:
-        """Whether the scale of any LoRA moves with this chunk. `overrides`: what the chunk's entries ask for."""
+    def advance(self, start: ChunkStart, own: Mapping[str, float]) -> bool:
+        """Take the next chunk; returns whether the scale of any LoRA moves with it. `own`: what its entries ask for."""
         if not self.tracks:
             return False
-        asked = {id(self.track_of[path]): scale for path, scale in overrides.items()}
-        moves = [track.land(index, first_frame, reach, slot, asked.get(id(track))) for track in self.tracks]
+        asked = {id(self.track_of[path]): scale for path, scale in own.items()}
+        moves = [track.advance(start, asked.get(id(track))) for track in self.tracks]
         return any(moves)
 
     def fill(self, chunks: Sequence[Chunk]) -> list[Chunk]:

@@ -12,7 +12,7 @@ from scope_batch.core.plan import Chunk, ClipFacts
 from scope_batch.core.timeline import ClipSource, Coverage, Fill, Fit, Placement
 from scope_batch.plan.control_timing import ControlTiming
 from scope_batch.plan.diagnostics import Diagnostics, counted, name_chunks, place
-from scope_batch.plan.entries import ChunkOverrides, Entry
+from scope_batch.plan.entries import ChunkOverrides, ChunkStart, Entry
 from scope_batch.plan.material_fields import (
     CONTROL,
     KINDS,
@@ -76,10 +76,10 @@ class TimelineBuilder:
             return "video"
         return self._settings.mode
 
-    def controlled(self, overrides: ChunkOverrides, first_frame: int, reach: int) -> bool:
+    def controlled(self, overrides: ChunkOverrides, start: ChunkStart) -> bool:
         """Whether control frames or masks cover part of the chunk, before it is known whether it is cut."""
         brought = any(offer.material.kind in CONTROL and self._is_new(offer) for offer in overrides.offers.values())
-        return self._control.covers(first_frame, min(first_frame + reach, self._settings.num_frames)) or brought
+        return self._control.covers(start.first_frame, min(start.end_if_uncut, self._settings.num_frames)) or brought
 
     def place_chunk(self, overrides: ChunkOverrides, index: int, first_frame: int, frames: int) -> None:
         """What the chunk's entries bring begins at its first frame; `frames` = how many it makes."""

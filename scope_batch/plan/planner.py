@@ -1,4 +1,4 @@
-"""The single pass from left to right that turns a job into chunks."""
+"""Turns a job into a plan in one pass over its chunks, from left to right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scope_batch.plan.conditioning import Prompting, check_prompts
 from scope_batch.plan.cuts import LORA_CHANGE, NEW_CONTROL_PROMPT, NEW_MODE, NEW_STEPS, RESET, START
 from scope_batch.plan.defaults import defaults_in_force
 from scope_batch.plan.diagnostics import Diagnostics
-from scope_batch.plan.entries import NO_OVERRIDES, Agenda, ChunkOverrides, merge, read_entries, read_overrides
+from scope_batch.plan.entries import NO_OVERRIDES, Agenda, ChunkOverrides, ChunkStart, merge, read_entries
 from scope_batch.plan.idle import Outcome, note_idle
 from scope_batch.plan.material_fields import Facts
 from scope_batch.plan.placement import TimelineBuilder
@@ -136,17 +136,16 @@ class Walk:
 
     def _chunk(self, index: int, first_frame: int, start_latent: int) -> Chunk:
         settings, spec = self.settings, self.settings.spec
-        slot = settings.grid.position(index, first_frame)
-        reach = spec.chunk_frames(self.timeline.opening, first=index == 0)
-        overrides = self._overrides(index, first_frame, reach)
+        start = settings.grid.start(index, first_frame, spec.chunk_frames(self.timeline.opening, first=index == 0))
+        overrides = self._overrides(start)
         mode = self.timeline.mode(overrides)
         steps = overrides.denoising_steps or settings.denoising_steps[mode]
         changes = Changes(
             mode=mode,
             steps=steps,
             prompt=self.prompting.ask(index, overrides),
-            control=self.timeline.controlled(overrides, first_frame, reach),
-            loras=self.scheduled.land(index, first_frame, reach, slot, overrides),
+            control=self.timeline.controlled(overrides, start),
+            loras=self.scheduled.advance(start, overrides),
         )
         cut_reason = self._cut_reason(overrides, changes)
         cut = cut_reason is not None
@@ -168,7 +167,7 @@ class Walk:
             recache_reason=recache_reason(conditioning) if recached else None,
             conditioning=conditioning,
             text_changed=text_changed,
-            seed=settings.seeds.at(slot) if overrides.seed is None else overrides.seed,
+            seed=settings.seeds.at(start.list_position) if overrides.seed is None else overrides.seed,
             denoising_steps=steps,
             noise_scale=None,
             noise_controller=self._noise_controller(index, mode, overrides),
@@ -213,18 +212,17 @@ class Walk:
         ]
         self.overrides += [NO_OVERRIDES] * len(starts)
         self.causes += [[]] * len(starts)
-        self.scheduled.land_alike(len(starts))
+        self.scheduled.repeat(len(starts))
 
-    def _overrides(self, index: int, first_frame: int, reach: int) -> ChunkOverrides:
-        entries = self.agenda.take(index, first_frame, reach)
+    def _overrides(self, start: ChunkStart) -> ChunkOverrides:
+        entries = self.agenda.take(start)
         if not entries:
             self.overrides.append(NO_OVERRIDES)
             return NO_OVERRIDES
         for entry in entries:
             if not entry.again:
-                self.landings.append(Landing(entry.asked, index, first_frame, entry.fields))
-        where = " + ".join(entry.label for entry in entries)
-        self.overrides.append(read_overrides(merge(entries, index, self.diagnostics), where, self.diagnostics))
+                self.landings.append(Landing(entry.asked, start.index, start.first_frame, entry.fields))
+        self.overrides.append(merge(entries, start.index, self.diagnostics))
         return self.overrides[-1]
 
     def _cut_reason(self, overrides: ChunkOverrides, changes: Changes) -> str | None:

@@ -10,7 +10,7 @@ from scope_batch.core.plan import Chunk, LoraUse
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, NOISE_SCALE, Schedule
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.diagnostics import Diagnostics, place
-from scope_batch.plan.entries import NO_OVERRIDES, ChunkOverrides
+from scope_batch.plan.entries import NO_OVERRIDES, ChunkOverrides, ChunkStart
 from scope_batch.plan.loras import Loras, read_loras
 from scope_batch.plan.schedules import Clock, Curve
 from scope_batch.plan.settings import Settings
@@ -29,24 +29,26 @@ class ScheduledValues:
     loras: Loras
     overrides: list[ChunkOverrides] = field(default_factory=list)
 
-    def land(self, index: int, first_frame: int, reach: int, slot: int, overrides: ChunkOverrides) -> bool:
-        """Whether a LoRA's scale moves with this chunk. `reach`: its frames if it is not cut; `slot`: where lists are
-        read; `overrides`: what replaces the scheduled numbers in this chunk."""
+    def advance(self, start: ChunkStart, overrides: ChunkOverrides) -> bool:
+        """Take the next chunk; returns whether a LoRA's scale moves with it.
+
+        `overrides` replace the scheduled numbers in this chunk.
+        """
         self.overrides.append(overrides)
         for curve in self._curves:
-            curve.land(index, first_frame, reach, slot)
-        return self.loras.land(index, first_frame, reach, slot, overrides.lora_scales)
+            curve.advance(start)
+        return self.loras.advance(start, overrides.lora_scales)
 
     @property
     def are_steady(self) -> bool:
         """No number is scheduled: each is the same in all chunks whose entries do not set it."""
         return not self.loras.tracks and all(curve.is_steady for curve in self._curves)
 
-    def land_alike(self, chunks: int) -> None:
+    def repeat(self, chunks: int) -> None:
         """`chunks` more chunks without entries, of steady numbers."""
         self.overrides += [NO_OVERRIDES] * chunks
         for curve in self._curves:
-            curve.land_alike(chunks)
+            curve.repeat(chunks)
 
     @property
     def _curves(self) -> list[Curve]:
@@ -75,7 +77,7 @@ class ScheduledValues:
         if self.bias is None:
             return [None] * len(self.overrides)
         return [
-            value if overrides.attention_bias is None else overrides.attention_bias
+            value if overrides.kv_cache_attention_bias is None else overrides.kv_cache_attention_bias
             for value, overrides in zip(self.bias.values(), self.overrides, strict=True)
         ]
 

@@ -1,4 +1,4 @@
-"""A scheduled number as the planner meets it: chunk after chunk, from left to right, its grid not yet known.
+"""Computes a scheduled number chunk by chunk, from left to right, while the grid of chunks is still being decided.
 
 Between a number's key and the next one the value is linear in the chunk index, so it is known only when that key has
 landed. Whether it *moves* is known at once, and that is all that can decide over a cut.
@@ -15,6 +15,7 @@ from scope_batch.job.expression import Expression
 from scope_batch.job.keyframes import Keyframe
 from scope_batch.job.schedule import Schedule
 from scope_batch.plan.diagnostics import SHOWN, Diagnostics
+from scope_batch.plan.entries import ChunkStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Key:
 class Curve:
     """One scheduled number, low..high. `where` names it in messages; what is wrong is added to `diagnostics`.
 
-    `land` is called for every chunk, in order; after each call `moves` and `known` speak of that chunk.
+    `advance` is called for every chunk, in order; after each call `moves` and `known` speak of that chunk.
     """
 
     where: str
@@ -76,18 +77,19 @@ class Curve:
             if before.frame == key.frame:
                 self._fault(f"two keyframes at frame {key.frame}; one is allowed")
 
-    def land(self, index: int, first_frame: int, reach: int, slot: int) -> None:
-        """`reach`: the chunk's frames if it is not cut; `slot`: the index that lists are read at."""
+    def advance(self, start: ChunkStart) -> None:
+        """Take the next chunk."""
+        index, first_frame = start.index, start.first_frame
         self._landed += 1
         if self._steady is not None:
             return
         self._first_frame = first_frame
         arrived: list[Key] = []
-        while self._keys and min(self._keys[0].frame, self.clock.last_frame) < first_frame + reach:
+        while self._keys and min(self._keys[0].frame, self.clock.last_frame) < start.end_if_uncut:
             arrived.append(self._keys.popleft())
         before = self._values[-1] if self._values else None
         if self.schedule.values:
-            self._values.append(self.schedule.at(slot))
+            self._values.append(self.schedule.at(start.list_position))
         elif arrived:
             before = self._arrive(arrived, index, first_frame)
         else:
@@ -100,7 +102,7 @@ class Curve:
         """One number for the whole job."""
         return self._steady is not None
 
-    def land_alike(self, chunks: int) -> None:
+    def repeat(self, chunks: int) -> None:
         """`chunks` more chunks of a steady number."""
         assert self.is_steady
         self._landed += chunks

@@ -62,9 +62,16 @@ def _stills(
     if overrides is NO_OVERRIDES and chunk.index > 0 and not last:
         return ()
     opening = _image(
-        job, "first_frame_image", overrides.first_image, chunk, its_place=chunk.index == 0, diagnostics=diagnostics
+        job,
+        "first_frame_image",
+        overrides.first_frame_image,
+        chunk,
+        its_place=chunk.index == 0,
+        diagnostics=diagnostics,
     )
-    closing = _image(job, "last_frame_image", overrides.last_image, chunk, its_place=last, diagnostics=diagnostics)
+    closing = _image(
+        job, "last_frame_image", overrides.last_frame_image, chunk, its_place=last, diagnostics=diagnostics
+    )
     stills: list[Still] = []
     roomy = chunk.frames >= 2 * geometry.VACE_STILL_FRAMES
     if opening is not None and closing is not None and not roomy:

@@ -11,7 +11,7 @@ import pytest
 from scope_batch.errors import JobError
 from scope_batch.job.schedule import Scheduled
 from scope_batch.plan.diagnostics import Diagnostics
-from scope_batch.plan.entries import Agenda, Entry, Grid
+from scope_batch.plan.entries import Agenda, ChunkStart, Entry, Grid
 from scope_batch.plan.schedules import Clock, Curve
 from tests.plan.helpers import plan, video_plan
 from tests.plan.steering import steered
@@ -29,7 +29,7 @@ def landed(made: Curve, starts: Iterable[int] = TEXT) -> list[bool]:
     """Whether each chunk moves."""
     moves = []
     for index, first_frame in enumerate(starts):
-        made.land(index, first_frame, 12 if index else 9, index)
+        made.advance(ChunkStart(index, first_frame, 12 if index else 9, index))
         moves.append(made.moves)
     return moves
 
@@ -89,7 +89,7 @@ def test_it_lands_on_the_chunks_there_are_not_on_those_that_were_expected() -> N
 def test_lists_are_read_at_the_slot() -> None:
     made = curve([1, 2, 3])
     for index, slot in enumerate((0, 0, 2)):
-        made.land(index, 12 * index, 12, slot)
+        made.advance(ChunkStart(index, 12 * index, 12, slot))
     assert made.values() == (1, 1, 3)
 
 
@@ -116,7 +116,7 @@ def test_what_is_on_its_way_is_not_known_yet() -> None:
     made = curve({0: 0, 21: 1})
     known = []
     for index, first_frame in enumerate(TEXT):
-        made.land(index, first_frame, 12 if index else 9, index)
+        made.advance(ChunkStart(index, first_frame, 12 if index else 9, index))
         known.append(made.known)
     assert known == [0, None, 1, 1, 1]
 
@@ -167,13 +167,14 @@ def test_keys_land_where_entries_land_on_any_grid(seed: int) -> None:
         starts.append(following)
     frames = sorted(rng.sample(range(starts[-1]), 12))
     made = curve({frame: index - 6 for index, frame in enumerate(frames)}, num_frames=num_frames)
-    agenda = Agenda([Entry(i, "", "", None, frame, {}) for i, frame in enumerate(frames)], Grid(False, num_frames))
+    agenda = Agenda([Entry(i, "", "", None, frame) for i, frame in enumerate(frames)], Grid(False, num_frames))
     arrived, taken = {}, {}
     for index, first_frame in enumerate(starts):
         reach = 12 if index else 9
-        if entries := agenda.take(index, first_frame, reach):
+        start = ChunkStart(index, first_frame, reach, index)
+        if entries := agenda.take(start):
             arrived[index], taken[index] = entries[0].order - 6, entries[-1].order - 6
-        made.land(index, first_frame, reach, index)
+        made.advance(start)
     result = made.values()
     assert {index: result[index] for index in taken} == taken
     assert set(result[: min(taken)]) <= {arrived[min(taken)]}
