@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Frames = NDArray[np.uint8]
 """uint8 [T, H, W, 3], RGB."""
+GENERATE_ABOVE = 0.5
+"""A pixel is generated where its mask, 0..1, is above this, else kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scope_batch.core import geometry
-from scope_batch.core.frames import ChunkInputs, ControlFrames
+from scope_batch.core.frames import GENERATE_ABOVE, ChunkInputs, ControlFrames
 from scope_batch.core.plan import Chunk
 from scope_batch.engine.device import to_device
 from scope_batch.engine.vae_stream import EncoderStream, FeatureCache, Vae
-
-KEPT_BELOW = 0.5
-"""Pixels are replaced where the mask is above this value, else kept. Only the mask channels hold soft values."""
 
 
 class VaceContext:
@@ -77,7 +74,7 @@ class VaceContext:
             self._inactive.reset()
             self._reactive.reset()
         masks = to_device(control.masks, self._device)
-        inactive, reactive = self._split(control, masks > KEPT_BELOW)
+        inactive, reactive = self._split(control, masks > GENERATE_ABOVE)
         latents = [self._encode(self._inactive, inactive, chunk), self._encode(self._reactive, reactive, chunk)]
         return torch.cat([*latents, mask_channels(masks[chunk.lead :], chunk.latents)], dim=1)
 

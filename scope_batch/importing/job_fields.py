@@ -15,9 +15,10 @@ from scope_batch.job import parse_job
 from scope_batch.job.schedule import LORA_SCALE, Scheduled
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job
+from scope_batch.plan.settings import default_of
 
-DEFAULT_PIPELINE = "longlive"
-DEFAULT_SEED = 42
+DEFAULT_PIPELINE: str = default_of("pipeline_id")
+DEFAULT_SEED: int = default_of("seed")
 ALSO_CALLED = {
     "base_seed": "seed",
     "lora_merge_strategy": "lora_merge",

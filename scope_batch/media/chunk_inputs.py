@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scope_batch.core.frames import NO_INPUTS, ChunkInputs, ControlFrames, Frames
+from scope_batch.core.frames import GENERATE_ABOVE, NO_INPUTS, ChunkInputs, ControlFrames, Frames
 from scope_batch.core.plan import Chunk, Plan, Vace
 from scope_batch.media.frame_reader import Reels, Track, to_unit
 from scope_batch.media.images import read_still
-from scope_batch.media.masks import GENERATE_ABOVE
 from scope_batch.media.patience import CheckStop, never_stop
 from scope_batch.media.prefetch import ReadAhead
 from scope_batch.media.preprocess import Processed

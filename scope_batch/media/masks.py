@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scope_batch.core.frames import GENERATE_ABOVE
 from scope_batch.core.plan import Plan
 from scope_batch.core.timeline import ClipSource, Placement
 from scope_batch.errors import JobError
@@ -18,8 +19,6 @@ from scope_batch.media.source import Frame
 MASK_LEVEL = 127
 """A pixel whose channels' mean is above this is 1: generate."""
 WHITE = 255
-GENERATE_ABOVE = 0.5
-"""A value of an array of floats above this counts as 1."""
 
 
 def generates(frame: Frame) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Which pipeline and mode honours which field. What cannot be honoured is refused, never ignored.
+"""Lists which pipelines and modes honour which fields. What cannot be honoured is refused, never ignored.
 
 A field written with another value than its default is a problem; written with its default it is worth a note.
 """
@@ -14,7 +14,7 @@ from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.diagnostics import Diagnostics, place
 from scope_batch.plan.loras import has_loras
 from scope_batch.plan.material_fields import CONTROL, Facts, all_clip_fields
-from scope_batch.plan.settings import mode_of
+from scope_batch.plan.settings import default_of, mode_of
 
 if TYPE_CHECKING:
     from scope_batch.job import ChunkSpec, Job
@@ -84,10 +84,13 @@ class Capability:
     """
 
     field: str
-    default: Any
     honoured: Callable[[Context], bool]
     reason: str
     of_models: bool = False
+
+    @property
+    def default(self) -> Any:
+        return default_of(self.field)
 
 
 def _with_vace(context: Context) -> bool:
@@ -105,38 +108,38 @@ NO_MOVING_CONTROL = "there are no vace_frames or vace_masks of the job that move
 IMAGE_FIELDS = ("first_frame_image", "last_frame_image", "vace_ref_images")
 
 CAPABILITIES = (
-    Capability("noise_scale", 0.7, lambda job: job.video, "{no_video}"),
-    Capability("noise_controller", False, lambda job: job.video, "{no_video}"),
-    Capability("input_length", "loop", lambda job: job.clip, NO_INPUT),
-    Capability("input_fps", "native", lambda job: job.clip, NO_INPUT),
-    Capability("input_start", 0.0, lambda job: job.clip, NO_INPUT),
-    Capability("input_end", None, lambda job: job.clip, NO_INPUT),
-    Capability("pre_processor_id", (), lambda job: job.clip or job.video, NO_INPUT),
-    Capability("pre_processor_output", "video", lambda job: job.processed, "there is no pre_processor_id"),
-    Capability("audio_length", None, lambda job: job.sound, "there is no sound (audio)"),
-    Capability("fit", "crop", lambda job: job.fitted, "there is no video to fit"),
-    Capability("vace_frames", None, _with_vace, NO_VACE),
-    Capability("vace_masks", None, _with_vace, NO_VACE),
-    Capability("vace_frames_offset", None, _with_vace, NO_VACE),
-    Capability("vace_masks_offset", None, _with_vace, NO_VACE),
-    Capability("first_frame_image", None, _with_vace, NO_VACE),
-    Capability("last_frame_image", None, _with_vace, NO_VACE),
-    Capability("vace_ref_images", (), _with_vace, NO_VACE),
-    Capability("vace_use_input_video", False, _with_vace, NO_VACE),
-    Capability("vace_context_scale", 1.0, lambda job: job.steered, "nothing steers through VACE"),
-    Capability("vace_length", "error", lambda job: job.control, "there are no vace_frames or vace_masks of the job"),
-    Capability("vace_fps", None, lambda job: job.moving, "there are no vace_frames or vace_masks that move"),
-    Capability("vace_start", None, lambda job: job.moving_control, NO_MOVING_CONTROL),
-    Capability("vace_end", None, lambda job: job.moving_control, NO_MOVING_CONTROL),
-    Capability("vae_type", "wan", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
-    Capability("vae_dtype", "auto", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
-    Capability("noise_device", "cpu", lambda job: job.spec.needs_models, "{pipeline} draws no noise", of_models=True),
-    Capability("models", None, lambda job: job.spec.needs_models, "{pipeline} needs no model files", of_models=True),
-    Capability("quantization", None, lambda job: job.spec.needs_models, "{pipeline} has no weights", of_models=True),
-    Capability("on_lora_change", "keep", lambda job: job.loras, NO_LORA),
-    Capability("lora_merge", "auto", lambda job: job.loras, NO_LORA),
-    Capability("memory_bank", False, lambda job: job.spec.memory_bank, "{pipeline} has no memory bank", of_models=True),
-    Capability("kv_cache_attention_bias", 1.0, _with_bias, "{pipeline} has no such bias", of_models=True),
+    Capability("noise_scale", lambda job: job.video, "{no_video}"),
+    Capability("noise_controller", lambda job: job.video, "{no_video}"),
+    Capability("input_length", lambda job: job.clip, NO_INPUT),
+    Capability("input_fps", lambda job: job.clip, NO_INPUT),
+    Capability("input_start", lambda job: job.clip, NO_INPUT),
+    Capability("input_end", lambda job: job.clip, NO_INPUT),
+    Capability("pre_processor_id", lambda job: job.clip or job.video, NO_INPUT),
+    Capability("pre_processor_output", lambda job: job.processed, "there is no pre_processor_id"),
+    Capability("audio_length", lambda job: job.sound, "there is no sound (audio)"),
+    Capability("fit", lambda job: job.fitted, "there is no video to fit"),
+    Capability("vace_frames", _with_vace, NO_VACE),
+    Capability("vace_masks", _with_vace, NO_VACE),
+    Capability("vace_frames_offset", _with_vace, NO_VACE),
+    Capability("vace_masks_offset", _with_vace, NO_VACE),
+    Capability("first_frame_image", _with_vace, NO_VACE),
+    Capability("last_frame_image", _with_vace, NO_VACE),
+    Capability("vace_ref_images", _with_vace, NO_VACE),
+    Capability("vace_use_input_video", _with_vace, NO_VACE),
+    Capability("vace_context_scale", lambda job: job.steered, "nothing steers through VACE"),
+    Capability("vace_length", lambda job: job.control, "there are no vace_frames or vace_masks of the job"),
+    Capability("vace_fps", lambda job: job.moving, "there are no vace_frames or vace_masks that move"),
+    Capability("vace_start", lambda job: job.moving_control, NO_MOVING_CONTROL),
+    Capability("vace_end", lambda job: job.moving_control, NO_MOVING_CONTROL),
+    Capability("vae_type", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
+    Capability("vae_dtype", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
+    Capability("noise_device", lambda job: job.spec.needs_models, "{pipeline} draws no noise", of_models=True),
+    Capability("models", lambda job: job.spec.needs_models, "{pipeline} needs no model files", of_models=True),
+    Capability("quantization", lambda job: job.spec.needs_models, "{pipeline} has no weights", of_models=True),
+    Capability("on_lora_change", lambda job: job.loras, NO_LORA),
+    Capability("lora_merge", lambda job: job.loras, NO_LORA),
+    Capability("memory_bank", lambda job: job.spec.memory_bank, "{pipeline} has no memory bank", of_models=True),
+    Capability("kv_cache_attention_bias", _with_bias, "{pipeline} has no such bias", of_models=True),
 )
 
 

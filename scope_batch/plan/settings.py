@@ -1,24 +1,24 @@
-"""Request-level values, every default resolved: the one place where defaults of a job are decided."""
+"""Resolves the settings that hold for the whole job: every default is decided in this module or in the schema."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from scope_batch.core.conditioning import BlendMethod, Prompt
 from scope_batch.core.geometry import PROTOCOL_SLOT_FRAMES, Mode
 from scope_batch.core.plan import ClipFacts
+from scope_batch.job import ChunkSpec, Job
 from scope_batch.job.schedule import Schedule
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.entries import Grid, normalised
 
-if TYPE_CHECKING:
-    from scope_batch.job import Job
-
 DEFAULT_FPS = Fraction(16)
 DEFAULT_NOISE_SCALE = 0.7
+RESOLVED_DEFAULTS = {"noise_scale": DEFAULT_NOISE_SCALE, "noise_controller": False, "kv_cache_attention_bias": 1.0}
+"""Of fields whose default is None in a job file, the values that change nothing where the field cannot act."""
 MODES: tuple[Mode, ...] = ("text", "video")
 
 
@@ -44,6 +44,14 @@ class Settings:
     denoising_steps: Mapping[Mode, tuple[int, ...]]
     manage_cache: bool
     on_lora_change: Literal["keep", "recache", "cut"]
+
+
+def default_of(field: str) -> Any:
+    """The default of a field of the job, or of its entries alone, as the schema has it; of a schedule its number."""
+    if field in RESOLVED_DEFAULTS:
+        return RESOLVED_DEFAULTS[field]
+    default = (Job if field in Job.model_fields else ChunkSpec).model_fields[field].default
+    return default.constant if isinstance(default, Schedule) else default
 
 
 def mode_of(job: Job) -> Mode:

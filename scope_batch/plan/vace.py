@@ -14,11 +14,12 @@ from scope_batch.core.timeline import Coverage, Placement
 from scope_batch.plan.diagnostics import Diagnostics, name_chunks, place
 from scope_batch.plan.entries import NO_OVERRIDES, ChunkOverrides
 from scope_batch.plan.material_fields import CONTROL
+from scope_batch.plan.settings import default_of
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
 
-DEFAULT_SCALE = 1.0
+DEFAULT_SCALE: float = default_of("vace_context_scale")
 ENOUGH_FRAMES = 8
 """Delivered frames that show a last image well: its own latent group and one that leads to it."""
 IDLE = {restart: Vace(scale=DEFAULT_SCALE, restart_streams=restart) for restart in (True, False)}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scope_batch.job import load_text
+from scope_batch.job import ChunkSpec, Job, load_text
+from scope_batch.plan.capabilities import CAPABILITIES
+from scope_batch.plan.settings import RESOLVED_DEFAULTS, default_of
 from scope_batch.render.prepare import prepare_job
 
 
@@ -15,3 +17,9 @@ def test_what_is_about_models_passes_the_slate_with_a_note(field: str) -> None:
     """So that it draws every job."""
     notes = prepare_job(load_text(f"pipeline_id: slate\nprompt: a\n{field}", name="j")).notes
     assert any(note.startswith(f"j:3:1: {field.split(':')[0]} has no effect: slate has no ") for note in notes)
+
+
+@pytest.mark.parametrize("field", [capability.field for capability in CAPABILITIES])
+def test_a_default_is_that_of_the_schema_unless_the_job_leaves_it_open(field: str) -> None:
+    default = (ChunkSpec(chunk=0).model_dump() | Job(prompt="a").model_dump())[field]
+    assert default_of(field) == default or (default is None and field in RESOLVED_DEFAULTS)
