@@ -98,8 +98,8 @@ class LoraUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """One call of the engine.
+class ChunkGrid:
+    """The place of a chunk among the others, and how it continues the one before.
 
     index           0-based.
     first_frame     first delivered frame that this chunk makes.
@@ -114,12 +114,7 @@ class Chunk:
     text_changed    the conditioning differs from the previous chunk's (text keys and values are computed anew).
     seed            base seed in force; the noise is drawn from `noise_seed`.
     denoising_steps timesteps (0..1000) before the video mode's replacement of the first one.
-    noise_scale     video mode: 0..1. None in text mode.
     noise_controller  video mode: the engine adapts `noise_scale` to the motion it sees.
-    vace            None = nothing steers this chunk through VACE.
-    lora_scales     in the order of `Plan.loras`.
-    lora_changed    a scale differs from the previous chunk's: text keys and values are computed anew. Not in chunk 0.
-    attention_bias  weight of cached latent frames in self-attention, 0.01..1, 1 = plain. None: the pipeline has none.
     """
 
     index: int
@@ -135,12 +130,7 @@ class Chunk:
     text_changed: bool
     seed: int
     denoising_steps: tuple[int, ...]
-    noise_scale: float | None
     noise_controller: bool
-    vace: Vace | None = None
-    lora_scales: tuple[float, ...] = ()
-    lora_changed: bool = False
-    attention_bias: float | None = None
 
     @property
     def cut(self) -> bool:
@@ -162,6 +152,24 @@ class Chunk:
     @property
     def last_frame(self) -> int:
         return self.first_frame + self.keep - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk(ChunkGrid):
+    """One call of the engine.
+
+    noise_scale     video mode: 0..1. None in text mode.
+    vace            None = nothing steers this chunk through VACE.
+    lora_scales     in the order of `Plan.loras`.
+    lora_changed    a scale differs from the previous chunk's: text keys and values are computed anew. Not in chunk 0.
+    attention_bias  weight of cached latent frames in self-attention, 0.01..1, 1 = plain. None: the pipeline has none.
+    """
+
+    noise_scale: float | None
+    vace: Vace | None = None
+    lora_scales: tuple[float, ...] = ()
+    lora_changed: bool = False
+    attention_bias: float | None = None
 
     @property
     def lead(self) -> int:

@@ -1,14 +1,14 @@
-"""The LoRAs of a job: which there are, with what scale in each chunk, and in what form each is applied."""
+"""Resolves which LoRAs a job has, their scale in each chunk, and the form in which each is applied."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scope_batch.core.plan import Chunk, LoraUse
+from scope_batch.core.plan import Chunk, ChunkGrid, LoraUse
 from scope_batch.job.schedule import LORA_SCALE, Schedule
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.cuts import LORA_CHANGE
@@ -77,24 +77,20 @@ class Loras:
         moves = [track.advance(start, asked.get(id(track))) for track in self.tracks]
         return any(moves)
 
-    def fill(self, chunks: Sequence[Chunk]) -> list[Chunk]:
-        """The chunks with their scales, in the order of `uses`, and what changes of them cause."""
+    def scales(self, chunks: int) -> list[tuple[float, ...]]:
+        """The scales of each of `chunks` chunks, in the order of `uses`."""
         if not self.tracks:
-            return list(chunks)
-        by_track = [track.values() for track in self.tracks]
-        scales = list(zip(*by_track, strict=True))
-        filled = []
-        for chunk, now in zip(chunks, scales, strict=True):
-            changed = chunk.index > 0 and now != scales[chunk.index - 1]
-            recached = changed and not chunk.cut and self.job.on_lora_change == "recache"
-            reasons = [reason for reason in (chunk.recache_reason, LORA_CHANGE if recached else None) if reason]
-            filled.append(
-                replace(chunk, lora_scales=now, lora_changed=changed, recache_reason=" and ".join(reasons) or None)
-            )
-        return filled
+            return [()] * chunks
+        return list(zip(*(track.values() for track in self.tracks), strict=True))
+
+    def recache_reason(self, chunk: ChunkGrid) -> str | None:
+        """Why the KV cache is rebuilt before a chunk in which a scale changes."""
+        recached = not chunk.cut and self.job.on_lora_change == "recache"
+        reasons = [reason for reason in (chunk.recache_reason, LORA_CHANGE if recached else None) if reason]
+        return " and ".join(reasons) or None
 
     def uses(self, chunks: Sequence[Chunk]) -> tuple[LoraUse, ...]:
-        """`chunks`: filled."""
+        """The form in which each LoRA is applied."""
         reasons = [reason for chunk in chunks for reason in (chunk.cut_reason, chunk.recache_reason) if reason]
         if self.job.on_lora_change != "keep" and self.track_of and not any(LORA_CHANGE in reason for reason in reasons):
             changed = any(chunk.lora_changed for chunk in chunks)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from scope_batch.core import geometry
 from scope_batch.core.geometry import Mode
-from scope_batch.core.plan import Chunk, ClipFacts
+from scope_batch.core.plan import ChunkGrid, ClipFacts
 from scope_batch.core.timeline import ClipSource, Coverage, Fill, Fit, Placement
 from scope_batch.plan.control_timing import ControlTiming
 from scope_batch.plan.diagnostics import Diagnostics, counted, name_chunks, place
@@ -91,7 +91,7 @@ class TimelineBuilder:
             else:
                 self._place_inside(field, offer, index, first_frame, frames)
 
-    def finish(self, chunks: Sequence[Chunk]) -> tuple[Placement, ...]:
+    def finish(self, chunks: Sequence[ChunkGrid]) -> tuple[Placement, ...]:
         """All placements: those of the whole job, over them those of entries by where they begin. Says what was held,
         what lies over what, and which chunk waits for video in vain."""
         for field, held in self._held.items():
@@ -220,7 +220,7 @@ class TimelineBuilder:
             self._control.add(*span)
         return placement
 
-    def _check_video(self, chunks: Sequence[Chunk], placements: Sequence[Placement]) -> None:
+    def _check_video(self, chunks: Sequence[ChunkGrid], placements: Sequence[Placement]) -> None:
         """A slot's video may be so short that it ends before the slot's chunk begins."""
         video = Coverage((lies.first_frame, lies.end_frame) for lies in placements if lies.material.kind == "video")
         bare = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scope_batch.core.conditioning import Conditioning, Transition
 from scope_batch.core.geometry import Mode
-from scope_batch.core.plan import NEW_VIDEO_PROMPT, Chunk, ClipFacts, Landing, Plan
+from scope_batch.core.plan import NEW_VIDEO_PROMPT, ChunkGrid, ClipFacts, Landing, Plan
 from scope_batch.core.sound import SoundFacts
 from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.pipelines.spec import PipelineSpec
@@ -57,8 +57,8 @@ def plan_job(
     walk = Walk(settings, Agenda(entries, settings.grid), diagnostics, prompting, scheduled, timeline)
     walk.run()
     placements = timeline.finish(walk.chunks)
-    steered = steer(job, walk.chunks, walk.overrides, placements, diagnostics)
-    chunks, loras = scheduled.fill(steered)
+    vaces = steer(job, walk.chunks, walk.overrides, placements, diagnostics)
+    chunks, loras = scheduled.apply(walk.chunks, vaces)
     checks.check_chunks(job, chunks, settings, diagnostics)
     outcome = Outcome(
         settings,
@@ -116,7 +116,7 @@ class Walk:
     prompting: Prompting
     scheduled: ScheduledValues
     timeline: TimelineBuilder
-    chunks: list[Chunk] = field(default_factory=list)
+    chunks: list[ChunkGrid] = field(default_factory=list)
     overrides: list[ChunkOverrides] = field(default_factory=list)
     causes: list[list[str]] = field(default_factory=list)
     landings: list[Landing] = field(default_factory=list)
@@ -134,7 +134,7 @@ class Walk:
         self.prompting.note_slerps()
         self.agenda.report_left(len(self.chunks), self.diagnostics)
 
-    def _chunk(self, index: int, first_frame: int, start_latent: int) -> Chunk:
+    def _chunk(self, index: int, first_frame: int, start_latent: int) -> ChunkGrid:
         settings, spec = self.settings, self.settings.spec
         start = settings.grid.start(index, first_frame, spec.chunk_frames(self.timeline.opening, first=index == 0))
         overrides = self._overrides(start)
@@ -155,7 +155,7 @@ class Walk:
             index, overrides, cut=cut, last=first_frame + frames >= settings.num_frames
         )
         recached = text_changed and not cut and spec.on_prompt_change == "recache"
-        return Chunk(
+        return ChunkGrid(
             index=index,
             first_frame=first_frame,
             frames=frames,
@@ -169,7 +169,6 @@ class Walk:
             text_changed=text_changed,
             seed=settings.seeds.at(start.list_position) if overrides.seed is None else overrides.seed,
             denoising_steps=steps,
-            noise_scale=None,
             noise_controller=self._noise_controller(index, mode, overrides),
         )
 
@@ -191,7 +190,7 @@ class Walk:
         last, end = self.chunks[-1], self.settings.num_frames
         starts = range(first_frame, end, last.frames)
         self.chunks += [
-            Chunk(
+            ChunkGrid(
                 index=index,
                 first_frame=start,
                 frames=last.frames,
@@ -205,7 +204,6 @@ class Walk:
                 text_changed=False,
                 seed=last.seed,
                 denoising_steps=last.denoising_steps,
-                noise_scale=None,
                 noise_controller=last.noise_controller,
             )
             for index, start in enumerate(starts, last.index + 1)
@@ -237,7 +235,7 @@ class Walk:
         manages = self.settings.manage_cache if overrides.manage_cache is None else overrides.manage_cache
         return " and ".join(causes) or None if manages else None
 
-    def _own_causes(self, changes: Changes, before: Chunk) -> list[str]:
+    def _own_causes(self, changes: Changes, before: ChunkGrid) -> list[str]:
         causes = [NEW_STEPS] if changes.steps != before.denoising_steps else []
         if changes.prompt and changes.mode == "video":
             causes.append(NEW_VIDEO_PROMPT)

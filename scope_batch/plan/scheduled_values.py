@@ -1,12 +1,12 @@
-"""Every scheduled number of a job, landed together chunk by chunk, and put into the chunks when the grid is known."""
+"""Resolves all scheduled numbers chunk by chunk, then builds the chunks with them when the grid is known."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scope_batch.core.plan import Chunk, LoraUse
+from scope_batch.core.plan import Chunk, ChunkGrid, LoraUse, Vace
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, NOISE_SCALE, Schedule
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.diagnostics import Diagnostics, place
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ScheduledValues:
-    """`land` for every chunk in order, then `fill` once. `bias`: of cached frames in attention, where there is one."""
+    """Takes every chunk in order by `advance`, then `apply` builds them all.
+
+    bias  weight of cached frames in attention, where the pipeline has one.
+    """
 
     noise: Curve
     vace: Curve
@@ -54,24 +57,48 @@ class ScheduledValues:
     def _curves(self) -> list[Curve]:
         return [curve for curve in (self.noise, self.vace, self.bias) if curve is not None]
 
-    def fill(self, chunks: Sequence[Chunk]) -> tuple[list[Chunk], tuple[LoraUse, ...]]:
-        """Chunks with every scheduled number in its place."""
+    def apply(self, grid: Sequence[ChunkGrid], vaces: Sequence[Vace | None]) -> tuple[list[Chunk], tuple[LoraUse, ...]]:
+        """The finished chunks, from the grid and from what steers each through VACE."""
         noise_scales, vace_scales, biases = self.noise.values(), self.vace.values(), self._biases()
-        filled: list[Chunk] = []
-        for chunk, overrides, noise, vace, bias in zip(
-            chunks, self.overrides, noise_scales, vace_scales, biases, strict=True
+        lora_scales = self.loras.scales(len(grid))
+        before = lora_scales[0]
+        chunks: list[Chunk] = []
+        for grid_chunk, overrides, noise, vace, vace_scale, bias, scales in zip(
+            grid, self.overrides, noise_scales, vaces, vace_scales, biases, lora_scales, strict=True
         ):
-            changes: dict[str, Any] = {}
-            if chunk.mode == "video":
-                changes["noise_scale"] = noise if overrides.noise_scale is None else overrides.noise_scale
-            if chunk.vace is not None:
-                scale = vace if overrides.vace_context_scale is None else overrides.vace_context_scale
-                changes["vace"] = replace(chunk.vace, scale=scale)
-            if bias is not None:
-                changes["attention_bias"] = bias
-            filled.append(replace(chunk, **changes) if changes else chunk)
-        filled = self.loras.fill(filled)
-        return filled, self.loras.uses(filled)
+            if vace is not None:
+                own = overrides.vace_context_scale
+                vace = replace(vace, scale=vace_scale if own is None else own)
+            if grid_chunk.mode == "text":
+                noise_scale = None
+            else:
+                noise_scale = noise if overrides.noise_scale is None else overrides.noise_scale
+            lora_changed = scales != before
+            chunks.append(
+                Chunk(
+                    grid_chunk.index,
+                    grid_chunk.first_frame,
+                    grid_chunk.frames,
+                    grid_chunk.keep,
+                    grid_chunk.latents,
+                    grid_chunk.start_latent,
+                    grid_chunk.mode,
+                    grid_chunk.cut_reason,
+                    self.loras.recache_reason(grid_chunk) if lora_changed else grid_chunk.recache_reason,
+                    grid_chunk.conditioning,
+                    grid_chunk.text_changed,
+                    grid_chunk.seed,
+                    grid_chunk.denoising_steps,
+                    grid_chunk.noise_controller,
+                    noise_scale,
+                    vace,
+                    scales,
+                    lora_changed,
+                    bias,
+                )
+            )
+            before = scales
+        return chunks, self.loras.uses(chunks)
 
     def _biases(self) -> list[float | None]:
         if self.bias is None:

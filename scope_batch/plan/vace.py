@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch.core import geometry
-from scope_batch.core.plan import Chunk, Still, Vace
+from scope_batch.core.plan import ChunkGrid, Still, Vace
 from scope_batch.core.timeline import Coverage, Placement
 from scope_batch.plan.diagnostics import Diagnostics, name_chunks, place
 from scope_batch.plan.entries import NO_OVERRIDES, ChunkOverrides
@@ -28,18 +28,22 @@ IDLE = {restart: Vace(scale=DEFAULT_SCALE, restart_streams=restart) for restart 
 
 def steer(
     job: Job,
-    chunks: Sequence[Chunk],
+    chunks: Sequence[ChunkGrid],
     overrides: Sequence[ChunkOverrides],
     placements: Sequence[Placement],
     diagnostics: Diagnostics,
-) -> list[Chunk]:
-    """The chunks with their `vace`; its scale is still 1. `overrides`: one per chunk."""
+) -> list[Vace | None]:
+    """The `vace` of each chunk; its scale is still 1. `overrides`: one per chunk."""
     control = Coverage((lies.first_frame, lies.end_frame) for lies in placements if lies.material.kind in CONTROL)
     found: list[Vace] = []
-    fed = False
+    fed, final, idle = False, chunks[-1], IDLE[True]
     for chunk, order in zip(chunks, overrides, strict=True):
+        last = chunk is final
+        if order is NO_OVERRIDES and not placements and chunk.index > 0 and not last and not fed:
+            found.append(idle)  # most chunks of a long job
+            continue
         timeline = control.covers(chunk.first_frame, chunk.last_frame + 1)
-        stills = _stills(job, chunk, order, last=chunk is chunks[-1], diagnostics=diagnostics)
+        stills = _stills(job, chunk, order, last=last, diagnostics=diagnostics)
         vace = IDLE[chunk.cut or not fed]
         if timeline or stills or order.reference is not None:
             vace = replace(vace, timeline=timeline, stills=stills, reference=order.reference)
@@ -50,11 +54,11 @@ def steer(
     warn_gaps(chunks, placements, diagnostics)
     note_gray(placements, diagnostics)
     check_scales(overrides, found, diagnostics)
-    return [replace(chunk, vace=vace) if steers(vace) else chunk for chunk, vace in zip(chunks, found, strict=True)]
+    return [vace if steers(vace) else None for vace in found]
 
 
 def _stills(
-    job: Job, chunk: Chunk, overrides: ChunkOverrides, *, last: bool, diagnostics: Diagnostics
+    job: Job, chunk: ChunkGrid, overrides: ChunkOverrides, *, last: bool, diagnostics: Diagnostics
 ) -> tuple[Still, ...]:
     """The first image on the first four frames, the last one from the latent group of the last delivered frame on.
 
@@ -92,7 +96,7 @@ def _stills(
 
 
 def _image(
-    job: Job, field: str, own: Path | None, chunk: Chunk, *, its_place: bool, diagnostics: Diagnostics
+    job: Job, field: str, own: Path | None, chunk: ChunkGrid, *, its_place: bool, diagnostics: Diagnostics
 ) -> Path | None:
     """The chunk's own image, else the job's where its place is."""
     whole: Path | None = getattr(job, field)
@@ -105,7 +109,7 @@ def _image(
     return own or whole
 
 
-def _warn_short(chunk: Chunk, diagnostics: Diagnostics) -> None:
+def _warn_short(chunk: ChunkGrid, diagnostics: Diagnostics) -> None:
     if chunk.keep >= min(ENOUGH_FRAMES, chunk.frames):
         return
     whole = [length for length in (chunk.first_frame, chunk.first_frame + chunk.frames) if length]
@@ -155,7 +159,7 @@ def check_references(found: Sequence[Vace], diagnostics: Diagnostics) -> None:
         )
 
 
-def warn_gaps(chunks: Sequence[Chunk], placements: Sequence[Placement], diagnostics: Diagnostics) -> None:
+def warn_gaps(chunks: Sequence[ChunkGrid], placements: Sequence[Placement], diagnostics: Diagnostics) -> None:
     """Control that ends inside a chunk leaves the chunk's other frames gray, to be generated."""
     starts = [chunk.first_frame for chunk in chunks]
     for kind in CONTROL:
