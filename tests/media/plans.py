@@ -27,7 +27,7 @@ def plan_of(*chunks: Chunk, placements: tuple[Placement, ...] = (), num_frames: 
 
 def chunk_of(frames: int = 12, vace: Vace | None = VACE, *, cut: bool = False, mode: geometry.Mode = "text") -> Chunk:
     return Chunk(0, 0, frames, frames, (frames + 3) // 4, 0, mode, "a cut" if cut else None, None,
-                 Blend((Prompt("a cat"),)), False, 1, (1000,), None, False, vace)  # fmt: skip
+                 Blend((Prompt("a cat"),)), False, 1, (1000,), False, None, vace)  # fmt: skip
 
 
 def place(path: Path, kind: Kind = "frames", first: int = 0, end: int = 1000, fill: Fill = "none",
