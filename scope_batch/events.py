@@ -1,4 +1,4 @@
-"""What happens during a render, as plain values. Progress bar, plain lines, JSON lines and HTTP read the same ones."""
+"""Events of a render as plain values: the progress bar, plain lines, JSON lines and HTTP read the same ones."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from scope_batch.__main__ import main
 from scope_batch.job import load_job
-from scope_batch.media.source import open_source
+from scope_batch.media.open import open_source
 from scope_batch.render.prepare import prepare_job
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -1,4 +1,4 @@
-"""What has to be in the environment before torch and its friends are imported."""
+"""Sets the environment variables that torch and its companions read when they are imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `models` prints of files: as lines for people, as values for JSON."""
+"""Formats what `models` prints of files: lines for people, values for JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known by an id: what this program brings, and what other installed packages add by an entry point.
+"""Finds pipelines and processors by id: the built-in ones, and those that other packages add by an entry point.
 
 An entry point's name is the id, its object a spec of the same kind as the built-in ones. Nothing is imported before
 its id is asked for, and a fault in one package never shows where it is not used.

@@ -1,4 +1,4 @@
-"""What there is to compute on: processor, memory, CUDA devices that really multiply."""
+"""Lists the devices to compute on: processor, memory, and CUDA devices that really multiply."""
 
 from __future__ import annotations
 

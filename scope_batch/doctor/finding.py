@@ -1,4 +1,4 @@
-"""What one look found."""
+"""Represents the result of one check of the machine."""
 
 from __future__ import annotations
 

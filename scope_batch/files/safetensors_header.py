@@ -1,4 +1,4 @@
-"""What a safetensors file says of itself in its first bytes: read, never mapped, nothing of the tensors touched.
+"""Reads the header of a safetensors file; the tensors are neither read nor mapped.
 
 The file begins with the length of its header (8 bytes, little-endian), then the header as JSON: key ->
 dtype, shape and place of the tensor, and `__metadata__`. The tensors follow side by side and fill the file.

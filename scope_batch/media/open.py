@@ -9,20 +9,58 @@ from typing import Literal
 from scope_batch.core.timeline import ClipSource
 from scope_batch.core.timing import Timing, picked_frames, within
 from scope_batch.errors import JobError
-from scope_batch.files.image_series import is_pattern
+from scope_batch.files.image_series import IMAGE_SUFFIXES, is_pattern
+from scope_batch.files.kinds import remedy
 from scope_batch.media.arrays import (
     PICKLE_SUFFIXES,
     ArraySource,
+    locate_bin,
     locate_npy,
     locate_part,
     locate_tensor,
     other_tensors,
     pickle_refusal,
 )
+from scope_batch.media.clip import VIDEO_SUFFIXES
+from scope_batch.media.image_files import AnimatedSource, ImageFolderSource, ImageSource
+from scope_batch.media.images import image_facts
 from scope_batch.media.planes import FloatArrayReader
-from scope_batch.media.source import Source, check_size, open_source, opening
+from scope_batch.media.source import Source, check_size, opening
+from scope_batch.media.video import VideoSource
 
 SAFETENSORS = ".safetensors"
+
+
+def open_source(path: Path, also: tuple[str, ...] = (), near: tuple[int, int] | None = None) -> Source:
+    """Open a video file, a `.npy` or `.bin` array, an image, moving or not, a folder or a pattern of images.
+
+    also  suffixes that the caller reads in another way, for the message about an unknown one.
+    near  height and width that frames will be scaled to: much larger still images are read at a reduced size.
+    Raises MissingInputError if there is nothing, JobError for what is unknown, damaged or too large.
+    """
+    suffix = path.suffix.lower()
+    source: Source
+    with opening(path.parent if (pattern := is_pattern(path)) else path) as is_folder:
+        if pattern or is_folder:
+            source = ImageFolderSource(path, near)
+        elif suffix == ".npy":
+            source = ArraySource(path, locate_npy)
+        elif suffix == ".bin":
+            source = ArraySource(path, locate_bin)
+        elif suffix in IMAGE_SUFFIXES:
+            source = AnimatedSource(path) if image_facts(path).animated else ImageSource(path, near)
+        elif suffix in VIDEO_SUFFIXES:
+            source = VideoSource(path)
+        else:
+            allowed = " ".join((*VIDEO_SUFFIXES, ".npy", ".bin", *also, *IMAGE_SUFFIXES))
+            what = remedy(suffix) or "unknown kind of input"
+            raise JobError(f"{path.name}: {what}; allowed are {allowed} and a folder or pattern of images")
+    try:
+        check_size(source.name, source.height, source.width)
+    except JobError:
+        source.close()
+        raise
+    return source
 
 
 def open_material(material: ClipSource, near: tuple[int, int] | None = None) -> Source | FloatArrayReader:

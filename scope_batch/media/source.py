@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError
 from scope_batch.files.access import reading
-from scope_batch.files.kinds import START_BYTES, remedy, stand_in
+from scope_batch.files.kinds import START_BYTES, stand_in
 
 Frame = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB. Read-only by agreement: a source may hand out the same one twice."""
@@ -65,45 +65,6 @@ class Source(Closing):
     @property
     def frames(self) -> int:
         return len(self.timing.ticks)
-
-
-def open_source(path: Path, also: tuple[str, ...] = (), near: tuple[int, int] | None = None) -> Source:
-    """Open a video file, a `.npy` or `.bin` array, an image, moving or not, a folder or a pattern of images.
-
-    also  suffixes that the caller reads in another way, for the message about an unknown one.
-    near  height and width that frames will be scaled to: much larger still images are read at a reduced size.
-    Raises MissingInputError if there is nothing, JobError for what is unknown, damaged or too large.
-    """
-    from scope_batch.files.image_series import IMAGE_SUFFIXES, is_pattern
-    from scope_batch.media.arrays import ArraySource, locate_bin, locate_npy
-    from scope_batch.media.clip import VIDEO_SUFFIXES
-    from scope_batch.media.image_files import AnimatedSource, ImageFolderSource, ImageSource
-    from scope_batch.media.images import image_facts
-    from scope_batch.media.video import VideoSource
-
-    suffix = path.suffix.lower()
-    source: Source
-    with opening(path.parent if (pattern := is_pattern(path)) else path) as is_folder:
-        if pattern or is_folder:
-            source = ImageFolderSource(path, near)
-        elif suffix == ".npy":
-            source = ArraySource(path, locate_npy)
-        elif suffix == ".bin":
-            source = ArraySource(path, locate_bin)
-        elif suffix in IMAGE_SUFFIXES:
-            source = AnimatedSource(path) if image_facts(path).animated else ImageSource(path, near)
-        elif suffix in VIDEO_SUFFIXES:
-            source = VideoSource(path)
-        else:
-            allowed = " ".join((*VIDEO_SUFFIXES, ".npy", ".bin", *also, *IMAGE_SUFFIXES))
-            what = remedy(suffix) or "unknown kind of input"
-            raise JobError(f"{path.name}: {what}; allowed are {allowed} and a folder or pattern of images")
-    try:
-        check_size(source.name, source.height, source.width)
-    except JobError:
-        source.close()
-        raise
-    return source
 
 
 @contextmanager

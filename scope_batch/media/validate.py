@@ -17,9 +17,8 @@ from scope_batch.core.timing import picked_frames
 from scope_batch.errors import JobError
 from scope_batch.media.frame_reader import FrameReader
 from scope_batch.media.images import read_still, still_facts
-from scope_batch.media.open import open_material, picked
+from scope_batch.media.open import open_material, open_source, picked
 from scope_batch.media.planes import FloatArrayReader
-from scope_batch.media.source import open_source
 
 TOLERANCE = 1e-3
 """How far values may lie outside their range: what rounding and resampling leave."""

@@ -1,4 +1,4 @@
-"""Where the model files are on this machine. Torch-free."""
+"""Locates the model files on this machine. Torch-free."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the keys of a checkpoint mean: original Wan naming -> diffusers and transformers, every key accounted for."""
+"""Maps the keys of a checkpoint from original Wan naming to diffusers and transformers; every key is accounted for."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Which files a pipeline needs and where they lie: in Scope's folder, one per Hugging Face repository.
+"""Lists the files that a pipeline needs and their paths: in Scope's folder, one per Hugging Face repository.
 
 Torch-free; `scope-batch models pull` reads the patterns, the loader the paths.
 
 
-Words that messages about model files share. Torch-free."""
+Words that messages about model files share. Torch-free.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pipeline is to everyone above the engine: its geometry, its defaults and what it can honour. Torch-free."""
+"""Describes a pipeline for everything above the engine: geometry, defaults and capabilities. Torch-free."""
 
 from __future__ import annotations
 

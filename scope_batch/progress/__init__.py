@@ -1,4 +1,4 @@
-"""How a render is shown while it runs: a bar, plain lines, JSON lines, or only its errors."""
+"""Shows a running render: as a bar, plain lines, JSON lines, or only its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the events so far add up to: one frozen value that every display draws from."""
+"""Sums up the events so far in one frozen value, which every display draws from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engine a render needs, and the one that is kept loaded between renders."""
+"""Loads the engine that a render needs, and keeps it loaded between renders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a render was made from, by content: the sha256 of every input, so that metadata needs no path."""
+"""Identifies the inputs of a render by content: the sha256 of every file, so that metadata needs no path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line says of a render beyond the job."""
+"""Holds the options of a render that are not part of the job."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where frames go: video, NPY, NUT, PNG, standard output; each written beside its name and renamed when verified."""
+"""Outputs of frames: video, NPY, NUT, PNG, standard output. Files get their names when they are verified."""

@@ -1,4 +1,4 @@
-"""Which encoders a video output may use, what each can be told, and their defaults. No ffmpeg is started here."""
+"""Lists the encoders of a video output, their settings and defaults. No ffmpeg is started here."""
 
 from __future__ import annotations
 

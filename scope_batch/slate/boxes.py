@@ -1,4 +1,4 @@
-"""Where things stand on a slate of a given size. Pixels from the top left; a box is (left, top, right, bottom)."""
+"""Lays out a slate of a given size, in pixels from the top left; a box is (left, top, right, bottom)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from scope_batch.importing.formats import read_export
 from scope_batch.importing.notes import ImportNotes
 from scope_batch.job import load_job
 from scope_batch.media.images import read_still
-from scope_batch.media.source import open_source
+from scope_batch.media.open import open_source
 from scope_batch.media.validate import probe_material
 from scope_batch.models.checkpoint import read_checkpoint
 from scope_batch.sinks.metadata import read_metadata

@@ -6,7 +6,7 @@ from PIL import Image
 
 from scope_batch.errors import JobError
 from scope_batch.media import image_files
-from scope_batch.media.source import open_source
+from scope_batch.media.open import open_source
 from scope_batch.media.validate import probe_clip
 from tests.media.conftest import ffmpeg, random_frames, write_lossless
 from tests.media.recipes import numbered_frames, numbers_in

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scope_batch.errors import JobError
-from scope_batch.media.source import open_source
+from scope_batch.media.open import open_source
 from tests.media.conftest import random_frames
 
 

@@ -11,7 +11,7 @@ from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.media import clip, frame_list
 from scope_batch.media.ffmpeg import file_url, run_quiet
-from scope_batch.media.source import open_source
+from scope_batch.media.open import open_source
 from scope_batch.media.validate import probe_clip, probe_whole_clip
 from tests.media.conftest import ffmpeg, random_frames, write_lossless
 

@@ -10,7 +10,7 @@ from scope_batch.errors import JobError
 from scope_batch.media import clip
 from scope_batch.media.colour import Colour
 from scope_batch.media.frame_list import FrameList
-from scope_batch.media.source import open_source
+from scope_batch.media.open import open_source
 from tests.media import recipes
 from tests.media.recipes import numbers_in, numbers_of
 from tests.media.test_video_input import plan_for, shown

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from scope_batch.core.plan import Chunk
-from scope_batch.media.source import open_source
+from scope_batch.media.open import open_source
 from scope_batch.sinks.output import parse_outputs
 from scope_batch.sinks.output_set import SinkSettings, claim_outputs, open_sinks
 from tests.media import profiles

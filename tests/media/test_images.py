@@ -8,8 +8,8 @@ from scope_batch.errors import JobError, MissingInputError
 from scope_batch.files.image_series import natural_key
 from scope_batch.media import images
 from scope_batch.media.images import image_facts, read_image, read_still
+from scope_batch.media.open import open_source
 from scope_batch.media.resize import fit_frame
-from scope_batch.media.source import open_source
 from tests.media import profiles
 from tests.media.conftest import random_frames
 

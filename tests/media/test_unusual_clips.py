@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scope_batch.errors import JobError
-from scope_batch.media.source import open_source
+from scope_batch.media.open import open_source
 from scope_batch.media.validate import probe_clip
 from tests.media.conftest import ffmpeg, write_lossless
 from tests.media.recipes import BT601, BT709, X264, in_yuv, numbered_frames, numbers_in, numbers_of

@@ -1,4 +1,4 @@
-"""How strong a LoRA is by itself: delta = scale * factor * B A, with factor = alpha / rank. Torch-free."""
+"""Computes the strength of a LoRA file: delta = scale * factor * B A, with factor = alpha / rank. Torch-free."""
 
 from __future__ import annotations
 

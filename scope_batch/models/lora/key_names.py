@@ -1,4 +1,4 @@
-"""What the keys of a LoRA file mean: pairs of matrices and whole differences, by module of diffusers. Torch-free.
+"""Interprets the keys of a LoRA file: pairs of matrices and whole differences, by module of diffusers. Torch-free.
 
 Every key is accounted for: it lands somewhere, is named as unknown, or the file is refused. What a file was trained to
 do is done as a whole or not at all, so kinds that cannot be applied (DoRA, LoHa ...) refuse the file.
