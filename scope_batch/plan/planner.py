@@ -12,7 +12,7 @@ from scope_batch.core.sound import SoundFacts
 from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import capabilities, checks
-from scope_batch.plan.conditioning import Prompting, check_prompts
+from scope_batch.plan.prompt_steps import Prompting, check_prompts
 from scope_batch.plan.cuts import LORA_CHANGE, NEW_CONTROL_PROMPT, NEW_MODE, NEW_STEPS, RESET, START
 from scope_batch.plan.defaults import defaults_in_force
 from scope_batch.plan.diagnostics import Diagnostics
