@@ -12,7 +12,6 @@ from scope_batch.core.sound import SoundFacts
 from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import capabilities, checks
-from scope_batch.plan.prompt_steps import Prompting, check_prompts
 from scope_batch.plan.cuts import LORA_CHANGE, NEW_CONTROL_PROMPT, NEW_MODE, NEW_STEPS, RESET, START
 from scope_batch.plan.defaults import defaults_in_force
 from scope_batch.plan.diagnostics import Diagnostics
@@ -21,6 +20,7 @@ from scope_batch.plan.idle import Outcome, note_idle
 from scope_batch.plan.material_fields import Facts
 from scope_batch.plan.placement import TimelineBuilder
 from scope_batch.plan.processors import post_processing, read_processors, refs
+from scope_batch.plan.prompt_steps import Prompting, check_prompts
 from scope_batch.plan.scheduled_values import ScheduledValues, read_scheduled_values
 from scope_batch.plan.settings import DEFAULT_NOISE_SCALE, Settings, resolve
 from scope_batch.plan.sound_track import place_sound
