@@ -1,4 +1,4 @@
-"""The forecast of a render's device memory, as plain numbers."""
+"""Holds the forecast of a render's device memory as plain numbers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class DeviceMemory:
-    """Bytes on the device.
+    """Bytes on the device. All but `transient` and `prompts` are exact.
 
-    weights      backbone, VACE module and VAE; branches: LoRAs beside them.
-    kv_cache, text_cache  keys and values of the window's frames, and of the prompt.
-    conditioning the prompt's embedding, and what becomes of timesteps.
-    history      latents from which the KV cache can be rebuilt.
-    vae_streams  what the VAE's encoders and decoder remember.
-    transient    the most that a chunk needs besides: about right, everything else is exact.
-    prompts      the most while prompts are encoded, which is over before caches are there; 0 if not known.
-    offloadable  what `--low-vram` takes off `weights` and `branches`.
-    read         sizes are those of the files, else as published.
+    weights      of backbone, VACE module and VAE; branches: of LoRAs beside them.
+    kv_cache     keys and values of the window's frames; text_cache: those of the prompt.
+    conditioning the prompt's embedding, and the embeddings of timesteps.
+    history      latents from which the KV cache is recomputed.
+    vae_streams  feature caches of the VAE's encoders and decoder.
+    transient    the most working memory that a chunk needs besides, within some 10 %.
+    prompts      the most while prompts are encoded, before the caches are allocated.
+    offloadable  how much `--low-vram` takes off `weights` and `branches`.
+    read         sizes are those of the files; else as published.
     """
 
     weights: int
@@ -34,19 +34,12 @@ class DeviceMemory:
 
     @property
     def persistent(self) -> int:
-        return (
-            self.weights
-            + self.branches
-            + self.kv_cache
-            + self.text_cache
-            + self.conditioning
-            + self.history
-            + self.vae_streams
-        )
+        caches = self.kv_cache + self.text_cache + self.conditioning + self.history + self.vae_streams
+        return self.weights + self.branches + caches
 
     @property
     def peak(self) -> int:
-        """Of the render itself."""
+        """The most during the render itself."""
         return self.persistent + self.transient
 
     def to_json(self) -> dict[str, int | bool]:

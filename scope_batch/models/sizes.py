@@ -1,6 +1,6 @@
-"""How large a pipeline's networks are: read from the headers of its files, or as published. Torch-free, a few ms.
+"""Reads the sizes of a pipeline's networks from the headers of its model files. Torch-free, a few ms.
 
-Only the few numbers that everything else follows from are kept: a loader accepts no checkpoint of other shapes.
+Sizes of the published files stand in for files that are missing or unreadable: those are the loader's to refuse.
 """
 
 from __future__ import annotations
@@ -15,36 +15,50 @@ from scope_batch.errors import JobError, MissingInputError
 from scope_batch.files.access import read_json, reading
 from scope_batch.files.safetensors_header import read_safetensors_header
 from scope_batch.models import layout
-from scope_batch.models.folder import TINY, models_folder, wanted_artifacts
-from scope_batch.models.layout import Role, VaeType
+from scope_batch.models.folder import TINY, model_files, models_folder, wanted_artifacts
+from scope_batch.models.layout import VaeType
 from scope_batch.models.lora.header import read_lora_layout
 from scope_batch.models.pickle_shapes import Shape, read_pickle_shapes
 
 Shapes = Mapping[str, Shape]
+"""Key of a checkpoint, in Wan's or diffusers' naming -> shape."""
+
+FLOAT_BYTES = 4
+_FLOAT32 = re.compile(r"time_embedd|modulation|scale_shift_table|\.norm[123]\.")
+"""`_keep_in_fp32_modules` of diffusers' Wan transformer, in both namings."""
+_BACKBONE = re.compile(
+    r"blocks\.|patch_embedding|text_embedding|time_|condition_embedder|head\.|proj_out|scale_shift_table"
+)
+_VACE = re.compile("vace_")
+_UMT5_BFLOAT16 = re.compile(r"token_embedding|pos_embedding|fc2")
+"""Matrices of the text encoder that cannot stay in fp8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How many numbers of a Wan network have the job's dtype, how many of those are in the matrices of linear layers
+    (one byte each under fp8), and how many are always float32."""
+
+    cast: int = 0
+    linear: int = 0
+    float32: int = 0
+
+    def stored_bytes(self, number_bytes: int, *, fp8: bool = False) -> int:
+        """On the device; without the scales under fp8, 4 bytes for each matrix."""
+        saved = self.linear * (number_bytes - 1) if fp8 else 0
+        return self.cast * number_bytes - saved + self.float32 * FLOAT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """Widths of a Wan transformer. vace_blocks: of its VACE module, if that is loaded."""
+    """A Wan transformer. block: the weights of one of its `layers` blocks."""
 
     width: int
     ffn: int
     layers: int
     heads: int
-    vace_blocks: int = 0
-    text_width: int = 4096
-    time_width: int = 256
-
-
-@dataclass(frozen=True, slots=True)
-class TextEncoder:
-    """A UMT5 encoder. Its matrices are fp8 in the file, all but the one that leads out of each feed-forward stay so."""
-
-    vocabulary: int
-    width: int
-    inner: int
-    ffn: int
-    layers: int
+    weights: Weights
+    block: Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +71,47 @@ class SideBranches:
 
 @dataclass(frozen=True, slots=True)
 class ModelSizes:
-    """vae_width: channels of the Wan VAE's full-size layers. read: all of it is from files, nothing as published."""
+    """vace_blocks  0 if the VACE module is not loaded.
+    vae_width    channels of the VAE's full-size layers; vae_numbers: of its weights.
+    read         from the files; else as published.
+    """
 
     backbone: Backbone
-    text_encoder: TextEncoder
+    vace_blocks: int
+    vace: Weights
     vae_width: int
+    vae_numbers: int
+    text_encoder_bytes: int
     branches: SideBranches = SideBranches()
     read: bool = False
 
 
-WAN_1_3B = Backbone(width=1536, ffn=8960, layers=30, heads=12, vace_blocks=15)
-WAN_14B = Backbone(width=5120, ffn=13824, layers=40, heads=40, vace_blocks=8)
-UMT5_XXL = TextEncoder(vocabulary=256384, width=4096, inner=4096, ffn=10240, layers=24)
-TINY_BACKBONE = Backbone(width=256, ffn=512, layers=4, heads=2, vace_blocks=2)
-TINY_TEXT_ENCODER = TextEncoder(vocabulary=939, width=4096, inner=64, ffn=96, layers=2)
-TINY_VAE_WIDTH = 8
-PUBLISHED_BACKBONES = {"krea-realtime-video": WAN_14B}
+_UMT5_XXL_BYTES = 7_737_942_016
+VAES: Mapping[VaeType, tuple[int, int]] = {"wan": (96, 126_892_531), "lightvae": (24, 8_035_003)}
+"""Width and numbers of the published VAEs by `vae_type`; there is no forecast for others."""
+WAN_1_3B = ModelSizes(
+    Backbone(
+        *(1536, 8960, 30, 12),
+        weights=Weights(1_415_869_504, 1_414_889_472, 3_127_296),
+        block=Weights(46_428_416, 46_399_488, 12_288),
+    ),
+    *(15, Weights(734_790_912, 733_741_056, 184_320), *VAES["wan"], _UMT5_XXL_BYTES),
+)
+WAN_14B = ModelSizes(
+    Backbone(
+        *(5120, 13824, 40, 40),
+        weights=Weights(14_259_307_584, 14_255_718_400, 29_184_000),
+        block=Weights(351_353_344, 351_272_960, 40_960),
+    ),
+    *(8, Weights(3_048_773_632, 3_046_113_280, 327_680), *VAES["wan"], _UMT5_XXL_BYTES),
+)
+TINY_SIZES = ModelSizes(
+    Backbone(*(256, 512, 4, 2), weights=Weights(4_703_552, 4_669_440, 140_288), block=Weights(790_272, 786_432, 2_048)),
+    *(2, Weights(1_876_480, 1_769_472, 4_096), 8, 924_491, 12_976_384),
+    read=True,
+)
+PUBLISHED = {"krea-realtime-video": WAN_14B}
 """By pipeline; every other one is made from Wan 2.1 1.3B."""
-VAE_WIDTHS: Mapping[VaeType, int] = {"wan": 96, "lightvae": 24}
-"""By `vae_type`; of others no forecast is made."""
 
 
 def model_sizes(
@@ -84,62 +120,69 @@ def model_sizes(
     """Sizes of what a render loads; None for a pipeline or a VAE of which they are not known.
 
     models  as `find_models` takes it. vace: with the VACE module. loras: those that stay side branches.
-
-    What a missing or unreadable file would tell is taken as published: the loader is the one to refuse it.
     """
-    if vae_type not in VAE_WIDTHS or not layout.is_known(pipeline_id):
+    if vae_type not in VAES or not layout.is_known(pipeline_id):
         return None
     if models == TINY:
-        sizes = ModelSizes(TINY_BACKBONE, TINY_TEXT_ENCODER, TINY_VAE_WIDTH, read=True)
+        sizes = TINY_SIZES
     else:
-        published = ModelSizes(PUBLISHED_BACKBONES.get(pipeline_id, WAN_1_3B), UMT5_XXL, VAE_WIDTHS[vae_type])
-        sizes = _read(models_folder(models), pipeline_id, vae_type, published)
-    backbone = sizes.backbone if vace else replace(sizes.backbone, vace_blocks=0)
-    return replace(sizes, backbone=backbone, branches=_branches(loras))
+        width, numbers = VAES[vae_type]
+        published = replace(PUBLISHED.get(pipeline_id, WAN_1_3B), vae_width=width, vae_numbers=numbers)
+        sizes = _read(models_folder(models), pipeline_id, vae_type, published) or published
+    if not vace:
+        sizes = replace(sizes, vace_blocks=0, vace=Weights())
+    return replace(sizes, branches=_branches(loras))
 
 
-def _read(folder: Path, pipeline_id: str, vae_type: VaeType, published: ModelSizes) -> ModelSizes:
-    wanted = wanted_artifacts(pipeline_id, folder, vae_type=vae_type, vace=True)
-    paths: dict[Role, Path] = {artifact.role: folder / artifact.local for artifact in wanted}
-    shapes = {role: _file_shapes(paths[role]) for role in ("backbone", "vace", "vae", "text_encoder")}
-    backbone = _backbone(shapes["backbone"], shapes["vace"], paths["config"], published.backbone)
-    vae_width = _first(shapes["vae"], "encoder.conv1.weight")
-    if backbone is None or not vae_width:
-        return published
-    text_encoder = _text_encoder(shapes["text_encoder"]) or published.text_encoder
-    return ModelSizes(backbone, text_encoder, vae_width, read=True)
-
-
-def _backbone(shapes: Shapes, vace: Shapes, config: Path, published: Backbone) -> Backbone | None:
-    bare = {key.removeprefix("model."): shape for key, shape in shapes.items()}
+def _read(folder: Path, pipeline_id: str, vae_type: VaeType, published: ModelSizes) -> ModelSizes | None:
+    """None if the file of the backbone or the VAE, or the `config.json` that tells the heads, cannot be read."""
+    files = model_files(folder, wanted_artifacts(pipeline_id, folder, vae_type=vae_type, vace=True))
+    vae, text_encoder = _file_shapes(files.vae), _file_shapes(files.text_encoder)
+    vace = _part(_file_shapes(files.vace), _VACE) if files.vace else {}
+    backbone = _part(_file_shapes(files.backbone), _BACKBONE)
+    block = _part(backbone, re.compile(r"blocks\.0\."))
     try:
-        heads = int(read_json(config)["num_heads"])
-    except (MissingInputError, JobError, ValueError, LookupError, TypeError):
+        return ModelSizes(
+            Backbone(
+                width=backbone["patch_embedding.weight"][0],
+                ffn=next(shape[0] for key, shape in block.items() if re.search(r"ffn\.(net\.0\.proj|0)\.w", key)),
+                layers=_count(backbone, "blocks"),
+                heads=int(read_json(files.config)["num_heads"]),
+                weights=weights_of(backbone),
+                block=weights_of(block),
+            ),
+            vace_blocks=_count(vace, "vace_blocks") or published.vace_blocks,
+            vace=weights_of(vace) if vace else published.vace,
+            vae_width=vae["encoder.conv1.weight"][0],
+            vae_numbers=_numbers(vae),
+            text_encoder_bytes=umt5_bytes(text_encoder) if text_encoder else published.text_encoder_bytes,
+            read=True,
+        )
+    except (MissingInputError, JobError, ValueError, LookupError, TypeError, StopIteration):
         return None
-    found = Backbone(
-        width=_first(bare, "patch_embedding.weight"),
-        ffn=_first(bare, "blocks.0.ffn.0.weight", "blocks.0.ffn.net.0.proj.weight"),
-        layers=_count(bare, "blocks"),
-        heads=heads,
-        vace_blocks=_count(vace, "vace_blocks") or published.vace_blocks,
-    )
-    return found if found.width and found.ffn and found.layers and heads else None
 
 
-def _text_encoder(shapes: Shapes) -> TextEncoder | None:
-    found = TextEncoder(
-        vocabulary=_first(shapes, "token_embedding.weight"),
-        width=_first(shapes, "norm.weight"),
-        inner=_first(shapes, "blocks.0.attn.q.weight"),
-        ffn=_first(shapes, "blocks.0.ffn.gate.0.weight"),
-        layers=_count(shapes, "blocks"),
-    )
-    return found if all((found.vocabulary, found.width, found.inner, found.ffn, found.layers)) else None
+def weights_of(shapes: Shapes) -> Weights:
+    """Of a Wan transformer or VACE module, or of a part of it."""
+    cast = {key: shape for key, shape in shapes.items() if not _FLOAT32.search(key)}
+    linear = {key: shape for key, shape in cast.items() if len(shape) == 2}
+    return Weights(_numbers(cast), _numbers(linear), _numbers(shapes) - _numbers(cast))
 
 
-def _first(shapes: Shapes, *keys: str) -> int:
-    """The first axis of whichever of these there is, else 0."""
-    return next((shapes[key][0] for key in keys if shapes.get(key)), 0)
+def umt5_bytes(shapes: Shapes) -> int:
+    """On a GPU, of a UMT5 encoder in Wan's naming: matrices stay fp8 as the published file has them."""
+    fp8 = {key: shape for key, shape in shapes.items() if len(shape) == 2 and not _UMT5_BFLOAT16.search(key)}
+    return 2 * _numbers(shapes) - _numbers(fp8)
+
+
+def _numbers(shapes: Shapes) -> int:
+    return sum(map(prod, shapes.values()))
+
+
+def _part(shapes: Shapes, keys: re.Pattern[str]) -> Shapes:
+    """The tensors whose keys match, without the prefix that some checkpoints have; the loader drops the others."""
+    bare = {key.removeprefix("model."): shape for key, shape in shapes.items()}
+    return {key: shape for key, shape in bare.items() if keys.match(key)}
 
 
 def _count(shapes: Shapes, name: str) -> int:
@@ -147,7 +190,8 @@ def _count(shapes: Shapes, name: str) -> int:
     return 1 + max(numbers, default=-1)
 
 
-def _file_shapes(path: Path) -> dict[str, Shape]:
+def _file_shapes(path: Path) -> Shapes:
+    """Empty for a file that is missing or cannot be read."""
     if path.suffix != ".safetensors":
         return read_pickle_shapes(path)
     try:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKLWan, WanVACETransformer3DModel
 
+from scope_batch.models.layout import VaeType
 from scope_batch.models.pickle_shapes import read_pickle_shapes
-from scope_batch.models.sizes import UMT5_XXL, WAN_1_3B, WAN_14B, ModelSizes, SideBranches, model_sizes
+from scope_batch.models.sizes import VAES, WAN_1_3B, WAN_14B, ModelSizes, SideBranches, Weights, model_sizes, weights_of
 from scope_batch.models.tiny import build
 from tests.models.lora_files import pair, write
 
@@ -22,7 +24,7 @@ def test_the_built_in_set_is_as_large_as_its_files() -> None:
 
 def test_the_module_counts_only_where_it_is_loaded() -> None:
     sizes = model_sizes("longlive", "tiny", "wan", vace=False)
-    assert sizes is not None and sizes.backbone.vace_blocks == 0
+    assert sizes is not None and (sizes.vace_blocks, sizes.vace) == (0, Weights())
 
 
 def test_of_an_unknown_pipeline_or_vae_nothing_is_said() -> None:
@@ -31,14 +33,39 @@ def test_of_an_unknown_pipeline_or_vae_nothing_is_said() -> None:
 
 
 def test_what_is_missing_or_damaged_is_taken_as_published(tmp_path: Path) -> None:
-    published = ModelSizes(replace(WAN_1_3B, vace_blocks=0), UMT5_XXL, 96)
+    published = replace(WAN_1_3B, vace_blocks=0, vace=Weights())
     assert model_sizes("longlive", str(tmp_path), "wan", vace=False) == published
     file = tmp_path / "LongLive-1.3B/models/longlive_base.pt"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"PK\x03\x04 no archive")
     assert model_sizes("longlive", str(tmp_path), "wan", vace=False) == published
     large = model_sizes("krea-realtime-video", str(tmp_path), "wan", vace=True)
-    assert large is not None and large.backbone == WAN_14B
+    assert large == WAN_14B
+
+
+@pytest.mark.parametrize(("sizes", "vace_blocks"), [(WAN_1_3B, 15), (WAN_14B, 8)], ids=["1.3B", "14B"])
+def test_published_sizes_are_those_of_the_networks(sizes: ModelSizes, vace_blocks: int) -> None:
+    layers, heads = sizes.backbone.layers, sizes.backbone.heads
+    with torch.device("meta"):
+        model = WanVACETransformer3DModel(
+            num_layers=layers,
+            num_attention_heads=heads,
+            ffn_dim=sizes.backbone.ffn,
+            vace_layers=list(range(0, layers, layers // vace_blocks)),
+        )
+    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    vace = {key: shape for key, shape in shapes.items() if key.startswith("vace_")}
+    backbone = {key: shape for key, shape in shapes.items() if key not in vace}
+    assert weights_of(vace) == sizes.vace and weights_of(backbone) == sizes.backbone.weights
+    block = {key: shape for key, shape in backbone.items() if key.startswith("blocks.0.")}
+    assert weights_of(block) == sizes.backbone.block
+
+
+@pytest.mark.parametrize("vae_type", VAES)
+def test_published_vaes_are_as_large_as_the_networks(vae_type: VaeType) -> None:
+    width, numbers = VAES[vae_type]
+    with torch.device("meta"):
+        assert sum(tensor.numel() for tensor in AutoencoderKLWan(base_dim=width).state_dict().values()) == numbers
 
 
 def test_shapes_of_a_pickle(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from scope_batch.core.device_memory import DeviceMemory
 from scope_batch.core.plan import Plan
-from scope_batch.models.sizes import UMT5_XXL, VAE_WIDTHS, WAN_1_3B, ModelSizes, SideBranches
+from scope_batch.models.sizes import WAN_1_3B, ModelSizes, SideBranches, Weights
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_to_dict
 from scope_batch.plan.forecast.estimate import Precision, device_memory, precision_of
@@ -14,28 +14,28 @@ from scope_batch.plan.view.table import render_plan
 from tests.plan.helpers import LONGLIVE, plan
 from tests.plan.steering import steered
 
-PUBLISHED = ModelSizes(WAN_1_3B, UMT5_XXL, VAE_WIDTHS["wan"])
-PLAIN = ModelSizes(replace(WAN_1_3B, vace_blocks=0), UMT5_XXL, VAE_WIDTHS["wan"])
+WITH_VACE = WAN_1_3B
+PLAIN = replace(WAN_1_3B, vace_blocks=0, vace=Weights())
 BFLOAT16 = Precision()
 SWITCH = {"chunk": 3, "text": "B"}
 
 
-def forecast(made: Plan, sizes: ModelSizes = PLAIN, precision: Precision = BFLOAT16) -> DeviceMemory:
-    return device_memory(made, LONGLIVE, sizes, precision)
+def forecast(wanted: Plan, sizes: ModelSizes = PLAIN, precision: Precision = BFLOAT16) -> DeviceMemory:
+    return device_memory(wanted, LONGLIVE, sizes, precision)
 
 
 @pytest.mark.parametrize(
-    ("made", "sizes", "measured_gb"),
+    ("wanted", "sizes", "measured_gb"),
     [
         (plan(SWITCH, height=480, width=832), PLAIN, 11.3),
         (plan(SWITCH), PLAIN, 7.0),
-        (plan(SWITCH, height=480, width=832), PUBLISHED, 12.7),
-        (steered(vace_frames="/f 832x480 96.npy", height=480, width=832), PUBLISHED, 15.2),
+        (plan(SWITCH, height=480, width=832), WITH_VACE, 12.7),
+        (steered(vace_frames="/f 832x480 96.npy", height=480, width=832), WITH_VACE, 15.2),
     ],
     ids=["832x480", "576x320", "832x480, VACE unused", "832x480, VACE in every chunk"],
 )
-def test_it_is_near_what_a_gpu_measured(made: Plan, sizes: ModelSizes, measured_gb: float) -> None:
-    assert forecast(made, sizes).peak == pytest.approx(measured_gb * 1e9, rel=0.1)
+def test_it_is_near_what_a_gpu_measured(wanted: Plan, sizes: ModelSizes, measured_gb: float) -> None:
+    assert forecast(wanted, sizes).peak == pytest.approx(measured_gb * 1e9, rel=0.1)
 
 
 def test_the_kv_cache_is_the_window_of_every_layer() -> None:
@@ -64,9 +64,14 @@ def test_float32_is_twice_as_much() -> None:
 
 
 def test_the_plan_tells_it() -> None:
-    made = replace(plan(), memory=forecast(plan(SWITCH)))
-    lines = [part.plain for part in render_plan(made).renderables if hasattr(part, "plain")]  # type: ignore[attr-defined]
-    told = next(line for line in lines if line.startswith("memory:"))
-    assert "about 6." in told and "KV cache 1.6" in told and "as published" in told and "prompts are encoded" in told
-    document = plan_to_dict(made)["device_memory"]
+    wanted = replace(plan(), memory=forecast(plan(SWITCH)))
+    lines = [part.plain for part in render_plan(wanted).renderables if hasattr(part, "plain")]  # type: ignore[attr-defined]
+    memory = next(line for line in lines if line.startswith("memory:"))
+    assert (
+        "about 6." in memory
+        and "KV cache 1.6" in memory
+        and "as published" in memory
+        and "prompts are encoded" in memory
+    )
+    document = plan_to_dict(wanted)["device_memory"]
     assert document["peak"] == document["persistent"] + document["transient"] and document["read"] is False
