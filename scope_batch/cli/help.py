@@ -1,17 +1,19 @@
-"""Typer commands whose help shows no type for flags and for named arguments."""
+"""Adapts typer's commands: plainer help, and an error for an option that is given twice."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperArgument, TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _without_types(params: list[Any]) -> list[Any]:
+    """The parameters, changed so that the help shows no type for flags and named arguments."""
     for param in params:
         if isinstance(param, TyperArgument) or getattr(param, "is_bool_flag", False):
             param.display_type_rich = lambda ctx: None  # noqa: ARG005  (asked with a context)
@@ -21,6 +23,16 @@ def _without_types(params: list[Any]) -> list[Any]:
 class PlainCommand(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Raises a usage error if an option that takes one value is given twice; typer would use the last value."""
+        written = list(args)
+        rest: list[str] = super().parse_args(ctx, args)
+        _, _, order = self.make_parser(ctx).parse_args(args=written)
+        for param, times in Counter(order).items():
+            if times > 1 and isinstance(param, TyperOption) and not (param.multiple or param.is_flag):
+                ctx.fail(f"{max(param.opts, key=len)} is given {times} times; it takes one value")
+        return rest
 
 
 class PlainGroup(TyperGroup):

@@ -22,7 +22,7 @@ def import_file(argument: str, output: Path | None, *, fps: str, overwrite: bool
     made = import_export(_read(argument), name="stdin" if argument == STDIN else argument, fps=rate, folder=folder)
     write_text(made.text, output, overwrite=overwrite)
     stderr = TolerantStream(sys.stderr)
-    for line in made.told:
+    for line in made.notes:
         stderr.line(line)
 
 

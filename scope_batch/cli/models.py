@@ -176,8 +176,8 @@ def _place(argument: str | None, models: str | None) -> ModelsFolder:
     if models is None and argument is not None:
         from scope_batch.cli.job_argument import read_job
 
-        named = read_job(argument).models
-        asked, asked_by = None if named is None else str(named), argument
+        job = read_job(argument)
+        asked, asked_by = None if job.models is None else str(job.models), job.where("models")
     if asked == TINY:
         return ModelsFolder(cache_path(TINY, f"v{TINY_VERSION}"), f"{asked_by}, the built-in set")
     return models_place(asked, asked_by)

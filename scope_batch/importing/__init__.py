@@ -1,4 +1,4 @@
-"""Jobs from what Scope exports: timelines (2.0, 2.1) and workflows (1.0)."""
+"""Turns what Scope exports into jobs: timelines (2.0, 2.1) and workflows (1.0)."""
 
 from scope_batch.importing.convert import Imported, import_export
 

@@ -1,4 +1,4 @@
-"""From an export to a job file and what is to be said of it."""
+"""Converts an export to a job file, with notes about what was left out or assumed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scope_batch.errors import JobError
-from scope_batch.importing.blocks import Change, changes
+from scope_batch.importing.blocks import Change, visible_changes
 from scope_batch.importing.formats import read_export
 from scope_batch.importing.job_fields import Fields, Line
 from scope_batch.importing.job_text import job_text, number, rate
@@ -25,25 +25,25 @@ SCHEMA_LINE = "yaml-language-server: $schema=./scope-batch.schema.json"
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """text: a job file that loads. told: one line for each thing that is not in it, or in it unasked."""
+    """text: a job file that loads. notes: one line for each value that was left out, assumed or not found."""
 
     text: str
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def import_export(data: bytes, *, name: str, fps: Fraction, folder: Path) -> Imported:
-    """The job of a timeline export or a workflow; `folder`: where the job file will stand.
+    """The job of a timeline export or a workflow. Relative paths of LoRAs are looked for in `folder`, the job file's.
 
-    fps: frames per second, of the timeline's seconds and of the job.
-    Raises JobError, one line: no export, an unknown version, or nothing in it that could be shown.
+    fps  of the job; the timeline's seconds are turned into frames with it.
+    Raises JobError with one line: not an export, an unknown version, or no prompt in it that could be shown.
     """
-    told = ImportNotes()
-    export = read_export(data, name, told)
-    num_frames, shown = _timeline(export, fps, name, told)
-    fields = Fields(export, told)
+    notes = ImportNotes()
+    export = read_export(data, name, notes)
+    num_frames, changes = _timeline(export, fps, name, notes)
+    fields = Fields(export, notes)
     lines = [
         Line("pipeline_id", fields.pipeline_id),
-        Line("prompt", _opening(export, shown)),
+        Line("prompt", _prompt_value(changes[0].block.prompts if changes else export.prompts)),
         *num_frames,
         *fields.size(),
         Line("fps", rate(fps)),
@@ -52,51 +52,49 @@ def import_export(data: bytes, *, name: str, fps: Fraction, folder: Path) -> Imp
         *fields.video(),
         *fields.loras(),
     ]
-    fields.tell_left()
-    _tell_missing(export.loras, lines, folder, told)
-    text = job_text(_head(export, name, fps, told), lines, [*_entries(shown[1:], fps)])
+    fields.note_unused()
+    _note_missing(export.loras, lines, folder, notes)
+    head = (SCHEMA_LINE, f"{export.title}, from {Path(name).name}, at {rate(fps)} frames per second.", *notes.lines)
+    text = job_text(head, lines, [*_entries(changes[1:], fps)])
     _check(text, name, folder)
-    return Imported(text, tuple(told.lines))
+    return Imported(text, tuple(notes.lines))
 
 
-def _nothing_to_show(name: str, needed: str, told: ImportNotes) -> JobError:
-    why = f" ({'; '.join(told.lines)})" if told.lines else ""
-    return JobError(f"{name}: no block of the timeline can be shown; {needed}{why}")
+def _no_prompt_error(name: str, requirement: str, notes: ImportNotes) -> JobError:
+    reasons = f" ({'; '.join(notes.lines)})" if notes.lines else ""
+    return JobError(f"{name}: no block of the timeline can be shown; {requirement}{reasons}")
 
 
-def _timeline(export: Export, fps: Fraction, name: str, told: ImportNotes) -> tuple[list[Line], list[Change]]:
-    """The length, if the timeline has one, and what is shown when."""
+def _timeline(export: Export, fps: Fraction, name: str, notes: ImportNotes) -> tuple[list[Line], list[Change]]:
+    """The line with the number of frames, if the timeline has blocks, and the changes of its prompts."""
     if not export.blocks:
         if not export.prompts:
-            raise _nothing_to_show(name, "an export needs at least one prompt", told)
-        told.assumed("timeline (absent)", "the job's default length")
+            raise _no_prompt_error(name, "an export needs at least one prompt", notes)
+        notes.assumed("timeline (absent)", "the job's default length")
         return [], []
     end_s = max(block.end_s for block in export.blocks)
     if end_s * fps > MAX_FRAMES:
         raise JobError(f"{name}: the timeline ends at {end_s:g} s; a job has at most {MAX_FRAMES} frames")
     num_frames = max(math.floor(end_s * fps + Fraction(1, 2)), 1)
-    shown = changes(export.blocks, fps, num_frames, told)
-    if not shown:
-        raise _nothing_to_show(name, "an export needs at least one that lasts a frame", told)
-    if frame_at(shown[0].time_s, fps) > 0:
-        told.assumed(shown[0].block.place, f"begins at {shown[0].time_s:g} s, its prompt is in force from frame 0 on")
-    return [Line("num_frames", num_frames, f"{end_s:g} s")], shown
+    changes = visible_changes(export.blocks, fps, num_frames, notes)
+    if not changes:
+        raise _no_prompt_error(name, "an export needs at least one that lasts a frame", notes)
+    first = changes[0]
+    if frame_at(first.time_s, fps) > 0:
+        notes.assumed(first.block.place, f"it begins at {first.time_s:g} s; its prompt is used from frame 0 on")
+    return [Line("num_frames", num_frames, f"{end_s:g} s")], changes
 
 
-def _opening(export: Export, shown: Sequence[Change]) -> Any:
-    return _written(shown[0].block.prompts if shown else export.prompts)
-
-
-def _written(prompts: Prompts) -> Any:
-    """One prompt is a text: a lone weight is the whole."""
+def _prompt_value(prompts: Prompts) -> Any:
+    """The prompts as a job holds them: one prompt is a plain text, as its weight makes no difference."""
     if len(prompts) == 1:
         return prompts[0][0]
     return [{"text": text, "weight": number(weight)} for text, weight in prompts]
 
 
-def _entries(shown: Sequence[Change], fps: Fraction) -> Iterator[Mapping[str, Any]]:
-    for change in shown:
-        block, prompts = change.block, _written(change.block.prompts)
+def _entries(changes: Sequence[Change], fps: Fraction) -> Iterator[Mapping[str, Any]]:
+    for change in changes:
+        block, prompts = change.block, _prompt_value(change.block.prompts)
         entry = {
             "remark": f"frame {frame_at(change.time_s, fps)}",
             "time": number(change.time_s),
@@ -109,22 +107,16 @@ def _entries(shown: Sequence[Change], fps: Fraction) -> Iterator[Mapping[str, An
         yield entry
 
 
-def _head(export: Export, name: str, fps: Fraction, told: ImportNotes) -> Iterator[str]:
-    yield SCHEMA_LINE
-    yield f"{export.title}, from {Path(name).name}, at {rate(fps)} frames per second."
-    yield from told.lines
-
-
-def _tell_missing(loras: Sequence[Lora], lines: Sequence[Line], folder: Path, told: ImportNotes) -> None:
-    """Paths are those of the exporting machine; a workflow holds names alone."""
-    carried = {path for line in lines if line.field == "lora_scales" for path in line.value}
+def _note_missing(loras: Sequence[Lora], lines: Sequence[Line], folder: Path, notes: ImportNotes) -> None:
+    """Note LoRA files that are not found: an export holds the paths of another machine, a workflow only file names."""
+    used_paths = {path for line in lines if line.field == "lora_scales" for path in line.value}
     for lora in loras:
-        if lora.path in carried and not (folder / Path(lora.path).expanduser()).is_file():
-            told.missing(lora.place, lora.path)
+        if lora.path in used_paths and not (folder / Path(lora.path).expanduser()).is_file():
+            notes.missing(lora.place, lora.path)
 
 
 def _check(text: str, name: str, folder: Path) -> None:
-    """What was written is read once, or something that no single field shows would come out only when rendering."""
+    """Load the job once: a fault that only several fields together show would otherwise appear when rendering."""
     try:
         load_text(text, name=name, folder=folder, environ={})
     except JobError as error:

@@ -1,4 +1,4 @@
-"""A job as YAML for people: fields in a good order, remarks behind them, what is off as comments."""
+"""Writes a job as YAML for people: a comment at the top, remarks behind fields, suggestions as comments."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _READ_AS_VARIABLE = re.compile(r"\$(?=[${])")
 
 
 def job_text(head: Iterable[str], lines: Iterable[Line], entries: Sequence[Mapping[str, Any]]) -> str:
-    """`head`: comments; `entries`: `chunk_specs`, each with a `remark` of its own."""
-    made = [f"# {one_line(text)}".rstrip() for text in head]
+    """The file's text. `head`: comment lines; `entries`: those of `chunk_specs`, each with a `remark` of its own."""
+    text_lines = [f"# {one_line(text)}".rstrip() for text in head]
     for line in lines:
-        made += _field(line)
+        text_lines += _field(line)
     if entries:
-        made.append("chunk_specs:")
+        text_lines.append("chunk_specs:")
     for entry in entries:
-        made += _entry(entry)
-    return "\n".join(made) + "\n"
+        text_lines += _entry(entry)
+    return "\n".join(text_lines) + "\n"
 
 
 def _field(line: Line) -> Iterator[str]:
@@ -40,7 +40,7 @@ def _field(line: Line) -> Iterator[str]:
         yield from _prompts(line.field, line.value, "")
     else:
         off = "# " if line.off else ""
-        yield _remarked(f"{off}{line.field}: {_value(line.field, line.value)}", line.remark)
+        yield _with_remark(f"{off}{line.field}: {_value(line.field, line.value)}", line.remark)
 
 
 def _entry(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -51,7 +51,7 @@ def _entry(entry: Mapping[str, Any]) -> Iterator[str]:
         if _is_prompts(value):
             yield from _prompts(name, value, lead)
         else:
-            yield _remarked(f"{lead}{name}: {_value(name, value)}", entry["remark"] if lead == "  - " else "")
+            yield _with_remark(f"{lead}{name}: {_value(name, value)}", entry["remark"] if lead == "  - " else "")
         lead = "    "
 
 
@@ -64,7 +64,7 @@ def _is_prompts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
-def _remarked(text: str, remark: str) -> str:
+def _with_remark(text: str, remark: str) -> str:
     return f"{text.ljust(REMARK_COLUMN)}# {remark}" if remark else text
 
 
@@ -84,7 +84,7 @@ def flow(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text in double quotes, whatever is in it. What is printable stays as it is, an emoji too."""
+    """Any text in double quotes. Printable characters stay as they are, also emoji."""
     if text.isprintable():
         return json.dumps(text, ensure_ascii=False)
     return str(yaml.dump(text, default_style='"', allow_unicode=True, width=math.inf)).rstrip("\n")

@@ -1,4 +1,4 @@
-"""Collects the notes of an import: what the export holds and the job does not, and the reverse."""
+"""Collects the notes of an import: values left out of the job, values assumed, files that are missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN = 60
 
 
 def one_line(text: str) -> str:
-    """Safe inside a comment or a line of a terminal."""
+    """The text without characters that could break a comment or a line of a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
@@ -25,7 +25,7 @@ def shown(value: Any) -> str:
 
 @dataclass(slots=True)
 class ImportNotes:
-    """Lines for people, in the order in which the export was read."""
+    """Lines for the user, in the order in which the export is read."""
 
     lines: list[str] = field(default_factory=list)
 
@@ -36,13 +36,13 @@ class ImportNotes:
         self.lines.append(f"assumed: {one_line(place)}: {one_line(what)}")
 
     def missing(self, place: str, path: str) -> None:
-        self.lines.append(f"missing: {one_line(place)}: no such file: {one_line(path)}; write where it lies")
+        self.lines.append(f"missing: {one_line(place)}: no such file: {one_line(path)}; correct its path in the job")
 
     def unknown_keys(self, maps: Iterable[Mapping[str, Any]], known: frozenset[str], place: str) -> None:
-        """One line per key that nobody reads, however many maps of one kind have it; null means nothing."""
+        """Add one line per unknown key, however many of the `maps` have it, also if its value is null."""
         maps = list(maps)
-        found = Counter(key for item in maps for key, value in item.items() if key not in known and value is not None)
+        found = Counter(key for item in maps for key in item if key not in known)
         for key, times in found.items():
-            value = next(item[key] for item in maps if item.get(key) is not None)
+            value = next((item[key] for item in maps if item.get(key) is not None), None)
             more = f", {times} times" if times > 1 else ""
-            self.left_out(f"{place}.{key}", value, f"not known here{more}")
+            self.left_out(f"{place}.{key}", value, f"unknown key{more}")

@@ -15,7 +15,8 @@ from scope_batch.core.frame_size import NEAR_AREA, area_times, trained_size
 from scope_batch.core.plan import ClipFacts, Plan
 from scope_batch.core.sound import SoundFacts
 from scope_batch.core.timeline import ClipSource, ClipSourceFacts
-from scope_batch.errors import JobError
+from scope_batch.errors import JobError, UnavailableError
+from scope_batch.files.access import is_file
 from scope_batch.job import Job, check_inputs
 from scope_batch.job.paths import named_inputs
 from scope_batch.pipelines import KNOWN_PIPELINES
@@ -33,6 +34,7 @@ def prepare_job(job: Job) -> Plan:
     Raises MissingInputError, or JobError for a job, a clip or material that cannot be rendered.
     """
     check_inputs(job)
+    _check_models(job)
     _check_loras(job)
     clip = _clip(job)
     plan = plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), clip, _facts(job), _sound(job, clip))
@@ -196,6 +198,14 @@ def _sound(job: Job, clip: ClipFacts | None) -> SoundFacts | None:
         return probe_sound(job.input_path, of_clip=True)
     except JobError as error:
         raise JobError(*(f"{place(job, 'audio')}: {line}" for line in error.problems)) from error
+
+
+def _check_models(job: Job) -> None:
+    """Raise UnavailableError, with the place in the job, if `models` is a file."""
+    if isinstance(job.models, Path) and KNOWN_PIPELINES.get(job.pipeline_id).needs_models and is_file(job.models):
+        where = job.where("models")
+        field = f"{where}: models" if ":" in where else where
+        raise UnavailableError(f"{field}: {job.models} is a file; a folder of model files is needed")
 
 
 def _check_loras(job: Job) -> None:

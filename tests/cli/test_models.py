@@ -79,7 +79,7 @@ def test_path_can_be_used_by_a_script(run: Run, monkeypatch: pytest.MonkeyPatch)
 def test_a_jobs_models_count_unless_the_option_is_given(run: Run) -> None:
     Path("job.yaml").write_text("prompt: a cat\nmodels: ./mine\n")
     ran = run("models", "path", "job.yaml")
-    assert ran.out == f"{Path.cwd()}/mine\n" and ran.err.startswith("job.yaml")
+    assert ran.out == f"{Path.cwd()}/mine\n" and ran.err.startswith("job.yaml:2:1; ")
     assert run("models", "path", "job.yaml", "--models", "other").err.startswith("--models")
     Path("tiny.yaml").write_text("prompt: a cat\nmodels: tiny\n")
     assert "the built-in set" in run("models", "path", "tiny.yaml").err

@@ -37,6 +37,19 @@ def test_the_outputs_are_those_of_the_command_line(run, job):
     assert run("plan", job(name="a.yaml"), job(name="b.yaml"), "-o", "a.mp4").code == 2
 
 
+@pytest.mark.parametrize(
+    "twice", [("--models", "a", "--models", "b"), ("-f", "npy", "--format=nut"), ("--fps", "8") * 2]
+)
+def test_an_option_of_one_value_is_not_given_twice(run, job, twice):
+    ran = run("import" if twice[0] == "--fps" else "plan", job(), *twice)
+    (line,) = ran.errors
+    assert ran.code == 2 and " is given 2 times; it takes one value (see scope-batch " in line
+
+
+def test_a_flag_and_a_list_may_be_given_twice(run, job):
+    assert run("plan", job(), "--strict", "--strict", "--set", "seed=1", "--set", "num_frames=9").code == 0
+
+
 def test_models_and_dtype_change_the_forecast(run, longlive):
     def peak(*options: str) -> int:
         return int(json.loads(run("plan", longlive, "--json", *options).out)["device_memory"]["peak"])

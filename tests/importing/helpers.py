@@ -51,7 +51,7 @@ def plan_of(export: Any, fps: Any = 16) -> Plan:
 
 
 def told(export: Any, fps: Any = 16) -> tuple[str, ...]:
-    return imported(export, fps).told
+    return imported(export, fps).notes
 
 
 def shown(export: Any, fps: Any = 16) -> list[tuple[float, str]]:

@@ -20,7 +20,7 @@ def test_loras_keep_their_scales(tmp_path: Path) -> None:
     (tmp_path / "loras" / "b: c.safetensors").touch()
     made = imported(export, folder=tmp_path)
     assert '  "/loras/a.safetensors": 0.8\n  "loras/b: c.safetensors": -1' in made.text
-    (line,) = made.told
+    (line,) = made.notes
     assert line == "missing: settings.loras[0]: no such file: /loras/a.safetensors; write where it lies"
 
 

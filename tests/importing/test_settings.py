@@ -54,6 +54,20 @@ def test_a_value_that_a_job_does_not_take_is_told(settings: dict[str, Any], plac
     plan_of(export)
 
 
+def test_unknown_keys_are_noted_also_when_they_are_null() -> None:
+    export = timeline({**ONE, "hue": None}, glow=None, resolution={"height": 320, "width": 576, "depth": None})
+    assert told({**export, "theme": None}) == (
+        "not carried over: export.theme (null): unknown key",
+        "not carried over: prompts[].hue (null): unknown key",
+        "not carried over: settings.glow (null): unknown setting",
+        "not carried over: settings.resolution.depth (null): unknown setting",
+    )
+
+
+def test_a_null_override_replaces_nothing() -> None:
+    assert job_of(timeline(ONE, seed=7, schemaFieldOverrides={"base_seed": None, "seed": None})).seed.written() == 7
+
+
 def test_a_size_is_fitted() -> None:
     export = timeline(ONE, resolution={"height": 330, "width": 570})
     assert (job_of(export).height, job_of(export).width) == (336, 576)

@@ -108,7 +108,7 @@ def test_weights_are_relative() -> None:
     ("prompt", "why"),
     [
         ({"text": ""}, "text must not be empty"),
-        ({"text": "b", "weight": -1}, "weight must be a number from 0 on"),
+        ({"text": "b", "weight": -1}, "weight must be a number, 0 or more"),
         ("b", "not a map"),
     ],
 )
@@ -122,18 +122,18 @@ def test_weights_that_are_all_zero_share_alike() -> None:
     export = timeline(block(0, 4, "a", "b"))
     for prompt in export["prompts"][0]["prompts"]:
         prompt["weight"] = 0
-    assert [prompt.weight for prompt in job_of(export).prompt] == [1, 1] and "share alike" in told(export)[0]
+    assert [prompt.weight for prompt in job_of(export).prompt] == [1, 1] and "equal weights" in told(export)[0]
 
 
 def test_keys_that_nobody_knows_are_told_once() -> None:
     export = timeline(block(0, 4, color="red"), block(4, 8, "b", color="red"), hue=3)
     assert told(export) == (
-        'not carried over: prompts[].color ("red"): not known here, 2 times',
-        "not carried over: settings.hue (3): not known here",
+        'not carried over: prompts[].color ("red"): unknown key, 2 times',
+        "not carried over: settings.hue (3): unknown setting",
     )
 
 
 def test_what_is_told_stands_in_the_job_too() -> None:
     made = imported(timeline(block(0, 4), hue="x\n - y: 3\x07"))
-    assert made.told == ('not carried over: settings.hue ("x\\n - y: 3\\u0007"): not known here',)
-    assert f"# {made.told[0]}\n" in made.text
+    assert made.notes == ('not carried over: settings.hue ("x\\n - y: 3\\u0007"): unknown setting',)
+    assert f"# {made.notes[0]}\n" in made.text

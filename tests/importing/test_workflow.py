@@ -41,7 +41,7 @@ def test_without_a_timeline_its_prompts_are_shown() -> None:
 
 def test_prompts_beside_a_timeline_are_told() -> None:
     export = workflow(entry(0, 2), prompts=[{"text": "x", "weight": 100}])
-    assert shown(export) == [(0, "a")] and "the timeline says what is shown" in told(export)[0]
+    assert shown(export) == [(0, "a")] and "the timeline has its own prompts" in told(export)[0]
 
 
 def test_processors_and_plugins_are_told() -> None:

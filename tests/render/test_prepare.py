@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scope_batch.errors import JobError
+from scope_batch.errors import JobError, UnavailableError
 from scope_batch.job import Job, load_text
 from scope_batch.media.validate import check_material
 from scope_batch.render.prepare import outputs_of, places_of_inputs, plan_document, prepare_job, unused_by_outputs
@@ -53,6 +53,17 @@ def test_a_damaged_file_is_told_with_its_place(field: str, tmp_path: Path) -> No
     (tmp_path / "bad.png").write_bytes(b"hello")
     with pytest.raises(JobError, match=rf"^j:3:1: {field}: bad\.png: "):
         prepare_job(load_text(f"prompt: a\npipeline_id: slate\n{field}: bad.png", name="j", folder=tmp_path))
+
+
+def test_a_models_file_is_reported_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "base.pt").write_bytes(b"x")
+    text = "prompt: a\nmodels: base.pt"
+    with pytest.raises(
+        UnavailableError, match=r"^j:2:1: models: .*base\.pt is a file; a folder of model files is needed$"
+    ):
+        prepare_job(load_text(text, name="j", folder=tmp_path))
+    with pytest.raises(UnavailableError, match=r"^--models: .*base\.pt is a file"):
+        prepare_job(load_text(text, name="j", models=str(tmp_path / "base.pt")))
 
 
 def test_a_cut_still_is_told_with_its_place(tmp_path: Path) -> None:
