@@ -68,7 +68,7 @@ class Fields:
             self._notes.left_out(
                 setting.place,
                 setting.value,
-                f"no such pipeline ({known} are known); {DEFAULT_PIPELINE} is used instead",
+                f"no such pipeline (known: {known}); {DEFAULT_PIPELINE} is used instead",
             )
         return DEFAULT_PIPELINE
 

@@ -21,7 +21,7 @@ def test_loras_keep_their_scales(tmp_path: Path) -> None:
     made = imported(export, folder=tmp_path)
     assert '  "/loras/a.safetensors": 0.8\n  "loras/b: c.safetensors": -1' in made.text
     (line,) = made.notes
-    assert line == "missing: settings.loras[0]: no such file: /loras/a.safetensors; write where it lies"
+    assert line == "missing: settings.loras[0]: no such file: /loras/a.safetensors; correct its path in the job"
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_another_pipeline_is_told_and_its_steps_are_left_out() -> None:
     job = job_of(export)
     assert (job.pipeline_id, job.denoising_steps, job.width) == ("longlive", None, 576)
     first, second = told(export)
-    assert f"no such pipeline here ({', '.join(PIPELINES)}); longlive renders instead" in first
+    assert f"no such pipeline (known: {', '.join(PIPELINES)}); longlive is used instead" in first
     assert "settings.denoisingSteps ([750, 250])" in second
 
 

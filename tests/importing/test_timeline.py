@@ -35,7 +35,7 @@ def test_in_a_gap_the_last_prompt_stays() -> None:
 def test_of_blocks_that_overlap_the_first_listed_is_on() -> None:
     export = timeline(block(3, 5, "over"), block(0, 10, "under"))
     assert shown(export) == [(0, "under"), (3, "over"), (5, "under")]
-    assert told(export) == ("assumed: prompts[1]: on for 8 of its 10 s, a block listed before it for the rest",)
+    assert told(export) == ("assumed: prompts[1]: shown for 8 of its 10 s; a block listed before it covers the rest",)
 
 
 def test_a_block_under_others_is_told() -> None:
@@ -71,7 +71,7 @@ def test_a_block_without_usable_times_is_told(value: Any) -> None:
 def test_a_timeline_that_begins_late_shows_its_first_prompt_from_the_start() -> None:
     export = timeline(block(2, 4, "a"))
     assert plan_of(export).num_frames == 64
-    assert told(export) == ("assumed: prompts[0]: begins at 2 s, its prompt is in force from frame 0 on",)
+    assert told(export) == ("assumed: prompts[0]: it begins at 2 s; its prompt is used from frame 0 on",)
 
 
 def test_a_block_from_before_zero_is_on_from_zero() -> None:
