@@ -8,12 +8,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 from scope_batch.errors import JobError
 
 _METADATA_KEY = "lora_adapter_metadata"
 _METADATA_PREFIX = "transformer."
+_OPERATORS = re.compile(r"[\\^$*+?{}\[\]|()]")
+_SHORT = Repr()
+_SHORT.maxstring = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +25,12 @@ class AlphaRule:
     """The alpha of modules that have no `.alpha` of their own in the file.
 
     alpha            None: alpha = rank.
-    patterns         (end of a module's name or regular expression, alpha), before `alpha`; the first that fits counts.
+    patterns         (expression that a module's name must match, alpha), before `alpha`; the first match counts.
     rank_stabilised  factor = alpha / sqrt(rank).
     """
 
     alpha: float | None = None
-    patterns: tuple[tuple[str, float], ...] = ()
+    patterns: tuple[tuple[re.Pattern[str], float], ...] = ()
     rank_stabilised: bool = False
 
     def factor(self, name: str, rank: int, own: float | None) -> float:
@@ -37,8 +41,7 @@ class AlphaRule:
         return alpha / (math.sqrt(rank) if self.rank_stabilised and own is None else rank)
 
     def _for(self, name: str) -> float | None:
-        found = (alpha for pattern, alpha in self.patterns if re.search(rf"(?:^|\.)(?:{pattern})$", name))
-        return next(found, self.alpha)
+        return next((alpha for pattern, alpha in self.patterns if pattern.match(name)), self.alpha)
 
 
 def settings_beside(path: Path) -> Path | None:
@@ -50,28 +53,42 @@ def settings_beside(path: Path) -> Path | None:
 def alpha_rule(path: Path, metadata: Mapping[str, str]) -> AlphaRule:
     """What diffusers writes into the file's metadata, or PEFT into `adapter_config.json` beside `adapter_model`.
 
-    Raises JobError if that cannot be read.
+    Raises JobError if that cannot be read, or if a key of `alpha_pattern` is not a plain name.
     """
     try:
         if _METADATA_KEY in metadata:
             settings = json.loads(metadata[_METADATA_KEY])
-            return _rule({str(key).removeprefix(_METADATA_PREFIX): value for key, value in settings.items()})
+            return _rule(path, {str(key).removeprefix(_METADATA_PREFIX): value for key, value in settings.items()})
         if (beside := settings_beside(path)) is not None:
-            return _rule(json.loads(beside.read_bytes()))
-    except (ValueError, TypeError, AttributeError, OSError, re.error, RecursionError) as error:
+            return _rule(beside, json.loads(beside.read_bytes()))
+    except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise JobError(f"{path}: what it says of its alpha cannot be read ({error})") from error
     return AlphaRule()
 
 
-def _rule(settings: Mapping[str, Any]) -> AlphaRule:
+def _rule(source: Path, settings: Mapping[str, Any]) -> AlphaRule:
+    """source: the file that holds the settings."""
     alpha, patterns = settings.get("lora_alpha"), settings.get("alpha_pattern") or {}
-    for pattern in patterns:
-        re.compile(pattern)
     return AlphaRule(
         alpha=None if alpha is None else _number(alpha),
-        patterns=tuple((str(pattern).removeprefix("^"), _number(value)) for pattern, value in patterns.items()),
+        patterns=tuple((_pattern(source, key), _number(value)) for key, value in patterns.items()),
         rank_stabilised=bool(settings.get("use_rslora")),
     )
+
+
+def _pattern(source: Path, key: str) -> re.Pattern[str]:
+    """The expression by which PEFT finds the modules of a key: the whole name, or its end after a dot.
+
+    PEFT takes any regular expression. Repetition and alternatives can take exponential time, so they are refused; what
+    is allowed matches a fixed number of characters.
+    """
+    name = key.removeprefix("^").removesuffix("$")
+    if _OPERATORS.search(name.replace(r"\.", "")):
+        raise JobError(
+            f"{source}: alpha_pattern: the key {_SHORT.repr(key)} is a regular expression; allowed: the name of a "
+            "module or its last parts, such as 'blocks.0.attn1.to_q' or 'to_q', one key for each"
+        )
+    return re.compile(rf"(.*\.)?({name})$")
 
 
 def _number(value: Any) -> float:
