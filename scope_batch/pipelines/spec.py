@@ -29,6 +29,8 @@ class PipelineSpec:
     vace            frames, masks and images can steer it through VACE.
     attention_bias  default weight of cached latent frames in self-attention, 0.01..1; None = it has no such weight.
     trained_size    height and width of the clips that the model was trained on.
+
+    Raises ValueError if memory="relative" and on_prompt_change="recache".
     """
 
     id: str
@@ -52,6 +54,14 @@ class PipelineSpec:
     vace: bool = False
     attention_bias: float | None = None
     trained_size: tuple[int, int] = (480, 832)
+
+    def __post_init__(self) -> None:
+        if self.memory == "relative" and self.on_prompt_change == "recache":
+            raise ValueError(
+                f"pipeline {self.id!r}: memory='relative' does not allow on_prompt_change='recache', because frames "
+                "that have faded into the sink cannot be recomputed; allowed: on_prompt_change='text', or "
+                "memory='rolling' or 'context'"
+            )
 
     def steps(self, mode: Mode) -> tuple[int, ...]:
         return self.steps_video if mode == "video" else self.steps_text

@@ -79,12 +79,12 @@ def test_the_examples_own_tests_pass(environment: dict[str, str]) -> None:
     assert "2 passed" in done.stdout, done.stdout
 
 
-def install(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
+def install(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str], group: str = GROUP) -> None:
     """Have (name, object) pairs found, each as if a package of its own had brought it."""
     found: dict[str, tuple[EntryPoint, ...]] = {}
     for name, value in entries:
-        found[name] = (*found.get(name, ()), EntryPoint(name, value, GROUP))
-    monkeypatch.setattr(registry, "entry_points_of", lambda group: found if group == GROUP else {})
+        found[name] = (*found.get(name, ()), EntryPoint(name, value, group))
+    monkeypatch.setattr(registry, "entry_points_of", lambda asked: found if asked == group else {})
 
 
 BROKEN = {
@@ -104,6 +104,24 @@ def test_a_broken_plugin_is_one_line_that_names_it(monkeypatch: pytest.MonkeyPat
     with pytest.raises(JobError, match=rf"^post_processor_id\[0\].id: the processor 'bad' of .*{BROKEN[value]}"):
         parse_job({"prompt": "a cat", "post_processor_id": "bad"})
     assert parse_job({"prompt": "a cat", "post_processor_id": "gray"})
+
+
+def test_a_pipeline_whose_memory_cannot_be_recomputed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "faded_pipeline.py").write_text(
+        "from dataclasses import replace\nfrom scope_batch.pipelines.builtin import REWARD_FORCING\n"
+        "FADED = replace(REWARD_FORCING, id='faded', on_prompt_change='recache')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    install(monkeypatch, ("faded", "faded_pipeline:FADED"), group="scope_batch.pipelines")
+    with pytest.raises(UnavailableError) as caught:
+        KNOWN_PIPELINES.get("faded")
+    assert str(caught.value) == (
+        "the pipeline 'faded' of an unknown package (faded_pipeline:FADED): ValueError: pipeline 'faded': "
+        "memory='relative' does not allow on_prompt_change='recache', because frames that have faded into the sink "
+        "cannot be recomputed; allowed: on_prompt_change='text', or memory='rolling' or 'context'"
+    )
 
 
 @pytest.mark.parametrize("name", ["mine", "gray"])

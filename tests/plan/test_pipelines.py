@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +56,16 @@ def test_defaults(spec: PipelineSpec, steps: tuple[Any, Any], size: tuple[int, i
 def test_a_new_prompt(spec: PipelineSpec, way: str) -> None:
     assert marks(plan({"chunk": 2, "text": "B"}, spec=spec))[:4] == ["cut", "", way, ""]
     assert marks(video_plan({"chunk": 2, "text": "B"}, spec=spec))[:4] == ["cut", "", "cut", ""]
+
+
+@pytest.mark.parametrize("spec", PIPELINES.values(), ids=list(PIPELINES))
+def test_relative_memory_alone_cannot_be_recached(spec: PipelineSpec) -> None:
+    for memory, change in itertools.product(("rolling", "context", "relative"), ("text", "recache")):
+        if (memory, change) == ("relative", "recache"):
+            with pytest.raises(ValueError, match=rf"^pipeline '{spec.id}': .*; allowed: on_prompt_change='text', or"):
+                replace(spec, memory=memory, on_prompt_change=change)
+        else:
+            assert replace(spec, memory=memory, on_prompt_change=change).memory == memory
 
 
 def test_the_memory_bank_is_memflow_s_alone() -> None:
