@@ -43,6 +43,8 @@ MEMFLOW = replace(
     LONGLIVE,
     id="memflow",
     summary="MemFlow 1.3B: as LongLive; memory_bank: true remembers frames from beyond the window",
+    window=12,
+    sink=3,
     memory_bank=True,
 )
 
@@ -71,6 +73,7 @@ KREA = replace(
 )
 
 
+# Its chunks are those of LongLive, whatever they are.
 SLATE = replace(
     LONGLIVE,
     id="slate",

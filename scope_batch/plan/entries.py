@@ -4,126 +4,37 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch.core import geometry
-from scope_batch.core.conditioning import BlendMethod, Prompt
+from scope_batch.plan.chunk_overrides import (
+    DEFAULT_TRANSITION_METHOD,
+    LEAST_STEPS,
+    NO_OVERRIDES,
+    PROMPT_FIELDS,
+    ChunkOverrides,
+    read_overrides,
+)
 from scope_batch.plan.diagnostics import Diagnostics, place
 from scope_batch.plan.material_fields import KINDS, PART_FIELDS, ClipField, entry_clip_fields
 
 if TYPE_CHECKING:
     from scope_batch.job import ChunkSpec, Job
-    from scope_batch.job.prompts import WeightedPrompt
 
 PLACES = ("chunk", "frame", "time")
 ELSEWHERE = frozenset((*PLACES, *KINDS, *PART_FIELDS, "vace_temporally_locked"))
 """Fields of an entry that give its place or its clips."""
-PROMPT_FIELDS = ("text", "prompts", "transition_target_prompts")
-"""Three names for one setting: the new prompts."""
 WHOLE_SLOT = frozenset(
     ("seed", "noise_scale", "noise_controller", "denoising_steps", "kv_cache_attention_bias", "manage_cache",
      "vace_context_scale", "lora_scales", "input_video")
 )  # fmt: skip
 """Fields that act in every chunk of a slot; prompts, images, cuts and control act in its first one."""
-PROTOCOL_TRANSITION_STEPS = 4
-"""Steps of a `transition_target_prompts` that names none: the protocol's default."""
 TIME_SLACK = 1e-6
 """Frames. A time that is meant to be exactly a frame's must not miss it by a rounding error."""
-
-
-LEAST_STEPS = 2
-"""Of a transition; with fewer the new prompt is in force at once."""
-DEFAULT_TRANSITION_METHOD: BlendMethod = "linear"
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkOverrides:
-    """The settings of entries for one chunk, under the job's field names. None: not set.
-
-    where        names the entries in messages.
-    prompts      from `text`, `prompts` or `transition_target_prompts`; their weights sum to 1.
-    transition_num_steps  counts chunks; 0 and 1 mean at once.
-    lora_scales  by the path as written.
-    offers       clips, control frames and masks, by field.
-    """
-
-    where: str
-    prompts: tuple[Prompt, ...] | None = None
-    prompt_interpolation_method: BlendMethod | None = None
-    transition_num_steps: int | None = None
-    transition_method: BlendMethod = DEFAULT_TRANSITION_METHOD
-    reset_cache: bool = False
-    manage_cache: bool | None = None
-    denoising_steps: tuple[int, ...] | None = None
-    seed: int | None = None
-    noise_scale: float | None = None
-    noise_controller: bool | None = None
-    vace_context_scale: float | None = None
-    kv_cache_attention_bias: float | None = None
-    lora_scales: Mapping[str, float] = field(default_factory=dict)
-    offers: Mapping[str, ClipField] = field(default_factory=dict)
-    first_frame_image: Path | None = None
-    last_frame_image: Path | None = None
-    vace_ref_images: tuple[Path, ...] = ()
-
-    @property
-    def wants_transition(self) -> bool:
-        return self.transition_num_steps is not None and self.transition_num_steps >= LEAST_STEPS
-
-    @property
-    def reference(self) -> Path | None:
-        """The reference image: a chunk takes one."""
-        return self.vace_ref_images[0] if self.vace_ref_images else None
-
-    def over(self, earlier: ChunkOverrides, fields: Collection[str]) -> ChunkOverrides:
-        """`earlier` with the settings of these fields of the job replaced by those of `self`.
-
-        Scales of other LoRAs, and clips of other fields, stay.
-        """
-        offers = {**earlier.offers, **{name: offer for name, offer in self.offers.items() if name in fields}}
-        scales = {**earlier.lora_scales, **(self.lora_scales if "lora_scales" in fields else {})}
-        names = {"prompts" if name in PROMPT_FIELDS else name for name in fields} - KINDS.keys() - {"lora_scales"}
-        return replace(
-            earlier,
-            lora_scales=scales,
-            offers={name: offers[name] for name in KINDS if name in offers},
-            **{name: getattr(self, name) for name in names},
-        )
-
-
-NO_OVERRIDES = ChunkOverrides("")
-"""Of a chunk without entries."""
-
-
-def read_overrides(where: str, spec: ChunkSpec, offers: Mapping[str, ClipField]) -> ChunkOverrides:
-    """The settings of one entry; `where` names it in messages."""
-    steps = spec.transition_num_steps
-    if steps is None and spec.transition_target_prompts is not None:
-        steps = PROTOCOL_TRANSITION_STEPS
-    return ChunkOverrides(
-        where=where,
-        prompts=None if spec.target is None else normalised(spec.target),
-        prompt_interpolation_method=spec.prompt_interpolation_method,
-        transition_num_steps=steps,
-        transition_method=spec.transition_method or DEFAULT_TRANSITION_METHOD,
-        reset_cache=spec.reset_cache,
-        manage_cache=spec.manage_cache,
-        denoising_steps=spec.denoising_steps,
-        seed=spec.seed,
-        noise_scale=spec.noise_scale,
-        noise_controller=spec.noise_controller,
-        vace_context_scale=spec.vace_context_scale,
-        kv_cache_attention_bias=spec.kv_cache_attention_bias,
-        lora_scales=spec.lora_scales or {},
-        offers=offers,
-        first_frame_image=spec.first_frame_image,
-        last_frame_image=spec.last_frame_image,
-        vace_ref_images=spec.vace_ref_images,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,9 +232,3 @@ class Grid:
     @property
     def _slots(self) -> int:
         return -(-self.num_frames // geometry.PROTOCOL_SLOT_FRAMES)
-
-
-def normalised(prompts: Sequence[WeightedPrompt]) -> tuple[Prompt, ...]:
-    """Weighted texts as prompts whose weights sum to 1."""
-    total = sum(prompt.weight for prompt in prompts)
-    return tuple(Prompt(prompt.text, prompt.weight / total) for prompt in prompts)

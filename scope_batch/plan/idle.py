@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from scope_batch.core.plan import Chunk, ClipFacts
 from scope_batch.core.timeline import Kind, Placement
+from scope_batch.plan.chunk_overrides import ChunkOverrides
 from scope_batch.plan.cuts import NEW_MODE, RESET
 from scope_batch.plan.diagnostics import Diagnostics, name_chunks, place
-from scope_batch.plan.entries import ChunkOverrides
 from scope_batch.plan.material_fields import Facts, all_clip_fields
 from scope_batch.plan.settings import Settings
 from scope_batch.plan.vace import steers

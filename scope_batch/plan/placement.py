@@ -10,9 +10,10 @@ from scope_batch.core import geometry
 from scope_batch.core.geometry import Mode
 from scope_batch.core.plan import ChunkGrid, ClipFacts
 from scope_batch.core.timeline import ClipSource, Coverage, Fill, Fit, Placement
+from scope_batch.plan.chunk_overrides import ChunkOverrides
 from scope_batch.plan.control_timing import ControlTiming
 from scope_batch.plan.diagnostics import Diagnostics, counted, name_chunks, place
-from scope_batch.plan.entries import ChunkOverrides, ChunkStart, Entry
+from scope_batch.plan.entries import ChunkStart, Entry
 from scope_batch.plan.material_fields import (
     CONTROL,
     KINDS,

@@ -12,10 +12,11 @@ from scope_batch.core.sound import SoundFacts
 from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import capabilities, checks
+from scope_batch.plan.chunk_overrides import NO_OVERRIDES, ChunkOverrides
 from scope_batch.plan.cuts import LORA_CHANGE, NEW_CONTROL_PROMPT, NEW_MODE, NEW_STEPS, RESET, START
 from scope_batch.plan.defaults import defaults_in_force
 from scope_batch.plan.diagnostics import Diagnostics
-from scope_batch.plan.entries import NO_OVERRIDES, Agenda, ChunkOverrides, ChunkStart, merge, read_entries
+from scope_batch.plan.entries import Agenda, ChunkStart, merge, read_entries
 from scope_batch.plan.idle import Outcome, note_idle
 from scope_batch.plan.material_fields import Facts
 from scope_batch.plan.placement import TimelineBuilder
@@ -37,7 +38,7 @@ def plan_job(
     job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts = NO_FACTS, sound: SoundFacts | None = None
 ) -> Plan:
     """Plan every chunk. Pure: reads no file. `clip` is required when the job has an input video, `facts` of whatever
-    else `plan.material.all_clip_fields` finds in it, `sound` when it has any that can be read.
+    else `plan.material_fields.all_clip_fields` finds in it, `sound` when it has any that can be read.
 
     Raises JobError (every problem on its own line) for a job that cannot be rendered as it is written.
     """

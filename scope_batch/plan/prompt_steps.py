@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scope_batch.core.conditioning import Blend, BlendMethod, Conditioning, Prompt, Transition
+from scope_batch.plan.chunk_overrides import ChunkOverrides
 from scope_batch.plan.diagnostics import Diagnostics, counted, name_chunks, place
-from scope_batch.plan.entries import ChunkOverrides
 
 if TYPE_CHECKING:
     from scope_batch.job import Job

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from scope_batch.core.plan import Chunk, ChunkGrid, LoraUse, Vace
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, NOISE_SCALE, Schedule
 from scope_batch.pipelines.spec import PipelineSpec
+from scope_batch.plan.chunk_overrides import NO_OVERRIDES, ChunkOverrides
 from scope_batch.plan.diagnostics import Diagnostics, place
-from scope_batch.plan.entries import NO_OVERRIDES, ChunkOverrides, ChunkStart
+from scope_batch.plan.entries import ChunkStart
 from scope_batch.plan.loras import Loras, read_loras
 from scope_batch.plan.schedules import Clock, Curve
 from scope_batch.plan.settings import Settings

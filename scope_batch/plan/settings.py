@@ -13,7 +13,8 @@ from scope_batch.core.plan import ClipFacts
 from scope_batch.job import ChunkSpec, Job
 from scope_batch.job.schedule import Schedule
 from scope_batch.pipelines.spec import PipelineSpec
-from scope_batch.plan.entries import Grid, normalised
+from scope_batch.plan.chunk_overrides import normalised
+from scope_batch.plan.entries import Grid
 
 DEFAULT_FPS = Fraction(16)
 DEFAULT_NOISE_SCALE = 0.7

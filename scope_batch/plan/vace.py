@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from scope_batch.core import geometry
 from scope_batch.core.plan import ChunkGrid, Still, Vace
 from scope_batch.core.timeline import Coverage, Placement
+from scope_batch.plan.chunk_overrides import NO_OVERRIDES, ChunkOverrides
 from scope_batch.plan.diagnostics import Diagnostics, name_chunks, place
-from scope_batch.plan.entries import NO_OVERRIDES, ChunkOverrides
 from scope_batch.plan.material_fields import CONTROL
 from scope_batch.plan.settings import default_of
 

@@ -1,4 +1,4 @@
-"""From a job to its plan: the inputs are looked at, nothing is loaded."""
+"""Plans a job: probes its inputs, checks them, and resolves its outputs. Nothing is loaded."""
 
 from __future__ import annotations
 
