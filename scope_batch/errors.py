@@ -26,7 +26,7 @@ EXIT_USAGE = 2
 EXIT_BUG = 70
 
 MAX_PROBLEMS = 50
-"""How many problems of one job are told; of the others only their number."""
+"""Most problems of one job that are listed; the others are only counted."""
 
 
 class ScopeBatchError(Exception):
@@ -80,7 +80,7 @@ class TimeLimitError(ScopeBatchError):
 
 
 class ClosedPipeError(ScopeBatchError):
-    """Standard output was closed by its reader: what SIGPIPE says to a C program."""
+    """Standard output was closed by its reader, as SIGPIPE tells a C program."""
 
     exit_code = 128 + signal.SIGPIPE
 

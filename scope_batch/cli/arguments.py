@@ -1,4 +1,4 @@
-"""The arguments and options of the verbs, as types: what they are called and what `--help` says of them."""
+"""Defines the arguments and options of the verbs as types, with their names and help texts."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def print_rich(*parts: RenderableType, whole_lines: bool = False) -> None:
 
 
 def print_text(text: str) -> None:
-    """Raises ClosedPipeError, without a word to say, when nobody reads standard output any more."""
+    """Raises ClosedPipeError with no message when standard output has been closed by its reader."""
     stdout = cast("TextIO | None", sys.stdout)
     if stdout is None:
         raise OutputError("standard output is closed")

@@ -12,7 +12,7 @@ QUIET_LIBRARIES = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 QUIET_LOGGERS = ("torchao", "torch.utils._pytree")
-"""What importing torchao says of parts of it that this program does not use; diffusers imports it where it is there."""
+"""A warning of torchao about parts that are not used here; diffusers imports it where it is installed."""
 DETERMINISTIC_CUBLAS = ":4096:8"
 WAIT_POLICY = "PASSIVE"
 """Threads that wait for each other sleep. Spinning, they starve an encoder or a second render on the same cores: a CPU

@@ -34,13 +34,13 @@ from scope_batch.errors import (
 _MACHINE_ERRORS = frozenset(
     (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
 )
-"""What the disk or its permissions say."""
+"""System errors of the disk or its permissions."""
 _USED_UP = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN))
 """What the system has no more of at the moment, or allows this process no more of."""
 _LITTLE_MEMORY = ("failed to map segment from shared object", "Cannot allocate memory", "can't start new thread")
 """How libraries tell that memory or threads are used up."""
 _PATH_ERRORS = frozenset((errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV))
-"""What is wrong with a path that the user has named. Any other OSError that nobody has caught is our mistake."""
+"""System errors of a path that the user has named. Any other uncaught OSError is a bug of this program."""
 MAX_WORD = 300
 """Characters of one word in a line, such as a path: of a longer one the middle is left out."""
 _ESCAPED = ("Cc", "Cs", "Zl", "Zp")
@@ -50,7 +50,7 @@ _LONG_WORD = re.compile(rf"\S{{{MAX_WORD + 1},}}")
 
 @dataclass(frozen=True, slots=True)
 class ErrorReport:
-    """What the user is told. `lines` may be empty: a reader that has gone reads no explanation."""
+    """Exit code and error lines. `lines` is empty where standard output has no reader any more."""
 
     exit_code: int
     lines: tuple[str, ...]
@@ -99,7 +99,7 @@ Tell = Callable[[ErrorReport], None]
 
 
 class Boundary:
-    """A context manager that lets no failure out: it tells the verdict and keeps the exit code and the exception.
+    """A context manager that lets no failure out: it prints the report and keeps the exit code and the exception.
 
     `verbose`: a bug's traceback is shown as well as written to a file.
     """

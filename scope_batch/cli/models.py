@@ -117,7 +117,7 @@ def pull(
         print_text("".join(f"{fetch_line(fetch)}\n" for fetch in fetches) or f"nothing is missing in {place}\n")
         return EXIT_OK
     check_room(fetches, place)
-    show_progress(shown=stderr.isatty())  # where nobody watches them, bars fill a log
+    show_progress(shown=stderr.isatty())  # in a log, bars only take room
     for fetch in fetches:
         stderr.line(f"fetching {fetch_line(fetch)}")
         fetch_files(fetch, place)

@@ -78,7 +78,7 @@ def print_plans(
 
 
 def _planned(queued: QueuedJob) -> tuple[Plan, tuple[Output, ...]]:
-    """The plan with all that is said about it, and the outputs. Raises whatever a render would raise before it loads
+    """The plan with its diagnostics, and the outputs. Raises whatever a render would raise before it loads
     anything."""
     job, options = queued.job, queued.options
     plan, outputs = prepare_job(job), outputs_of(job, options.outputs, options.output_format, queued.stem)

@@ -31,7 +31,7 @@ assert SIZE_STEP == 16
 MIN_FIRST_LATENTS = 2
 """The reference's streaming decoder needs two latent frames to start (matters to pipelines with one per block)."""
 ROPE_TABLE_LATENTS = 1024
-"""Length of the published RoPE table; nobody has published a run beyond `ROPE_TABLE_LATENTS - block` latent frames."""
+"""Length of the published RoPE table; no run beyond `ROPE_TABLE_LATENTS - block` latent frames is published."""
 
 
 def frames_of_latents(latents: int, *, first: bool) -> int:

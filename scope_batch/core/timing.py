@@ -98,7 +98,7 @@ class Timing:
 
     @staticmethod
     def of_ticks(ticks: Sequence[int], last_ticks: int, tick_s: Fraction) -> Timing:
-        """From sorted times; `last_ticks` = how long the last frame stands, 0 if the file does not say."""
+        """From sorted times; `last_ticks` = how long the last frame stands, 0 if the file does not give it."""
         first = ticks[0]
         shown = tuple(tick - first for tick in ticks)
         fps = _constant_rate(shown, last_ticks, tick_s)

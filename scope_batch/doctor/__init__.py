@@ -26,7 +26,7 @@ def examine(models: str | None, folder: Path, *, render: bool = False) -> Iterat
     }
     for name, arguments in (looks | ({"rendering": ()} if render else {})).items():
         try:
-            # Imported when it looks: one that lacks a package leaves the others their turn.
+            # Imported lazily, so that a missing package fails only its own check.
             yield from import_module(f"scope_batch.doctor.{name}").look(*arguments)
         except (ImportError, OSError) as error:  # OSError: the package is there, but not the libraries it loads
             text = f"{name.replace('_', ' ')} cannot be looked at: {first_line(error)}"

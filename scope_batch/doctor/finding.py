@@ -25,6 +25,6 @@ class Finding:
 
 
 def first_line(error: BaseException) -> str:
-    """What it says, short: libraries explain at length."""
+    """The message of an exception, cut to a short line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:160] if lines else type(error).__name__

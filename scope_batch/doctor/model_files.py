@@ -12,7 +12,7 @@ from scope_batch.models.layout import VAES
 from scope_batch.models.listing import DEFAULT_VAE, FOR_VACE, ListedPipeline, for_vae, list_pipelines
 
 OWN = ("backbone", "builtin_lora")
-"""Roles of files that no other pipeline reads: with none of them, nobody has tried to install it."""
+"""Roles of files that no other pipeline reads. A pipeline without any of them counts as not installed."""
 
 
 def look(asked: str | None) -> Iterator[Finding]:

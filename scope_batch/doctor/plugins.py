@@ -1,4 +1,4 @@
-"""Pipelines and processors of other packages: whether each can be imported and is what its entry point says."""
+"""Checks that every pipeline and processor of another package can be imported and matches its entry point."""
 
 from __future__ import annotations
 

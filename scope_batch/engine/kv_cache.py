@@ -89,7 +89,7 @@ class KVCache:
 
     @contextmanager
     def forward_pass(self, span: ForwardSpan) -> Iterator[Rotary]:
-        """Layers store and read as `span` says inside the with-body. Yields the rotary table of the pass's frames."""
+        """Layers store and read by `span` inside the with-body. Yields the rotary table of the pass's frames."""
         assert self._pass is None, "forward passes cannot be nested"
         rotary = self.tables.rotary(span)
         self._pass = span, self.tables.key_rotary(span), self.tables.bias(span)

@@ -1,1 +1,1 @@
-"""Files on disk, read without torch: access with clear errors, kinds told by content, numbered pictures, headers."""
+"""Files on disk, read without torch: access with clear errors, kinds by content, numbered pictures, headers."""

@@ -1,4 +1,4 @@
-"""Calls of the file system on paths that a user wrote: each with the errors that it may meet, told in one line."""
+"""Calls the file system on paths that a user wrote, and turns its errors into one line each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are not what they should be, told by their first bytes or their suffix, with what to do about it."""
+"""Recognises files of the wrong kind by their first bytes or their suffix, and advises how to convert them."""
 
 from __future__ import annotations
 

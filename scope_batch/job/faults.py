@@ -100,7 +100,7 @@ _MESSAGES = {
 
 
 def message_of(kind: str, said: str, value: Any, context: Mapping[str, Any]) -> str:
-    """The message on an error of type `kind` about `value`; `said`: pydantic's own, for types that have no better."""
+    """The message on an error of type `kind` about `value`; `said`: pydantic's message, where there is no better."""
     template = _MESSAGES.get(kind)
     if template is None:
         return said.removeprefix("Value error, ").removeprefix("Assertion failed, ")

@@ -40,7 +40,7 @@ class ProcessorUse(Checked):
     def faults(cls, written: Mapping[str, Any]) -> list[Fault]:
         name, params = written.get("id"), written.get("params", {})
         if not isinstance(name, str) or not isinstance(params, dict):
-            return []  # the field's own error says so
+            return []  # the field's own error reports it
         try:
             with foreign(PROCESSORS.where(name)):
                 return list(_parameter_faults(PROCESSORS.get(name), params))

@@ -1,4 +1,4 @@
-"""Keys that people bring from diffusers, ComfyUI, Deforum, A1111 and other programs, and what says the same here."""
+"""Maps keys of diffusers, ComfyUI, Deforum, A1111 and other programs to the fields that mean the same here."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ BY_MODEL = {
     "Encoder": _OF_ENCODER,
     "ProcessorUse": _OF_PROCESSOR,
 }
-"""By the model that lacks the key: what is said of it. It begins with the field that is meant, if there is one."""
+"""Model that lacks the key -> advice. It begins with the field that replaces the key, if there is one."""
 
 
 def said_of_key(key: str, model: str) -> str | None:

@@ -77,7 +77,7 @@ class Values:
                 continue
             rest = [name for name, _ in takewhile(lambda entry: _lacks_colon(entry[1][1]), written[index:])]
             mark = Mark(origin, position, position)
-            # One line says it of all of them: what the schema says at the same mark is left out.
+            # One line covers all of them; an error of the schema at the same mark is left out.
             self.marks.update(((*loc, placed_key(name, origin, loc)), mark) for name in rest)
             message = "unknown key without a value" if index else "a key without a value"
             if isinstance(before, ScalarNode) and isinstance(before.value, str):
@@ -132,7 +132,7 @@ def placed_key(key: str, origin: Origin, loc: Loc) -> str:
         return key
     try:
         path = expand_home(key)
-    except ValueError:  # the schema says what is wrong
+    except ValueError:  # the schema reports the error
         return key
     return str(origin.folder / path) if key.strip() and "\0" not in key else key
 

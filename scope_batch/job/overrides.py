@@ -19,7 +19,7 @@ _YAML_STARTS = ("[", "{", '"', "'")
 
 
 def apply_override(values: Values, text: str, folder: Path) -> None:
-    """Set what `text` says. Relative paths in it start at `folder`; `${VAR}` is left to the shell.
+    """Apply one override `key.path=value`. Relative paths in it start at `folder`; `${VAR}` is left to the shell.
 
     Raises UsageError when it is not of the form key.path=value, JobError when the place cannot hold a value.
     """

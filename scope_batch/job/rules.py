@@ -81,7 +81,7 @@ def _input_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
 def _seconds(value: Any) -> float | None:
     try:
         return parse_seconds(value)
-    except ValueError:  # the field's own error says what is wrong
+    except ValueError:  # the field's own error reports it
         return None
 
 

@@ -33,7 +33,7 @@ _ADVICE = {
     "found invalid Unicode character escape code": "an escape \\uD800 to \\uDFFF is half of a character; write the "
     "character itself",
 }
-"""By the beginning of what libyaml says."""
+"""Beginning of a libyaml message -> our message."""
 
 
 def join_json_pairs(text: str) -> str:

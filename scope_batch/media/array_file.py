@@ -1,4 +1,4 @@
-"""An array in C order that lies somewhere in a file, read piece by piece.
+"""Reads an array in C order from anywhere in a file, piece by piece.
 
 Never mapped: a file that shrinks under a mapping kills the process. Never unpickled.
 """
@@ -31,7 +31,7 @@ STORAGE: dict[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ArrayPlace:
-    """Where an array lies in its file.
+    """The position, dtype and shape of an array in its file.
 
     start    first byte.
     element  "uint8", "float32", "float16", "bfloat16"; another word is a kind that cannot be read.

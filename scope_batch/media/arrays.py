@@ -61,7 +61,7 @@ _PICKLE_BEGINS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x
 
 
 def pickle_refusal(name: str) -> JobError:
-    """What is said of a file that only unpickling could read."""
+    """The error for a file that only unpickling could read."""
     return JobError(
         f"{name}: is a pickle, which can hold code and is not loaded; save the tensor as .safetensors (`frames` or "
         "`masks`) or .npy"

@@ -1,4 +1,4 @@
-"""Measures sound, and says it as arguments for the encoder's ffmpeg."""
+"""Measures sound, and makes the ffmpeg arguments that put it into an output."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class Control:
         return frames, masks
 
     def _lay_stills(self, vace: Vace, frames: Values, masks: Values) -> None:
-        """Each image shows where the timeline's mask says "generate", and is kept there."""
+        """Lay each image over the frames where the timeline's mask is "generate"; its pixels are kept there."""
         generate = masks > GENERATE_ABOVE if vace.stills else masks
         for still in vace.stills:
             span = slice(still.first, still.end)

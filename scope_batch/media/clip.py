@@ -236,7 +236,7 @@ def _size(look: Look) -> str:
 
 
 def _check_gif_trailer(path: Path) -> None:
-    """A GIF that was cut short decodes without a complaint, with torn frames: only its last byte tells."""
+    """Raises JobError for a GIF that was cut short: it decodes without an error, with torn frames."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 512))
         if not file.read().rstrip(b"\0").endswith(b";"):

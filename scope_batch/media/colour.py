@@ -55,7 +55,7 @@ class Colour:
 
     @property
     def words(self) -> str:
-        """ "BT.709, limited range" or "HLG": what tells one part of a clip from another."""
+        """ "BT.709, limited range" or "HLG": distinguishes the parts of a clip."""
         kind = _HDR.get(self.transfer) or _MATRIX_NAMES.get(self.matrix, self.matrix)
         return f"{kind}, {_RANGE_NAMES.get(self.range, self.range)} range"
 

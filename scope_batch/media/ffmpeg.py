@@ -45,7 +45,7 @@ _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _SPEAKER = re.compile(r"^(\[[^]]*\] )+")
 """The parts of ffmpeg that wrote a line, "[mov,mp4,m4a @ 0x55d0] "."""
 _NO_REASON = ("Error opening input", "Error opening output", "Conversion failed", "Exiting normally", "Last message")
-"""Lines that only say that something failed, after another line has said why."""
+"""Lines that report a failure whose reason is in an earlier line."""
 _AFTERMATH = re.compile(
     r"(Error while opening encoder|Error sending frames|Could not open encoder before EOF"
     r"|Task finished|Terminating thread|Nothing was written|Error muxing a packet$|Error closing file)"
@@ -161,7 +161,7 @@ def _refuse_no_process() -> None:
 
 
 def last_words(stderr: IO[bytes]) -> str:
-    """The last lines a child wrote to its stderr file, on one line; "" if it said nothing."""
+    """The last lines a child wrote to its stderr file, on one line; "" if there are none."""
     size = stderr.seek(0, 2)
     stderr.seek(max(0, size - ERROR_TAIL_BYTES))
     return last_lines(_text(stderr.read()))
@@ -234,7 +234,7 @@ class Child(Closing):
         return _text(whole_lines)
 
     def cpu_ticks(self) -> int | None:
-        """Processor time it has used, in ticks of the system's clock; None where that cannot be told."""
+        """Processor time it has used, in ticks of the system's clock; None where that is unknown."""
         return _cpu_ticks(self.pid)
 
     def last_words(self) -> str:

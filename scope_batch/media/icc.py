@@ -12,7 +12,7 @@ _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 _ROUNDING = 1
-"""A profile that moves no colour by more than this says what sRGB says."""
+"""A profile that moves no colour by more than this counts as sRGB."""
 _EXIF_PART, _EXIF_COLOUR_SPACE = 0x8769, 0xA001
 _INTEROPERABILITY_PART, _INTEROPERABILITY_INDEX = 0xA005, 1
 
@@ -70,7 +70,7 @@ def _moves(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 
 def _undeclared(image: Image.Image) -> tuple[str, ...]:
-    """Cameras write Adobe RGB without a profile, and say so in EXIF alone."""
+    """Cameras write Adobe RGB without a profile: only EXIF marks it."""
     exif = Image.Image.getexif(image)  # the base class's: PNG's own would decode the whole picture
     part = exif.get_ifd(_EXIF_PART)
     interoperability = exif.get_ifd(_INTEROPERABILITY_PART) if _INTEROPERABILITY_PART in part else {}

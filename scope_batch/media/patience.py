@@ -25,7 +25,7 @@ class Patience:
     """Watches one transfer, or one child."""
 
     def __init__(self, name: str, check_stop: CheckStop, cpu_ticks: Callable[[], int | None] = lambda: None) -> None:
-        """`name`: what errors say stood still; `cpu_ticks`: of a child, which moves as long as it computes."""
+        """name: of what stands still, for the error. cpu_ticks: of a child; they grow as long as it computes."""
         self._name = name
         self._check_stop = check_stop
         self._cpu_ticks = cpu_ticks

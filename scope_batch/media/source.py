@@ -69,7 +69,7 @@ class Source(Closing):
 
 @contextmanager
 def opening(path: Path) -> Iterator[bool]:
-    """Around the opening of `path`: says whether it is a folder, and tells system errors as ours."""
+    """A context around the opening of `path`. Yields whether it is a folder; system errors become ours."""
     with reading(path, path.name):
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):

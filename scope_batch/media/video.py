@@ -15,7 +15,7 @@ from scope_batch.media.images import on_white
 from scope_batch.media.source import Frame, Source
 
 LOUD = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
-"""Lines with their level: some decoders repair what is damaged and only say so, and every change is told."""
+"""Log lines with their level: some decoders repair damage and only log it, and every change of format is logged."""
 
 
 class VideoSource(Source):

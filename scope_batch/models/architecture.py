@@ -114,7 +114,7 @@ def _first_keys(shapes: Shapes) -> str:
 
 
 def read_heads(config: Path) -> int:
-    """The attention heads that a Wan `config.json` tells. Raises JobError if it does not."""
+    """The number of attention heads in a Wan `config.json`. Raises JobError if it has none."""
     found = read_json(config)
     if not isinstance(found, dict) or "num_heads" not in found:
         raise JobError(f"{config}: not a Wan config.json: no num_heads")

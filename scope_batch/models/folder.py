@@ -106,7 +106,7 @@ def find_models(
 
 
 def tokenizer_folder(pipeline_id: str, asked: str | None) -> Path | None:
-    """Where the tokenizer of `pipeline_id` lies or would lie, `asked` as for `find_models`; None if it needs none."""
+    """Path of the tokenizer of `pipeline_id`, which need not exist; `asked` as for `find_models`. None: it has none."""
     if not layout.is_known(pipeline_id):
         return None
     folder = cache.cache_path(TINY, f"v{TINY_VERSION}") if asked == TINY else models_folder(asked)
@@ -119,7 +119,7 @@ def tiny_vae_type(vae_type: VaeType) -> VaeType:
 
 
 def model_files(folder: Path, artifacts: Iterable[Artifact]) -> ModelFiles:
-    """Where these lie below `folder`, whether they are there or not."""
+    """The paths of these below `folder`, whether they exist or not."""
     by_role = {artifact.role: artifact for artifact in artifacts}
     paths = {role: folder / artifact.local for role, artifact in by_role.items()}
     return ModelFiles(
@@ -162,7 +162,7 @@ def size_on_disk(folder: Path, artifact: Artifact) -> int | None:
 
 
 def repo_folder(repo: str) -> str:
-    """Name of the folder, below the models folder, that a repository's files lie in."""
+    """Name of a repository's folder below the models folder."""
     return repo.split("/")[-1]
 
 

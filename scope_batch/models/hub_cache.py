@@ -1,4 +1,4 @@
-"""Model files that lie in the Hugging Face Hub's own cache already: found there and linked, without the network."""
+"""Finds model files in the Hugging Face Hub's own cache and links them, without the network."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def find_cached(artifacts: Sequence[Artifact], folder: Path) -> tuple[CachedFile
 
 
 def link_files(cached: Sequence[CachedFile]) -> None:
-    """Link them into place; a symbolic link where the cache lies on another disk. Raises OutputError."""
+    """Link them into place, by a symbolic link where the cache is on another disk. Raises OutputError."""
     for file in cached:
         try:
             file.target.parent.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,7 @@ def fetch_files(fetch: Fetch, folder: Path) -> None:
 def show_progress(*, shown: bool) -> None:
     """Whether the Hub's library draws progress bars here; HF_HUB_DISABLE_PROGRESS_BARS has the last word."""
     switch = "enable_progress_bars" if shown else "disable_progress_bars"
-    with warnings.catch_warnings(action="ignore"):  # in which it says who has the last word
+    with warnings.catch_warnings(action="ignore"):  # about which progress setting wins
         getattr(hub_utils, switch)()
 
 
@@ -87,7 +87,7 @@ def _plan(repo: str, artifacts: tuple[Artifact, ...], folder: Path, command: str
 
 
 def _snapshot(repo: str, artifacts: Sequence[Artifact], folder: Path, command: str, *, dry_run: bool) -> Any:
-    """`command`: how to fetch it by hand, for the error that tells that the Hub is out of reach."""
+    """`command`: how to fetch it by hand, for the error when the Hub is out of reach."""
     with _told_in_our_words(repo, command):
         return huggingface_hub.snapshot_download(
             repo,

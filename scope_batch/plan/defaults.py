@@ -37,7 +37,7 @@ def defaults_in_force(job: Job, settings: Settings, facts: Facts, chunks: Sequen
 
 
 _NO_SETTINGS = frozenset(("version", "output", "video", "cuts"))
-"""Fields whose default says nothing about the frames."""
+"""Fields whose default does not affect the frames."""
 
 
 def _steps(settings: Settings, chunks: Sequence[Chunk]) -> tuple[int, ...] | None:

@@ -165,7 +165,7 @@ class Curve:
         return value if before is None else before
 
     def _land_late(self) -> None:
-        """What lies on the thirteenth frame of a video cut, beyond its reach, when the job ends with that frame."""
+        """Handles keyframes on the thirteenth frame of a video cut, when the job ends with that frame."""
         self._values.pop()
         index, before = len(self._values), self._in_force
         here = [before] if before is not None and self._landed_on == index else []

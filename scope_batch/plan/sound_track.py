@@ -118,7 +118,7 @@ class _Placing:
             self.diagnostics.notes.append(f"{where} has no effect: the sound ends with the picture")
 
     def _say(self, said: str, allowed: str) -> None:
-        """A warning, or a note where the job says what is wanted."""
+        """A warning, or only a note where the job asks for it."""
         if self.job.audio_length is None:
             self.diagnostics.warnings.append(f"{said} (audio_length: {allowed})")
         else:

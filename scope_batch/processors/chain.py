@@ -63,7 +63,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """In the order in which frames pass; an empty one changes nothing. See `Processor` for what the methods say."""
+    """Processors in the order in which frames pass them; an empty chain changes nothing. Methods as in `Processor`."""
 
     stages: tuple[Stage, ...] = ()
 
@@ -139,7 +139,7 @@ class ChainStream:
 
 
 class HeldStream:
-    """One processor's stream; UnavailableError says so if it returns something else than it has declared."""
+    """One processor's stream. Raises UnavailableError if it returns anything but what it has declared."""
 
     def __init__(self, stage: Stage, height: int, width: int) -> None:
         self.size_out = stage.size_out(height, width)

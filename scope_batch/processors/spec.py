@@ -32,7 +32,10 @@ class Stream(Protocol):
     """
 
     def process(self, frames: Frames) -> Frames:
-        """Take the next frames, uint8 [T, H, W, 3]; return what is finished, as many as `frames_ready` says."""
+        """Take the next frames, uint8 [T, H, W, 3]; return the finished ones, as many as `frames_ready` announces.
+
+        A view that is not contiguous may be returned.
+        """
         ...
 
     def flush(self) -> Frames | None:

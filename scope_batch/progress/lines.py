@@ -20,7 +20,7 @@ HEARTBEAT_S = 29.0
 
 
 class PlainLines:
-    """Writes lines to `stream`; a thread says what is going on after `heartbeat_s` seconds without any."""
+    """Writes lines to `stream`; after `heartbeat_s` seconds without one, a thread writes the current state."""
 
     def __init__(self, stream: TolerantStream, clock: Clock = time.monotonic, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._stream = stream
@@ -55,7 +55,7 @@ class PlainLines:
             self._say(line)
 
     def beat(self) -> None:
-        """Say what is going on if nothing has been said for the length of a heartbeat."""
+        """Write the current state if there was no line for the length of a heartbeat."""
         with self._lock:
             silent_s = self._clock() - self._line_at_s
             if silent_s >= self._heartbeat_s:

@@ -1,4 +1,4 @@
-"""A text stream whose reader may go away: a log that nobody reads must not end a render."""
+"""Writes to a text stream whose reader may go away: a closed log must not end a render."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def end(finished: Finished) -> list[str]:
     if finished.outcome == "skipped":
         return [result(finished)]
     if finished.outcome != "done" and not finished.frames:
-        return []  # nothing to sum up: the error line says it all
+        return []  # the error line is enough
     head = {"done": "done", "interrupted": "interrupted", "failed": "failed"}[finished.outcome]
     frames = (
         f"{finished.frames}"

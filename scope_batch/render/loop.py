@@ -57,7 +57,7 @@ class NeverStop:
 
 
 MAX_WARNINGS = 50
-"""How many warnings of a plan a render tells."""
+"""Most warnings of a plan that a render prints."""
 
 
 def render_job(

@@ -20,7 +20,7 @@ from scope_batch.pipelines import KNOWN_PIPELINES
 
 @contextmanager
 def held_session(engine: Engine, plan: Plan, report: Report) -> Iterator[Session]:
-    """Open the engine for a plan; what goes wrong inside the `with` is nobody's fault but the caller's."""
+    """Open the engine for a plan. Errors raised in the with-body are not attributed to the plugin."""
     where = KNOWN_PIPELINES.where(plan.pipeline_id)
     with foreign(where):
         opened = engine.session(plan, report)

@@ -124,7 +124,7 @@ def _no_forecast(job: Job, memory: DeviceMemory | None) -> tuple[str, ...]:
 def outputs_of(
     job: Job, paths: Sequence[str] = (), stdout_format: str | None = None, stem: str = "job"
 ) -> tuple[Output, ...]:
-    """Where the frames go: to `paths` (`-` for standard output), else where the job says, else to `./<stem>.mp4`.
+    """The outputs: `paths` (`-` for standard output), else those of the job, else `./<stem>.mp4`.
 
     Raises JobError for what cannot be written so.
     """
@@ -133,7 +133,7 @@ def outputs_of(
 
 
 def unused_by_outputs(job: Job, outputs: Sequence[Output], paths: Sequence[str] = ()) -> tuple[str, ...]:
-    """Warnings about what the job says of its outputs that none of them can take. `paths`: as for `outputs_of`."""
+    """Warnings about output settings of the job that no output can take. `paths`: as for `outputs_of`."""
     own = [] if paths else [output.model_dump(exclude_none=True) for output in job.output]
     encoded = [index for index, output in enumerate(outputs) if output.options and output.format != "nut"]
     names = ", ".join(output.name for output in outputs)
@@ -209,7 +209,7 @@ def _check_models(job: Job) -> None:
 
 
 def _check_loras(job: Job) -> None:
-    """What can be told of a LoRA from its header alone, so that a plan refuses a foreign file too."""
+    """Checks LoRA files by their headers, so that a plan refuses a foreign file too."""
     problems: list[str] = []
     for loc, path in named_inputs(job):
         if loc[-2:-1] != ("lora_scales",):
@@ -235,7 +235,7 @@ def _check_prompts(job: Job, plan: Plan) -> None:
 
 
 def _facts(job: Job) -> dict[ClipSource, ClipSourceFacts]:
-    """Every damaged file is a problem of its own, told with the first field that names it."""
+    """Reports every damaged file as a problem of its own, at the first field that names it."""
     facts: dict[ClipSource, ClipSourceFacts] = {}
     problems: dict[ClipSource, list[str]] = {}
     for offer in all_clip_fields(job):

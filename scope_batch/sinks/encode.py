@@ -1,4 +1,4 @@
-"""Runs an encoder: it takes frames and ends with a file, or with an error that says why there is none."""
+"""Runs an encoder, which takes frames and ends with a file or with an error that gives the reason."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class EncoderProcess:
             fcntl.fcntl(self._stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def write(self, frames: Block) -> None:
-        """Waits until the encoder has taken all frames. Raises what `_failure` says if it is gone."""
+        """Waits until the encoder has taken all frames. Raises the error of `_failure` if it has ended."""
         try:
             if self._child.poll() is not None:
                 raise BrokenPipeError

@@ -18,7 +18,7 @@ OPTION_NAMES = ("codec", "crf", "preset", "pix_fmt")
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """What one of ffmpeg's encoders can be told.
+    """The options of one of ffmpeg's encoders.
 
     crf       default quality and the largest value allowed; None = it has no such option.
     presets   the names allowed, the default first; () = it has no such option.

@@ -30,7 +30,7 @@ def bytes_of(block: Block) -> memoryview:
 
 
 class NpySink(FileSink):
-    """uint8 [T, H, W, 3]. A partial's header says the frames that it holds."""
+    """uint8 [T, H, W, 3]. The header of a partial file counts the frames that it holds."""
 
     def __init__(
         self,

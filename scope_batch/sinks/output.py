@@ -167,7 +167,7 @@ def partial_path(path: Path) -> Path:
 
 
 def sidecar_path(path: Path) -> Path:
-    """Name of the file that says what an array or a raw video was made from."""
+    """Name of the sidecar: a JSON file with the job that an array or a raw video was made from."""
     return path.with_name(f"{path.name}.json")
 
 
@@ -194,7 +194,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 
 def refuse_folder(path: Path) -> None:
-    """Raises OutputError if `path` lies where no file of ours can be made; its folders need not exist yet."""
+    """Raises OutputError if no file can be made at `path`; its folders need not exist yet."""
     folder = _existing_folder(path)
     if not folder.is_dir():
         raise OutputError(f"{path}: {folder} is not a folder")

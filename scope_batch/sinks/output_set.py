@@ -42,7 +42,7 @@ from scope_batch.sinks.writer import BackgroundWriter
 
 @dataclass(frozen=True, slots=True)
 class SinkSettings:
-    """What is said about all outputs together.
+    """Settings that all outputs of a render share.
 
     overwrite  replace what exists.
     metadata   `metadata_text(job)`, or None: nothing is written about the job.
@@ -63,7 +63,7 @@ class SinkSettings:
 
 
 def check_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettings) -> None:
-    """All that can be said before a model is loaded; nothing is written.
+    """Checks the outputs before a model is loaded; nothing is written.
 
     Raises JobError (a path twice, an input, a wrong extension, an encoder that refuses its options), OutputExistsError,
     OutputError (a folder that cannot be made or written), UsageError (standard output is a terminal).
@@ -97,7 +97,7 @@ def complete_earlier_render(outputs: Sequence[Output], settings: SinkSettings) -
 
 
 def claim_outputs(outputs: Sequence[Output], settings: SinkSettings) -> Publication:
-    """A context in which nobody else makes these outputs. Entering it raises TemporaryError if somebody does."""
+    """A context that locks these outputs. Entering it raises TemporaryError if another process has locked them."""
     beside = [] if settings.preview is None else [settings.preview]
     whole = [path for path in _paths(outputs, settings) if path not in beside]
     return Publication(whole, beside=beside, job=settings.job, overwrite=settings.overwrite)

@@ -21,7 +21,7 @@ from scope_batch.sinks.verify import verify_pictures
 COMPRESSION = 3
 """zlib level: four times as fast as the usual 6 for about a tenth more bytes."""
 _NO_JOB = "{}"
-"""Even a picture without metadata says which program made it, so that only such pictures are ever removed."""
+"""Every picture names the program that made it, also without metadata: only such pictures are ever removed."""
 
 
 def encode_png(frame: Frames, text: str | None = None) -> bytes:

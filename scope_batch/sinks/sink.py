@@ -21,7 +21,7 @@ Block = NDArray[Any]
 
 
 class Sink(Protocol):
-    """Takes blocks in order. Leaving it says how the render ended, and there is exactly one outcome."""
+    """Takes blocks of frames in order. Leaving the context ends the output with exactly one outcome."""
 
     @property
     def result(self) -> Path | None:
@@ -155,14 +155,14 @@ class FileSink(ABC):
 
 
 def bytes_and_hash(file: Path) -> dict[str, object]:
-    """What a sidecar says of the file beside it, which binds the two. Raises OSError."""
+    """The size and sha256 of a file, which its sidecar holds to bind the two. Raises OSError."""
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
         return {"bytes": opened.tell(), "sha256": digest}
 
 
 def reason_of(failure: BaseException) -> str:
-    """What a note on another error says of `failure`: its own notes, if any, tell more than it does."""
+    """The text for a note on another error about `failure`: its own notes if it has any, else its message."""
     return "; ".join(getattr(failure, "__notes__", ())) or str(failure)
 
 

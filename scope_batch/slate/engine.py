@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def load(request: EngineRequest, report: Report) -> Engine:  # noqa: ARG001  (every engine is loaded with them)
-    """There is nothing to load: the plan that a session is opened with says it all."""
+    """Nothing is loaded: a session draws from its plan alone."""
     return SlateEngine()
 
 

@@ -53,7 +53,7 @@ def _header(path: Path) -> SafetensorsHeader:
 
 
 def _architecture(header: SafetensorsHeader) -> str:
-    """What the file seems to be made for; told only when it is not for Wan."""
+    """The model that the file seems to be made for, for the error about a file that is not for Wan."""
     told = header.metadata.get("modelspec.architecture") or header.metadata.get("ss_base_model_version")
     if told:
         return f" (by its own word for {told[:60]})"

@@ -68,7 +68,7 @@ class Curves:
 
 
 def _short(name: str) -> str:
-    """The end of a long name tells more than its start."""
+    """Shortens a long name at its start: the end is more specific."""
     return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 

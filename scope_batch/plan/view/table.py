@@ -110,7 +110,7 @@ def _landings(plan: Plan) -> Aligned:
 
 
 def _placements(placements: Sequence[Placement]) -> Aligned:
-    """Which material lies where."""
+    """Lists the sources with the frames that each covers."""
     rows: list[tuple[str, ...]] = []
     for placement in placements[:SHOWN_PLACEMENTS]:
         fills = {"hold": ", held if short", "loop": ", looped if short", "none": ""}
