@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from scope_batch.core import geometry
 from scope_batch.core.geometry import Mode
+
+Memory = Literal["rolling", "relative", "context"]
+"""How the KV cache treats frames that leave the window; see `engine.cache_policy`."""
+PromptChange = Literal["recache", "text"]
+MEMORIES, PROMPT_CHANGES = get_args(Memory), get_args(PromptChange)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +44,13 @@ class PipelineSpec:
     window: int
     sink: int
     shift: float
-    on_prompt_change: Literal["recache", "text"]
+    on_prompt_change: PromptChange
     height: int
     width: int
     steps_text: tuple[int, ...]
     steps_video: tuple[int, ...]
     engine: str
-    memory: Literal["rolling", "relative", "context"] = "rolling"
+    memory: Memory = "rolling"
     clean_pass: bool = True
     normalised: bool = True
     video_overlap: int = 0
@@ -56,6 +61,9 @@ class PipelineSpec:
     trained_size: tuple[int, int] = (480, 832)
 
     def __post_init__(self) -> None:
+        for name, allowed in (("memory", MEMORIES), ("on_prompt_change", PROMPT_CHANGES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"pipeline {self.id!r}: {name}={getattr(self, name)!r}; allowed: {', '.join(allowed)}")
         if self.memory == "relative" and self.on_prompt_change == "recache":
             raise ValueError(
                 f"pipeline {self.id!r}: memory='relative' does not allow on_prompt_change='recache', because frames "

@@ -68,6 +68,12 @@ def test_relative_memory_alone_cannot_be_recached(spec: PipelineSpec) -> None:
             assert replace(spec, memory=memory, on_prompt_change=change).memory == memory
 
 
+@pytest.mark.parametrize("fields", [{"memory": "roling"}, {"on_prompt_change": "cut"}], ids=str)
+def test_a_specification_takes_no_other_words(fields: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"^pipeline 'memflow': \w+='(roling|cut)'; allowed: "):
+        replace(MEMFLOW, **fields)  # type: ignore[arg-type]
+
+
 def test_the_memory_bank_is_memflow_s_alone() -> None:
     made = plan(spec=MEMFLOW, memory_bank=True)
     assert made.memory_bank and not plan(spec=MEMFLOW).memory_bank
