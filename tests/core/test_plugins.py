@@ -60,9 +60,8 @@ def test_the_example_plans_renders_and_checks_its_own_parameters(environment: di
         "models list",
     )
     codes, errors = done.stderr.splitlines(), [line for line in done.stderr.splitlines() if "error" in line]
-    assert [line for line in codes if line.startswith("exit")] == [
-        f"exit {code}" for code in (0, 0, 65, 65, 65, 0, 0, 0)
-    ]
+    expected = [f"exit {code}" for code in (0, 0, 65, 65, 65, 0, 0, 0)]
+    assert [line for line in codes if line.startswith("exit")] == expected, done.stderr
     assert errors[0].endswith("post_processor_id.params.fade: must be less than 1, not 2")
     assert errors[1].endswith("example-trails has no such parameter; allowed: fade")
     assert errors[2].endswith(f"unknown pipeline 'example-bar'; available: {', '.join(PIPELINES)}, example-bars")
