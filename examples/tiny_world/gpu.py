@@ -87,7 +87,7 @@ class _NormSilu(torch.autograd.Function):
 if triton is not None:
 
     @triton.jit
-    def _forward(x_at, gamma_at, out_at, rows, CHANNELS: tl.constexpr, ROWS: tl.constexpr):  # noqa: N803
+    def _forward(x_at, gamma_at, out_at, rows, CHANNELS: tl.constexpr, ROWS: tl.constexpr):  # noqa: N803  (Triton spells constants so)
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         column = tl.arange(0, CHANNELS)
         place = row[:, None] * CHANNELS + column[None, :]
@@ -98,7 +98,7 @@ if triton is not None:
         tl.store(out_at + place, y * tl.sigmoid(y), mask=inside)
 
     @triton.jit
-    def _backward(x_at, gamma_at, gradient_at, to_x_at, to_gamma_at, rows, CHANNELS: tl.constexpr, ROWS: tl.constexpr):  # noqa: N803
+    def _backward(x_at, gamma_at, gradient_at, to_x_at, to_gamma_at, rows, CHANNELS: tl.constexpr, ROWS: tl.constexpr):  # noqa: N803  (Triton spells constants so)
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         column = tl.arange(0, CHANNELS)
         place = row[:, None] * CHANNELS + column[None, :]

@@ -58,12 +58,12 @@ class Registry(Generic[Thing]):
         found = self._builtin[id]
         return getattr(*_named(found)) if isinstance(found, str) else found
 
-    def package(self, id: str) -> str | None:  # noqa: A002
+    def package(self, id: str) -> str | None:  # noqa: A002  (as above)
         """The package that brings it, "scope-batch-example 0.1.0"; None for what is built in."""
         entries = entry_points_of(self._group).get(id, ())
         return package_of(entries[0]) if entries else None
 
-    def where(self, id: str) -> str | None:  # noqa: A002
+    def where(self, id: str) -> str | None:  # noqa: A002  (as above)
         """For `foreign`: "the pipeline 'x' of scope-batch-example 0.1.0"; None for what is built in."""
         package = self.package(id)
         return None if package is None else f"the {self._noun} {id!r} of {package}"

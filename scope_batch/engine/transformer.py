@@ -42,7 +42,7 @@ class CachedSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers 
         return attend(attn, query, *attended, backend=self._attention_backend)
 
 
-class CachedCrossAttention(WanAttnProcessor):  # type: ignore[misc]
+class CachedCrossAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
     """Cross-attention of one layer to the prompt, whose keys and values are computed in the first pass under it."""
 
     def __init__(self, layer: int, cache: TextCache) -> None:

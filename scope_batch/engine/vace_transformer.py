@@ -44,7 +44,7 @@ class ChunkSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers i
         return attend(attn, query, rotate(key, rotary_emb), value, backend=self._attention_backend)
 
 
-class CausalVaceWan(CausalForward, WanVACETransformer3DModel):  # type: ignore[misc]
+class CausalVaceWan(CausalForward, WanVACETransformer3DModel):  # type: ignore[misc]  # diffusers is untyped
     """`CausalWan` with a VACE module; without a control it computes what `CausalWan` computes."""
 
     vace_blocks: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -18,8 +19,9 @@ class Checked(BaseModel):
     model_config = STRICT
 
     @classmethod
+    @abstractmethod
     def faults(cls, written: Mapping[str, Any]) -> list[Fault]:
-        raise NotImplementedError
+        """Faults that no field can find alone. written: the model's fields as the job gives them."""
 
     @classmethod
     def folded(cls, written: dict[str, Any]) -> dict[str, Any]:

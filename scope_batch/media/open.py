@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from scope_batch.core.timeline import ClipSource
 from scope_batch.core.timing import Timing, picked_frames, within
@@ -29,6 +29,7 @@ from scope_batch.media.source import Source, check_size, opening
 from scope_batch.media.video import VideoSource
 
 SAFETENSORS = ".safetensors"
+Opened = TypeVar("Opened", bound=Source | FloatArrayReader)
 
 
 def open_source(path: Path, also: tuple[str, ...] = (), near: tuple[int, int] | None = None) -> Source:
@@ -55,12 +56,7 @@ def open_source(path: Path, also: tuple[str, ...] = (), near: tuple[int, int] | 
             allowed = " ".join((*VIDEO_SUFFIXES, ".npy", ".bin", *also, *IMAGE_SUFFIXES))
             what = remedy(suffix) or "unknown kind of input"
             raise JobError(f"{path.name}: {what}; allowed are {allowed} and a folder or pattern of images")
-    try:
-        check_size(source.name, source.height, source.width)
-    except JobError:
-        source.close()
-        raise
-    return source
+    return _checked(source)
 
 
 def open_material(material: ClipSource, near: tuple[int, int] | None = None) -> Source | FloatArrayReader:
@@ -70,7 +66,11 @@ def open_material(material: ClipSource, near: tuple[int, int] | None = None) -> 
     Raises MissingInputError, or JobError (beginning with the file's name) if it is of an unknown kind, damaged, of
     another dtype or shape than its kind allows, or a part that does not lie inside its blob.
     """
-    opened = _open(material, near)
+    return _checked(_open(material, near))
+
+
+def _checked(opened: Opened) -> Opened:
+    """Closes it and raises JobError if its frames are too large."""
     try:
         check_size(opened.name, opened.height, opened.width)
     except JobError:

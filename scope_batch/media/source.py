@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,11 +25,11 @@ MAX_FRAME_PIXELS = 1 << 26
 """Larger frames than 67 megapixels (8K is 33) are taken for an attack or a mistake."""
 
 
-class Closing:
+class Closing(ABC):
     """A context manager whose exit is its `close`, which may be called more than once."""
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
     def __enter__(self) -> Self:
         return self
@@ -38,10 +39,10 @@ class Closing:
 
 
 class Source(Closing):
-    """Base of all kinds. Any order of reading is right; ascending order is fast.
+    """Frames may be read in any order; ascending order is fast.
 
-    width, height: of the first frame; a clip may change on the way. notes: what was found and what is done about it,
-    warnings: what is probably not meant; both without the name.
+    width, height: of the first frame; a clip may change on the way. notes: properties of the file and how they are
+    handled; warnings: probable mistakes. Both are without the name.
     """
 
     name: str
@@ -52,9 +53,9 @@ class Source(Closing):
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @abstractmethod
     def frame(self, index: int) -> Frame:
         """Frame `index` (0-based) of the file. Raises JobError if it cannot be read or decoded."""
-        raise NotImplementedError
 
     def interrupt(self) -> None:
         """From another thread: make a read that is under way fail soon, and every later one."""

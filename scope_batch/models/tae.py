@@ -90,11 +90,11 @@ class TinyAutoencoder(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.encoder[0].weight.dtype  # type: ignore[return-value]
+        return self.encoder[0].weight.dtype  # type: ignore[return-value]  # Sequential gives no type to its layers
 
     @property
     def device(self) -> torch.device:
-        return self.encoder[0].weight.device  # type: ignore[return-value]
+        return self.encoder[0].weight.device  # type: ignore[return-value]  # Sequential gives no type to its layers
 
     def encode(self, frames: Tensor, memory: list[Any]) -> Tensor:
         """[4n, 3, H, W] -> [n, 16, H/8, W/8]; replaces the entries of `memory`."""

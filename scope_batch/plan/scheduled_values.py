@@ -64,38 +64,38 @@ class ScheduledValues:
         lora_scales = self.loras.scales(len(grid))
         before = lora_scales[0]
         chunks: list[Chunk] = []
-        for grid_chunk, overrides, noise, vace, vace_scale, bias, scales in zip(
+        for at, overrides, noise, vace, vace_scale, bias, scales in zip(
             grid, self.overrides, noise_scales, vaces, vace_scales, biases, lora_scales, strict=True
         ):
             if vace is not None:
                 own = overrides.vace_context_scale
                 vace = replace(vace, scale=vace_scale if own is None else own)
-            if grid_chunk.mode == "text":
+            if at.mode == "text":
                 noise_scale = None
             else:
                 noise_scale = noise if overrides.noise_scale is None else overrides.noise_scale
             lora_changed = scales != before
             chunks.append(
                 Chunk(
-                    grid_chunk.index,
-                    grid_chunk.first_frame,
-                    grid_chunk.frames,
-                    grid_chunk.keep,
-                    grid_chunk.latents,
-                    grid_chunk.start_latent,
-                    grid_chunk.mode,
-                    grid_chunk.cut_reason,
-                    self.loras.recache_reason(grid_chunk) if lora_changed else grid_chunk.recache_reason,
-                    grid_chunk.conditioning,
-                    grid_chunk.text_changed,
-                    grid_chunk.seed,
-                    grid_chunk.denoising_steps,
-                    grid_chunk.noise_controller,
-                    noise_scale,
-                    vace,
-                    scales,
-                    lora_changed,
-                    bias,
+                    index=at.index,
+                    first_frame=at.first_frame,
+                    frames=at.frames,
+                    keep=at.keep,
+                    latents=at.latents,
+                    start_latent=at.start_latent,
+                    mode=at.mode,
+                    cut_reason=at.cut_reason,
+                    recache_reason=self.loras.recache_reason(at) if lora_changed else at.recache_reason,
+                    conditioning=at.conditioning,
+                    text_changed=at.text_changed,
+                    seed=at.seed,
+                    denoising_steps=at.denoising_steps,
+                    noise_controller=at.noise_controller,
+                    noise_scale=noise_scale,
+                    vace=vace,
+                    lora_scales=scales,
+                    lora_changed=lora_changed,
+                    attention_bias=bias,
                 )
             )
             before = scales
