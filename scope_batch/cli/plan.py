@@ -13,6 +13,7 @@ from scope_batch.cli.documents import print_json, print_rich, print_text
 from scope_batch.cli.output_patterns import check_meeting
 from scope_batch.cli.queued_job import QueuedJob, check_patterns, read_queued_job
 from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK
+from scope_batch.media.validate import check_material
 from scope_batch.plan.view.table import render_plan
 from scope_batch.plan.view.text import clock
 from scope_batch.render.engine_pool import unused_options
@@ -83,8 +84,6 @@ def _planned(queued: QueuedJob) -> tuple[Plan, tuple[Output, ...]]:
     job, options = queued.job, queued.options
     plan, outputs = prepare_job(job), outputs_of(job, options.outputs, options.output_format, queued.stem)
     if plan.placements or any(chunk.vace is not None for chunk in plan.chunks):
-        from scope_batch.media.validate import check_material  # numpy, which a job without inputs does not need
-
         check_material(plan, places_of_inputs(job))
     warnings = (*unused_by_outputs(job, outputs, options.outputs), *unused_options(plan, options))
     memory, notes = memory_under(job, plan, options)

@@ -19,6 +19,13 @@ from scope_batch.errors import JobError, UnavailableError
 from scope_batch.files.access import is_file
 from scope_batch.job import Job, check_inputs
 from scope_batch.job.paths import named_inputs
+from scope_batch.media.audio import probe_sound
+from scope_batch.media.masks import found_in_masks
+from scope_batch.media.validate import found_in_stills, probe_clip, probe_material
+from scope_batch.models.folder import tokenizer_folder
+from scope_batch.models.lora.header import check_lora_header
+from scope_batch.models.prompt_text import check_prompts
+from scope_batch.models.sizes import model_sizes
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job, plan_to_dict
 from scope_batch.plan.diagnostics import place
@@ -57,8 +64,6 @@ def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
     spec = KNOWN_PIPELINES.get(job.pipeline_id)
     if not spec.needs_models:
         return None
-    from scope_batch.models.sizes import model_sizes  # a pipeline without models can do without
-
     models = None if job.models is None else str(job.models)
     beside = [lora.path for lora in plan.loras if not lora.merged]
     steered = any(chunk.vace is not None for chunk in plan.chunks)
@@ -71,16 +76,12 @@ def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
 def _found_in_stills(job: Job, plan: Plan) -> tuple[list[str], list[str]]:
     if not any(chunk.vace is not None and (chunk.vace.stills or chunk.vace.reference) for chunk in plan.chunks):
         return [], []
-    from scope_batch.media.validate import found_in_stills  # numpy, which a job without images does not need
-
     return found_in_stills(plan, places_of_inputs(job))
 
 
 def _found_in_masks(plan: Plan) -> list[str]:
     if not any(placement.material.kind == "masks" for placement in plan.placements):
         return []
-    from scope_batch.media.masks import found_in_masks  # numpy, as above
-
     return found_in_masks(plan)
 
 
@@ -176,8 +177,6 @@ def places_of_inputs(job: Job) -> dict[Path, str]:
 def _clip(job: Job) -> ClipFacts | None:
     if job.input_path is None:
         return None
-    from scope_batch.media.validate import probe_clip  # numpy comes with it, which a job without input does not need
-
     rate = None if job.input_fps == "native" else job.input_fps
     try:
         return probe_clip(job.input_path, rate, job.input_start, job.input_end)
@@ -189,8 +188,6 @@ def _sound(job: Job, clip: ClipFacts | None) -> SoundFacts | None:
     """None for a silent job, and for a clip without the sound that is asked of it, which the planner refuses."""
     if job.audio == "none" or (job.audio == "input" and (clip is None or not clip.has_audio)):
         return None
-    from scope_batch.media.audio import probe_sound
-
     try:
         if job.audio != "input":
             return probe_sound(Path(job.audio))
@@ -214,8 +211,6 @@ def _check_loras(job: Job) -> None:
     for loc, path in named_inputs(job):
         if loc[-2:-1] != ("lora_scales",):
             continue
-        from scope_batch.models.lora.header import check_lora_header
-
         try:
             check_lora_header(path)
         except JobError as error:
@@ -226,9 +221,6 @@ def _check_loras(job: Job) -> None:
 
 def _check_prompts(job: Job, plan: Plan) -> None:
     """A prompt of too many tokens is refused before anything loads, where the tokenizer is there."""
-    from scope_batch.models.folder import tokenizer_folder
-    from scope_batch.models.prompt_text import check_prompts
-
     models = None if job.models is None else str(job.models)
     if (tokenizer := tokenizer_folder(job.pipeline_id, models)) is not None:
         check_prompts(texts_of(chunk.conditioning for chunk in plan.chunks), tokenizer)
@@ -241,8 +233,6 @@ def _facts(job: Job) -> dict[ClipSource, ClipSourceFacts]:
     for offer in all_clip_fields(job):
         if offer.material in facts or offer.material in problems:
             continue
-        from scope_batch.media.validate import probe_material  # numpy, as above
-
         try:
             facts[offer.material] = probe_material(offer.material)
         except JobError as error:

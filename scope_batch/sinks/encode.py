@@ -10,6 +10,8 @@ import signal
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from scope_batch.errors import ClosedPipeError, JobError, OutputError, ScopeBatchError, TemporaryError
 from scope_batch.media.ffmpeg import Child, refuse_little_memory
 from scope_batch.media.patience import LOOK_UP_S, CheckStop, Patience, never_stop
@@ -139,8 +141,6 @@ class EncoderProcess:
 
 def try_encoder(video: VideoFormat) -> None:
     """Encode two black frames that go nowhere. Raises JobError if the encoder refuses its options."""
-    import numpy as np
-
     with Path(os.devnull).open("wb") as nowhere:
         encoder = EncoderProcess(
             video, None, name=f"{video.container} ({video.options.codec})", output_fd=nowhere.fileno()

@@ -20,10 +20,10 @@ Said = tuple[dict[str, Any] | None, frozenset[str]]
 
 
 PROBES = (
-    "scope_batch.media.audio.probe_sound",
-    "scope_batch.media.validate.probe_material",
-    "scope_batch.media.validate.probe_clip",
-    "scope_batch.models.lora.header.check_lora_header",
+    "scope_batch.render.prepare.probe_sound",
+    "scope_batch.render.prepare.probe_material",
+    "scope_batch.render.prepare.probe_clip",
+    "scope_batch.render.prepare.check_lora_header",
 )
 
 
