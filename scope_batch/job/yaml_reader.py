@@ -1,10 +1,8 @@
-"""One YAML text as a tree of nodes that know where they stand; guarded against what a hostile or careless text can do.
+"""Reads one YAML text as a tree of nodes that know their line and column, guarded against hostile input.
 
-Built from parser events, so depth and size are bounded before anything is built, and an alias is one shared node,
-never a copy: a text whose aliases multiply is refused by arithmetic.
-
-
-What a plain (unquoted) YAML scalar means: the core schema of YAML 1.2, without the traps of 1.1."""
+The tree is built from parser events, so depth and size are bounded before anything is built, and an alias is one shared
+node, never a copy. Plain (unquoted) scalars follow the core schema of YAML 1.2, without the traps of 1.1.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""LoRAs as side branches (PEFT adapters) beside the weights, for scales that change.
+"""Applies LoRAs as side branches (PEFT adapters) beside the weights, for scales that change.
 
-What side branches cannot do: biases, norms and whole weights that a LoRA moves, added anew for every scale."""
+Biases, norms and whole weights that a LoRA moves cannot be branches: they are added anew for every scale.
+"""
 
 from __future__ import annotations
 

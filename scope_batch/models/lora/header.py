@@ -1,6 +1,7 @@
-"""A LoRA file judged by its header: in milliseconds whatever its size. Torch-free: `plan` does it too.
+"""Judges a LoRA file by its header, in milliseconds whatever its size, and its fit to the model by shapes.
 
-Does a LoRA fit the model? Judged from shapes alone, before anything large is read."""
+Torch-free, so that `plan` does it too.
+"""
 
 from __future__ import annotations
 
