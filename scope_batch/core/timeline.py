@@ -87,7 +87,7 @@ class Placement:
     Of placements of one kind that cover the same frame the later one in `Plan.placements` shows.
     """
 
-    material: ClipSource
+    source: ClipSource
     first_frame: int
     end_frame: int
     fill: Fill

@@ -30,11 +30,11 @@ class FrameReader(Closing):
     """A placement's material, opened. Ascending reading is fast, and so is the same frame again."""
 
     def __init__(self, placement: Placement, height: int, width: int) -> None:
-        self._kind, self._fit = placement.material.kind, placement.fit
+        self._kind, self._fit = placement.source.kind, placement.fit
         self._height, self._width = height, width
-        self._opened = open_material(placement.material, (height, width))
+        self._opened = open_material(placement.source, (height, width))
         try:
-            self._picks = picked(self._opened, placement.material)
+            self._picks = picked(self._opened, placement.source)
             self._check_size(placement.where)
         except BaseException:
             self._opened.close()
@@ -148,14 +148,14 @@ class Reels(Closing):
 
 
 def _key(placement: Placement) -> tuple[ClipSource, Fit]:
-    return placement.material, placement.fit
+    return placement.source, placement.fit
 
 
 class Track:
     """Frames are delivered frames; beyond the last one, the last one shows."""
 
     def __init__(self, plan: Plan, kind: Kind, reels: Reels) -> None:
-        self._placements = tuple(placement for placement in plan.placements if placement.material.kind == kind)
+        self._placements = tuple(placement for placement in plan.placements if placement.source.kind == kind)
         self._last = plan.num_frames - 1
         self._reels = reels
         self._processed = _processed_control(self._placements, plan, self._read) if kind == "frames" else None

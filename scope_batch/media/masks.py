@@ -39,7 +39,7 @@ class _Seen:
 
     @property
     def label(self) -> str:
-        return f"{self.placement.where}: {self.placement.material.path.name}"
+        return f"{self.placement.where}: {self.placement.source.path.name}"
 
     @property
     def dark(self) -> bool:
@@ -54,8 +54,8 @@ def found_in_masks(plan: Plan) -> list[str]:
     """
     seen: dict[ClipSource, _Seen] = {}
     for placement in plan.placements:
-        if placement.material.kind == "masks" and placement.material not in seen:
-            seen[placement.material] = _look(placement, plan.num_frames)
+        if placement.source.kind == "masks" and placement.source not in seen:
+            seen[placement.source] = _look(placement, plan.num_frames)
     masks = [*seen.values()]
     found = [_dark(mask) for mask in masks if mask.dark]
     if masks and not found and not any(mask.generates for mask in masks):
@@ -73,8 +73,8 @@ def found_in_masks(plan: Plan) -> list[str]:
 
 def _look(placement: Placement, num_frames: int) -> _Seen:
     try:
-        with open_material(placement.material) as opened:
-            picks = picked(opened, placement.material)
+        with open_material(placement.source) as opened:
+            picks = picked(opened, placement.source)
             shown = dict.fromkeys(picks[: min(placement.end_frame, num_frames) - placement.first_frame])
             if isinstance(opened, FloatArrayReader):
                 return _look_at_floats(placement, (opened.planes(index) for index in shown))

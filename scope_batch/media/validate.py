@@ -72,9 +72,9 @@ def check_material(plan: Plan, places: Places = NO_PLACES) -> None:
     for placement in filter(_may_be_floats, plan.placements):
         with FrameReader(placement, plan.height, plan.width) as reel:
             if reel.planes is not None:
-                shown = range(checked.get(placement.material, 0), _shown(plan, placement, reel))
+                shown = range(checked.get(placement.source, 0), _shown(plan, placement, reel))
                 _check_values(plan, placement, reel, reel.planes, shown)
-                checked[placement.material] = max(shown.start, shown.stop)
+                checked[placement.source] = max(shown.start, shown.stop)
     for path in dict.fromkeys(_stills(plan)):
         with _told_at(places, path):
             read_still(path, (plan.height, plan.width))
@@ -92,7 +92,7 @@ def found_in_stills(plan: Plan, places: Places = NO_PLACES) -> tuple[list[str], 
 
 
 def _may_be_floats(placement: Placement) -> bool:
-    material = placement.material
+    material = placement.source
     of_arrays = material.part is not None or material.path.suffix.lower() in (".npy", ".safetensors")
     return material.kind != "video" and of_arrays
 
@@ -104,7 +104,7 @@ def _shown(plan: Plan, placement: Placement, reel: FrameReader) -> int:
 
 def _check_values(plan: Plan, placement: Placement, reel: FrameReader, planes: FloatArrayReader, shown: range) -> None:
     for index in shown:
-        fault = _fault(planes.planes(reel.pick(index)), *_RANGES[placement.material.kind])
+        fault = _fault(planes.planes(reel.pick(index)), *_RANGES[placement.source.kind])
         if fault is not None:
             frame = placement.first_frame + index
             chunk = bisect_right(plan.chunks, frame, key=lambda chunk: chunk.first_frame) - 1

@@ -50,13 +50,13 @@ class Context:
 
 
 def context_of(job: Job, spec: PipelineSpec, facts: Facts) -> Context:
-    offers = list(all_clip_fields(job))
-    kinds = {offer.material.kind for offer in offers}
+    clip_fields = list(all_clip_fields(job))
+    kinds = {clip_field.source.kind for clip_field in clip_fields}
     clip, control = job.input_path is not None, job.vace_frames is not None or job.vace_masks is not None
     moving = [
-        offer
-        for offer in offers
-        if offer.material.kind in CONTROL and offer.material.part is None and not facts[offer.material].still
+        clip_field
+        for clip_field in clip_fields
+        if clip_field.source.kind in CONTROL and clip_field.source.part is None and not facts[clip_field.source].still
     ]
     images = any(getattr(holder, field) for holder in (job, *job.chunk_specs) for field in IMAGE_FIELDS)
     return Context(
@@ -66,9 +66,9 @@ def context_of(job: Job, spec: PipelineSpec, facts: Facts) -> Context:
         sound=job.audio != "none",
         control=control,
         moving=bool(moving),
-        moving_control=any(offer.of_job for offer in moving),
+        moving_control=any(clip_field.of_job for clip_field in moving),
         steered=bool(kinds & {*CONTROL}) or images or job.input_steers,
-        fitted=clip or not all(facts[offer.material].exact for offer in offers),
+        fitted=clip or not all(facts[clip_field.source].exact for clip_field in clip_fields),
         loras=has_loras(job),
         processed=bool(job.pre_processor_id),
         steering="vace_use_input_video" if job.vace_use_input_video else "pre_processor_output",

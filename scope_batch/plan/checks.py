@@ -41,12 +41,12 @@ def check_clip(job: Job, settings: Settings, clip: ClipFacts | None, diagnostics
 
 def check_entry_clips(entries: Iterable[Entry], settings: Settings, facts: Facts, diagnostics: Diagnostics) -> None:
     """The input video of an entry is taken frame by frame, as the job plays it."""
-    offers = [entry.offers["input_video"] for entry in entries if "input_video" in entry.offers]
+    clip_fields = [entry.clip_fields["input_video"] for entry in entries if "input_video" in entry.clip_fields]
     alike: dict[Fraction, list[ClipField]] = {}
-    for offer in offers:
-        timing = facts[offer.material].timing
+    for clip_field in clip_fields:
+        timing = facts[clip_field.source].timing
         if timing is not None and timing.mean_fps != settings.fps:
-            alike.setdefault(timing.mean_fps, []).append(offer)
+            alike.setdefault(timing.mean_fps, []).append(clip_field)
     for fps, found in alike.items():
         pace = "faster" if settings.fps > fps else "slower"
         more = f" (and {counted(len(found) - 1, 'more clip')})" if len(found) > 1 else ""
@@ -74,12 +74,14 @@ def _check_length(job: Job, settings: Settings, clip: ClipFacts, diagnostics: Di
 def note_shapes_of_control(job: Job, settings: Settings, facts: Facts, diagnostics: Diagnostics) -> None:
     """Arrays are never resized, and images always fill the picture."""
     first: dict[ClipSource, ClipField] = {}
-    for offer in all_clip_fields(job):
-        first.setdefault(offer.material, offer)
-    sized = [(offer, facts[offer.material]) for offer in first.values()]
-    other = [offer for offer, fact in sized if not fact.exact and not same_shape(fact.width, fact.height, settings)]
+    for clip_field in all_clip_fields(job):
+        first.setdefault(clip_field.source, clip_field)
+    sized = [(clip_field, facts[clip_field.source]) for clip_field in first.values()]
+    other = [
+        clip_field for clip_field, fact in sized if not fact.exact and not same_shape(fact.width, fact.height, settings)
+    ]
     if other:
-        fact = facts[other[0].material]
+        fact = facts[other[0].source]
         more = f" (and {counted(len(other) - 1, 'more file')})" if len(other) > 1 else ""
         diagnostics.notes.append(_other_shape(job, settings, f"{other[0].label}{more}:", fact.width, fact.height))
 

@@ -31,7 +31,7 @@ class ChunkOverrides:
     prompts      from `text`, `prompts` or `transition_target_prompts`; their weights sum to 1.
     transition_num_steps  counts chunks; 0 and 1 mean at once.
     lora_scales  by the path as written.
-    offers       clips, control frames and masks, by field.
+    clip_fields  clips, control frames and masks, by field.
     """
 
     where: str
@@ -48,7 +48,7 @@ class ChunkOverrides:
     vace_context_scale: float | None = None
     kv_cache_attention_bias: float | None = None
     lora_scales: Mapping[str, float] = field(default_factory=dict)
-    offers: Mapping[str, ClipField] = field(default_factory=dict)
+    clip_fields: Mapping[str, ClipField] = field(default_factory=dict)
     first_frame_image: Path | None = None
     last_frame_image: Path | None = None
     vace_ref_images: tuple[Path, ...] = ()
@@ -67,13 +67,16 @@ class ChunkOverrides:
 
         Scales of other LoRAs, and clips of other fields, stay.
         """
-        offers = {**earlier.offers, **{name: offer for name, offer in self.offers.items() if name in fields}}
+        clip_fields = {
+            **earlier.clip_fields,
+            **{name: clip_field for name, clip_field in self.clip_fields.items() if name in fields},
+        }
         scales = {**earlier.lora_scales, **(self.lora_scales if "lora_scales" in fields else {})}
         names = {"prompts" if name in PROMPT_FIELDS else name for name in fields} - KINDS.keys() - {"lora_scales"}
         return replace(
             earlier,
             lora_scales=scales,
-            offers={name: offers[name] for name in KINDS if name in offers},
+            clip_fields={name: clip_fields[name] for name in KINDS if name in clip_fields},
             **{name: getattr(self, name) for name in names},
         )
 
@@ -82,7 +85,7 @@ NO_OVERRIDES = ChunkOverrides("")
 """Of a chunk without entries."""
 
 
-def read_overrides(where: str, spec: ChunkSpec, offers: Mapping[str, ClipField]) -> ChunkOverrides:
+def read_overrides(where: str, spec: ChunkSpec, clip_fields: Mapping[str, ClipField]) -> ChunkOverrides:
     """The settings of one entry; `where` names it in messages."""
     steps = spec.transition_num_steps
     if steps is None and spec.transition_target_prompts is not None:
@@ -102,7 +105,7 @@ def read_overrides(where: str, spec: ChunkSpec, offers: Mapping[str, ClipField])
         vace_context_scale=spec.vace_context_scale,
         kv_cache_attention_bias=spec.kv_cache_attention_bias,
         lora_scales=spec.lora_scales or {},
-        offers=offers,
+        clip_fields=clip_fields,
         first_frame_image=spec.first_frame_image,
         last_frame_image=spec.last_frame_image,
         vace_ref_images=spec.vace_ref_images,

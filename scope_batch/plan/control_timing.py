@@ -12,7 +12,14 @@ from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.core.timing import Timing, picked_frames, within
 from scope_batch.errors import JobError
 from scope_batch.plan.diagnostics import Diagnostics, counted
-from scope_batch.plan.material_fields import CONTROL, ClipField, Facts, entry_clip_fields, input_material, job_offers
+from scope_batch.plan.material_fields import (
+    CONTROL,
+    ClipField,
+    Facts,
+    entry_clip_fields,
+    input_material,
+    job_clip_fields,
+)
 from scope_batch.plan.settings import Settings
 from scope_batch.plan.view.text import rate
 
@@ -34,7 +41,7 @@ class Taken:
     fps      frames per second at which it is read; None where it follows, or states none.
     """
 
-    material: ClipSource
+    source: ClipSource
     frames: int
     still: bool = False
     follows: bool = False
@@ -50,28 +57,28 @@ class ControlTiming:
         self._job, self._settings, self._clip, self._facts, self._remarks = job, settings, clip, facts, diagnostics
         self._whole_clip = None if clip is None else clip.timing or Timing.even(clip.frames, clip.fps)
         self._known: dict[tuple[ClipSource, bool], Taken] = {}
-        for offer in job_offers(job):
-            self._check_speed([offer])
-            self._check_start(offer)
+        for clip_field in job_clip_fields(job):
+            self._check_speed([clip_field])
+            self._check_start(clip_field)
         entries = [[*entry_clip_fields(job, order).values()] for order in range(len(job.chunk_specs))]
-        for offers in entries:
-            self._check_lengths(offers)
-        self._check_speed([offer for offers in entries for offer in offers])
+        for clip_fields in entries:
+            self._check_lengths(clip_fields)
+        self._check_speed([clip_field for clip_fields in entries for clip_field in clip_fields])
 
-    def taken(self, offer: ClipField) -> Taken:
-        """Which frames of an offer count; all of them where it is no control."""
-        key = offer.material, offer.of_job
+    def taken(self, clip_field: ClipField) -> Taken:
+        """Select the frames of a clip that are used: by time for control, otherwise all."""
+        key = clip_field.source, clip_field.of_job
         if key not in self._known:
-            self._known[key] = self._take(offer, self._facts[offer.material])
+            self._known[key] = self._take(clip_field, self._facts[clip_field.source])
         return self._known[key]
 
-    def rates(self, offer: ClipField) -> str | None:
+    def rates(self, clip_field: ClipField) -> str | None:
         """ "it has 24 fps, the job 16"; None for control that is in step with the picture."""
-        taken, timing = self.taken(offer), self._facts[offer.material].timing
+        taken, timing = self.taken(clip_field), self._facts[clip_field.source].timing
         if taken.fps is None or self._apart_s(taken) * self._settings.fps <= QUIET_FRAMES:
             return None
-        varies = taken.material.fps is None and timing is not None and timing.fps is None
-        has = "is read at" if taken.material.fps else "has a rate that varies, on average" if varies else "has"
+        varies = taken.source.fps is None and timing is not None and timing.fps is None
+        has = "is read at" if taken.source.fps else "has a rate that varies, on average" if varies else "has"
         return f"it {has} {rate(taken.fps)} fps, {self._picture} {rate(self._picture_fps)}"
 
     def remedy(self) -> str:
@@ -91,55 +98,57 @@ class ControlTiming:
         frames = min(taken.frames, self._settings.num_frames)
         return Fraction(0) if taken.fps is None else abs(frames / taken.fps - frames / self._picture_fps)
 
-    def _take(self, offer: ClipField, fact: ClipSourceFacts) -> Taken:
-        material = offer.material
-        if material.kind not in CONTROL or material.part is not None or fact.still:
-            return Taken(material, fact.frames, still=fact.still)
+    def _take(self, clip_field: ClipField, fact: ClipSourceFacts) -> Taken:
+        source = clip_field.source
+        if source.kind not in CONTROL or source.part is not None or fact.still:
+            return Taken(source, fact.frames, still=fact.still)
         own_fps = None if fact.timing is None else fact.timing.mean_fps
         made_from_clip = self._made_from_clip(fact)
-        if made_from_clip and self._job.vace_fps in (None, "input") and (taken := self._following(offer, fact)):
+        if made_from_clip and self._job.vace_fps in (None, "input") and (taken := self._following(clip_field, fact)):
             return taken
-        if self._job.vace_fps == "input" and offer.of_job:
+        if self._job.vace_fps == "input" and clip_field.of_job:
             assert self._whole_clip is not None, "the job model lets `input` through only beside an input_path"
             has, clip = counted(fact.frames, "frame"), self._whole_clip.frames
             self._remarks.problems.append(
-                f"{offer.label} has {has}, the input's file {clip}: vace_fps: input takes frames that have the same "
-                "number; allowed: native or frames per second"
+                f"{clip_field.label} has {has}, the input's file {clip}: vace_fps: input takes frames that have the "
+                "same number; allowed: native or frames per second"
             )
         fps = self._job.vace_fps if isinstance(self._job.vace_fps, Fraction) else None
-        start_s, end_s = self._range(made_from_clip=made_from_clip) if offer.of_job else (None, None)
-        picking = replace(material, fps=fps, start_s=start_s, end_s=end_s)
+        start_s, end_s = self._range(made_from_clip=made_from_clip) if clip_field.of_job else (None, None)
+        picking = replace(source, fps=fps, start_s=start_s, end_s=end_s)
         if not picking.picks:
-            return Taken(material, fact.frames, fps=own_fps)
-        timing, name = fact.timing or Timing.even(fact.frames), material.path.name
+            return Taken(source, fact.frames, fps=own_fps)
+        timing, name = fact.timing or Timing.even(fact.frames), source.path.name
         try:
             picks = picked_frames(timing, name=name, fps=fps, start_s=start_s, end_s=end_s, fields="vace")
         except JobError as error:
-            self._remarks.problems += [f"{offer.where}: {line}" for line in error.problems]
-            return Taken(material, fact.frames)
+            self._remarks.problems += [f"{clip_field.where}: {line}" for line in error.problems]
+            return Taken(source, fact.frames)
         return Taken(picking, len(picks), fps=fps or own_fps)
 
     def _made_from_clip(self, fact: ClipSourceFacts) -> bool:
         clip = self._whole_clip
         return clip is not None and abs(fact.frames - clip.frames) <= SPARE_FRAMES
 
-    def _following(self, offer: ClipField, fact: ClipSourceFacts) -> Taken | None:
+    def _following(self, clip_field: ClipField, fact: ClipSourceFacts) -> Taken | None:
         """The same frames as of the input, if that is possible; those of an entry have to be as many as the job's."""
         clip, source = self._whole_clip, input_material(self._job)
         assert clip is not None and source is not None
-        start_s, end_s = self._range(made_from_clip=True) if offer.of_job else (source.start_s or None, source.end_s)
-        picking = replace(offer.material, fps=source.fps, start_s=start_s, end_s=end_s, timed_by=source.path)
+        start_s, end_s = (
+            self._range(made_from_clip=True) if clip_field.of_job else (source.start_s or None, source.end_s)
+        )
+        picking = replace(clip_field.source, fps=source.fps, start_s=start_s, end_s=end_s, timed_by=source.path)
         if not picking.picks:
-            return Taken(offer.material, fact.frames, follows=True) if offer.of_job else None
+            return Taken(clip_field.source, fact.frames, follows=True) if clip_field.of_job else None
         try:
             picks = picked_frames(
-                clip, name=offer.material.path.name, fps=source.fps, start_s=start_s, end_s=end_s, fields="vace"
+                clip, name=clip_field.source.path.name, fps=source.fps, start_s=start_s, end_s=end_s, fields="vace"
             )
         except JobError as error:
-            self._remarks.problems += [f"{offer.where}: {line}" for line in error.problems]
-            return Taken(offer.material, fact.frames, follows=True)
+            self._remarks.problems += [f"{clip_field.where}: {line}" for line in error.problems]
+            return Taken(clip_field.source, fact.frames, follows=True)
         count = len(within(picks, fact.frames))
-        possible = count > 0 and (offer.of_job or count == self._settings.num_frames)
+        possible = count > 0 and (clip_field.of_job or count == self._settings.num_frames)
         return Taken(picking, count, follows=True) if possible else None
 
     def _range(self, *, made_from_clip: bool) -> tuple[float | None, float | None]:
@@ -148,21 +157,21 @@ class ControlTiming:
         end_s = job.input_end if job.vace_end is None and made_from_clip else job.vace_end
         return start_s or None, end_s
 
-    def _check_speed(self, offers: Iterable[ClipField]) -> None:
-        """One warning for all offers that run apart in the same way."""
+    def _check_speed(self, clip_fields: Iterable[ClipField]) -> None:
+        """Add one warning for all control clips with the same difference in speed."""
         alike: dict[str, list[ClipField]] = {}
-        for offer in offers:
-            if said := self._speed(offer):
-                alike.setdefault(said, []).append(offer)
+        for clip_field in clip_fields:
+            if said := self._speed(clip_field):
+                alike.setdefault(said, []).append(clip_field)
         for said, found in alike.items():
             more = f" (and {counted(len(found) - 1, 'more file')})" if len(found) > 1 else ""
             self._remarks.warnings.append(f"{found[0].label}{more}: {said}")
 
-    def _speed(self, offer: ClipField) -> str | None:
-        taken = self.taken(offer)
+    def _speed(self, clip_field: ClipField) -> str | None:
+        taken = self.taken(clip_field)
         if taken.follows:
-            return self._rates_of_same_length(offer)
-        rates = self.rates(offer)
+            return self._rates_of_same_length(clip_field)
+        rates = self.rates(clip_field)
         if rates is None or taken.fps is None:
             return None
         speed = taken.fps / self._picture_fps
@@ -175,8 +184,8 @@ class ControlTiming:
             f"{float(self._apart_s(taken)):.2f} s {where} ({self.remedy()})"
         )
 
-    def _rates_of_same_length(self, offer: ClipField) -> str | None:
-        own, clip = self._facts[offer.material].timing, self._whole_clip
+    def _rates_of_same_length(self, clip_field: ClipField) -> str | None:
+        own, clip = self._facts[clip_field.source].timing, self._whole_clip
         if own is None or clip is None or own.fps is None or clip.fps is None or self._job.vace_fps == "input":
             return None
         apart_s = abs(own.end_s - clip.end_s)
@@ -188,28 +197,30 @@ class ControlTiming:
             f"(vace_fps: input says that this is meant, {self.remedy()})"
         )
 
-    def _check_start(self, offer: ClipField) -> None:
+    def _check_start(self, clip_field: ClipField) -> None:
         """Where the input is read in part, control has to be as long as its file, or as what is read of it."""
-        job, clip, taken, source = self._job, self._clip, self.taken(offer), input_material(self._job)
+        job, clip, taken, source = self._job, self._clip, self.taken(clip_field), input_material(self._job)
         if clip is None or self._whole_clip is None or source is None or not source.picks or taken.still:
             return
-        if taken.follows and taken.material.picks:
-            self._remarks.notes.append(f"{offer.label} has as many frames as the input: it takes the same ones")
+        if taken.follows and taken.source.picks:
+            self._remarks.notes.append(f"{clip_field.label} has as many frames as the input: it takes the same ones")
         if taken.follows or (job.vace_fps, job.vace_start, job.vace_end) != (None, None, None):
             return
         if any(abs(taken.frames - length) <= SPARE_FRAMES for length in (clip.frames, self._settings.num_frames)):
             return
         self._remarks.warnings.append(
-            f"{offer.label} has {counted(taken.frames, 'frame')}, the input {self._whole_clip.frames} in its file, of "
-            f"which {clip.frames} are read from {job.input_start:g} s on: which belong together is not known, frame i "
-            f"steers frame i of the output, {job.input_start:.2f} s apart if both files begin together (vace_fps, "
-            "vace_start and vace_end say which are taken)"
+            f"{clip_field.label} has {counted(taken.frames, 'frame')}, the input {self._whole_clip.frames} in its "
+            f"file, of which {clip.frames} are read from {job.input_start:g} s on: which belong together is not known, "
+            f"frame i steers frame i of the output, {job.input_start:.2f} s apart if both files begin together "
+            "(vace_fps, vace_start and vace_end say which are taken)"
         )
 
-    def _check_lengths(self, offers: Iterable[ClipField]) -> None:
+    def _check_lengths(self, clip_fields: Iterable[ClipField]) -> None:
         """An entry that brings frames and masks brings as many."""
-        control = {offer.material.kind: offer for offer in offers if offer.material.kind in CONTROL}
-        taken = {kind: self.taken(offer) for kind, offer in control.items()}
+        control = {
+            clip_field.source.kind: clip_field for clip_field in clip_fields if clip_field.source.kind in CONTROL
+        }
+        taken = {kind: self.taken(clip_field) for kind, clip_field in control.items()}
         if len(control) < len(CONTROL) or any(each.still for each in taken.values()):
             return
         frames, masks = taken["frames"].frames, taken["masks"].frames

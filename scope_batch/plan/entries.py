@@ -61,8 +61,8 @@ class Entry:
         return f"{self.place} ({self.asked})"
 
     @property
-    def offers(self) -> Mapping[str, ClipField]:
-        return self.overrides.offers
+    def clip_fields(self) -> Mapping[str, ClipField]:
+        return self.overrides.clip_fields
 
     def in_later_chunk(self) -> Entry:
         """The entry in a later chunk of its slot: only some of its fields act there."""
@@ -89,7 +89,7 @@ def read_entries(job: Job, fps: Fraction, num_frames: int, diagnostics: Diagnost
     return entries
 
 
-def _read(order: int, where: str, spec: ChunkSpec, fps: Fraction, offers: Mapping[str, ClipField]) -> Entry:
+def _read(order: int, where: str, spec: ChunkSpec, fps: Fraction, clip_fields: Mapping[str, ClipField]) -> Entry:
     if spec.chunk is not None:
         asked, chunk, frame = f"chunk {spec.chunk}", spec.chunk, None
     elif spec.frame is not None:
@@ -97,8 +97,8 @@ def _read(order: int, where: str, spec: ChunkSpec, fps: Fraction, offers: Mappin
     else:
         assert spec.time is not None, "the job model lets no entry through without a place"
         asked, chunk, frame = f"time {spec.time:g} s", None, frame_at(spec.time, fps)
-    overrides = read_overrides(f"{where} ({asked})", spec, offers)
-    return Entry(order, where, asked, chunk, frame, (*_fields(spec), *offers), overrides)
+    overrides = read_overrides(f"{where} ({asked})", spec, clip_fields)
+    return Entry(order, where, asked, chunk, frame, (*_fields(spec), *clip_fields), overrides)
 
 
 def _fields(spec: ChunkSpec) -> list[str]:

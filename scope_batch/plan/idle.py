@@ -136,12 +136,12 @@ def _chunk_grid(job: Job, outcome: Outcome) -> str | None:
     alike = all(
         min(grid.position(chunk.index, chunk.first_frame), last) == min(chunk.index, last) for chunk in outcome.chunks
     )
-    placed = any(overrides.offers for overrides in outcome.overrides)
+    placed = any(overrides.clip_fields for overrides in outcome.overrides)
     return "slots and chunks count alike here" if alike and not placed else None
 
 
 def _fit(job: Job, outcome: Outcome) -> str | None:
-    facts = [outcome.facts[offer.material] for offer in all_clip_fields(job)]
+    facts = [outcome.facts[clip_field.source] for clip_field in all_clip_fields(job)]
     sizes = [(fact.width, fact.height) for fact in facts if not fact.exact]
     sizes += [(outcome.clip.width, outcome.clip.height)] if outcome.clip is not None else []
     alike = bool(sizes) and all(same_shape(*size, outcome.settings) for size in sizes)
@@ -182,7 +182,7 @@ def _hidden(kind: Kind, field: str) -> Callable[[Job, Outcome], str | None]:
         spans = [
             (lies.first_frame, lies.end_frame)
             for lies in outcome.placements
-            if lies.material.kind == kind and lies.where not in own
+            if lies.source.kind == kind and lies.where not in own
         ]
         return f"{field} of entries lies over every frame" if _reach(spans) >= outcome.settings.num_frames else None
 

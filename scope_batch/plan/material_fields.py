@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Facts = Mapping[ClipSource, ClipSourceFacts]
 KINDS: dict[str, Kind] = {"input_video": "video", "vace_frames": "frames", "vace_masks": "masks"}
-"""Fields of an entry that name material."""
+"""Fields of an entry that name a source -> the kind of that source."""
 CONTROL: tuple[Kind, ...] = ("frames", "masks")
 """Kinds that steer through VACE."""
 PART_FIELDS = frozenset(f"{field}_{part}" for field in KINDS for part in ("offset", "shape"))
@@ -25,14 +25,14 @@ PART_FIELDS = frozenset(f"{field}_{part}" for field in KINDS for part in ("offse
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipField:
-    """ClipSource that a field names.
+    """A source that a field of the job names.
 
     where   that field, for messages.
-    locked  it lies on the timeline of the job.
-    of_job  control of the whole job, not of an entry.
+    locked  it is placed on the timeline of the whole job, not inside one chunk.
+    of_job  it controls the whole job; False: it belongs to an entry.
     """
 
-    material: ClipSource
+    source: ClipSource
     where: str
     locked: bool = True
     of_job: bool = False
@@ -40,7 +40,7 @@ class ClipField:
     @property
     def label(self) -> str:
         """ "job.yaml:3:5: vace_frames: depth.npy"."""
-        return f"{self.where}: {self.material.path.name}"
+        return f"{self.where}: {self.source.path.name}"
 
 
 def input_material(job: Job) -> ClipSource | None:
@@ -52,7 +52,7 @@ def input_material(job: Job) -> ClipSource | None:
     return ClipSource(kind, job.input_path, None, rate, job.input_start, job.input_end)
 
 
-def job_offers(job: Job) -> Iterator[ClipField]:
+def job_clip_fields(job: Job) -> Iterator[ClipField]:
     """Control and masks of the whole job."""
     for field, path in (("vace_frames", job.vace_frames), ("vace_masks", job.vace_masks)):
         if path is not None:
@@ -64,41 +64,41 @@ def entry_clip_fields(job: Job, order: int) -> dict[str, ClipField]:
     spec = job.chunk_specs[order]
     found = ((field, _named(job.data_blob_path, spec, field, kind)) for field, kind in KINDS.items())
     return {
-        field: ClipField(material, _where(job, order, field, material), spec.vace_temporally_locked)
-        for field, material in found
-        if material is not None
+        field: ClipField(source, _where(job, order, field, source), spec.vace_temporally_locked)
+        for field, source in found
+        if source is not None
     }
 
 
 def all_clip_fields(job: Job) -> Iterator[ClipField]:
     """Everything whose facts the planner needs, besides the input video."""
-    yield from job_offers(job)
+    yield from job_clip_fields(job)
     for order in range(len(job.chunk_specs)):
         yield from entry_clip_fields(job, order).values()
 
 
 def check_sizes(job: Job, height: int, width: int, facts: Facts, diagnostics: Diagnostics) -> None:
     """Arrays are as large as the frames."""
-    for offer in all_clip_fields(job):
-        fact = facts[offer.material]
+    for clip_field in all_clip_fields(job):
+        fact = facts[clip_field.source]
         if fact.exact and (fact.height, fact.width) != (height, width):
             diagnostics.problems.append(
-                f"{offer.label} is {fact.width}x{fact.height}, the job {width}x{height}; arrays are never resized"
+                f"{clip_field.label} is {fact.width}x{fact.height}, the job {width}x{height}; arrays are never resized"
             )
 
 
 def tell_what_was_found(job: Job, facts: Facts, diagnostics: Diagnostics) -> None:
     """Notes and warnings about the files, each once, with the first field that names it."""
-    first = {offer.material: offer for offer in reversed(list(all_clip_fields(job)))}
-    named = {(offer.material.path, str(offer.material.kind)) for offer in first.values()}
-    for offer in first.values():
-        unread = [name for name in facts[offer.material].unread if (offer.material.path, name) not in named]
+    first = {clip_field.source: clip_field for clip_field in reversed(list(all_clip_fields(job)))}
+    named = {(clip_field.source.path, str(clip_field.source.kind)) for clip_field in first.values()}
+    for clip_field in first.values():
+        unread = [name for name in facts[clip_field.source].unread if (clip_field.source.path, name) not in named]
         if unread:
             hint = " (vace_masks and vace_frames may name one file)" if {*unread} & {*CONTROL} else ""
             verb = "is" if len(unread) == 1 else "are"
-            diagnostics.notes.append(f"{offer.label}: holds {', '.join(unread)} too, which {verb} not read{hint}")
-        diagnostics.notes += [f"{offer.label}: {note}" for note in facts[offer.material].notes]
-        diagnostics.warnings += [f"{offer.label}: {warning}" for warning in facts[offer.material].warnings]
+            diagnostics.notes.append(f"{clip_field.label}: holds {', '.join(unread)} too, which {verb} not read{hint}")
+        diagnostics.notes += [f"{clip_field.label}: {note}" for note in facts[clip_field.source].notes]
+        diagnostics.warnings += [f"{clip_field.label}: {warning}" for warning in facts[clip_field.source].warnings]
 
 
 def _named(blob: Path | None, spec: ChunkSpec, field: str, kind: Kind) -> ClipSource | None:
@@ -113,5 +113,5 @@ def _named(blob: Path | None, spec: ChunkSpec, field: str, kind: Kind) -> ClipSo
     return ClipSource(kind, blob, BlobPart(offset, shape))
 
 
-def _where(job: Job, order: int, field: str, material: ClipSource) -> str:
-    return place(job, "chunk_specs", order, field if material.part is None else f"{field}_offset")
+def _where(job: Job, order: int, field: str, source: ClipSource) -> str:
+    return place(job, "chunk_specs", order, field if source.part is None else f"{field}_offset")

@@ -21,7 +21,7 @@ from scope_batch.plan.material_fields import (
     Facts,
     check_sizes,
     input_material,
-    job_offers,
+    job_clip_fields,
     tell_what_was_found,
 )
 from scope_batch.plan.settings import Settings
@@ -72,25 +72,28 @@ class TimelineBuilder:
 
     def mode(self, overrides: ChunkOverrides) -> Mode:
         """A chunk is made from video where the job has an input video or the chunk brings one."""
-        offer = overrides.offers.get("input_video")
-        if offer is not None and (offer in self._fixed or offer not in self._placed):
+        clip_field = overrides.clip_fields.get("input_video")
+        if clip_field is not None and (clip_field in self._fixed or clip_field not in self._placed):
             return "video"
         return self._settings.mode
 
     def controlled(self, overrides: ChunkOverrides, start: ChunkStart) -> bool:
         """Whether control frames or masks cover part of the chunk, before it is known whether it is cut."""
-        brought = any(offer.material.kind in CONTROL and self._is_new(offer) for offer in overrides.offers.values())
+        brought = any(
+            clip_field.source.kind in CONTROL and self._is_new(clip_field)
+            for clip_field in overrides.clip_fields.values()
+        )
         return self._control.covers(start.first_frame, min(start.end_if_uncut, self._settings.num_frames)) or brought
 
     def place_chunk(self, overrides: ChunkOverrides, index: int, first_frame: int, frames: int) -> None:
         """What the chunk's entries bring begins at its first frame; `frames` = how many it makes."""
-        for field, offer in overrides.offers.items():
-            if not self._is_new(offer):
+        for field, clip_field in overrides.clip_fields.items():
+            if not self._is_new(clip_field):
                 continue
-            if offer.locked and offer.material.kind in CONTROL:
-                self._place_offer(offer, first_frame, self._frames(offer), "none")
+            if clip_field.locked and clip_field.source.kind in CONTROL:
+                self._place_clip_field(clip_field, first_frame, self._frames(clip_field), "none")
             else:
-                self._place_inside(field, offer, index, first_frame, frames)
+                self._place_inside(field, clip_field, index, first_frame, frames)
 
     def finish(self, chunks: Sequence[ChunkGrid]) -> tuple[Placement, ...]:
         """All placements: those of the whole job, over them those of entries by where they begin. Says what was held,
@@ -100,130 +103,133 @@ class TimelineBuilder:
                 f"{field} of {name_chunks(held)} is shorter than its chunk: its last frame is held"
             )
         for kind in KINDS.values():
-            self._warn_overlaps([found for found in self._of_entries if found.material.kind == kind])
+            self._warn_overlaps([found for found in self._of_entries if found.source.kind == kind])
         placements = (*self._of_job, *sorted(self._of_entries, key=lambda placement: placement.first_frame))
         self._check_video(chunks, placements)
         return placements
 
-    def _is_new(self, offer: ClipField) -> bool:
-        return offer not in self._fixed and offer not in self._placed
+    def _is_new(self, clip_field: ClipField) -> bool:
+        return clip_field not in self._fixed and clip_field not in self._placed
 
-    def _frames(self, offer: ClipField) -> int:
-        return self._timing.taken(offer).frames
+    def _frames(self, clip_field: ClipField) -> int:
+        return self._timing.taken(clip_field).frames
 
     def _place_job(self, job: Job) -> None:
-        material = input_material(job)
-        if material is not None:
+        source = input_material(job)
+        if source is not None:
             whole = (0, self._settings.num_frames)
-            placement = self._place(material, whole, INPUT_FILLS[job.input_length], place(job, "input_path"))
+            placement = self._place(source, whole, INPUT_FILLS[job.input_length], place(job, "input_path"))
             self._of_job.append(replace(placement, processed=bool(job.pre_processor_id)))
-        for offer in job_offers(job):
-            self._place_control(job, offer)
+        for clip_field in job_clip_fields(job):
+            self._place_control(job, clip_field)
 
-    def _place_control(self, job: Job, offer: ClipField) -> None:
-        taken, needed = self._timing.taken(offer), self._settings.num_frames
+    def _place_control(self, job: Job, clip_field: ClipField) -> None:
+        taken, needed = self._timing.taken(clip_field), self._settings.num_frames
         has, length = taken.frames, job.vace_length
         self.control_is_short |= has < needed and not (taken.still and length in ("hold", "loop"))
         if length == "error" and taken.still:
             length = "hold"
         if has < needed and length == "error":
-            rates = self._timing.rates(offer)
+            rates = self._timing.rates(clip_field)
             hint = f"; {rates}: {self._timing.remedy()}" if rates else ""
             self._remarks.problems.append(
-                f"{offer.label} has {counted(has, 'frame')}, the job {needed} (vace_length: hold, loop or end{hint})"
+                f"{clip_field.label} has {counted(has, 'frame')}, the job {needed} "
+                f"(vace_length: hold, loop or end{hint})"
             )
         if has > needed:
-            self._remarks.notes.append(f"{offer.label} has {has} frames, the first {needed} are used")
+            self._remarks.notes.append(f"{clip_field.label} has {has} frames, the first {needed} are used")
         if has < needed and length in AFTER_END and not taken.still:
-            short = f"{offer.label} has {counted(has, 'frame')}, the job {needed}"
+            short = f"{clip_field.label} has {counted(has, 'frame')}, the job {needed}"
             self._remarks.notes.append(f"{short}: {AFTER_END[length]} (vace_length: {length})")
         end = has if length == "end" else needed
-        self._of_job.append(self._place(taken.material, (0, min(end, needed)), CONTROL_FILLS[length], offer.where))
+        self._of_job.append(self._place(taken.source, (0, min(end, needed)), CONTROL_FILLS[length], clip_field.where))
 
     def _place_fixed(self, entries: Iterable[Entry]) -> None:
         entries = sorted(entries, key=lambda entry: (entry.chunk or 0, entry.order))
         for field in KINDS:
             in_step = self._follows_chunks(field, entries)
             for entry in entries:
-                offer = entry.offers.get(field)
-                first = None if offer is None else self._known_first(entry, offer, in_step=in_step)
-                if offer is not None and first is not None:
-                    self._fixed.add(offer)
-                    self._place_offer(offer, first, self._frames(offer), "none")
+                clip_field = entry.clip_fields.get(field)
+                first = None if clip_field is None else self._known_first(entry, clip_field, in_step=in_step)
+                if clip_field is not None and first is not None:
+                    self._fixed.add(clip_field)
+                    self._place_clip_field(clip_field, first, self._frames(clip_field), "none")
         self._note_whole(entries)
 
     def _note_whole(self, entries: Iterable[Entry]) -> None:
         """An array as long as the job acts before the place of its entry, too."""
         first: dict[ClipSource, tuple[Entry, ClipField]] = {}
         for entry in sorted(entries, key=lambda entry: entry.chunk or entry.frame or 0):
-            for offer in entry.offers.values():
-                if offer in self._fixed and self._frames(offer) == self._settings.num_frames:
-                    first.setdefault(offer.material, (entry, offer))
-        for entry, offer in first.values():
+            for clip_field in entry.clip_fields.values():
+                if clip_field in self._fixed and self._frames(clip_field) == self._settings.num_frames:
+                    first.setdefault(clip_field.source, (entry, clip_field))
+        for entry, clip_field in first.values():
             if entry.chunk or entry.frame:
                 self._remarks.notes.append(
-                    f"{offer.label} is as long as the job: it acts from frame 0 on, not from {entry.asked}"
+                    f"{clip_field.label} is as long as the job: it acts from frame 0 on, not from {entry.asked}"
                 )
 
     def _follows_chunks(self, field: str, entries: Iterable[Entry]) -> bool:
         """Whether the entries of slots give their arrays chunk by chunk: that of slot 0 is as long as chunk 0."""
         opening = self._settings.spec.chunk_frames(self.opening, first=True)
-        first = next((entry.offers[field] for entry in entries if entry.chunk == 0 and field in entry.offers), None)
+        first = next(
+            (entry.clip_fields[field] for entry in entries if entry.chunk == 0 and field in entry.clip_fields), None
+        )
         return first is not None and first.locked and self._frames(first) == opening
 
-    def _known_first(self, entry: Entry, offer: ClipField, *, in_step: bool) -> int | None:
-        """The frame at which an offer begins whatever the chunks turn out to be; None: at its chunk's first frame."""
-        control = offer.material.kind in CONTROL
-        if control and not offer.locked:
+    def _known_first(self, entry: Entry, clip_field: ClipField, *, in_step: bool) -> int | None:
+        """The frame at which a clip begins if that does not depend on the chunks; None: at its chunk's first frame."""
+        control = clip_field.source.kind in CONTROL
+        if control and not clip_field.locked:
             return None
-        if control and self._frames(offer) == self._settings.num_frames:
+        if control and self._frames(clip_field) == self._settings.num_frames:
             return 0
         if not self._settings.grid.by_slots or entry.chunk is None or in_step:
             return None
-        if not control and self._frames(offer) > geometry.PROTOCOL_SLOT_FRAMES:
+        if not control and self._frames(clip_field) > geometry.PROTOCOL_SLOT_FRAMES:
             self._remarks.problems.append(
-                f"{offer.label} has {self._frames(offer)} frames, a slot {geometry.PROTOCOL_SLOT_FRAMES}"
+                f"{clip_field.label} has {self._frames(clip_field)} frames, a slot {geometry.PROTOCOL_SLOT_FRAMES}"
             )
         return entry.chunk * geometry.PROTOCOL_SLOT_FRAMES
 
-    def _place_inside(self, field: str, offer: ClipField, index: int, first_frame: int, frames: int) -> None:
-        has = self._frames(offer)
+    def _place_inside(self, field: str, clip_field: ClipField, index: int, first_frame: int, frames: int) -> None:
+        has = self._frames(clip_field)
         if has > frames:
-            hint = " (vace_temporally_locked: true lets it go on)" if offer.material.kind in CONTROL else ""
-            self._remarks.problems.append(f"{offer.label} has {has} frames, chunk {index} makes {frames}{hint}")
-        if has < min(frames, self._settings.num_frames - first_frame) and not self._timing.taken(offer).still:
+            hint = " (vace_temporally_locked: true lets it go on)" if clip_field.source.kind in CONTROL else ""
+            self._remarks.problems.append(f"{clip_field.label} has {has} frames, chunk {index} makes {frames}{hint}")
+        if has < min(frames, self._settings.num_frames - first_frame) and not self._timing.taken(clip_field).still:
             self._held.setdefault(field, []).append(index)
-        elif has == frames and offer.material.kind in CONTROL:
+        elif has == frames and clip_field.source.kind in CONTROL:
             self._remarks.notes.append(
-                f"{offer.label}: vace_temporally_locked: false has no effect, it has as many frames as its chunk"
+                f"{clip_field.label}: vace_temporally_locked: false has no effect, it has as many frames as its chunk"
             )
-        self._place_offer(offer, first_frame, frames, "hold")
+        self._place_clip_field(clip_field, first_frame, frames, "hold")
 
-    def _place_offer(self, offer: ClipField, first: int, frames: int, fill: Fill) -> None:
-        self._placed.add(offer)
-        taken = self._timing.taken(offer)
-        if taken.still and offer.locked and offer.material.kind in CONTROL:
+    def _place_clip_field(self, clip_field: ClipField, first: int, frames: int, fill: Fill) -> None:
+        self._placed.add(clip_field)
+        taken = self._timing.taken(clip_field)
+        if taken.still and clip_field.locked and clip_field.source.kind in CONTROL:
             frames, fill = self._settings.num_frames - first, "hold"
-            self._stills.add(taken.material)
+            self._stills.add(taken.source)
         span = first, min(first + frames, self._settings.num_frames)
         if fill == "none" and first + frames > span[1]:
             used = (
                 f"the first {span[1] - first} are used" if span[1] > first else "none is used: it begins after the end"
             )
-            self._remarks.notes.append(f"{offer.label} has {frames} frames, {used}")
+            self._remarks.notes.append(f"{clip_field.label} has {frames} frames, {used}")
         if span[0] < span[1]:
-            self._of_entries.append(self._place(taken.material, span, fill, offer.where))
+            self._of_entries.append(self._place(taken.source, span, fill, clip_field.where))
 
-    def _place(self, material: ClipSource, span: tuple[int, int], fill: Fill, where: str) -> Placement:
+    def _place(self, source: ClipSource, span: tuple[int, int], fill: Fill, where: str) -> Placement:
         fit: Fit = self._fit
-        placement = Placement(material, *span, fill, fit, where)
-        if material.kind in CONTROL:
+        placement = Placement(source, *span, fill, fit, where)
+        if source.kind in CONTROL:
             self._control.add(*span)
         return placement
 
     def _check_video(self, chunks: Sequence[ChunkGrid], placements: Sequence[Placement]) -> None:
         """A slot's video may be so short that it ends before the slot's chunk begins."""
-        video = Coverage((lies.first_frame, lies.end_frame) for lies in placements if lies.material.kind == "video")
+        video = Coverage((lies.first_frame, lies.end_frame) for lies in placements if lies.source.kind == "video")
         bare = [
             chunk.index
             for chunk in chunks
@@ -238,9 +244,9 @@ class TimelineBuilder:
         over: list[tuple[Placement, Placement]] = []
         widest: Placement | None = None
         for lies in sorted(placements, key=lambda placement: placement.first_frame):
-            if widest is not None and lies.first_frame < widest.end_frame and lies.material != widest.material:
+            if widest is not None and lies.first_frame < widest.end_frame and lies.source != widest.source:
                 over.append((widest, lies))
-            if lies.material not in self._stills and (widest is None or lies.end_frame > widest.end_frame):
+            if lies.source not in self._stills and (widest is None or lies.end_frame > widest.end_frame):
                 widest = lies
         if over:
             below, above = over[0]
@@ -256,7 +262,7 @@ def _opening_mode(settings: Settings, entries: Iterable[Entry]) -> Mode:
     """The mode of chunk 0, which decides how far it reaches."""
     reach = settings.spec.chunk_frames(settings.mode, first=True)
     brought = any(
-        "input_video" in entry.offers
+        "input_video" in entry.clip_fields
         for entry in entries
         if entry.chunk == 0 or (entry.frame is not None and entry.frame < reach)
     )

@@ -34,7 +34,7 @@ def steer(
     diagnostics: Diagnostics,
 ) -> list[Vace | None]:
     """The `vace` of each chunk; its scale is still 1. `overrides`: one per chunk."""
-    control = Coverage((lies.first_frame, lies.end_frame) for lies in placements if lies.material.kind in CONTROL)
+    control = Coverage((lies.first_frame, lies.end_frame) for lies in placements if lies.source.kind in CONTROL)
     found: list[Vace] = []
     fed, final, idle = False, chunks[-1], IDLE[True]
     for chunk, order in zip(chunks, overrides, strict=True):
@@ -163,7 +163,7 @@ def warn_gaps(chunks: Sequence[ChunkGrid], placements: Sequence[Placement], diag
     """Control that ends inside a chunk leaves the chunk's other frames gray, to be generated."""
     starts = [chunk.first_frame for chunk in chunks]
     for kind in CONTROL:
-        alike = [lies for lies in placements if lies.material.kind == kind]
+        alike = [lies for lies in placements if lies.source.kind == kind]
         coverage = Coverage((lies.first_frame, lies.end_frame) for lies in alike)
         goes_on = {end: coverage.covers(end, end + 1) for end in sorted({lies.end_frame for lies in alike})}
         for lies in alike:
@@ -178,7 +178,7 @@ def warn_gaps(chunks: Sequence[ChunkGrid], placements: Sequence[Placement], diag
 
 
 def note_gray(placements: Sequence[Placement], diagnostics: Diagnostics) -> None:
-    kinds = {lies.material.kind for lies in placements}
+    kinds = {lies.source.kind for lies in placements}
     if "masks" in kinds and "video" in kinds and "frames" not in kinds:
         diagnostics.notes.append(
             "vace_masks without vace_frames: what a mask keeps is gray, not the input video "

@@ -80,7 +80,7 @@ def _found_in_stills(job: Job, plan: Plan) -> tuple[list[str], list[str]]:
 
 
 def _found_in_masks(plan: Plan) -> list[str]:
-    if not any(placement.material.kind == "masks" for placement in plan.placements):
+    if not any(placement.source.kind == "masks" for placement in plan.placements):
         return []
     return found_in_masks(plan)
 
@@ -230,13 +230,13 @@ def _facts(job: Job) -> dict[ClipSource, ClipSourceFacts]:
     """Reports every damaged file as a problem of its own, at the first field that names it."""
     facts: dict[ClipSource, ClipSourceFacts] = {}
     problems: dict[ClipSource, list[str]] = {}
-    for offer in all_clip_fields(job):
-        if offer.material in facts or offer.material in problems:
+    for clip_field in all_clip_fields(job):
+        if clip_field.source in facts or clip_field.source in problems:
             continue
         try:
-            facts[offer.material] = probe_material(offer.material)
+            facts[clip_field.source] = probe_material(clip_field.source)
         except JobError as error:
-            problems[offer.material] = [f"{offer.where}: {line}" for line in error.problems]
+            problems[clip_field.source] = [f"{clip_field.where}: {line}" for line in error.problems]
     if problems:
         raise JobError(*(line for lines in problems.values() for line in lines))
     return facts

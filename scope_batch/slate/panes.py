@@ -25,7 +25,7 @@ def pane_names(plan: Plan) -> tuple[str, ...]:
     there = {
         "input": any(chunk.mode == "video" for chunk in plan.chunks),
         "control": any(vace.has_frames for vace in steered),
-        "mask": any(placement.material.kind == "masks" for placement in plan.placements),
+        "mask": any(placement.source.kind == "masks" for placement in plan.placements),
         "reference": any(vace.reference for vace in steered),
         "first image": "first image" in stills,
         "last image": "last image" in stills,

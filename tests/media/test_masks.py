@@ -80,10 +80,10 @@ def test_a_mask_of_one_value_is_told_with_the_remedy(tmp_path, level, says):
 
 
 def test_masks_that_together_show_both_are_fine(tmp_path):
-    white = place(picture(tmp_path / "w.png", with_object(255, 255)).material.path, "masks", 0, 4, "hold")
-    black = place(picture(tmp_path / "b.png", with_object(0)).material.path, "masks", 4, 9, "hold")
+    white = place(picture(tmp_path / "w.png", with_object(255, 255)).source.path, "masks", 0, 4, "hold")
+    black = place(picture(tmp_path / "b.png", with_object(0)).source.path, "masks", 4, 9, "hold")
     assert said(white, black) == []
-    (warning,) = said(black, place(white.material.path.with_name("b.png"), "masks", 6, 9, "hold"))
+    (warning,) = said(black, place(white.source.path.with_name("b.png"), "masks", 6, 9, "hold"))
     assert "b.png is black throughout" in warning
 
 

@@ -24,9 +24,9 @@ def plan_for(
     """A plan of video chunks of these lengths that delivers `frames` frames of the clip."""
     input_fps = None if fps is None else Fraction(fps)
     placed = place(path, "video", fill=fill)
-    material = replace(placed.material, fps=input_fps, start_s=start_s, end_s=end_s)
+    material = replace(placed.source, fps=input_fps, start_s=start_s, end_s=end_s)
     chunks = [chunk_of(n, None, mode="video") for n in lengths]
-    plan = plan_of(*chunks, placements=(replace(placed, material=material),), num_frames=frames)
+    plan = plan_of(*chunks, placements=(replace(placed, source=material),), num_frames=frames)
     return replace(plan, height=size[0], width=size[1])
 
 
@@ -42,7 +42,7 @@ def test_frame_i_is_frame_i_of_the_input_bit_for_bit(lossless, tmp_path, name):
     if name == "clip.npy":
         np.save(path := tmp_path / name, frames)
     plan = plan_for(path, 13, 12, 12)
-    assert probe_material(plan.placements[0].material).frames == 37
+    assert probe_material(plan.placements[0].source).frames == 37
     np.testing.assert_array_equal(shown(plan), frames)
 
 
@@ -89,14 +89,14 @@ def test_beyond_the_last_delivered_frame_no_further_frame_of_the_input_is_shown(
 def test_resampling_takes_frames_by_time(lossless, fps, indices):
     path, frames = lossless(20)
     plan = plan_for(path, len(indices), fps=fps)
-    assert probe_material(plan.placements[0].material).frames == len(indices)
+    assert probe_material(plan.placements[0].source).frames == len(indices)
     np.testing.assert_array_equal(shown(plan), frames[indices])
 
 
 def test_trimming_takes_the_frames_in_between(lossless):
     path, frames = lossless(20)
     plan = plan_for(path, 7, start_s=0.2, end_s=0.4)
-    assert probe_material(plan.placements[0].material).frames == 5
+    assert probe_material(plan.placements[0].source).frames == 5
     np.testing.assert_array_equal(shown(plan), frames[[5, 6, 7, 8, 9, 5, 6]])
 
 
@@ -106,10 +106,10 @@ def test_a_variable_rate_is_refused_or_sampled_by_time_and_control_frames_are_co
     ffmpeg("-i", path, "-vf", "setpts='if(lt(N,6),N,6+(N-6)*3)/25/TB'", "-fps_mode", "passthrough", "-c:v", "ffv1",
            "-pix_fmt", "bgr0", uneven)  # fmt: skip
     with pytest.raises(JobError, match=r"uneven.mkv: its frame rate varies; `input_fps: N`"):
-        probe_material(plan_for(uneven, 15).placements[0].material)
+        probe_material(plan_for(uneven, 15).placements[0].source)
     expected = [0, 1, 2, 3, 4, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8]
     np.testing.assert_array_equal(shown(plan_for(uneven, 15, fps=25)), frames[expected])
-    assert probe_material(place(uneven, "frames").material).frames == 12
+    assert probe_material(place(uneven, "frames").source).frames == 12
 
 
 def test_every_kind_of_input_is_fitted_alike(lossless, tmp_path):

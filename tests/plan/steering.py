@@ -21,7 +21,10 @@ SIZE = {"height": 64, "width": 64}
 
 
 def facts_of(job: Job) -> Facts:
-    return {offer.material: fact_of(offer.material.path, offer.material.part) for offer in all_clip_fields(job)}
+    return {
+        clip_field.source: fact_of(clip_field.source.path, clip_field.source.part)
+        for clip_field in all_clip_fields(job)
+    }
 
 
 def fact_of(path: Path, part: Any) -> ClipSourceFacts:
@@ -69,4 +72,4 @@ def controlled(plan: Plan) -> list[int]:
 
 
 def spans(plan: Plan) -> list[tuple[str, int, int]]:
-    return [(lies.material.path.stem, lies.first_frame, lies.end_frame) for lies in plan.placements]
+    return [(lies.source.path.stem, lies.first_frame, lies.end_frame) for lies in plan.placements]

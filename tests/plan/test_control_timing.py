@@ -32,7 +32,7 @@ def with_clip(
 
 
 def control(plan: Plan) -> ClipSource:
-    return next(lies.material for lies in plan.placements if lies.material.kind != "video")
+    return next(lies.source for lies in plan.placements if lies.source.kind != "video")
 
 
 def picking(plan: Plan) -> tuple[Any, ...]:

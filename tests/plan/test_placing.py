@@ -29,13 +29,13 @@ def blob(field: str, shape: list[int], offset: int = 0) -> dict[str, Any]:
 @pytest.mark.parametrize(("length", "fill"), [("loop", "loop"), ("hold", "hold"), ("error", "hold")])
 def test_the_input_video_covers_the_whole_job(length: str, fill: str) -> None:
     lies = only(input_path="/clip.mp4", input_length=length, input_start=2.5, input_fps=12, fit="pad")
-    assert (lies.material.kind, lies.first_frame, lies.end_frame, lies.fill, lies.fit) == ("video", 0, 96, fill, "pad")
-    assert (lies.material.start_s, lies.material.end_s, lies.material.fps) == (2.5, None, 12)
+    assert (lies.source.kind, lies.first_frame, lies.end_frame, lies.fill, lies.fit) == ("video", 0, 96, fill, "pad")
+    assert (lies.source.start_s, lies.source.end_s, lies.source.fps) == (2.5, None, 12)
 
 
 def test_the_input_video_may_steer_through_vace() -> None:
     made = steered(input_path="/clip.mp4", vace_use_input_video=True)
-    assert made.placements[0].material.kind == "frames"
+    assert made.placements[0].source.kind == "frames"
     assert {chunk.mode for chunk in made.chunks} == {"text"}
     assert controlled(made) == list(range(9))
 
@@ -121,8 +121,8 @@ def test_an_entry_over_the_job_s_control_is_no_accident() -> None:
 def test_a_part_of_the_blob_is_material_too() -> None:
     made = steered({"chunk": 1, **blob("vace_masks", [1, 1, 12, 64, 64], 256)}, data_blob_path="/blob")
     (lies,) = made.placements
-    assert lies.material.part is not None
-    assert (lies.material.kind, lies.material.part.offset, lies.first_frame, lies.end_frame) == ("masks", 256, 9, 21)
+    assert lies.source.part is not None
+    assert (lies.source.kind, lies.source.part.offset, lies.first_frame, lies.end_frame) == ("masks", 256, 9, 21)
 
 
 @pytest.mark.parametrize(

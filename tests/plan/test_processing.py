@@ -81,7 +81,7 @@ def test_control_from_processed_input_is_planned_as_text() -> None:
     made = video_plan(pre_processor_id="edges", pre_processor_output="vace_frames", vace_context_scale=0.5)
     assert {chunk.mode for chunk in made.chunks} == {"text"} and all(chunk.vace for chunk in made.chunks)
     (placement,) = made.placements
-    assert placement.processed and (placement.material.kind, placement.first_frame, placement.end_frame) == (
+    assert placement.processed and (placement.source.kind, placement.first_frame, placement.end_frame) == (
         "frames",
         0,
         96,

@@ -103,7 +103,7 @@ def _stream_bytes(plan: Plan, spec: PipelineSpec, width: int, number_bytes: int)
     encoders = int(any(chunk.mode == "video" for chunk in plan.chunks))
     if any(chunk.vace is not None and chunk.vace.has_frames for chunk in plan.chunks):
         stills = any(chunk.vace is not None and chunk.vace.stills for chunk in plan.chunks)
-        masked = stills or any(placement.material.kind == "masks" for placement in plan.placements)
+        masked = stills or any(placement.source.kind == "masks" for placement in plan.placements)
         encoders += 2 + masked
     context = spec.memory == "context"  # it has an encoder of its own, and the frames before rounding
     statistics = (_VAE_STREAMS + context) * 2 * geometry.LATENT_CHANNELS  # mean and deviation of each channel

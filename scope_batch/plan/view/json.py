@@ -132,20 +132,20 @@ def _vace(vace: Vace | None, sources: Iterable[str]) -> dict[str, Any] | None:
 
 
 def _placement(placement: Placement) -> dict[str, Any]:
-    material, part = placement.material, placement.material.part
+    source, part = placement.source, placement.source.part
     return {
         "where": placement.where,
-        "kind": material.kind,
-        "path": str(material.path),
+        "kind": source.kind,
+        "path": str(source.path),
         **({} if part is None else {"offset": part.offset, "shape": list(part.shape)}),
         "first_frame": placement.first_frame,
         "end_frame": placement.end_frame,
         "fill": placement.fill,
         "fit": placement.fit,
-        "fps_exact": None if material.fps is None else str(material.fps),
-        "start_s": material.start_s,
-        "end_s": material.end_s,
-        "timed_by": None if material.timed_by is None else str(material.timed_by),
+        "fps_exact": None if source.fps is None else str(source.fps),
+        "start_s": source.start_s,
+        "end_s": source.end_s,
+        "timed_by": None if source.timed_by is None else str(source.timed_by),
     }
 
 

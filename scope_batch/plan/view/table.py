@@ -38,7 +38,7 @@ def render_plan(plan: Plan, written: Sequence[Text] = ()) -> Group:
         parts.append(curves)
     if plan.landings:
         parts.append(_landings(plan))
-    if any(placement.material.kind != "video" for placement in plan.placements) or len(plan.placements) > 1:
+    if any(placement.source.kind != "video" for placement in plan.placements) or len(plan.placements) > 1:
         parts.append(_placements(plan.placements))
     if plan.sound is not None:
         parts.append(_sound(plan.sound))
@@ -116,8 +116,8 @@ def _placements(placements: Sequence[Placement]) -> Aligned:
         fills = {"hold": ", held if short", "loop": ", looped if short", "none": ""}
         last = placement.end_frame - 1
         frames = f"frame {last}" if placement.first_frame == last else f"frames {placement.first_frame}-{last}"
-        span = f"-> {frames}{fills[placement.fill]}{_picking(placement.material)}"
-        rows.append((placement.where.rpartition(": ")[2], placement.material.path.name, span))
+        span = f"-> {frames}{fills[placement.fill]}{_picking(placement.source)}"
+        rows.append((placement.where.rpartition(": ")[2], placement.source.path.name, span))
     return Aligned([*rows, *_more(len(placements) - SHOWN_PLACEMENTS)])
 
 
@@ -125,11 +125,11 @@ def _more(number: int) -> list[tuple[str, ...]]:
     return [(f"and {number} more",)] if number > 0 else []
 
 
-def _picking(material: ClipSource) -> str:
+def _picking(source: ClipSource) -> str:
     """ ", 15 a second from 0:01.00 to 0:02.50": which of its frames count, nothing where all do."""
-    said = [f"{values.rate(material.fps)} a second"] if material.fps is not None else []
-    said += [f"from {values.clock(material.start_s)}"] if material.start_s else []
-    said += [f"to {values.clock(material.end_s)}"] if material.end_s is not None else []
+    said = [f"{values.rate(source.fps)} a second"] if source.fps is not None else []
+    said += [f"from {values.clock(source.start_s)}"] if source.start_s else []
+    said += [f"to {values.clock(source.end_s)}"] if source.end_s is not None else []
     return f", {' '.join(said)}" if said else ""
 
 

@@ -115,7 +115,7 @@ def sources_of(plan: Plan) -> list[tuple[str, ...]]:
 
 
 def _coverage(plan: Plan, kind: Kind) -> Coverage:
-    return Coverage((lies.first_frame, lies.end_frame) for lies in plan.placements if lies.material.kind == kind)
+    return Coverage((lies.first_frame, lies.end_frame) for lies in plan.placements if lies.source.kind == kind)
 
 
 def _sources(chunk: Chunk, control: Coverage, masks: Coverage) -> Iterable[str]:
