@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TextIO, cast
 
 from scope_batch.cli.app import app
-from scope_batch.cli.console import say_errors
+from scope_batch.cli.console import print_errors
 from scope_batch.cli.error_boundary import Boundary
 from scope_batch.progress import Nowhere, TolerantStream
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr = Nowhere()
     stderr = TolerantStream(sys.stderr)
     code: int | None = None
-    with Boundary(lambda verdict: say_errors(stderr, verdict)) as boundary:
+    with Boundary(lambda report: print_errors(stderr, report)) as boundary:
         code = app(
             list(sys.argv[1:] if arguments is None else arguments), "scope-batch", standalone_mode=False, obj=boundary
         )

@@ -1,1 +1,1 @@
-"""The command line: the only part that prints, and the only one that turns exceptions into exit codes."""
+"""The command line. No other room prints or turns exceptions into exit codes."""

@@ -1,4 +1,4 @@
-"""The verbs. Each imports what it needs when it runs, so that `--help` stays quick."""
+"""Defines the verbs. Each imports its modules only when it runs, so that `--help` stays fast."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ app = Program(
 app.add_typer(models.app, name="models")
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"scope-batch {__version__}")
         raise typer.Exit
 
@@ -74,8 +74,8 @@ def render(
     _check_device(device)
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=deterministic)
-    with open_console("none" if quiet else progress.value, progress_file, verbose=verbose) as showing:
-        # What follows imports pydantic and numpy, which `--help` can do without.
+    with open_console("none" if quiet else progress.value, progress_file, verbose=verbose) as console:
+        # Imported here because `--help` needs neither pydantic nor numpy.
         from scope_batch.render.options import RenderOptions
 
         settings = RenderOptions(
@@ -96,10 +96,10 @@ def render(
         if dry_run:
             from scope_batch.cli.plan import print_plans
 
-            return print_plans(jobs, overrides or (), settings, showing)
+            return print_plans(jobs, overrides or (), settings, console)
         from scope_batch.cli.render import render_jobs
 
-        return render_jobs(jobs, overrides or (), settings, showing, timeout_s=timeout, fail_fast=fail_fast)
+        return render_jobs(jobs, overrides or (), settings, console, timeout_s=timeout, fail_fast=fail_fast)
 
 
 @app.command()
@@ -132,8 +132,8 @@ def plan(
         latents=latents,
         preview=preview,
     )
-    with open_console("none", None, verbose=False) as showing:
-        return print_plans(jobs, overrides or (), settings, showing, as_json=as_json, strict=strict)
+    with open_console("none", None, verbose=False) as console:
+        return print_plans(jobs, overrides or (), settings, console, as_json=as_json, strict=strict)
 
 
 @app.command()
@@ -167,15 +167,15 @@ def info(file: o.RenderedFile, as_json: o.AsJson = False) -> None:
 
 @app.command()
 def doctor(models: o.ModelsFolderOption = None, render: o.TryRender = False, as_json: o.AsJson = False) -> int:
-    """Look whether this machine can render: versions, devices, ffmpeg, model files, disks. Exit code 1 on a fault."""
+    """Check that this machine can render: versions, devices, ffmpeg, model files, disks. Exit code 1 on a fault."""
     prepare_libraries(verbose=False, deterministic=False)
     from scope_batch.cli.doctor import print_findings
 
     return print_findings(refuse_tiny(models), render=render, as_json=as_json)
 
 
-def _refuse_both(first: str, first_given: bool, second: str, second_given: bool) -> None:
-    if first_given and second_given:
+def _refuse_both(first: str, first_set: bool, second: str, second_set: bool) -> None:
+    if first_set and second_set:
         raise UsageError(f"{first} and {second} contradict each other")
 
 

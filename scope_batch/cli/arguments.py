@@ -16,12 +16,12 @@ _DURATION = re.compile(r"(?:(?P<h>\d{1,6})h)?(?:(?P<m>\d{1,6})m(?:in)?)?(?:(?P<s
 
 
 def parse_duration(text: str) -> float:
-    """Seconds from 90, 90s, 10m or 1h30m. Raises BadParameter for anything else and for no time at all."""
+    """Convert 90, 90s, 10m or 1h30m to seconds. Raises BadParameter for anything else and for 0 seconds."""
     match = _DURATION.fullmatch("".join(text.split()).lower())
     hours, minutes, seconds = match.group("h", "m", "s") if match else (None, None, None)
     total = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
     if not total > 0:
-        raise typer.BadParameter(f"{text!r} is no time of more than 0 seconds, such as 90s, 10m or 1h30m")
+        raise typer.BadParameter(f"{text!r} is not a time of more than 0 seconds, such as 90s, 10m or 1h30m")
     return total
 
 
@@ -59,9 +59,7 @@ JobArgument = Annotated[
 ]
 JobArguments = Annotated[
     list[str],
-    typer.Argument(
-        metavar="JOB", help="Job files, - for standard input, or rendered files that carry their job; one by one."
-    ),
+    typer.Argument(metavar="JOB", help="Job files, - for standard input, or rendered files that carry their job."),
 ]
 RenderedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A rendered file.")]
 ClipArgument = Annotated[
@@ -71,14 +69,14 @@ ExportArgument = Annotated[
     str, typer.Argument(metavar="FILE", help="Timeline (.json) or .scope-workflow.json; - for standard input.")
 ]
 ExportRate = Annotated[
-    str, typer.Option("--fps", metavar="RATE", help="Frames per second that the timeline's seconds are turned into.")
+    str, typer.Option("--fps", metavar="RATE", help="Frames per second, to convert the timeline's seconds to frames.")
 ]
 
-PipelineArgument = Annotated[str, typer.Argument(metavar="PIPELINE", help="As `models list` names it.")]
+PipelineArgument = Annotated[str, typer.Argument(metavar="PIPELINE", help="Pipeline, as `models list` shows it.")]
 JobOfModels = Annotated[
-    str | None, typer.Argument(metavar="JOB", help="A job file, whose `models` then counts like --models.")
+    str | None, typer.Argument(metavar="JOB", help="A job file, whose `models` is used if --models is not set.")
 ]
-WithVace = Annotated[bool, typer.Option("--vace", help="With the VACE module.")]
+WithVace = Annotated[bool, typer.Option("--vace", help="Include the VACE module.")]
 VaeOption = Annotated[str, typer.Option("--vae", metavar="TYPE", help="The job's `vae_type`.")]
 ModelsChoice = Annotated[
     str | None, typer.Option("--models", metavar="DIR|tiny", help="Folder of model files, or the built-in set.")
@@ -93,14 +91,14 @@ Outputs = Annotated[
         "-o",
         "--output",
         metavar="OUT",
-        help="Write here instead: .mp4 .mov .mkv .webm .npy .nut, frames/%05d.png, or - for standard output. May be "
-        "repeated. {job}, {seed} and {hash8} are filled in.",
+        help="Replace the job's output: .mp4 .mov .mkv .webm .npy .nut, frames/%05d.png, or - for standard output. May "
+        "be repeated. {job}, {seed} and {hash8} are filled in.",
         rich_help_panel=_OUTPUT,
     ),
 ]
 FormatOption = Annotated[
     Format | None,
-    typer.Option("-f", "--format", help="Format of standard output, npy unless given.", rich_help_panel=_OUTPUT),
+    typer.Option("-f", "--format", help="Format of standard output, npy by default.", rich_help_panel=_OUTPUT),
 ]
 Overwrite = Annotated[
     bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.", rich_help_panel=_OUTPUT)
@@ -123,7 +121,7 @@ NoMetadata = Annotated[
 ]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Go on although the disk looks too small.", rich_help_panel=_OUTPUT),
+    typer.Option("--force", help="Continue although the disk looks too small.", rich_help_panel=_OUTPUT),
 ]
 
 Overrides = Annotated[
@@ -141,20 +139,22 @@ Models = Annotated[
     str | None,
     typer.Option(metavar="DIR|tiny", help="Folder of model files, or the built-in set.", rich_help_panel=_MACHINE),
 ]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]", help="Where to compute.", rich_help_panel=_MACHINE)]
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda[:N]", help="Device to compute on.", rich_help_panel=_MACHINE)
+]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the model.", rich_help_panel=_MACHINE)]
 LowVramOption = Annotated[
     LowVram,
     typer.Option(
         "--low-vram",
-        help="on: the transformer's blocks wait in host memory (same frames, slower). cast: they are stored in fp8 "
+        help="on: the transformer's blocks are kept in host memory (same frames, slower). cast: they are stored in fp8 "
         "(other frames). auto: on if the forecast does not fit.",
         rich_help_panel=_MACHINE,
     ),
 ]
 Deterministic = Annotated[
     bool,
-    typer.Option("--deterministic", help="The same bytes every time, also on a GPU.", rich_help_panel=_MACHINE),
+    typer.Option("--deterministic", help="Produce the same bytes every time, also on a GPU.", rich_help_panel=_MACHINE),
 ]
 
 Timeout = Annotated[
@@ -162,8 +162,8 @@ Timeout = Annotated[
     typer.Option(
         parser=parse_duration,
         metavar="TIME",
-        help="Stop after the chunk in which the time runs out, such as 90s, 10m or 1h30m (a number: seconds); for all "
-        "jobs.",
+        help="Time limit for all jobs together, such as 90s, 10m or 1h30m (a number: seconds); the current chunk is "
+        "finished.",
         rich_help_panel=_RUN,
     ),
 ]
@@ -172,22 +172,22 @@ FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first j
 ProgressOption = Annotated[
     Progress,
     typer.Option(
-        "--progress", help="auto: a bar on a terminal, else lines. All of it goes to stderr.", rich_help_panel=_SHOWN
+        "--progress", help="auto: a bar on a terminal, else lines. Progress goes to stderr.", rich_help_panel=_SHOWN
     ),
 ]
 ProgressFile = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", help="Progress as JSON lines in a file, besides.", rich_help_panel=_SHOWN),
+    typer.Option(metavar="PATH", help="Also write progress as JSON lines to a file.", rich_help_panel=_SHOWN),
 ]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=_SHOWN)]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.", rich_help_panel=_SHOWN)]
 Verbose = Annotated[
     bool,
-    typer.Option("-v", "--verbose", help="Also what the libraries say, and tracebacks.", rich_help_panel=_SHOWN),
+    typer.Option("-v", "--verbose", help="Also print messages of libraries, and tracebacks.", rich_help_panel=_SHOWN),
 ]
 
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if there are warnings.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a text for people.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 TemplateOutput = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write here, not to standard output.")
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file, not to standard output.")
 ]
 ReplaceTemplate = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace the file.")]

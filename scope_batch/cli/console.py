@@ -15,15 +15,18 @@ from scope_batch.errors import OutputError, OutputExistsError
 from scope_batch.progress import LONE_JOB, Batch, JsonLines, Reporter, Style, TolerantStream, displays
 
 
-def say_errors(stream: TolerantStream, verdict: ErrorReport) -> None:
-    """The verdict as plain lines."""
-    for line in verdict.lines:
+def print_errors(stream: TolerantStream, report: ErrorReport) -> None:
+    """Print a report as plain lines."""
+    for line in report.lines:
         stream.line(f"error: {line}")
 
 
 @dataclass(frozen=True, slots=True)
 class CommandConsole:
-    """`style` on `stream` (standard error); `file` takes JSON lines beside it. Their time zero is `origin_s`."""
+    """Shows progress and errors in `style` on `stream` (standard error), and as JSON lines in `file`.
+
+    `origin_s`: time zero of the JSON lines, as time.monotonic() gives it.
+    """
 
     style: Style
     stream: TolerantStream
@@ -38,15 +41,15 @@ class CommandConsole:
         return Reporter(shown, batch=batch)
 
     def boundary(self, job: str) -> Boundary:
-        """Errors of one job; where progress is JSON, they are JSON too, so that every line can be parsed."""
+        """Report the errors of one job, as JSON where progress is JSON, so that every line can be parsed."""
 
-        def tell(verdict: ErrorReport) -> None:
+        def print_report(report: ErrorReport) -> None:
             values = {
                 "t": round(time.monotonic() - self.origin_s, 3),
                 "job": job,
                 "event": "error",
-                "exit_code": verdict.exit_code,
-                "message": "\n".join(verdict.lines),
+                "exit_code": report.exit_code,
+                "message": "\n".join(report.lines),
             }
             line = json.dumps(values, separators=(",", ":"))
             if self.file:
@@ -54,18 +57,18 @@ class CommandConsole:
             if self.style == "json":
                 self.stream.line(line)
             else:
-                say_errors(self.stream, verdict)
+                print_errors(self.stream, report)
 
-        return Boundary(tell, verbose=self.verbose)
+        return Boundary(print_report, verbose=self.verbose)
 
     def remark(self, text: str) -> None:
-        """A line between jobs, for people."""
+        """Print a line between jobs, unless progress is JSON or off."""
         if self.style not in ("json", "none"):
             self.stream.line(text)
 
 
 def _may_be_replaced(path: Path) -> bool:
-    """Nothing stands there but progress lines of an earlier render, an empty file, or a device or pipe."""
+    """Return True for a new path, a device or pipe, an empty file, and progress lines of an earlier render."""
     if not path.is_file():
         return True
     with path.open("rb") as file:
@@ -78,15 +81,17 @@ def _may_be_replaced(path: Path) -> bool:
 
 @contextmanager
 def open_console(style: Style, progress_file: Path | None, *, verbose: bool) -> Iterator[CommandConsole]:
-    """Raises OutputExistsError if `progress_file` is a file of another kind, OutputError if it cannot be opened; if it
-    fails later, the render goes on without it."""
+    """Open the console of a verb. Raises OutputExistsError if `progress_file` is a file of another kind, OutputError if
+    it cannot be opened. If writing it fails later, the render goes on without it."""
     stream = TolerantStream(sys.stderr)
     if progress_file is None:
         yield CommandConsole(style, stream, verbose=verbose)
         return
     try:
         if not _may_be_replaced(progress_file):
-            raise OutputExistsError(f"--progress-file {progress_file}: exists and holds no progress; name another file")
+            raise OutputExistsError(
+                f"--progress-file {progress_file}: exists and is not a progress file; name another file"
+            )
         opened = progress_file.open("w", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"--progress-file {progress_file}: {error.strerror}") from error

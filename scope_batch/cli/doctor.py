@@ -1,4 +1,4 @@
-"""`doctor`: what the machine was found to be, line by line."""
+"""`doctor`: prints the findings about this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fault": ("FAULT", 
 
 
 def print_findings(models: str | None, *, render: bool, as_json: bool) -> int:
-    """Each finding as it is made, or all as JSON; returns the exit code: 1 if there is a fault."""
+    """Print each finding as soon as it is known, or all as JSON. Returns the exit code: 1 if there is a fault."""
     findings: list[Finding] = []
     for finding in examine(models, Path.cwd(), render=render):
         findings.append(finding)
@@ -39,5 +39,5 @@ def _lines(finding: Finding) -> Iterator[Text]:
         yield Text(f"{'':18}-> {finding.advice}")
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}{'s' * (number != 1)}"
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'s' * (number != 1)}"

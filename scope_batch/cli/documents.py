@@ -1,4 +1,4 @@
-"""`plan`, `schema`, `info` and `init`: what goes to standard output as a text."""
+"""Prints texts, tables and JSON to standard output, and runs `schema`, `info` and `init`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from scope_batch.job.template import Clip
 
 PIPED_COLUMNS = 120
-"""Width of tables that no terminal shows, unless COLUMNS says otherwise."""
+"""Width of tables that do not go to a terminal, unless COLUMNS sets another."""
 
 
 def print_info(file: Path, *, as_json: bool) -> None:
-    """Print the job that a rendered file carries, with every value in force; it is a job file again."""
+    """Print the job stored in a rendered file, with its defaults. The text is a valid job file."""
     if file.suffix.lower() not in RENDERED:
         allowed = " ".join(sorted(RENDERED))
-        raise JobError(f"{file}: is no rendered file ({allowed}); scope-batch plan shows what a job file does")
+        raise JobError(f"{file}: is not a rendered file ({allowed}); scope-batch plan shows what a job file does")
     from scope_batch.sinks.metadata import read_carried_job
 
     job, defaults = read_carried_job(file)
@@ -47,7 +47,7 @@ def print_schema() -> None:
 
 
 def write_template(clip: Path | None, output: Path | None, *, overwrite: bool) -> None:
-    """A commented job, fitted to `clip` if there is one, on standard output or in `output`."""
+    """Write a commented job, fitted to `clip` if there is one, to `output` or to standard output."""
     from scope_batch.job.template import job_template
 
     stem = output.stem if output else "job"
@@ -59,7 +59,7 @@ def write_template(clip: Path | None, output: Path | None, *, overwrite: bool) -
 
 
 def write_text(text: str, output: Path | None, *, overwrite: bool) -> None:
-    """To standard output, or to a file. Raises OutputExistsError if that exists and may not be replaced."""
+    """Write to a file, or to standard output. Raises OutputExistsError if the file exists and may not be replaced."""
     if output is None:
         print_text(text)
         return
@@ -76,15 +76,15 @@ def write_text(text: str, output: Path | None, *, overwrite: bool) -> None:
 
 
 def _clip(path: Path, folder: Path) -> Clip:
-    """The clip's facts, its path as a job in `folder` has to write it."""
+    """Probe a clip. Its path is relative to `folder`, where the job file will be."""
     from scope_batch.job.template import Clip
     from scope_batch.media.validate import probe_whole_clip
 
     facts = probe_whole_clip(path)
     varies = facts.timing is not None and facts.timing.fps is None
-    written = str(path) if path.is_absolute() else os.path.relpath(path, folder)
+    job_path = str(path) if path.is_absolute() else os.path.relpath(path, folder)
     return Clip(
-        path=written,
+        path=job_path,
         width=facts.width,
         height=facts.height,
         frames=facts.frames,
@@ -99,7 +99,7 @@ def print_json(values: Any) -> None:
 
 
 def print_lines(lines: Iterable[RichText]) -> None:
-    """Each as one line, however long, so that a search finds whole paths."""
+    """Print each text as one line, however long, so that a search finds whole paths."""
     print_rich(*lines, whole_lines=True)
 
 
@@ -109,14 +109,14 @@ def print_rich(*parts: RenderableType, whole_lines: bool = False) -> None:
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_COLUMNS
     console = Console(width=width, highlight=False, emoji=False)
-    with console.capture() as shown:  # rich answers a closed pipe with an exit of its own
+    with console.capture() as shown:  # on a closed pipe, rich would exit the process itself
         for part in parts:
             console.print(part, soft_wrap=whole_lines or (width is not None and isinstance(part, Text)))
     print_text(shown.get())
 
 
 def print_text(text: str) -> None:
-    """Raises ClosedPipeError with no message when standard output has been closed by its reader."""
+    """Write to standard output. Raises ClosedPipeError with no message when its reader has closed it."""
     stdout = cast("TextIO | None", sys.stdout)
     if stdout is None:
         raise OutputError("standard output is closed")

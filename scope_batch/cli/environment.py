@@ -12,17 +12,17 @@ QUIET_LIBRARIES = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 QUIET_LOGGERS = ("torchao", "torch.utils._pytree")
-"""A warning of torchao about parts that are not used here; diffusers imports it where it is installed."""
+"""Loggers that warn about unused parts of torchao, which diffusers imports where it is installed."""
 DETERMINISTIC_CUBLAS = ":4096:8"
 WAIT_POLICY = "PASSIVE"
-"""Threads that wait for each other sleep. Spinning, they starve an encoder or a second render on the same cores: a CPU
-render beside another busy process was seen to take four times as long."""
+"""OpenMP threads sleep while they wait for each other. Spinning threads starve an encoder or a second render on the
+same cores: a CPU render beside another busy process took four times as long."""
 
 
 def prepare_libraries(*, verbose: bool, deterministic: bool) -> None:
-    """Libraries keep their remarks and progress bars to themselves unless asked; cuBLAS repeats itself if it must.
+    """Silence the messages and progress bars of libraries unless `verbose`; make cuBLAS repeatable if `deterministic`.
 
-    What the user has set already stays as it is.
+    Variables that the user has set stay as they are.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", WAIT_POLICY)
     if deterministic:

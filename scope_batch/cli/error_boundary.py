@@ -1,4 +1,4 @@
-"""Turns every exception into lines for the user and an exit code. Nothing else does."""
+"""Turns every exception into error lines and an exit code. No other module does."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ _MACHINE_ERRORS = frozenset(
     (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
 )
 """System errors of the disk or its permissions."""
-_USED_UP = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN))
-"""What the system has no more of at the moment, or allows this process no more of."""
-_LITTLE_MEMORY = ("failed to map segment from shared object", "Cannot allocate memory", "can't start new thread")
-"""How libraries tell that memory or threads are used up."""
+_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN))
+"""System errors of exhausted files, memory or processes."""
+_OUT_OF_MEMORY = ("failed to map segment from shared object", "Cannot allocate memory", "can't start new thread")
+"""Parts of the messages with which libraries report that memory or threads are exhausted."""
 _PATH_ERRORS = frozenset((errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV))
 """System errors of a path that the user has named. Any other uncaught OSError is a bug of this program."""
 MAX_WORD = 300
-"""Characters of one word in a line, such as a path: of a longer one the middle is left out."""
+"""Characters of one word, such as a path, in a line. A longer word loses its middle."""
 _ESCAPED = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode categories: control characters, lone surrogates (bytes that are no text), line and paragraph separators."""
+"""Unicode categories: control characters, lone surrogates (undecodable bytes), line and paragraph separators."""
 _LONG_WORD = re.compile(rf"\S{{{MAX_WORD + 1},}}")
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorReport:
-    """Exit code and error lines. `lines` is empty where standard output has no reader any more."""
+    """Exit code and error lines. `lines` is empty when standard output has lost its reader."""
 
     exit_code: int
     lines: tuple[str, ...]
 
     def readable(self) -> ErrorReport:
-        """The same with control characters and bytes that are no text escaped, and words of sane length."""
+        """Return a copy with control characters and undecodable bytes escaped, and long words shortened."""
         return replace(self, lines=tuple(map(_readable, self.lines)))
 
 
@@ -68,8 +68,8 @@ def _readable(line: str) -> str:
     )
 
 
-def verdict_on(error: BaseException) -> ErrorReport | None:
-    """The verdict on an exception that a user can cause or meet, None for a bug."""
+def report_on(error: BaseException) -> ErrorReport | None:
+    """Return the report of an exception that a user or the machine can cause, None for a bug."""
     match error:
         case ScopeBatchError():
             return ErrorReport(error.exit_code, _with_notes(error))
@@ -82,30 +82,30 @@ def verdict_on(error: BaseException) -> ErrorReport | None:
         case OSError() if error.errno in _MACHINE_ERRORS:
             where = f"{error.filename}: " if error.filename is not None else ""
             return ErrorReport(OutputError.exit_code, (f"{where}{error.strerror}",))
-        case OSError() if error.errno in _USED_UP:
+        case OSError() if error.errno in _EXHAUSTED:
             return ErrorReport(TemporaryError.exit_code, (str(error.strerror),))
         case OSError() if error.errno in _PATH_ERRORS and error.filename is not None:
             return ErrorReport(MissingInputError.exit_code, (f"{os.fsdecode(error.filename)}: {error.strerror}",))
         case MemoryError():
             return ErrorReport(TemporaryError.exit_code, ("out of memory",))
-        case ImportError() | RuntimeError() if any(words in str(error) for words in _LITTLE_MEMORY):
+        case ImportError() | RuntimeError() if any(words in str(error) for words in _OUT_OF_MEMORY):
             return ErrorReport(
-                TemporaryError.exit_code, ("out of memory or processes: ulimit -v and -u say what is allowed",)
+                TemporaryError.exit_code, ("out of memory or processes: ulimit -v and -u show the limits",)
             )
     return None
 
 
-Tell = Callable[[ErrorReport], None]
+PrintReport = Callable[[ErrorReport], None]
 
 
 class Boundary:
-    """A context manager that lets no failure out: it prints the report and keeps the exit code and the exception.
+    """A context manager that catches every failure, prints its report, and keeps its exit code and the exception.
 
-    `verbose`: a bug's traceback is shown as well as written to a file.
+    `verbose`: a bug's traceback is printed, not only written to a file.
     """
 
-    def __init__(self, tell: Tell, *, verbose: bool = False) -> None:
-        self._tell = tell
+    def __init__(self, print_report: PrintReport, *, verbose: bool = False) -> None:
+        self._print_report = print_report
         self.verbose = verbose
         self.exit_code = 0
         self.error: BaseException | None = None
@@ -118,25 +118,25 @@ class Boundary:
     ) -> bool:
         if error is None or isinstance(error, SystemExit | GeneratorExit):
             return False
-        verdict = verdict_on(error)
-        if verdict is None and (hidden := _interruption_behind(error)) is not None:
-            error, verdict = hidden, verdict_on(hidden)
-        verdict = verdict or self._on_bug(error)
+        report = report_on(error)
+        if report is None and (hidden := _interruption_behind(error)) is not None:
+            error, report = hidden, report_on(hidden)
+        report = report or self._on_bug(error)
         self.error = error
-        self.exit_code = verdict.exit_code
-        _forget_frames(error)
-        self._tell(verdict.readable())
+        self.exit_code = report.exit_code
+        _drop_tracebacks(error)
+        self._print_report(report.readable())
         return True
 
     def _on_bug(self, error: BaseException) -> ErrorReport:
         text = "".join(traceback.format_exception(error))
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
-        lines = [f"this is a bug in scope-batch: {what} (traceback in {_keep(text)})"]
+        summary = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+        lines = [f"this is a bug in scope-batch: {summary} (traceback in {_save_traceback(text)})"]
         return ErrorReport(EXIT_BUG, (*lines, *(text.splitlines() if self.verbose else ())))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what was behind it, each once."""
+    """Yield the error and its causes, each once."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -145,14 +145,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
-def _forget_frames(error: BaseException) -> None:
-    """Let go of what the failed frames held: a session's caches would stay in the device's memory."""
+def _drop_tracebacks(error: BaseException) -> None:
+    """Drop the tracebacks. Their frames would keep a session's caches in device memory."""
     for link in _chain(error):
         link.__traceback__ = None
 
 
 def _interruption_behind(error: BaseException) -> Interrupted | None:
-    """The signal that a library caught on its way up and turned into an error of its own (imports do that)."""
+    """Return the interruption that a library caught and raised as another error (failing imports do that)."""
     return next((link for link in _chain(error) if isinstance(link, Interrupted)), None)
 
 
@@ -169,20 +169,20 @@ def _usage(error: typer.TyperException) -> tuple[str, ...]:
     hint = f" (see {context.command_path} --help)" if context else ""
     if isinstance(error, NoSuchOption) and (field := _field_of(error.option_name)):
         hint = f"; --set {field}=VALUE replaces a value of the job{hint}"
-    said = " ".join(error.format_message().split()).rstrip(".")
-    return (said.replace(": Value error, ", ": ").replace(_NO_NUMBER, "must be a number") + hint,)
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return (message.replace(": Value error, ", ": ").replace(_NO_NUMBER, "must be a number") + hint,)
 
 
 def _field_of(option: str) -> str | None:
-    """The job's field that an unknown option is called like."""
+    """Return the job field that has the name of an unknown option, None if there is none."""
     from scope_batch.job import Job
 
     field = option.lstrip("-").replace("-", "_")
     return field if field in Job.model_fields else None
 
 
-def _keep(text: str) -> Path | str:
-    """Write a traceback to the cache folder; the file's path, or why there is none."""
+def _save_traceback(text: str) -> Path | str:
+    """Write a traceback to the cache folder. Returns the file's path, or the reason why there is none."""
     from scope_batch.models.cache import cache_folder
 
     head = f"scope-batch {__version__}, Python {platform.python_version()}, {platform.platform()}\n{sys.argv}\n\n"

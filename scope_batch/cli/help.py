@@ -1,4 +1,4 @@
-"""Adapts typer's commands: plainer help, and an error for an option that is given twice."""
+"""Adapts typer's commands: plainer help, and an error for a repeated option that takes one value."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _without_types(params: list[Any]) -> list[Any]:
-    """The parameters, changed so that the help shows no type for flags and named arguments."""
+    """Hide the types of flags and named arguments in the help."""
     for param in params:
         if isinstance(param, TyperArgument) or getattr(param, "is_bool_flag", False):
-            param.display_type_rich = lambda ctx: None  # noqa: ARG005  (asked with a context)
+            param.display_type_rich = lambda ctx: None  # noqa: ARG005  (typer passes a context)
     return params
 
 
@@ -25,7 +25,7 @@ class PlainCommand(TyperCommand):
         return _without_types(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Raises a usage error if an option that takes one value is given twice; typer would use the last value."""
+        """Raise a usage error if an option that takes one value is repeated; typer would use the last value."""
         written = list(args)
         rest: list[str] = super().parse_args(ctx, args)
         _, _, order = self.make_parser(ctx).parse_args(args=written)
@@ -41,7 +41,7 @@ class PlainGroup(TyperGroup):
 
 
 class Program(typer.Typer):
-    """typer.Typer with these commands."""
+    """A typer.Typer that makes PlainCommand and PlainGroup objects."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(cls=PlainGroup, **settings)

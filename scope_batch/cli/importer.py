@@ -1,4 +1,4 @@
-"""`import`: an export of Scope in, a job file out, and what could not be carried over on standard error."""
+"""`import`: converts an export of Scope to a job file; its notes go to standard error."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ STDIN = "-"
 
 
 def import_file(argument: str, output: Path | None, *, fps: str, overwrite: bool) -> None:
-    """Write the job of an export. Raises JobError for a file that is none, MissingInputError if it cannot be read."""
+    """Convert an export to a job. Raises JobError if it is not an export, MissingInputError if it cannot be read."""
     from scope_batch.importing import import_export
 
     rate = _rate(fps)
     folder = output.absolute().parent if output else Path.cwd()
-    made = import_export(_read(argument), name="stdin" if argument == STDIN else argument, fps=rate, folder=folder)
-    write_text(made.text, output, overwrite=overwrite)
+    imported = import_export(_read(argument), name="stdin" if argument == STDIN else argument, fps=rate, folder=folder)
+    write_text(imported.text, output, overwrite=overwrite)
     stderr = TolerantStream(sys.stderr)
-    for line in made.notes:
+    for line in imported.notes:
         stderr.line(line)
 
 

@@ -1,4 +1,4 @@
-"""The JOB argument: a job file, `-` for standard input, or something rendered that carries its job."""
+"""Reads the JOB argument: a job file, `-` for standard input, or a rendered file that carries its job."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from scope_batch.job import Job
 
 RENDERED = frozenset((".mp4", ".mov", ".mkv", ".webm", ".npy", ".nut", ".png"))
-"""Extensions of what a render writes; anything else is read as a job file."""
+"""Extensions of rendered files; any other file is read as a job file."""
 
 
 def read_job(argument: str, overrides: Sequence[str] = (), models: str | None = None) -> Job:
-    """The job, checked. Relative input paths start at the folder of the file it was read from."""
+    """Read and check a job. Relative input paths start at the folder of the file that was read."""
     from scope_batch.job import load_job, load_text
 
     path = Path(argument)
@@ -30,5 +30,5 @@ def read_job(argument: str, overrides: Sequence[str] = (), models: str | None = 
 
 
 def stem_of(argument: str) -> str:
-    """What `{job}` and a default output are made of."""
+    """Return the text of `{job}`, which also names the default output."""
     return "stdin" if argument == "-" else Path(argument).stem

@@ -1,4 +1,4 @@
-"""Formats what `models` prints of files: lines for people, values for JSON."""
+"""Formats the output of `models`: lines for people, values for JSON."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def listing_lines(place: ModelsFolder, pipelines: Sequence[ListedPipeline]) -> I
         yield from _columns(rows)
         yield from (Text(f"  {line}", "yellow") for line in _terms(files))
         if not is_ready(files):
-            yield Text(f"  what is missing is fetched by: {pull_command(pipeline.id, place.path)}")
+            yield Text(f"  fetch the missing files with: {pull_command(pipeline.id, place.path)}")
         elif pipeline.needs_models and not files:
-            yield Text("  sees to its model files itself")
+            yield Text("  manages its own model files")
 
 
 def listing_values(place: ModelsFolder, pipelines: Sequence[ListedPipeline]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def listing_values(place: ModelsFolder, pipelines: Sequence[ListedPipeline]) -> 
 
 
 def check_lines(folder: Path, checks: Sequence[FileCheck], pull: str) -> Iterator[Text]:
-    """`pull`: the command that fetches what is missing."""
+    """`pull`: the command that fetches the missing files."""
     yield Text(f"model files in {folder}")
     yield from _columns([(check.state, str(check.artifact.local), _size(check.size_bytes)) for check in checks])
     for check in checks:
@@ -63,9 +63,9 @@ def check_lines(folder: Path, checks: Sequence[FileCheck], pull: str) -> Iterato
         yield from (Text.assemble(("warning: ", "yellow"), warning) for warning in check.warnings)
     states = {check.state for check in checks}
     if "wrong" in states:
-        yield Text("a file that is wrong can be deleted and fetched again")
+        yield Text("delete a wrong file and fetch it again")
     if states & {"wrong", "missing"}:
-        yield Text(f"what is missing is fetched by: {pull}")
+        yield Text(f"fetch the missing files with: {pull}")
 
 
 def check_values(pipeline: str, folder: Path, checks: Sequence[FileCheck], *, ok: bool) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def fetch_line(fetch: Fetch) -> str:
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[Text]:
-    """The cells of each row below each other; the first is a state and has its colour."""
+    """Align the cells of the rows. The first cell is a state, shown in its colour."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for state, *cells in rows:
         rest = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths[1:], strict=True))
@@ -114,7 +114,7 @@ def _licence(file: ListedFile) -> str:
 
 
 def _terms(files: Sequence[ListedFile]) -> Iterator[str]:
-    """What one should know before using what the files make, for every repository that does not just allow it."""
+    """Yield the terms of each repository whose licence restricts commercial use."""
     for repo in dict.fromkeys(file.artifact.repo for file in files):
         licence = licence_of(repo)
         if not licence.commercial:

@@ -1,4 +1,4 @@
-"""`models`: which files a pipeline needs, where they are, whether they are sound, and how to get them."""
+"""`models`: lists, finds, checks and fetches the model files of pipelines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def models(context: typer.Context) -> None:
 
 @app.command("list")
 def list_(folder: o.ModelsFolderOption = None, as_json: o.AsJson = False) -> None:
-    """Print every pipeline with its files, their licences, and which of them are here."""
+    """Print every pipeline with its files, their licences, and which of them are present."""
     from scope_batch.cli.model_documents import listing_lines, listing_values
     from scope_batch.models.folder import models_place
     from scope_batch.models.listing import list_pipelines
@@ -52,7 +52,7 @@ def list_(folder: o.ModelsFolderOption = None, as_json: o.AsJson = False) -> Non
 
 @app.command()
 def path(job: o.JobOfModels = None, models: o.ModelsChoice = None, as_json: o.AsJson = False) -> None:
-    """Print the folder that model files are read from; who named it goes to standard error."""
+    """Print the folder that model files are read from; the setting that named it goes to standard error."""
     place = _place(job, models)
     if as_json:
         print_json({"folder": str(place.path), "why": place.why, "exists": place.path.is_dir()})
@@ -69,7 +69,7 @@ def check(
     models: o.ModelsChoice = None,
     as_json: o.AsJson = False,
 ) -> int:
-    """Check a pipeline's files: present, readable, every key there. Exit code 1 unless all of them are sound."""
+    """Check a pipeline's files: present, readable, with every key. Exit code 1 unless all are valid."""
     wanted = _wanted(pipeline, vae, vace=vace)
     if wanted is None:
         if as_json:
@@ -97,7 +97,7 @@ def pull(
     folder: o.ModelsFolderOption = None,
     dry_run: o.DryPull = False,
 ) -> int:
-    """Fetch what a pipeline lacks from the Hugging Face Hub; an interrupted pull is gone on with."""
+    """Fetch a pipeline's missing files from the Hugging Face Hub; an interrupted pull is resumed."""
     wanted = _wanted(pipeline, vae, vace=vace)
     if wanted is None:
         return _needs_none(pipeline)
@@ -111,13 +111,13 @@ def pull(
     artifacts = wanted_artifacts(pipeline, place, vae_type=wanted.vae_type, vace=vace)
     if is_offline():
         return _link_cached(pipeline, artifacts, place, dry_run=dry_run)
-    show_progress(shown=False)  # of asking what there is
+    show_progress(shown=False)  # no bars while the files are listed
     fetches = plan_fetches(artifacts, place)
     if dry_run:
         print_text("".join(f"{fetch_line(fetch)}\n" for fetch in fetches) or f"nothing is missing in {place}\n")
         return EXIT_OK
     check_room(fetches, place)
-    show_progress(shown=stderr.isatty())  # in a log, bars only take room
+    show_progress(shown=stderr.isatty())  # no bars in a log
     for fetch in fetches:
         stderr.line(f"fetching {fetch_line(fetch)}")
         fetch_files(fetch, place)
@@ -147,7 +147,7 @@ class _Wanted:
 
 
 def _wanted(pipeline: str, vae: str, *, vace: bool) -> _Wanted | None:
-    """None: the pipeline needs no files. Raises UsageError for one that is not known or cannot do that."""
+    """Return None if the pipeline needs no files. Raises UsageError for an unknown pipeline or unsupported options."""
     from scope_batch.models.layout import VAES, is_known
     from scope_batch.pipelines import KNOWN_PIPELINES
 
@@ -157,9 +157,9 @@ def _wanted(pipeline: str, vae: str, *, vace: bool) -> _Wanted | None:
         raise UsageError(f"--vae {vae}: not known; allowed: {', '.join(VAES)}")
     spec = KNOWN_PIPELINES.get(pipeline)
     if spec.needs_models and not is_known(pipeline):
-        raise UsageError(f"{KNOWN_PIPELINES.where(pipeline)} sees to its model files itself")
+        raise UsageError(f"{KNOWN_PIPELINES.where(pipeline)} manages its own model files")
     if vace and not spec.vace:
-        raise UsageError(f"--vace: {pipeline} cannot be steered through VACE")
+        raise UsageError(f"--vace: {pipeline} does not support VACE")
     return _Wanted(spec, vae, vace) if spec.needs_models else None
 
 
@@ -172,15 +172,15 @@ def _place(argument: str | None, models: str | None) -> ModelsFolder:
     from scope_batch.models.cache import cache_path
     from scope_batch.models.folder import TINY, TINY_VERSION, ModelsFolder, models_place
 
-    asked, asked_by = models, "--models"
+    folder, named_by = models, "--models"
     if models is None and argument is not None:
         from scope_batch.cli.job_argument import read_job
 
         job = read_job(argument)
-        asked, asked_by = None if job.models is None else str(job.models), job.where("models")
-    if asked == TINY:
-        return ModelsFolder(cache_path(TINY, f"v{TINY_VERSION}"), f"{asked_by}, the built-in set")
-    return models_place(asked, asked_by)
+        folder, named_by = None if job.models is None else str(job.models), job.where("models")
+    if folder == TINY:
+        return ModelsFolder(cache_path(TINY, f"v{TINY_VERSION}"), f"{named_by}, the built-in set")
+    return models_place(folder, named_by)
 
 
 def _folder_to_check(wanted: _Wanted, models: str | None) -> tuple[Path, VaeType]:

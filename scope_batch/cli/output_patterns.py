@@ -16,40 +16,42 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 _NAMES = ("job", "seed", "hash8")
-_HOLE = re.compile(r"\{([^{}]*)\}")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 def refuse_tiny(folder: str | None) -> str | None:
-    """`folder`, unless it is the word for the built-in set: UsageError where only a folder makes sense."""
+    """Return `folder`. Raises UsageError if it names the built-in set where only a folder makes sense."""
     from scope_batch.models.folder import TINY
 
     if folder == TINY:
-        raise UsageError(f"--models {TINY}: the built-in set is made when a render asks for it; name a folder")
+        raise UsageError(f"--models {TINY}: the built-in set is created by a render; name a folder")
     return folder
 
 
 def check_pattern(option: str, pattern: str, jobs: int) -> None:
-    """Raise UsageError for a hole that has no filling, or when `jobs` > 1 jobs would write one file."""
+    """Raise UsageError for an unknown placeholder, or when `jobs` > 1 jobs would write one file."""
     if not pattern.strip() or not Path(pattern).name:
-        raise UsageError(f"{option} {pattern}: names no file")
-    holes = _HOLE.findall(pattern)
-    for name in holes:
+        raise UsageError(f"{option} {pattern}: is not a file name")
+    placeholders = _PLACEHOLDER.findall(pattern)
+    for name in placeholders:
         if name not in _NAMES:
             raise UsageError(
                 f"{option} {pattern}: {{{name}}} is not known; allowed: {', '.join(f'{{{n}}}' for n in _NAMES)}"
             )
-    if jobs > 1 and "job" not in holes and pattern != STDOUT:
-        raise UsageError(f"{option} {pattern}: {jobs} jobs need {{job}} in it, or each would replace the one before")
+    if jobs > 1 and "job" not in placeholders and pattern != STDOUT:
+        raise UsageError(
+            f"{option} {pattern}: {jobs} jobs need {{job}} in it, or each would replace the output of the one before"
+        )
 
 
 def fill(pattern: str, job: Job, stem: str) -> str:
-    """`{job}`: the job file's name without its extension; `{seed}`: its first seed; `{hash8}`: of all it asks for."""
+    """Fill in `{job}`: the job file's name, no extension; `{seed}`: its first seed; `{hash8}`: a hash of the job."""
     hash8 = hashlib.sha256(job.canonical_json().encode("utf-8", "surrogatepass")).hexdigest()[:8]
     values = {"job": stem, "seed": str(job.seed.at(0)), "hash8": hash8}
-    return _HOLE.sub(lambda hole: values[hole[1]], pattern)
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], pattern)
 
 
-def check_meeting(outputs: Sequence[Sequence[str]]) -> None:
+def check_distinct(outputs: Sequence[Sequence[str]]) -> None:
     """Raise UsageError if two jobs name the same output; `outputs`: those of each job."""
     seen: set[str] = set()
     for paths in outputs:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from scope_batch.cli.console import CommandConsole
 from scope_batch.cli.documents import print_json, print_rich, print_text
-from scope_batch.cli.output_patterns import check_meeting
+from scope_batch.cli.output_patterns import check_distinct
 from scope_batch.cli.queued_job import QueuedJob, check_patterns, read_queued_job
 from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK
 from scope_batch.media.validate import check_material
@@ -37,15 +37,15 @@ def print_plans(
     arguments: Sequence[str],
     overrides: Sequence[str],
     options: RenderOptions,
-    showing: CommandConsole,
+    console: CommandConsole,
     *,
     as_json: bool = False,
     strict: bool = False,
 ) -> int:
     """Print the plan of every job; one that fails does not stop the others. Returns the first failure's code.
 
-    As JSON the plan of one job is an object, the plans of several are a list of such, each with its "job".
-    `options` still has holes such as `{job}`.
+    As JSON the plan of one job is an object, the plans of several are a list of such objects, each with its "job".
+    `options` still has placeholders such as `{job}`.
     """
     check_patterns(arguments, options)
     total, codes = len(arguments), []
@@ -53,10 +53,10 @@ def print_plans(
     plans: list[Plan] = []
     documents: list[dict[str, Any]] = []
     for position, argument in enumerate(arguments, 1):
-        with showing.boundary(argument) as boundary:
+        with console.boundary(argument) as boundary:
             job = read_queued_job(argument, position, overrides, options)
             jobs.append(job)
-            plan, outputs = _planned(job)
+            plan, outputs = _plan_of(job)
             plans.append(plan)
             if as_json:
                 head = {"job": argument} if total > 1 else {}
@@ -64,9 +64,9 @@ def print_plans(
             else:
                 if total > 1:
                     print_text(f"job {position} of {total}: {argument}\n")
-                print_rich(*render_plan(plan, [*_written(job.job, outputs)]).renderables)
+                print_rich(*render_plan(plan, [*_output_lines(job.job, outputs)]).renderables)
         codes.append(boundary.exit_code)
-    check_meeting([job.named_outputs for job in jobs])
+    check_distinct([job.named_outputs for job in jobs])
     if as_json:
         if documents:
             print_json(documents if total > 1 else documents[0])
@@ -78,9 +78,9 @@ def print_plans(
     return next((code for code in codes if code), EXIT_CHECK_FAILED if warned else EXIT_OK)
 
 
-def _planned(queued: QueuedJob) -> tuple[Plan, tuple[Output, ...]]:
-    """The plan with its diagnostics, and the outputs. Raises whatever a render would raise before it loads
-    anything."""
+def _plan_of(queued: QueuedJob) -> tuple[Plan, tuple[Output, ...]]:
+    """Return the plan with its diagnostics, and the outputs. Raises the errors that a render would raise before it
+    loads anything."""
     job, options = queued.job, queued.options
     plan, outputs = prepare_job(job), outputs_of(job, options.outputs, options.output_format, queued.stem)
     if plan.placements or any(chunk.vace is not None for chunk in plan.chunks):
@@ -91,16 +91,16 @@ def _planned(queued: QueuedJob) -> tuple[Plan, tuple[Output, ...]]:
     return replace(plan, memory=memory, warnings=(*plan.warnings, *warnings), notes=notes), outputs
 
 
-def _written(job: Job, outputs: Sequence[Output]) -> Iterator[Text]:
-    """What is written and, where the job departs from the defaults, what the engine is loaded with."""
+def _output_lines(job: Job, outputs: Sequence[Output]) -> Iterator[Text]:
+    """Yield a line on the outputs and, where the job changes settings of the engine, one on these."""
 
     def settings(output: Output) -> str:
         if output.options is None:
             return output.name
         options = output.options
         crf = "" if options.crf is None else f"crf {options.crf:g}"
-        told = ", ".join(part for part in (options.codec, crf, options.preset, options.pix_fmt) if part)
-        return f"{output.name} ({told})"
+        details = ", ".join(part for part in (options.codec, crf, options.preset, options.pix_fmt) if part)
+        return f"{output.name} ({details})"
 
     sound = "" if job.audio == "none" else f", sound from {'the input' if job.audio == 'input' else job.audio.name}"
     yield Text(f"output: {', '.join(map(settings, outputs))}{sound}", style="dim")

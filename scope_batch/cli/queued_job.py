@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class QueuedJob:
-    """One job that could be read. `position`: among the arguments, from 1; in `options` no `{job}` is left."""
+    """A job of the command line. `position`: among the arguments, from 1; `options` holds no placeholders any more."""
 
     argument: str
     position: int
@@ -28,12 +28,12 @@ class QueuedJob:
 
     @property
     def stem(self) -> str:
-        """What `{job}` and a default output are made of."""
+        """Text of `{job}`, which also names the default output."""
         return stem_of(self.argument)
 
     @property
     def work(self) -> int | None:
-        """Pixels in all its frames, None if their number is not known before its inputs are looked at."""
+        """Pixels in all frames of the job, None if only its inputs tell how many frames it has."""
         job = self.job
         if not isinstance(job.num_frames, int):
             return None
@@ -42,26 +42,26 @@ class QueuedJob:
 
     @property
     def named_outputs(self) -> list[str]:
-        """The files that it is known to write, `-` for standard output."""
+        """Paths of the files that the job will write, `-` for standard output."""
         outputs = [*self.options.outputs] or [str(output.path) for output in self.job.output] or [f"{self.stem}.mp4"]
         return outputs + [str(path) for path in (self.options.latents, self.options.preview) if path]
 
     @property
     def reach(self) -> tuple[str, ...]:
-        """What it reads and writes beyond its own folders, as lines; paths of the command line need no mention."""
+        """A line on each path outside its folder that the job reads or writes, except for paths of the command line."""
         from scope_batch.job.reach import reach_of, stands_in_text
 
         written = [] if self.options.outputs else [str(output.path) for output in self.job.output]
-        asked = [
+        paths = [
             Path(path)
             for index, path in enumerate(written)
             if path != STDOUT and stands_in_text(self.job, ("output", index))
         ]
-        return reach_of(self.job, asked)
+        return reach_of(self.job, paths)
 
 
 def read_queued_job(argument: str, position: int, overrides: Sequence[str], options: RenderOptions) -> QueuedJob:
-    """`options` still has holes such as `{job}`."""
+    """Read a job and fill in the placeholders of `options`, such as `{job}`."""
     job = read_job(argument, overrides, options.models)
     stem = stem_of(argument)
 
@@ -85,8 +85,8 @@ def check_patterns(arguments: Sequence[str], options: RenderOptions) -> None:
 
 
 def later_work(jobs: Iterable[QueuedJob]) -> list[float]:
-    """Per job the work of all that follow it, as a multiple of its own; a job of unknown length counts as an average
-    one."""
+    """Return for each job the work of all later jobs, as a multiple of its own. A job of unknown length counts as an
+    average one."""
     works = [job.work for job in jobs]
     known = [work for work in works if work is not None]
     average = sum(known) / len(known) if known else 1.0

@@ -1,4 +1,4 @@
-"""`render`: the jobs in turn; one that fails does not stop the others."""
+"""`render`: renders jobs one after another; one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from scope_batch.cli.console import CommandConsole
 from scope_batch.cli.error_boundary import Boundary
-from scope_batch.cli.output_patterns import check_meeting
+from scope_batch.cli.output_patterns import check_distinct
 from scope_batch.cli.queued_job import QueuedJob, check_patterns, later_work, read_queued_job
 from scope_batch.cli.signals import Signals
 from scope_batch.errors import Interrupted, TimeLimitError
@@ -24,21 +24,21 @@ def render_jobs(
     arguments: Sequence[str],
     overrides: Sequence[str],
     options: RenderOptions,
-    showing: CommandConsole,
+    console: CommandConsole,
     *,
     timeout_s: float | None = None,
     fail_fast: bool = False,
 ) -> int:
-    """Render every job; returns the exit code: that of the first failure, 0 if there was none.
+    """Render every job. Returns the exit code of the first failure, 0 if there was none.
 
-    All jobs are read before the first one is rendered, so that a typing error in the last shows at once. `options`
-    still has holes such as `{job}`.
+    All jobs are read before the first one is rendered, so that a mistake in the last one is reported at once. `options`
+    still has placeholders such as `{job}`.
     """
     check_patterns(arguments, options)
-    queue = _Queue(showing, arguments, fail_fast=fail_fast)
+    queue = _Queue(console, arguments, fail_fast=fail_fast)
     with Signals(timeout_s, queue.announce, queue.busy) as signals:
         jobs = [job for position in range(len(arguments)) if (job := queue.read(position, overrides, options))]
-        check_meeting([job.named_outputs for job in jobs])
+        check_distinct([job.named_outputs for job in jobs])
         for job, work in zip(jobs, later_work(jobs), strict=True):
             if not queue.over:
                 queue.render(job, work, signals)
@@ -47,13 +47,13 @@ def render_jobs(
 
 
 class _Queue:
-    """What the jobs have come to so far, and which one is being rendered. `results`: a line per job, once it is known.
+    """Renders jobs and collects a result line, by position, for each finished one.
 
     `over`: no further job is started.
     """
 
-    def __init__(self, showing: CommandConsole, arguments: Sequence[str], *, fail_fast: bool) -> None:
-        self._showing = showing
+    def __init__(self, console: CommandConsole, arguments: Sequence[str], *, fail_fast: bool) -> None:
+        self._console = console
         self._arguments = arguments
         self._fail_fast = fail_fast
         self._report: Reporter | None = None
@@ -65,13 +65,13 @@ class _Queue:
 
     def read(self, position: int, overrides: Sequence[str], options: RenderOptions) -> QueuedJob | None:
         argument = self._arguments[position]
-        with self._showing.boundary(argument) as boundary:
+        with self._console.boundary(argument) as boundary:
             return read_queued_job(argument, position + 1, overrides, options)
         self._fail(position, boundary)
         return None
 
     def render(self, queued: QueuedJob, later_work: float, signals: Signals) -> None:
-        """`later_work`: of the jobs that follow, as a multiple of this one's."""
+        """Render one job. `later_work`: work of the later jobs, as a multiple of this one's."""
         from scope_batch.render.engine_pool import Engines
         from scope_batch.render.loop import render_job
 
@@ -79,11 +79,11 @@ class _Queue:
             self._engines = Engines()
         total = len(self._arguments)
         if total > 1:
-            self._showing.remark(f"job {queued.position} of {total}: {queued.argument}")
-        boundary = self._showing.boundary(queued.argument)
+            self._console.remark(f"job {queued.position} of {total}: {queued.argument}")
+        boundary = self._console.boundary(queued.argument)
         batch = Batch(queued.position, total, later_work)
         finished: Finished | None = None
-        with boundary, self._showing.reporter(queued.argument, batch) as report:
+        with boundary, self._console.reporter(queued.argument, batch) as report:
             self._report = report
             for line in queued.reach:
                 report.note(f"note: {line}")
@@ -104,28 +104,28 @@ class _Queue:
             self._report.note(("" if signum else "the time is up: ") + self._report.finishing(again=bool(signum)))
 
     def sum_up(self) -> None:
-        """A line for each of several jobs, and how many came to what."""
+        """Print a line for each of several jobs, and the number of jobs with each outcome."""
         total = len(self._arguments)
         if total == 1:
             return
         width = max(map(len, self._arguments))
         for position, argument in enumerate(self._arguments):
-            self._showing.remark(f"{argument:<{width}}  {self._results.get(position, 'not started')}")
+            self._console.remark(f"{argument:<{width}}  {self._results.get(position, 'not started')}")
         counts = {
             "skipped": self._outcomes["skipped"],
             "failed": self._outcomes["failed"],
             "stopped": self._outcomes["stopped"],
             "not started": total - len(self._results),
         }
-        others = "".join(f", {count} {what}" for what, count in counts.items() if count)
-        self._showing.remark(f"{self._outcomes['done']} of {total} jobs rendered{others}")
+        others = "".join(f", {count} {outcome}" for outcome, count in counts.items() if count)
+        self._console.remark(f"{self._outcomes['done']} of {total} jobs rendered{others}")
 
     def _fail(self, position: int, boundary: Boundary) -> None:
         error = boundary.error
-        all_over = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
-        outcome = "stopped" if all_over else "failed"
-        why = next(iter(str(error).splitlines()), type(error).__name__)
+        stops_all = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
+        outcome = "stopped" if stops_all else "failed"
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         self._outcomes[outcome] += 1
-        self._results[position] = f"{outcome} ({boundary.exit_code}): {why}"
+        self._results[position] = f"{outcome} ({boundary.exit_code}): {reason}"
         self.exit_code = self.exit_code or boundary.exit_code
-        self.over = self.over or all_over or self._fail_fast
+        self.over = self.over or stops_all or self._fail_fast

@@ -1,4 +1,4 @@
-"""Signals and the time limit: the first asks for the end of the chunk in flight, the second for the end at once."""
+"""Handles signals and the time limit: a first signal stops after the current chunk, a second one stops at once."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any, Self
 from scope_batch.errors import Interrupted, TimeLimitError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PATIENCE_S = 3.0
-"""After the second signal, how long the clean-up is left in peace before a third one is heard."""
+_CLEAN_UP_S = 3.0
+"""Time that the clean-up has after the second signal before another one interrupts it."""
 
 
 class Signals:
-    """While open, turns SIGINT, SIGTERM and SIGHUP into a request that `check` answers; implements `render.Stop`.
+    """While open, makes `check` raise after SIGINT, SIGTERM or SIGHUP; implements `render.Stop`.
 
     timeout_s  `check` raises TimeLimitError once this many seconds have passed since entering.
-    announce   told, on a thread of its own, that a signal (its number) or the time limit (None) has come.
-    busy       whether a chunk is in flight; without one there is nothing to wait for and the first signal ends it all.
+    announce   called on a thread of its own with the number of a signal, or with None when the time is up.
+    busy       returns True while a chunk is in flight; without one, the first signal stops the render at once.
 
     Outside the main thread no handler is installed and only the time limit counts.
     """
@@ -43,15 +43,15 @@ class Signals:
         self._raised_at_s: float | None = None
         self._previous: dict[signal.Signals, Any] = {}
         # A handler runs between any two steps of the main thread, so it may take no lock: `put` is reentrant.
-        self._news: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._announcer = threading.Thread(target=self._announce_news, name="signal-announcer", daemon=True)
+        self._events: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._announcer = threading.Thread(target=self._announce_events, name="signal-announcer", daemon=True)
 
     def __enter__(self) -> Self:
         self._started_s = self._clock()
         self._announcer.start()
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                # `nohup` has SIGHUP ignored, and means it.
+                # Under `nohup`, SIGHUP stays ignored.
                 if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._on_signal)
         return self
@@ -61,7 +61,7 @@ class Signals:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._news.put(None)
+        self._events.put(None)
         self._announcer.join(1.0)
 
     def check(self) -> None:
@@ -76,25 +76,25 @@ class Signals:
         if first:
             self._signum = number
             if self._busy():
-                self._news.put(number)
+                self._events.put(number)
                 return
         elif number == signal.SIGHUP:
             return  # a closing terminal sends it more than once: kernel and shell
         now_s = self._clock()
-        if self._raised_at_s is None or now_s - self._raised_at_s >= _PATIENCE_S:
+        if self._raised_at_s is None or now_s - self._raised_at_s >= _CLEAN_UP_S:
             self._raised_at_s = now_s
             raise Interrupted(number, now=True)
 
-    def _announce_news(self) -> None:
-        left_s = self._timeout_s
+    def _announce_events(self) -> None:
+        wait_s = self._timeout_s
         while True:
             try:
-                number = self._news.get(timeout=left_s)
+                number = self._events.get(timeout=wait_s)
             except queue.Empty:
                 self._announce(None)
-                left_s = None
+                wait_s = None
                 continue
             if number is None:
                 return
             self._announce(number)
-            left_s = None
+            wait_s = None

@@ -1,4 +1,4 @@
-"""The program in this process, its render replaced by a fake."""
+"""Fixtures that run the program in this process, with a fake render."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Run = Callable[..., Ran]
 def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)  # of whatever terminal, or worker, runs the tests
+    monkeypatch.delenv("COLUMNS", raising=False)  # set by the terminal or worker that runs the tests
 
     def ran(*arguments: str) -> Ran:
         capfd.readouterr()
@@ -46,7 +46,7 @@ def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module of the fake render, in force."""
+    """Replaces the render by a fake; returns the fake's module."""
     spec = importlib.util.spec_from_file_location("fake_render", FAKE)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""A render without an engine, steered by the job's prompt; as a script it is the whole program around it."""
+"""A fake render, controlled by the job's prompt. As a script, this file runs the whole program with it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CALLS: list[tuple[str, RenderOptions]] = []
 def render_job(
     job: Job, job_stem: str, options: RenderOptions, report: Report, stop: Stop, _engines: object
 ) -> Finished:
-    """Chunks of 12 frames; a `slow` prompt takes `SLEEP_S` for each, a key of `FAULTS` fails in the second."""
+    """Report chunks of 12 frames. Prompt `slow` takes `SLEEP_S` per chunk; a key of `FAULTS` fails in the second."""
     CALLS.append((job_stem, options))
     prompt = job.prompt[0].text
     outputs = options.outputs or (f"{job_stem}.mp4",)
@@ -44,7 +44,7 @@ def render_job(
             stop.check()
             report(ChunkStarted(chunk, prompt))
             report(Stage(chunk, "denoising", 1, 4))
-            report(Warned("said in every chunk"))
+            report(Warned("repeated in every chunk"))
             if prompt == "slow":
                 time.sleep(SLEEP_S)
             if prompt == "stuck":

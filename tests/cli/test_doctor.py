@@ -13,7 +13,7 @@ from scope_batch.doctor.finding import Finding
 from tests.cli.conftest import Run
 
 
-def found(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
+def fake_findings(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
     monkeypatch.setattr(scope_batch.cli.doctor, "examine", lambda *_, **__: iter(findings))
 
 
@@ -22,8 +22,8 @@ WARN = Finding("device", "warn", "no CUDA device", "buy one")
 FAULT = Finding("ffmpeg", "fault", "no ffmpeg found", "install it")
 
 
-def test_lines_say_what_is_and_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    found(monkeypatch, OK, WARN)
+def test_lines_hold_the_finding_and_its_advice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_findings(monkeypatch, OK, WARN)
     ran = run("doctor")
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()
@@ -32,17 +32,17 @@ def test_lines_say_what_is_and_what_to_do(run: Run, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_fault_is_code_1(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    found(monkeypatch, FAULT, OK)
+    fake_findings(monkeypatch, FAULT, OK)
     ran = run("doctor")
     assert ran.code == 1 and ran.out.startswith("FAULT  ffmpeg") and "1 fault, no warnings" in ran.out
 
 
 def test_json_holds_every_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    found(monkeypatch, OK, FAULT)
+    fake_findings(monkeypatch, OK, FAULT)
     ran = run("doctor", "--json")
-    told = json.loads(ran.out)
-    assert ran.code == 1 and told["ok"] is False
-    assert told["findings"][0] == {
+    document = json.loads(ran.out)
+    assert ran.code == 1 and document["ok"] is False
+    assert document["findings"][0] == {
         "subject": "disk",
         "state": "ok",
         "text": "/somewhere: 100 MB/s",
@@ -61,11 +61,11 @@ def test_a_line_comes_as_soon_as_it_is_known(run: Run, monkeypatch: pytest.Monke
     assert ran.code == 130 and "100 MB/s" in ran.out
 
 
-def test_the_built_in_set_is_no_folder_to_look_at(run: Run) -> None:
+def test_the_built_in_set_is_refused_as_a_folder(run: Run) -> None:
     assert run("doctor", "--models", "tiny").code == 2
 
 
-def test_a_part_that_cannot_be_imported_leaves_the_others_their_turn(
+def test_a_check_that_cannot_be_imported_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("devices", "attention", "model_files", "video_encoders"):
@@ -80,7 +80,7 @@ def test_a_part_that_cannot_be_imported_leaves_the_others_their_turn(
     assert all("cannot be looked at: " in fault.text and fault.advice for fault in faults)
 
 
-def test_this_machine_is_looked_at_as_a_whole(parity_models: Path, tmp_path: Path) -> None:
+def test_every_part_of_this_machine_is_checked(parity_models: Path, tmp_path: Path) -> None:
     findings = list(examine(str(parity_models), tmp_path))
     subjects = {finding.subject for finding in findings}
     assert subjects == {"python", "package", "device", "attention", "ffmpeg", "encoders", "models", "cache", "disk"}

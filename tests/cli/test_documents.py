@@ -30,13 +30,13 @@ def test_dry_run_goes_on_after_a_failure(run, job):
     assert ran.code == 66 and len(ran.errors) == 1 and "36 frames" in ran.out
 
 
-def test_strict_minds_warnings(run, job):
+def test_strict_fails_on_warnings(run, job):
     sets_nothing = ("--set", "chunk_specs=[{chunk: 1}]")
     assert run("plan", job(), "--json", *sets_nothing).code == 0
     assert run("plan", job(), "--json", *sets_nothing, "--strict").code == 1
 
 
-def test_strict_without_warnings(run, job):
+def test_strict_passes_without_warnings(run, job):
     assert run("plan", job(), "--strict").code == 0
 
 
@@ -50,7 +50,7 @@ def test_init_writes_a_job_that_loads(run, tmp_path):
     assert run("init").out.startswith("#")
 
 
-def test_init_replaces_a_file_only_when_asked(run, tmp_path):
+def test_init_replaces_a_file_only_with_overwrite(run, tmp_path):
     (tmp_path / "new.yaml").write_text("mine")
     ran = run("init", "-o", "new.yaml")
     assert (ran.code, len(ran.errors)) == (73, 1) and (tmp_path / "new.yaml").read_text() == "mine"
@@ -91,15 +91,15 @@ def test_help_names_no_types_of_the_programming_language(run, verb):
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("--low-vram", "error: Invalid value for '--low-vram': 'x' is not one of 'auto', 'off', 'on', 'cast' "),
         ("--timeout", "error: Invalid value for '--timeout': "),
     ],
 )
-def test_a_wrong_value_is_said_without_words_of_the_libraries(run, job, option, said):
+def test_a_wrong_value_is_reported_without_words_of_the_libraries(run, job, option, message):
     (line,) = run("render", job(), option, "x").errors
-    assert line.startswith(said) and "Value error" not in line and "Input should be" not in line
+    assert line.startswith(message) and "Value error" not in line and "Input should be" not in line
 
 
 def test_without_a_verb_there_is_help_and_exit_2(run):
@@ -137,19 +137,19 @@ def test_info_shows_defaults_too_and_they_are_part_of_the_job(run, tmp_path):
     assert "slate" in run("plan", "cat.npy").out
 
 
-def test_the_plan_tells_what_is_written(run, job):
+def test_the_plan_lists_the_outputs(run, job):
     assert "output: job.mp4 (libx264, crf 14, veryfast, yuv420p)\n" in run("plan", job()).out
     ran = run("render", job(), "--dry-run", "-o", "{job}-{seed}.mkv", "-o", "-", "-f", "webm", "--set", "vae_type=tae")
     assert "output: job-42.mkv (libx264, crf 14, veryfast, yuv420p), - (libvpx-vp9, crf 20, yuv420p)\n" in ran.out
     assert "engine: vae_type tae\n" in ran.out
 
 
-def test_a_dry_run_minds_outputs_that_a_render_would_refuse(run, job):
+def test_a_dry_run_refuses_outputs_that_a_render_would_refuse(run, job):
     assert run("render", job(), "--dry-run", "-f", "webm").code == 2
     assert run("render", job(), "--dry-run", "-o", "out.xyz").code == 65
 
 
-def test_settings_that_no_output_takes_are_warnings(run, job):
+def test_settings_that_no_output_uses_are_warnings(run, job):
     ran = run("plan", job(), "--strict", "--set", "video.crf=20", "--set", "output=a.npy")
     assert ran.code == 1 and "video.crf has no effect: no output is compressed video (a.npy)" in ran.out
 
@@ -169,10 +169,10 @@ def test_the_shell_is_offered_verbs_and_values(run, capfd, monkeypatch, words, n
 
 def test_info_of_a_job_file_names_the_verb_for_it(run, job):
     ran = run("info", job())
-    assert ran.code == 65 and "is no rendered file" in ran.err and "scope-batch plan" in ran.err
+    assert ran.code == 65 and "is not a rendered file" in ran.err and "scope-batch plan" in ran.err
 
 
-def test_an_unknown_option_that_is_a_field_is_told_how_to_set_it(run, job):
+def test_an_unknown_option_named_like_a_field_gets_a_hint_to_set_it(run, job):
     assert "--set seed=VALUE replaces a value of the job" in run("render", job(), "--seed", "3").err
     assert "--set" not in run("render", job(), "--bananas").err
 

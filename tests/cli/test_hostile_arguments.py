@@ -1,4 +1,4 @@
-"""Every argument and option of every verb with values that no sane caller gives: an answer and an exit code, no bug."""
+"""Tries hostile values for every argument and option: the program answers in few lines with an exit code, no bug."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scope_batch.errors import EXIT_BUG
 from scope_batch.render.loop import render_job
 
 JOB = "pipeline_id: slate\nprompt: a\nnum_frames: 9\nheight: 64\nwidth: 64\n"
-GIVEN: dict[tuple[str, ...], tuple[str, ...]] = {
+NEEDED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("render",): ("job.yaml", "-q"),
     ("plan",): ("job.yaml",),
     ("import",): ("job.yaml",),
@@ -26,7 +26,7 @@ GIVEN: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "check"): ("slate",),
     ("models", "pull"): ("longlive", "--dry-run"),
 }
-"""What a verb needs besides the value that is tried; an argument replaces the first one."""
+"""Arguments that a verb needs besides the tried value; a tried argument replaces the first one."""
 SUFFIXES = {"jobs": ".yaml", "job": ".yaml", "file": ".npy", "clip": ".mp4", "--preview": ".png",
             "--latents": ".safetensors", "--output": ".mp4"}  # fmt: skip
 """Every value is tried with this at its end, too."""
@@ -85,7 +85,7 @@ PARAMETERS = [
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What the values name, the real render, and an end to whatever waits for ever."""
+    """Makes the files that the values name, uses the real render, and ends a call that waits for ever."""
     monkeypatch.setattr(scope_batch.render.loop, "render_job", render_job)
     monkeypatch.setenv("SCOPE_BATCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -107,18 +107,18 @@ def _too_late(*_: object) -> None:
 
 @pytest.mark.parametrize(("verb", "parameter"), PARAMETERS)
 def test_every_value_is_answered_with_few_short_lines(run, verb: tuple[str, ...], parameter: Any) -> None:
-    given = GIVEN.get(verb, ())
+    needed = NEEDED.get(verb, ())
     for name, value in VALUES.items():
         for suffix in {"", SUFFIXES.get(parameter.opts[-1], "")}:
             word = value + suffix
             signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
             if parameter.param_type_name == "argument":
-                ran = run(*verb, *given[1:], "--", word)
+                ran = run(*verb, *needed[1:], "--", word)
             else:
-                ran = run(*verb, *given, f"{parameter.opts[-1]}={word}")
+                ran = run(*verb, *needed, f"{parameter.opts[-1]}={word}")
             signal.setitimer(signal.ITIMER_REAL, 0)
-            said = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+            errors = [line for line in ran.err.splitlines() if line.startswith("error: ")]
             shown = f"{name}: exit code {ran.code}: {ran.err[:500]}"
             assert ran.code != EXIT_BUG, shown
-            assert ran.code in (0, 1) or 1 <= len(said) <= 3, shown
-            assert max(map(len, said), default=0) < LONGEST_LINE, shown
+            assert ran.code in (0, 1) or 1 <= len(errors) <= 3, shown
+            assert max(map(len, errors), default=0) < LONGEST_LINE, shown

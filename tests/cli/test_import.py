@@ -45,7 +45,7 @@ def test_the_export_may_come_through_a_pipe(run: Run, monkeypatch: pytest.Monkey
     assert "from stdin, at 16 frames per second" in run("import", "-").out
 
 
-def test_what_is_no_export_is_code_65(run: Run) -> None:
+def test_a_file_that_is_not_an_export_is_code_65(run: Run) -> None:
     Path("x.json").write_text("{}")
     ran = run("import", "x.json", "-o", "job.yaml")
     assert ran.code == 65 and len(ran.err.splitlines()) == 1 and not Path("job.yaml").exists()
@@ -57,6 +57,6 @@ def test_a_missing_export_is_code_66(run: Run) -> None:
 
 
 @pytest.mark.parametrize("rate", ["0", "fast", "-1", "1e9"])
-def test_a_rate_that_is_none_is_a_usage_error(run: Run, export: str, rate: str) -> None:
+def test_an_invalid_rate_is_a_usage_error(run: Run, export: str, rate: str) -> None:
     ran = run("import", export, f"--fps={rate}")
     assert ran.code == 2 and len(ran.errors) == 1 and "--fps" in ran.err

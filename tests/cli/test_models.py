@@ -28,7 +28,7 @@ def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Hub that has exactly what is asked for."""
+    """A Hub that has every requested file, and no other."""
 
     def snapshot_download(_: str, *, allow_patterns: list[str], local_dir: Path, dry_run: bool, **__: Any) -> Any:
         names = [name.replace("*", "tokenizer_config.json") for name in allow_patterns]
@@ -50,16 +50,16 @@ def test_list_names_every_pipeline_its_files_and_their_terms(run: Run) -> None:
     assert "slate" in ran.out and "scope-batch models pull longlive" in ran.out
 
 
-def test_what_a_named_folder_lacks_is_fetched_into_that_folder(run: Run) -> None:
+def test_files_missing_in_a_named_folder_are_fetched_into_it(run: Run) -> None:
     assert (
         "scope-batch models pull memflow --models /elsewhere\n" in run("models", "list", "--models", "/elsewhere").out
     )
 
 
 def test_list_as_json(run: Run, parity_models: Path) -> None:
-    told = json.loads(run("models", "list", "--models", str(parity_models), "--json").out)
-    assert told["folder"] == str(parity_models) and told["why"] == "--models"
-    pipelines = {pipeline["id"]: pipeline for pipeline in told["pipelines"]}
+    document = json.loads(run("models", "list", "--models", str(parity_models), "--json").out)
+    assert document["folder"] == str(parity_models) and document["why"] == "--models"
+    pipelines = {pipeline["id"]: pipeline for pipeline in document["pipelines"]}
     assert pipelines["slate"]["ready"] and pipelines["slate"]["files"] == []
     files = {file["path"]: file for file in pipelines["longlive"]["files"]}
     base = files["LongLive-1.3B/models/longlive_base.pt"]
@@ -72,11 +72,11 @@ def test_path_can_be_used_by_a_script(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert (ran.out, ran.err) == (f"{Path.cwd()}/here\n", "--models; not there yet\n")
     monkeypatch.setenv("SCOPE_BATCH_MODELS", str(Path.cwd()))
     assert run("models", "path").err == "$SCOPE_BATCH_MODELS\n"
-    told = json.loads(run("models", "path", "--json").out)
-    assert told == {"folder": str(Path.cwd()), "why": "$SCOPE_BATCH_MODELS", "exists": True}
+    document = json.loads(run("models", "path", "--json").out)
+    assert document == {"folder": str(Path.cwd()), "why": "$SCOPE_BATCH_MODELS", "exists": True}
 
 
-def test_a_jobs_models_count_unless_the_option_is_given(run: Run) -> None:
+def test_a_jobs_models_are_used_unless_the_option_is_set(run: Run) -> None:
     Path("job.yaml").write_text("prompt: a cat\nmodels: ./mine\n")
     ran = run("models", "path", "job.yaml")
     assert ran.out == f"{Path.cwd()}/mine\n" and ran.err.startswith("job.yaml:2:1; ")
@@ -88,11 +88,11 @@ def test_a_jobs_models_count_unless_the_option_is_given(run: Run) -> None:
 def test_a_sound_folder_is_code_0(run: Run) -> None:
     ran = run("models", "check", "longlive", "--models", "tiny")
     assert ran.code == 0 and ran.out.count("  ok  ") == 6
-    told = json.loads(run("models", "check", "longlive", "--models", "tiny", "--json").out)
-    assert told["ok"] and {file["state"] for file in told["files"]} == {"ok"}
+    document = json.loads(run("models", "check", "longlive", "--models", "tiny", "--json").out)
+    assert document["ok"] and {file["state"] for file in document["files"]} == {"ok"}
 
 
-def test_a_bad_folder_is_code_1_with_the_way_out(run: Run) -> None:
+def test_a_bad_folder_is_code_1_with_the_command_to_fetch_files(run: Run) -> None:
     folder = Path("LongLive-1.3B/models")
     folder.mkdir(parents=True)
     (folder / "longlive_base.pt").write_bytes(b"PK\x03\x04")
@@ -100,8 +100,8 @@ def test_a_bad_folder_is_code_1_with_the_way_out(run: Run) -> None:
     assert ran.code == 1 and ran.err == ""
     assert "unknown  LongLive-1.3B/models/longlive_base.pt" in ran.out or "wrong" in ran.out
     assert f"scope-batch models pull longlive --vae lightvae --models {Path.cwd()}" in ran.out
-    told = json.loads(run("models", "check", "longlive", "--models", ".", "--json").out)
-    assert not told["ok"] and {file["state"] for file in told["files"]} == {"wrong", "missing"}
+    document = json.loads(run("models", "check", "longlive", "--models", ".", "--json").out)
+    assert not document["ok"] and {file["state"] for file in document["files"]} == {"wrong", "missing"}
 
 
 @pytest.mark.usefixtures("online")
@@ -134,7 +134,7 @@ def test_without_a_network_it_is_code_75_with_the_command_for_elsewhere(
     assert ran.err.count("hf download") == len({artifact.repo for artifact in artifacts("longlive")})
 
 
-def test_offline_the_hubs_cache_is_looked_at_and_else_it_is_code_69(
+def test_offline_the_hubs_cache_is_used_or_it_is_code_69(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -145,7 +145,7 @@ def test_offline_the_hubs_cache_is_looked_at_and_else_it_is_code_69(
 
 
 @pytest.mark.usefixtures("online")
-def test_a_folder_that_cannot_be_made_is_code_74(run: Run) -> None:
+def test_a_folder_that_cannot_be_created_is_code_74(run: Run) -> None:
     Path("m").mkdir()
     Path("m/LongLive-1.3B").write_text("in the way")
     ran = run("models", "pull", "longlive", "--models", "m")
@@ -167,9 +167,9 @@ def test_a_pipeline_without_models_has_nothing_to_do(run: Run, verb: str) -> Non
     assert ran.code == 0 and ran.err == "slate needs no model files\n"
 
 
-def test_what_needs_no_files_is_told_in_json_too(run: Run) -> None:
-    told = json.loads(run("models", "check", "slate", "--json").out)
-    assert told == {"pipeline": "slate", "folder": None, "ok": True, "files": []}
+def test_a_pipeline_without_files_is_ok_in_json_too(run: Run) -> None:
+    document = json.loads(run("models", "check", "slate", "--json").out)
+    assert document == {"pipeline": "slate", "folder": None, "ok": True, "files": []}
 
 
 @pytest.mark.parametrize(
@@ -181,16 +181,16 @@ def test_what_needs_no_files_is_told_in_json_too(run: Run) -> None:
         ("list --models tiny", "built-in set"),
     ],
 )
-def test_what_makes_no_sense_is_a_usage_error(run: Run, arguments: str, words: str) -> None:
+def test_an_impossible_choice_is_a_usage_error(run: Run, arguments: str, words: str) -> None:
     ran = run("models", *arguments.split())
     assert ran.code == 2 and len(ran.errors) == 1 and words in ran.err
 
 
-def test_a_plugin_that_sees_to_its_files_itself_is_told_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_that_manages_its_own_files_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "_BACKBONES", {})
     ran = run("models", "pull", "longlive")
-    assert ran.code == 2 and "sees to its model files itself" in ran.err
-    assert "sees to its model files itself" in run("models", "list").out
+    assert ran.code == 2 and "manages its own model files" in ran.err
+    assert "manages its own model files" in run("models", "list").out
 
 
 def test_models_alone_shows_its_help(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""`plan` takes the jobs and options that `render` takes."""
+"""Checks that `plan` takes the jobs and options that `render` takes."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def test_the_outputs_are_those_of_the_command_line(run, job):
 @pytest.mark.parametrize(
     "twice", [("--models", "a", "--models", "b"), ("-f", "npy", "--format=nut"), ("--fps", "8") * 2]
 )
-def test_an_option_of_one_value_is_not_given_twice(run, job, twice):
+def test_an_option_of_one_value_may_not_be_repeated(run, job, twice):
     ran = run("import" if twice[0] == "--fps" else "plan", job(), *twice)
     (line,) = ran.errors
     assert ran.code == 2 and " is given 2 times; it takes one value (see scope-batch " in line
 
 
-def test_a_flag_and_a_list_may_be_given_twice(run, job):
+def test_a_flag_and_a_list_may_be_repeated(run, job):
     assert run("plan", job(), "--strict", "--strict", "--set", "seed=1", "--set", "num_frames=9").code == 0
 
 
@@ -57,7 +57,7 @@ def test_models_and_dtype_change_the_forecast(run, longlive):
     assert peak("--models", "tiny") < peak() / 100 and peak("--dtype", "float32") > 1.5 * peak()
 
 
-def test_low_vram_tells_what_waits_in_host_memory(run, longlive):
+def test_low_vram_notes_the_blocks_in_host_memory(run, longlive):
     note = "note: --low-vram on: 2.6 GB of weights wait in host memory, about 679.2 MB stay on the device"
     assert note in run("plan", longlive, "--low-vram", "on").out
 
@@ -66,7 +66,7 @@ def test_no_device_memory_is_forecast_for_a_cpu(run, longlive):
     assert "memory: about" not in run("plan", longlive, "--device", "cpu").out
 
 
-def test_what_slate_cannot_use_is_a_warning(run, job):
+def test_an_option_that_slate_cannot_use_is_a_warning(run, job):
     assert "warning: --low-vram has no effect: slate loads no model" in run("plan", job(), "--low-vram", "on").out
 
 
@@ -74,14 +74,14 @@ STRANGE = "pipeline_id: slate\nprompt: a ${TOKEN}\nnum_frames: 12\noutput: ../x.
 REACH = ["note: reads environment variables: TOKEN (prompt)", "note: writes outside the working directory: ../x.mp4"]
 
 
-def test_variables_and_places_outside_are_told_by_plan_and_render(run, tmp_path, monkeypatch):
+def test_plan_and_render_note_variables_and_paths_outside_the_folder(run, tmp_path, monkeypatch):
     monkeypatch.setenv("TOKEN", "secret")
     (tmp_path / "strange.yaml").write_text(STRANGE)
     for text in (run("plan", "strange.yaml").out, run("render", "strange.yaml").err):
         assert [line for line in text.splitlines() if line.startswith("note: ")][-2:] == REACH
 
 
-def test_an_output_of_the_command_line_needs_no_mention(run, tmp_path, monkeypatch):
+def test_an_output_of_the_command_line_needs_no_note(run, tmp_path, monkeypatch):
     monkeypatch.setenv("TOKEN", "secret")
     (tmp_path / "strange.yaml").write_text(STRANGE)
     for option in (("-o", "../y.mp4"), ("--set", "output=../y.mp4")):

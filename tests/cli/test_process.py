@@ -1,4 +1,4 @@
-"""The program as processes of its own."""
+"""Runs the program in processes of its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_module_runs() -> None:
 
 
 @pytest.mark.parametrize("arguments", ["--help", "render --help", "schema", "init"])
-def test_quick_verbs_leave_torch_alone(arguments: str) -> None:
+def test_quick_verbs_do_not_import_torch(arguments: str) -> None:
     program = (
         "import sys; from scope_batch.__main__ import main; code = main(sys.argv[1:]);"
         "heavy = {'torch', 'transformers', 'diffusers', 'numpy'} & set(sys.modules); sys.exit(code or str(heavy or ''))"
@@ -43,7 +43,7 @@ def test_help_needs_no_job_model() -> None:
     assert done.stdout.splitlines()[-1] == "False"
 
 
-def test_a_reader_that_leaves_is_141_without_a_word() -> None:
+def test_a_closed_pipe_is_141_without_a_message() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([*PROGRAM, "schema"], stdout=writer, stderr=subprocess.PIPE, text=True)

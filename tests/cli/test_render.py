@@ -25,7 +25,7 @@ def test_plain_lines_go_to_stderr_and_nothing_to_stdout(run, job):
     assert ran.out == ""
     lines = ran.err.splitlines()
     assert lines.index("output job.mp4") < next(i for i, line in enumerate(lines) if line.startswith("chunk 1 of 3"))
-    assert lines.count("warning: said in every chunk") == 1
+    assert lines.count("warning: repeated in every chunk") == 1
     assert lines[-2].startswith("done: 36 frames in 2.0 s (6.00 fps), loaded in 0.5 s, peak memory 3.0 GiB")
     assert lines[-1] == "wrote job.mp4 (1.2 MiB)"
 
@@ -76,7 +76,7 @@ def test_fail_fast_stops_at_the_first(run, fake, job):
     assert ran.err.splitlines()[-2:] == ["2.yaml  not started", "1 of 3 jobs rendered, 1 failed, 1 not started"]
 
 
-def test_each_of_several_jobs_tells_its_number_and_when_all_will_be_through(run, job):
+def test_each_of_several_jobs_shows_its_number_and_the_end_of_all(run, job):
     ran = run("render", job(name="a.yaml", frames=12), job(name="b.yaml", frames=12), job(name="c.yaml", frames=36))
     lines = ran.err.splitlines()
     assert [line for line in lines if line.startswith("job ")] == [
@@ -87,7 +87,7 @@ def test_each_of_several_jobs_tells_its_number_and_when_all_will_be_through(run,
     assert [line.partition("all jobs ")[2].partition(",")[0] for line in chunks] == ["6.5 s", "5.0 s", ""]
 
 
-def test_json_lines_of_several_jobs_tell_their_number_and_when_all_will_be_through(run, job):
+def test_json_lines_of_several_jobs_hold_their_number_and_the_end_of_all(run, job):
     ran = run("render", job(name="a.yaml"), job(name="b.yaml"), "--progress", "json")
     chunks = [line for line in map(json.loads, ran.err.splitlines()) if line["event"] == "chunk"]
     assert [(line["job_number"], line["jobs"], line["jobs_eta_s"]) for line in chunks[::3]] == [
@@ -98,7 +98,7 @@ def test_json_lines_of_several_jobs_tell_their_number_and_when_all_will_be_throu
     assert "job_number" not in lone and "jobs_eta_s" not in lone
 
 
-def test_a_job_that_cannot_be_read_is_told_before_the_first_is_rendered(run, fake, job):
+def test_an_unreadable_job_is_reported_before_the_first_is_rendered(run, fake, job):
     ran = run("render", job(), "missing.yaml", "-o", "{job}.mp4")
     assert ran.code == 66 and len(fake.CALLS) == 1
     assert ran.err.index("error: missing.yaml") < ran.err.index("chunk 1")
@@ -109,13 +109,13 @@ def test_nothing_is_rendered_after_an_unreadable_job_with_fail_fast(run, fake, j
     assert not fake.CALLS
 
 
-def test_holes_in_paths_are_filled(run, fake, job):
+def test_placeholders_in_paths_are_filled(run, fake, job):
     run("render", job(name="a.yaml"), job(name="b.yaml"), "-o", "{job}-{seed}.npy", "--preview", "{job}.png")
     assert [options.outputs for _, options in fake.CALLS] == [("a-42.npy",), ("b-42.npy",)]
     assert [str(options.preview) for _, options in fake.CALLS] == ["a.png", "b.png"]
 
 
-def test_hash8_tells_jobs_apart(run, fake, job):
+def test_hash8_differs_between_jobs(run, fake, job):
     run("render", job("a", "a.yaml"), job("b", "b.yaml"), "-o", "{job}-{hash8}.npy")
     hashes = {options.outputs[0][2:10] for _, options in fake.CALLS}
     assert len(hashes) == 2 and all(int(text, 16) >= 0 for text in hashes)
@@ -183,7 +183,7 @@ def test_a_progress_file_that_cannot_be_opened_is_an_output_error(run, fake, job
 def test_a_progress_file_replaces_nothing_but_progress(run, fake, job, tmp_path):
     name = job()
     ran = run("render", name, "--progress-file", name)
-    assert (ran.code, fake.CALLS) == (73, []) and "holds no progress" in ran.err
+    assert (ran.code, fake.CALLS) == (73, []) and "is not a progress file" in ran.err
     assert (tmp_path / name).read_text().startswith("pipeline_id")
     assert [run("render", name, "--progress-file", "p.jsonl").code for _ in range(2)] == [0, 0]
 
@@ -196,7 +196,7 @@ def test_a_progress_file_that_fills_the_disk_does_not_stop_the_render(run, job):
     assert ran.err.splitlines()[-1].startswith("warning: --progress-file /dev/full is incomplete: No space left")
 
 
-def test_quiet_says_only_errors(run, job):
+def test_quiet_prints_only_errors(run, job):
     assert run("render", job(), "-q").err == ""
     assert run("render", job("busy"), "-q").err == "error: the encoder was killed\n"
 
@@ -260,6 +260,6 @@ def test_a_time_limit_may_have_units(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["0", "0s", "nan", "-1", "m", "10x", "1m1h", "", "1e9"])
-def test_what_is_no_time_limit_is_a_usage_error(run, fake, job, text):
+def test_an_invalid_time_limit_is_a_usage_error(run, fake, job, text):
     ran = run("render", job(), f"--timeout={text}")
     assert (ran.code, fake.CALLS) == (2, []) and "such as 90s, 10m or 1h30m" in ran.err

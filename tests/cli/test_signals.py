@@ -37,7 +37,7 @@ def test_the_second_signal_ends_it_at_once() -> None:
     assert caught.value.now and caught.value.exit_code == 143
 
 
-def test_a_third_signal_leaves_the_clean_up_alone_for_a_while() -> None:
+def test_a_third_signal_does_not_interrupt_a_recent_clean_up() -> None:
     now = [0.0]
     with Signals(clock=lambda: now[0]):
         signal.raise_signal(signal.SIGINT)
@@ -49,7 +49,7 @@ def test_a_third_signal_leaves_the_clean_up_alone_for_a_while() -> None:
             signal.raise_signal(signal.SIGINT)
 
 
-def test_a_second_hangup_is_no_hurry() -> None:
+def test_a_second_hangup_does_not_stop_at_once() -> None:
     with Signals() as signals:
         signal.raise_signal(signal.SIGHUP)
         signal.raise_signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""The program on a pseudo-terminal, as a person sees it."""
+"""Runs the program on a pseudo-terminal, as a person sees it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Terminal:
     def _read(self) -> bool:
         try:
             data = os.read(self._ours, 65536)
-        except OSError:  # what Linux says when the other side has closed
+        except OSError:  # raised by Linux when the other side has closed
             return False
         self.text += data.decode()
         return bool(data)
@@ -69,17 +69,17 @@ def test_the_bar_shows_where_the_render_is_and_leaves_no_trace(job: Callable[...
     assert terminal.end() == 0 and cursor_is_back(terminal.text)
     for words in ("output job.mp4", "12/36 frames", "fps", "ETA", 'denoising 1 of 4 · "slow"'):
         assert words in terminal.text
-    assert terminal.text.count("warning: said in every chunk") == 1
+    assert terminal.text.count("warning: repeated in every chunk") == 1
     assert "done: 36 frames" in terminal.text[terminal.text.rindex("denoising") :]
 
 
-def test_an_error_puts_the_cursor_back_before_it_is_told(job: Callable[..., str]) -> None:
+def test_an_error_is_printed_after_the_cursor_is_restored(job: Callable[..., str]) -> None:
     terminal = Terminal(job("busy"))
     assert terminal.end() == 75 and cursor_is_back(terminal.text)
     assert terminal.text.rindex(SHOW) < terminal.text.index("error: the encoder was killed")
 
 
-def test_one_signal_finishes_the_chunk_and_says_so(job: Callable[..., str]) -> None:
+def test_one_signal_finishes_the_chunk_with_a_note(job: Callable[..., str]) -> None:
     terminal = Terminal(job("slow", frames=1200))
     terminal.read_until("chunk 3 of 100")
     terminal.process.send_signal(signal.SIGINT)
@@ -110,6 +110,6 @@ def test_a_dumb_terminal_gets_lines(job: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 12, 39])
-def test_a_narrow_terminal_is_survived(job: Callable[..., str], columns: int) -> None:
+def test_a_narrow_terminal_works(job: Callable[..., str], columns: int) -> None:
     terminal = Terminal(job("slow"), columns=columns)
     assert terminal.end() == 0 and cursor_is_back(terminal.text)
