@@ -17,39 +17,43 @@ from torch import Tensor
 from scope_batch.errors import TemporaryError, UnavailableError
 
 LIBRARY_OUT_OF_MEMORY = "STATUS_ALLOC_FAILED"
-"""cuBLAS and cuDNN report it in a plain RuntimeError."""
+"""Part of the message with which cuBLAS and cuDNN report a lack of memory, in a plain RuntimeError."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def resolve_device(asked: str, option: str = "--device") -> torch.device:
-    """ "auto" (CUDA if there is one, else the CPU), "cpu", "cuda" or "cuda:N". `option` names it in messages."""
-    if asked == "auto":
+def resolve_device(name: str, option: str = "--device") -> torch.device:
+    """Turn "auto" (CUDA if available, else CPU), "cpu", "cuda" or "cuda:N" into a device.
+
+    Raises UnavailableError if this machine does not have it. `option` is the name of the setting in the message.
+    """
+    if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(asked)
+        device = torch.device(name)
     except RuntimeError as error:
-        raise UnavailableError(f"{option} {asked}: no such device; allowed: auto, cpu, cuda, cuda:N") from error
+        raise UnavailableError(f"{option} {name}: no such device; allowed: auto, cpu, cuda, cuda:N") from error
     if device.type not in ("cpu", "cuda"):
-        raise UnavailableError(f"{option} {asked}: not supported; allowed: auto, cpu, cuda, cuda:N")
+        raise UnavailableError(f"{option} {name}: not supported; allowed: auto, cpu, cuda, cuda:N")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise UnavailableError(
-                f"{option} {asked}: this machine has {count or 'no'} CUDA device{'s' * (count != 1)}"
-            )
+            raise UnavailableError(f"{option} {name}: this machine has {count or 'no'} CUDA device{'s' * (count != 1)}")
         return torch.device("cuda", device.index or 0)
     return device
 
 
-def resolve_dtype(asked: str, device: torch.device) -> torch.dtype:
-    """ "auto": bfloat16 on CUDA, float32 on the CPU."""
-    if asked == "auto":
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Turn "auto" (bfloat16 on CUDA, float32 on the CPU), "float32" or "bfloat16" into a dtype."""
+    if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return DTYPES[asked]
+    return DTYPES[name]
 
 
 def exact_arithmetic(*, deterministic: bool) -> None:
-    """float32 means float32: TF32, which torch switches on for convolutions, is off. Process-wide."""
+    """Compute float32 in full precision for the whole process: switch off TF32 (torch has it on for convolutions).
+
+    deterministic  also allow only deterministic algorithms.
+    """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(deterministic)
@@ -57,14 +61,15 @@ def exact_arithmetic(*, deterministic: bool) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
+    """Return the most device memory allocated so far, in bytes; 0 on the CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
 
 
 @contextmanager
 def device_faults(chunk: int | None) -> Iterator[None]:
-    """Translate out-of-memory and other device faults into UnavailableError or TemporaryError.
+    """Translate out-of-memory and other device errors of the with-body into UnavailableError or TemporaryError.
 
-    `chunk` None: while the engine is loaded or prepared.
+    chunk  index of the chunk in work; None while the engine is being loaded or prepared.
     """
     where = "loading" if chunk is None else f"chunk {chunk}"
     try:
@@ -87,7 +92,7 @@ def _out_of_memory(chunk: int | None, where: str, error: RuntimeError) -> Unavai
 
 
 def to_host(tensor: Tensor) -> Tensor:
-    """Start an asynchronous copy to the host; a CPU tensor is returned as it is."""
+    """Start an asynchronous copy to pinned host memory; a CPU tensor is returned itself."""
     if tensor.device.type != "cuda":
         return tensor
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
@@ -95,21 +100,21 @@ def to_host(tensor: Tensor) -> Tensor:
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    """Start an asynchronous copy. On the CPU it shares the array's memory, unless that is read-only or strided."""
+    """Start an asynchronous copy. On the CPU the tensor shares the memory of a writable, contiguous array."""
     return send(torch.from_numpy(np.require(array, requirements=["C", "W"])), device)
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Start an asynchronous copy of a host tensor; for the CPU it is returned as it is."""
+    """Start an asynchronous copy of a host tensor to `device`; for the CPU the tensor itself is returned."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def copied(value: Any, device: torch.device) -> Any:
-    """`value` with its tensors copied to `device`, contiguous, also those in lists."""
+def copy_to(value: Any, device: torch.device) -> Any:
+    """Copy a tensor, or the tensors in nested lists, to `device`, contiguous. Other values are returned unchanged."""
     if isinstance(value, Tensor):
         return value.to(device, copy=True, memory_format=torch.contiguous_format)
     if isinstance(value, list):
-        return [copied(part, device) for part in value]
+        return [copy_to(part, device) for part in value]
     return value
 
 
@@ -117,6 +122,7 @@ def overwrite(target: Tensor, source: Tensor) -> None:
     """Copy `source` into `target` in place, from any device. Raises ValueError if shape or dtype differ."""
     if (source.shape, source.dtype) != (target.shape, target.dtype):
         raise ValueError(
-            f"a saved tensor is {source.dtype} {tuple(source.shape)}, wanted {target.dtype} {tuple(target.shape)}"
+            f"a saved tensor is {source.dtype} {tuple(source.shape)}, "
+            f"this session needs {target.dtype} {tuple(target.shape)}"
         )
     target.copy_(source)

@@ -1,4 +1,4 @@
-"""Keeps clean latents of the sequence for the passes that recompute keys and values."""
+"""Keeps clean latents of the current sequence, from which forward passes recompute keys and values."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ import torch
 from torch import Tensor
 
 from scope_batch.core import geometry
-from scope_batch.engine.device import copied, overwrite
+from scope_batch.engine.device import copy_to, overwrite
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, Vae
 from scope_batch.pipelines import PipelineSpec
 
 
 class History(Protocol):
-    """Clean latents of the sequence so far."""
+    """Stores the clean latents of the current sequence that later recaches need."""
 
     def put(self, start: int, latents: Tensor) -> None:
-        """Store [1, F, 16, h, w], latent frames start .. start + F - 1 since the last cut."""
+        """Store float32 [1, F, 16, h, w], the latent frames start .. start + F - 1 counted from the last cut."""
         ...
 
     def last(self, start: int, count: int) -> Tensor:
-        """Latent frames for a recache of positions start .. start + count - 1: float32 [1, count, 16, h, w]."""
+        """Return the latent frames of positions start .. start + count - 1 for a recache.
+
+        float32 [1, count, 16, h, w]
+        """
         ...
 
     def state(self) -> dict[str, Any]: ...
@@ -31,12 +34,15 @@ class History(Protocol):
 
 
 def recent_frames_of(spec: PipelineSpec) -> int:
-    """How many decoded frames the pipeline's history needs from the decoder."""
+    """Return how many decoded frames the decoder must keep for the pipeline's history."""
     return geometry.RECENT_FRAMES if spec.memory == "context" else 0
 
 
 def open_history(spec: PipelineSpec, vae: Vae, decoder: DecoderStream, height: int, width: int) -> History:
-    """height, width in pixels; decoder: the session's, which keeps `recent_frames_of(spec)` frames."""
+    """Create the pipeline's history. height, width in pixels.
+
+    decoder  the session's own, created with `recent_frames=recent_frames_of(spec)`.
+    """
     if spec.memory == "context":
         return ContextFrames(EncoderStream(vae, normalised=spec.normalised), decoder)
     return LatentHistory(spec.window, height, width, vae.device)
@@ -65,26 +71,30 @@ class LatentHistory:
 
 
 class ContextFrames:
-    """The context that Krea Realtime re-encodes before every chunk but the first: three latent frames. See `History`.
+    """The three latent frames that Krea Realtime recomputes before every chunk but the first. See `History`.
 
-    The last two latent frames of the sequence follow an anchor. For the second chunk of a sequence the anchor is its
-    first latent frame. For later chunks it is the oldest of the decoder's recent frames, encoded as a video of its own,
-    because a latent frame at position 0 is always the first of a video.
+    They are an anchor and the last two latent frames of the sequence. For the second chunk of a sequence the anchor is
+    the sequence's first latent frame. For later chunks it is the oldest of the decoder's recent frames, encoded as a
+    separate video, because the transformer expects position 0 to be the first latent frame of a video.
     """
 
     def __init__(self, encoder: EncoderStream, decoder: DecoderStream) -> None:
-        """encoder: used for single frames and by nothing else. decoder: the session's, which keeps `RECENT_FRAMES`."""
+        """Create an empty context.
+
+        encoder  encodes the anchor; nothing else may use it.
+        decoder  the session's own, which keeps `RECENT_FRAMES` frames.
+        """
         self._encoder, self._decoder = encoder, decoder
         self._first: Tensor | None = None
         self._last: Tensor | None = None
 
     def put(self, start: int, latents: Tensor) -> None:
-        """Store a decoded chunk's clean latents [1, F, 16, h, w], F >= 3; start 0 begins a new sequence."""
+        """Store a decoded chunk's clean latents [1, F, 16, h, w], F >= 3. `start` 0 begins a new sequence."""
         self._first = None if start else latents[:, :1].clone()
         self._last = latents[:, 1 - geometry.CONTEXT_LATENTS :].clone()
 
     def last(self, start: int, count: int) -> Tensor:
-        """The whole context [1, 3, 16, h, w], always at positions 0, 1, 2."""
+        """Return the context [1, 3, 16, h, w]. Its positions are always 0, 1, 2."""
         assert (start, count) == (0, geometry.CONTEXT_LATENTS) and self._last is not None
         return torch.cat([self._anchor().to(self._last.dtype), self._last], dim=1)
 
@@ -92,7 +102,7 @@ class ContextFrames:
         return {"first": self._first, "last": self._last}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._first, self._last = (copied(state[name], self._encoder.device) for name in ("first", "last"))
+        self._first, self._last = (copy_to(state[name], self._encoder.device) for name in ("first", "last"))
 
     def _anchor(self) -> Tensor:
         if self._first is not None:

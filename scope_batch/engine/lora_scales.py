@@ -10,47 +10,53 @@ from scope_batch.models.lora.weights import Lora
 
 
 class LoraScales:
-    """Adapters of a transformer and their present scales, which persist from one session to the next."""
+    """The LoRA side branches of a transformer and their current scales. It outlives a session, as the weights do."""
 
     def __init__(self, transformer: Any, branches: Mapping[int, Lora]) -> None:
-        """Attach `branches`, LoRAs by their index in `Chunk.lora_scales`; the other indices belong to merged LoRAs."""
-        self._transformer, self._places = transformer, tuple(branches)
+        """Attach `branches` to the transformer.
+
+        branches  LoRAs by their index in `Chunk.lora_scales`. LoRAs that are merged into the weights are left out.
+        """
+        self._transformer, self._indices = transformer, tuple(branches)
         self._moved = MovedParameters(transformer, tuple(branches.values()))
         self._adapters = {index: adapter_name(index, lora) for index, lora in branches.items() if lora.pairs}
         for index, name in self._adapters.items():
             attach(transformer, branches[index], name)
-        self._now: tuple[float, ...] | None = None if branches else ()
+        self._current: tuple[float, ...] | None = None if branches else ()
 
     def set(self, scales: Sequence[float]) -> bool:
-        """Set the scale of every adapter; `scales` has one entry for each LoRA of the job. Returns True on a change."""
-        wanted = tuple(scales[index] for index in self._places)
-        if wanted == self._now:
+        """Set the scale of every side branch. Returns True if one changed.
+
+        scales  one for each LoRA of the job, as in `Chunk.lora_scales`.
+        """
+        branch_scales = tuple(scales[index] for index in self._indices)
+        if branch_scales == self._current:
             return False
-        self._apply(wanted)
+        self._apply(branch_scales)
         return True
 
     def _apply(self, scales: tuple[float, ...]) -> None:
-        """scales: one for each branch."""
-        self._now = None
+        """Apply one scale to each side branch, in the order of `_indices`."""
+        self._current = None  # stays None if the lines below fail halfway
         if self._adapters:
-            # Adapters that are not listed would be disabled, the pipeline's own included.
+            # PEFT disables every adapter that is not listed, so list the pipeline's own as well.
             builtin = [BUILTIN_ADAPTER] if BUILTIN_ADAPTER in self._transformer.peft_config else []
-            by_index = dict(zip(self._places, scales, strict=True))
+            by_index = dict(zip(self._indices, scales, strict=True))
             weights = [*(1.0 for _ in builtin), *(by_index[index] for index in self._adapters)]
             self._transformer.set_adapters([*builtin, *self._adapters.values()], weights)
-            self._transformer.requires_grad_(False)  # PEFT has set it
+            self._transformer.requires_grad_(False)  # set_adapters has switched it on
         self._moved.set(scales)
-        self._now = scales
+        self._current = scales
 
     def state(self) -> dict[str, Any]:
-        """The scale of every branch; None before the first chunk."""
-        return {"scales": None if self._now is None else list(self._now)}
+        """Return the scale of every side branch; None before the first chunk."""
+        return {"scales": None if self._current is None else list(self._current)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         saved = state["scales"]
         if saved is None:
-            self._now = None
-        elif len(saved) != len(self._places):
-            raise ValueError(f"the state has scales of {len(saved)} LoRAs, this session of {len(self._places)}")
-        elif tuple(saved) != self._now:
+            self._current = None
+        elif len(saved) != len(self._indices):
+            raise ValueError(f"the state has scales of {len(saved)} LoRAs, this session of {len(self._indices)}")
+        elif tuple(saved) != self._current:
             self._apply(tuple(saved))

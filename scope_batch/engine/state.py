@@ -1,4 +1,4 @@
-"""Owns everything that a render remembers from chunk to chunk, and saves and restores it as tensors and numbers."""
+"""Owns the streaming state of a render, and saves and restores it as tensors and numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from scope_batch.core import geometry
 from scope_batch.core.plan import Plan
 from scope_batch.engine.cache_policy import policy_of
-from scope_batch.engine.device import copied, overwrite
+from scope_batch.engine.device import copy_to, overwrite
 from scope_batch.engine.kv_cache import CacheShape, KVCache
 from scope_batch.engine.latent_history import History, open_history, recent_frames_of
 from scope_batch.engine.lora_scales import LoraScales
@@ -26,14 +26,20 @@ from scope_batch.pipelines import PipelineSpec
 
 
 class Stateful(Protocol):
-    """A part of the streaming state."""
+    """A part of the streaming state that can be saved and restored by itself."""
 
     def state(self) -> dict[str, Any]:
-        """Its contents: tensors (the part's own, not copies), numbers, strings, None, or lists of those, by name."""
+        """Return the contents by name: tensors, numbers, strings, None, or lists of those.
+
+        The tensors are the part's own, not copies.
+        """
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over contents that `state` returned, copying its tensors. Raises ValueError if they do not fit."""
+        """Replace the contents by those that `state` returned, copying the tensors.
+
+        Raises ValueError if a shape, a dtype or a number of entries differs.
+        """
         ...
 
 
@@ -41,13 +47,16 @@ class Stateful(Protocol):
 class SessionState:
     """The streaming state of one render.
 
-    cache       keys and values of latent frames, and the positions of its policy; text: those of the prompt.
-    prompt      the embedding in force, float32 [1, 512, text_dim]. A transition's steps are in the plan.
-    encoder     stream of the input video; decoder: of the frames; vace: streams of the VACE contexts.
-    history     clean latents that a later pass recomputes keys and values from.
-    controller  the last input frame, to which the noise controller compares.
-    loras       scales in force; they belong to the engine's transformer, so that a restore sets them.
-    next_chunk  index of the chunk that comes next: the noise of every chunk is drawn from the plan's seeds.
+    cache       keys and values of latent frames, and the counters of the cache policy.
+    text        keys and values of the prompt.
+    prompt      the current prompt's embedding, float32 [1, 512, text_dim]. The steps of a transition are in the plan.
+    encoder     the stream that encodes the input video.
+    decoder     the stream that decodes the generated latents.
+    vace        the streams that encode the VACE contexts.
+    history     clean latents, from which later passes recompute keys and values.
+    controller  the last input frame, with which the noise controller compares the next one.
+    loras       the current LoRA scales. They belong to the engine's transformer: `restore` sets them there.
+    next_chunk  index of the chunk to generate next. Noise needs no state: every chunk has its own seed in the plan.
     """
 
     cache: KVCache
@@ -65,7 +74,7 @@ class SessionState:
     def open(
         cls, spec: PipelineSpec, plan: Plan, transformer: CausalWan | CausalVaceWan, loras: LoraScales, vae: Vae
     ) -> SessionState:
-        """Allocate the state of a render that begins."""
+        """Allocate the state of a new render, on the transformer's device."""
         config = transformer.config
         text = TextCache(config.num_layers, transformer.device)
         decoder = DecoderStream(vae, recent_frames=recent_frames_of(spec))
@@ -84,16 +93,16 @@ class SessionState:
         )
 
     def state(self) -> dict[str, Any]:
-        """Copies in host memory of everything, by the name of the part and of the value: "cache.keys".
+        """Return a copy of everything in host memory, with keys such as "cache.keys": part and value.
 
-        Values are tensors, ints, floats, strings, None, or lists of those. Call it between chunks.
+        Values are contiguous tensors, ints, floats, strings, None, or lists of those. Call it between chunks.
         """
-        return {name: copied(value, torch.device("cpu")) for name, value in self._contents().items()}
+        return {name: copy_to(value, torch.device("cpu")) for name, value in self._contents().items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue as the session did from which `state` came, bit for bit.
+        """Continue bit for bit where the session that returned `state` was at that time.
 
-        The engine and the plan must be the same. Raises ValueError for names or sizes that this session does not have.
+        Engine and plan must be the same. Raises ValueError if a name is unknown or missing, or if a size differs.
         """
         names = self._contents().keys()
         if unknown := state.keys() - names:
@@ -107,7 +116,7 @@ class SessionState:
         self.next_chunk = state["next_chunk"]
 
     def _contents(self) -> dict[str, Any]:
-        """What `state` copies; the names are the same throughout a render."""
+        """Return the values that `state` copies, by name. The names stay the same throughout a render."""
         contents: dict[str, Any] = {"prompt": self.prompt, "next_chunk": self.next_chunk}
         for name, part in self._parts().items():
             contents |= {f"{name}.{key}": value for key, value in part.state().items()}
@@ -127,6 +136,7 @@ class SessionState:
 
 
 def cache_shape(transformer: CausalWan | CausalVaceWan, plan: Plan) -> CacheShape:
+    """Return the size of the KV cache for this transformer at the plan's height and width."""
     config = transformer.config
     return CacheShape(
         layers=config.num_layers,

@@ -1,4 +1,4 @@
-"""Caches the prompt's keys and values for cross-attention, computed once per prompt."""
+"""Caches the prompt's keys and values for cross-attention, which are computed once per prompt."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ EMPTY: dict[str, list[Any]] = {"keys": [], "values": [], "valid": []}
 
 
 class TextCache:
-    """Keys and values of every layer, [1, 512, heads, head_dim] each.
+    """Keys and values of the prompt for every layer, [1, 512, heads, head_dim] each.
 
-    A layer's tensors are allocated by the first prompt and overwritten in place by later ones.
+    A layer's tensors are allocated when the first prompt is stored; later prompts overwrite them in place.
     """
 
     def __init__(self, layers: int, device: torch.device) -> None:
@@ -24,31 +24,33 @@ class TextCache:
         self._linked: TextCache | None = None
 
     def linked(self, layers: int) -> TextCache:
-        """A cache for other layers under the same prompt: invalidated together, filled separately."""
+        """Create a second cache, for other layers: `invalidate` clears both, but each is filled by itself."""
         self._linked = TextCache(layers, self._device)
         return self._linked
 
     def invalidate(self) -> None:
-        """Have the keys and values computed anew in the next pass."""
+        """Mark all layers as stale, so that the next forward pass recomputes them. Their tensors are kept."""
         self._valid = [False] * len(self._entries)
         if self._linked is not None:
             self._linked.invalidate()
 
     @property
     def valid(self) -> bool:
+        """True if every layer holds the current prompt's keys and values."""
         return all(self._valid)
 
     def get(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        """Return the layer's keys and values, or None if they must be recomputed."""
         return self._entries[layer] if self._valid[layer] else None
 
     def latest(self, layer: int) -> tuple[Tensor, Tensor]:
-        """The keys and values that were stored last, even if they have been invalidated."""
+        """Return the layer's most recent keys and values, even if they are stale."""
         entry = self._entries[layer]
-        assert entry is not None, "no prompt was read yet"
+        assert entry is not None, "no prompt has been stored yet"
         return entry
 
     def put(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Store them and return the cache's own tensors."""
+        """Copy a layer's keys and values into the cache. Returns the cache's own tensors."""
         entry = self._entries[layer]
         if entry is None:
             entry = self._entries[layer] = key.clone(), value.clone()
@@ -59,9 +61,9 @@ class TextCache:
         return entry
 
     def state(self) -> dict[str, Any]:
-        """keys, values: one tensor per layer; valid: 0 or 1 per layer; empty lists if no prompt was read yet.
+        """Return keys and values (one tensor per layer) and valid (0 or 1 per layer), or empty lists before any prompt.
 
-        The same again under "linked": empty lists also without a linked cache.
+        "linked.keys" and so on hold the same of the linked cache, or empty lists if there is none.
         """
         linked = EMPTY if self._linked is None else self._linked._own_state()
         return {**self._own_state(), **{f"linked.{name}": value for name, value in linked.items()}}
@@ -72,7 +74,9 @@ class TextCache:
         if self._linked is not None:
             self._linked._restore_own(linked)
         elif linked != EMPTY:
-            raise ValueError("the state holds VACE's keys and values of the prompt, this session has no VACE")
+            raise ValueError(
+                "the state has the VACE layers' keys and values of the prompt, but this session has no VACE"
+            )
 
     def _own_state(self) -> dict[str, list[Any]]:
         filled = [entry for entry in self._entries if entry is not None]

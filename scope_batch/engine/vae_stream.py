@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scope_batch.core import geometry
-from scope_batch.engine.device import copied
+from scope_batch.engine.device import copy_to
 
 FeatureCache = list[Any]
 """One entry for each causal layer of an encoder or decoder: its past inputs, None before the first, or the string "Rep"
@@ -121,7 +121,7 @@ class EncoderStream:
         return {"features": self.features, "started": int(self._started)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._features, self._started = copied(state["features"], self._vae.device), bool(state["started"])
+        self._features, self._started = copy_to(state["features"], self._vae.device), bool(state["started"])
 
     def encode(self, pixels: Tensor) -> Tensor:
         """[1, 3, T, H, W] in -1..1 -> [1, F, 16, h, w] in the VAE's dtype."""
@@ -156,8 +156,8 @@ class DecoderStream:
         return {"features": list(self._features), "started": int(self._started), "recent": self.recent}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._features, self._started = copied(state["features"], self._vae.device), bool(state["started"])
-        self.recent = copied(state["recent"], self._vae.device)
+        self._features, self._started = copy_to(state["features"], self._vae.device), bool(state["started"])
+        self.recent = copy_to(state["recent"], self._vae.device)
 
     def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised latents [1, F, 16, h, w] -> (frames uint8 [T, H, W, 3], finite: bool []), both on the device."""

@@ -142,7 +142,7 @@ def test_a_chunk_knows_nothing_but_its_context(
     context = contexts[-1][0]
     with engine.session(whole, silent) as session:
         session.generate(whole.chunks[0])
-        session._parts.history.put(0, context)
+        session._state.history.put(0, context)
         assert np.array_equal(session.generate(whole.chunks[4]).latents(), made[4])
 
 
@@ -277,7 +277,7 @@ def test_what_lasts_is_forecast_to_the_byte(engine: CausalEngine) -> None:
     with engine.session(wanted, silent) as session:
         for chunk in wanted.chunks:
             session.generate(chunk)
-        state = session._parts
+        state = session._state
         parts = [state.cache, state.history, state.encoder, state.vace]
         # Tables of a pass are counted with its working memory.
         held_bytes = held(tensor for part in parts for tensor in within(part, [state.cache.tables, state.text]))

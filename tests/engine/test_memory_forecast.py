@@ -72,7 +72,7 @@ def test_what_lasts_is_exact_to_the_byte() -> None:
     with engine.session(plan_of(CHUNKS), silent) as session:
         for one in CHUNKS:
             session.generate(one, inputs_of(one))
-        state = session._parts
+        state = session._state
         parts = {
             name: held(within(getattr(state, name), [state.cache.tables, state.text]))
             for name in ("cache", "history", "decoder", "encoder")
@@ -167,7 +167,7 @@ def test_what_lasts_in_every_pipeline_is_exact_to_the_byte(pipeline: str) -> Non
     with engine.session(plan, silent) as session:
         for one in plan.chunks:
             session.generate(one)
-        state = session._parts
+        state = session._state
         kept = [state.cache, state.text, state.history, state.decoder, state.encoder, state.vace]
         lasting = held(within(kept, [state.cache.tables]))  # counted with the working memory of a pass
     assert lasting == told.kv_cache + told.text_cache + told.history + told.vae_streams

@@ -30,58 +30,59 @@ ENTRIES = (
     {"chunk": 3, "text": "a blue bird", "transition_num_steps": 3},
     {"chunk": 6, "reset_cache": True},
 )
-Made = tuple[Frames, "np.ndarray[Any, Any]"]
-Rendered = tuple[list[Made], list[dict[str, Any]]]
+Generated = tuple[Frames, "np.ndarray[Any, Any]"]
+Rendered = tuple[list[Generated], list[dict[str, Any]]]
 
 
 @cache
 def engine_of(pipeline: str) -> CausalEngine:
-    """With Wan's auto-encoder for two of the pipelines, with a tiny one, which is faster, for the others."""
+    """Build an engine with Wan's VAE for two of the pipelines, and with a tiny, faster one for the others."""
     return small_engine(PIPELINES[pipeline], tiny_vae=pipeline not in ("longlive", "krea-realtime-video"))
 
 
 def job(pipeline: str, mode: str, **fields: Any) -> Plan:
-    """Eight chunks with a prompt change, a transition, a cut and a LoRA ramp; in video mode VACE, paused in chunk 4."""
-    make = plan if mode == "text" else video_plan
-    made = make(*ENTRIES, spec=PIPELINES[pipeline], **{"num_frames": 96, "denoising_steps": [1000, 500], **fields})
+    """Plan 8 chunks: prompt change, transition, cut and LoRA ramp; in video mode also VACE, but not in chunk 4."""
+    build = plan if mode == "text" else video_plan
+    planned = build(*ENTRIES, spec=PIPELINES[pipeline], **{"num_frames": 96, "denoising_steps": [1000, 500], **fields})
     chunks = []
-    for chunk in made.chunks[:CHUNKS]:
+    for chunk in planned.chunks[:CHUNKS]:
         steered = mode == "video" and chunk.index != 4
         vace = Vace(0.8, timeline=True, restart_streams=chunk.cut or chunk.index in (0, 5)) if steered else None
         scale = 0.1 * min(chunk.index, 5)
         chunks.append(replace(chunk, vace=vace, lora_scales=(scale,), lora_changed=0 < chunk.index <= 5))
-    return sized(made, chunks)
+    return sized(planned, chunks)
 
 
-def sized(wanted: Plan, chunks: Sequence[Chunk]) -> Plan:
+def sized(planned: Plan, chunks: Sequence[Chunk]) -> Plan:
+    """Return the plan with these chunks alone, at the size of the small engine."""
     frames = sum(chunk.keep for chunk in chunks)
-    return replace(wanted, height=SIZE, width=SIZE, chunks=tuple(chunks), num_frames=frames)
+    return replace(planned, height=SIZE, width=SIZE, chunks=tuple(chunks), num_frames=frames)
 
 
-def generate(session: CausalSession, wanted: Plan, index: int) -> Made:
-    made = session.generate(wanted.chunks[index], inputs_of(wanted.chunks[index]))
-    return made.frames().copy(), made.latents().copy()
+def generate(session: CausalSession, planned: Plan, index: int) -> Generated:
+    generated = session.generate(planned.chunks[index], inputs_of(planned.chunks[index]))
+    return generated.frames().copy(), generated.latents().copy()
 
 
-def render(engine: CausalEngine, wanted: Plan) -> Rendered:
-    """What each chunk becomes, and the state at every border: before each chunk and after the last."""
-    made, states = [], []
-    with engine.session(wanted, silent) as session:
-        for chunk in wanted.chunks:
+def render(engine: CausalEngine, planned: Plan) -> Rendered:
+    """Return every chunk's frames and latents, and the state at every border: before each chunk and after the last."""
+    chunks, states = [], []
+    with engine.session(planned, silent) as session:
+        for chunk in planned.chunks:
             states.append(session.state())
-            made.append(generate(session, wanted, chunk.index))
+            chunks.append(generate(session, planned, chunk.index))
         states.append(session.state())
-    return made, states
+    return chunks, states
 
 
 @cache
 def rendered(pipeline: str, mode: str) -> Rendered:
-    """The job, uninterrupted."""
+    """Render the job without interruption."""
     return render(engine_of(pipeline), job(pipeline, mode))
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Bit for bit, also in dictionaries and lists."""
+    """Compare bit for bit, also inside dictionaries and lists."""
     if isinstance(one, Tensor):
         return isinstance(other, Tensor) and one.dtype == other.dtype and torch.equal(one, other)
     if isinstance(one, dict):
@@ -93,45 +94,45 @@ def equal(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-def check_borders(engine: CausalEngine, wanted: Plan, uninterrupted: Rendered, borders: Iterable[int]) -> None:
-    """From each border the next chunk and the state after it are equal; by induction all chunks to the end are."""
-    made, states = uninterrupted
-    with engine.session(wanted, silent) as session:
+def check_borders(engine: CausalEngine, planned: Plan, uninterrupted: Rendered, borders: Iterable[int]) -> None:
+    """Check from each border that the next chunk and the state after it are equal; so all later chunks are too."""
+    chunks, states = uninterrupted
+    with engine.session(planned, silent) as session:
         for border in borders:
             session.restore(states[border])
             assert equal(session.state(), states[border])
-            assert equal(generate(session, wanted, states[border]["next_chunk"]), made[border])
+            assert equal(generate(session, planned, states[border]["next_chunk"]), chunks[border])
             assert equal(session.state(), states[border + 1])
 
 
 @pytest.mark.parametrize(("pipeline", "mode"), JOBS)
-def test_a_fresh_session_goes_on_from_any_border_after_another_job(pipeline: str, mode: str) -> None:
-    engine, wanted, other = engine_of(pipeline), job(pipeline, mode), job(pipeline, "text", seed=7, prompt="B")
-    assert any(isinstance(chunk.conditioning, Transition) for chunk in wanted.chunks) and len(wanted.chunks) == CHUNKS
+def test_a_new_session_continues_from_any_border_after_another_job(pipeline: str, mode: str) -> None:
+    engine, planned, other = engine_of(pipeline), job(pipeline, mode), job(pipeline, "text", seed=7, prompt="B")
+    assert any(isinstance(chunk.conditioning, Transition) for chunk in planned.chunks) and len(planned.chunks) == CHUNKS
     uninterrupted = rendered(pipeline, mode)
     render(engine, sized(other, other.chunks[:2]))
-    check_borders(engine, wanted, uninterrupted, reversed(range(CHUNKS)))
+    check_borders(engine, planned, uninterrupted, reversed(range(CHUNKS)))
 
 
 @pytest.mark.parametrize("mode", ["text", "video"])
-def test_the_same_session_goes_back_and_on_to_the_end(mode: str) -> None:
-    engine, wanted = engine_of("longlive"), job("longlive", mode)
-    made, states = rendered("longlive", mode)
-    with engine.session(wanted, silent) as session:
+def test_the_same_session_can_go_back_and_continue_to_the_end(mode: str) -> None:
+    engine, planned = engine_of("longlive"), job("longlive", mode)
+    chunks, states = rendered("longlive", mode)
+    with engine.session(planned, silent) as session:
         for index in range(5):
-            generate(session, wanted, index)
+            generate(session, planned, index)
         session.restore(states[4])  # within the transition and the ramp
-        assert equal([generate(session, wanted, index) for index in range(4, CHUNKS)], made[4:])
+        assert equal([generate(session, planned, index) for index in range(4, CHUNKS)], chunks[4:])
 
 
 def test_a_full_memory_bank_is_restored() -> None:
     engine, spec = engine_of("memflow"), PIPELINES["memflow"]
-    wanted = plan(spec=spec, num_frames=12 * 13 - 3, denoising_steps=[1000], memory_bank=True)
-    wanted = sized(wanted, [replace(chunk, lora_scales=(0.0,)) for chunk in wanted.chunks])
-    uninterrupted = render(engine, wanted)
+    planned = plan(spec=spec, num_frames=12 * 13 - 3, denoising_steps=[1000], memory_bank=True)
+    planned = sized(planned, [replace(chunk, lora_scales=(0.0,)) for chunk in planned.chunks])
+    uninterrupted = render(engine, planned)
     before = uninterrupted[1][10]
     assert (before["cache.policy.banked"], before["cache.policy.recorded"]) == (3, 1)
-    check_borders(engine, wanted, uninterrupted, (12, 10, 9, 3))
+    check_borders(engine, planned, uninterrupted, (12, 10, 9, 3))
 
 
 def values(value: Any) -> Iterator[Any]:
@@ -140,7 +141,7 @@ def values(value: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("pipeline", PIPELINE_IDS)
-def test_a_state_holds_contiguous_host_tensors_numbers_and_strings_alone(pipeline: str) -> None:
+def test_a_state_holds_only_contiguous_host_tensors_numbers_and_strings(pipeline: str) -> None:
     _, states = rendered(pipeline, "video")
     for value in (part for state in states for entry in state.values() for part in values(entry)):
         assert type(value) in (Tensor, int, float, str, type(None))
@@ -148,67 +149,67 @@ def test_a_state_holds_contiguous_host_tensors_numbers_and_strings_alone(pipelin
 
 
 def test_a_state_is_a_copy_and_a_restore_copies_it() -> None:
-    engine, wanted = engine_of("longlive"), job("longlive", "video")
+    engine, planned = engine_of("longlive"), job("longlive", "video")
     _, states = rendered("longlive", "video")
-    with engine.session(wanted, silent) as session:
+    with engine.session(planned, silent) as session:
         session.restore(states[2])
         saved = session.state()
-        generate(session, wanted, 2)
+        generate(session, planned, 2)
         assert equal(saved, states[2]) and not equal(session.state(), saved)
 
 
 def test_a_restore_sets_the_scales_of_the_engines_loras() -> None:
-    engine, wanted = engine_of("longlive"), job("longlive", "text")
+    engine, planned = engine_of("longlive"), job("longlive", "text")
     _, states = rendered("longlive", "text")
-    with engine.session(wanted, silent) as session:
+    with engine.session(planned, silent) as session:
         session.restore(states[3])
         assert engine.loras.state() == {"scales": [pytest.approx(0.2)]}
 
 
 def test_text_keys_prompt_and_tables_are_allocated_once() -> None:
-    """So that a captured graph may read them: later prompts and a restore overwrite them in place."""
-    engine, wanted = engine_of("longlive"), job("longlive", "text")
-    with engine.session(wanted, silent) as session:
-        seen = []
-        for chunk in wanted.chunks[:5]:
-            generate(session, wanted, chunk.index)
-            parts = session._parts
-            entries = [tensor for entry in parts.text._entries if entry for tensor in entry]
-            with parts.cache.forward_pass(parts.cache.policy.start_chunk(chunk)[1]) as rotary:
-                seen.append([tensor.data_ptr() for tensor in (*entries, parts.prompt, *rotary)])
+    """A captured CUDA graph may read them: later prompts and a restore overwrite them in place."""
+    engine, planned = engine_of("longlive"), job("longlive", "text")
+    with engine.session(planned, silent) as session:
+        pointers = []
+        for chunk in planned.chunks[:5]:
+            generate(session, planned, chunk.index)
+            state = session._state
+            entries = [tensor for entry in state.text._entries if entry for tensor in entry]
+            with state.cache.forward_pass(state.cache.policy.start_chunk(chunk)[1]) as rotary:
+                pointers.append([tensor.data_ptr() for tensor in (*entries, state.prompt, *rotary)])
             session.restore(session.state())
-    assert len(seen[0]) == 2 * 2 + 3 and all(pointers == seen[0] for pointers in seen)
+    assert len(pointers[0]) == 2 * 2 + 3 and all(row == pointers[0] for row in pointers)
 
 
 BROKEN = {
     r"holds \['cache.keys2'\], which": {"cache.keys2": 0},
     r"holds \['other'\], which": {"other": 0},
-    "wanted torch.float32": {"prompt": torch.zeros(1, 512, 9)},
+    "needs torch.float32": {"prompt": torch.zeros(1, 512, 9)},
     "scales of 2 LoRAs, this session of 1": {"loras.scales": [0.0, 1.0]},
 }
 
 
 @pytest.mark.parametrize("message", BROKEN)
 def test_another_sessions_state_is_refused(message: str) -> None:
-    engine, wanted = engine_of("longlive"), job("longlive", "text")
-    with engine.session(wanted, silent) as session, pytest.raises(ValueError, match=message):
+    engine, planned = engine_of("longlive"), job("longlive", "text")
+    with engine.session(planned, silent) as session, pytest.raises(ValueError, match=message):
         session.restore({**session.state(), **BROKEN[message]})
 
 
-def test_whether_an_engine_has_vace_does_not_matter_to_a_job_without() -> None:
-    spec, wanted = PIPELINES["streamdiffusionv2"], job("streamdiffusionv2", "text")
-    made, states = rendered("streamdiffusionv2", "text")
+def test_a_job_without_vace_restores_on_engines_with_and_without_vace() -> None:
+    spec, planned = PIPELINES["streamdiffusionv2"], job("streamdiffusionv2", "text")
+    uninterrupted = rendered("streamdiffusionv2", "text")
     engine = small_engine(spec, tiny_vae=True, vace=False)
-    check_borders(engine, wanted, (made, states), (5, 2))
+    check_borders(engine, planned, uninterrupted, (5, 2))
     steered = rendered("streamdiffusionv2", "video")[1][3]
-    with engine.session(wanted, silent) as session, pytest.raises(ValueError, match="this session has no VACE"):
+    with engine.session(planned, silent) as session, pytest.raises(ValueError, match="but this session has no VACE"):
         session.restore(steered)
 
 
 @pytest.mark.parametrize("name", ["prompt", "next_chunk", "cache.keys", "decoder.recent", "vace.inactive.position"])
 def test_an_incomplete_state_is_refused(name: str) -> None:
-    engine, wanted = engine_of("longlive"), job("longlive", "text")
-    with engine.session(wanted, silent) as session:
+    engine, planned = engine_of("longlive"), job("longlive", "text")
+    with engine.session(planned, silent) as session:
         state = session.state()
         del state[name]
         with pytest.raises(ValueError, match=rf"lacks \['{name}'\]"):
