@@ -1,4 +1,4 @@
-"""The job file: what a render is asked for, read and checked before anything heavy is imported."""
+"""Reads and checks job files, before torch or any other heavy package is imported."""
 
 from scope_batch.job.chunk_spec import ChunkSpec
 from scope_batch.job.load import check_inputs, load_job, load_text, parse_job

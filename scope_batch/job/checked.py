@@ -1,4 +1,4 @@
-"""A model of the job whose faults come all at once, each at its place."""
+"""Defines the base of the job's models: it reports all faults of a model at once, each at its place."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from scope_batch.job.prompts import STRICT
 
 
 class Checked(BaseModel):
-    """Null means not given, and an unknown key is unknown whatever its value. What the fields alone cannot tell is
-    found by `faults`, together with their own errors."""
+    """Null means that a field is absent; an unknown key is an error, also if it is null. `faults` checks rules that
+    involve several fields; its faults are raised together with the errors of the fields."""
 
     model_config = STRICT
 
     @classmethod
     @abstractmethod
     def faults(cls, written: Mapping[str, Any]) -> list[Fault]:
-        """Faults that no field can find alone. written: the model's fields as the job gives them."""
+        """Return the faults that involve several fields. `written`: the fields as they are in the job."""
 
     @classmethod
     def folded(cls, written: dict[str, Any]) -> dict[str, Any]:
-        """Older spellings as newer ones."""
+        """Return `written` with older spellings replaced by newer ones."""
         return written
 
     @model_validator(mode="wrap")
@@ -36,15 +36,15 @@ class Checked(BaseModel):
         written = cls.folded(without_nulls(data, cls))
         faults = cls.faults(written)
         try:
-            made = handler(written)
+            model = handler(written)
         except ValidationError as error:
             if faults:
                 raise_all(faults, error)
             raise
         raise_all(faults)
-        return made
+        return model
 
 
 def without_nulls(data: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """A map without those fields of `model` that are null; keys that it does not have stay."""
+    """Return `data` without the fields of `model` that are null; keys that are not fields of it are kept."""
     return {key: value for key, value in data.items() if value is not None or key not in model.model_fields}

@@ -43,7 +43,7 @@ Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False), NotEmp
 
 
 class Placed(Checked):
-    """Exactly one of `chunk`, `frame` and `time` names the place."""
+    """Base of the entries: exactly one of `chunk`, `frame` and `time` names the place."""
 
     chunk: Index | None = Field(default=None, description="Chunk index from 0; with chunk_grid: 12, of a slot.")
     frame: Index | None = Field(default=None, description="Output frame from 0: the chunk that delivers it.")
@@ -57,13 +57,13 @@ class Placed(Checked):
 
 
 class ChunkSpec(Placed):
-    """What changes at one place of the video."""
+    """An entry of `chunk_specs`: the changes at one place of the video."""
 
     text: str | None = Field(default=None, description="New prompt, in force from here on.")
     prompts: Prompts | None = Field(default=None, description="New prompts that blend, in force from here on.")
     prompt_interpolation_method: BlendMethod | None = Field(default=None, description="How the prompts blend.")
     transition_target_prompts: Prompts | None = Field(
-        default=None, description="The same as prompts: where a transition leads."
+        default=None, description="The same as prompts: target of a transition."
     )
     transition_num_steps: int | None = Field(
         default=None,
@@ -79,9 +79,9 @@ class ChunkSpec(Placed):
     kv_cache_attention_bias: AttentionBias | None = Field(
         default=None, description="Weight of earlier frames in this chunk's attention."
     )
-    reset_cache: bool = Field(default=False, description="Start anew here: a hard cut.")
+    reset_cache: bool = Field(default=False, description="Reset the KV cache here: a hard cut.")
     manage_cache: bool | None = Field(
-        default=None, description="Let changes cut or recache by themselves in this chunk."
+        default=None, description="Let changes cut or recache automatically in this chunk."
     )
 
     lora_scales: LoraScales[LoraScale] | None = Field(
@@ -92,7 +92,7 @@ class ChunkSpec(Placed):
     vace_ref_images: ListOf[InputPath] = Field(default=(), description="Reference image of this chunk; it takes one.")
     vace_context_scale: ContextScale | None = Field(default=None, description="Strength of VACE in this chunk.")
     vace_temporally_locked: bool = Field(
-        default=True, description="Control and masks lie on one timeline; false: in this chunk alone."
+        default=True, description="Control and masks are on the timeline of the job; false: of this chunk only."
     )
     vace_frames: InputPath | None = Field(default=None, description="Control frames from here on: video or array.")
     vace_frames_shape: Shape | None = Field(
@@ -114,25 +114,25 @@ class ChunkSpec(Placed):
 
     @property
     def target(self) -> tuple[WeightedPrompt, ...] | None:
-        """The prompts that this entry leads to, whichever field gave them."""
+        """The entry's new prompts, from whichever field holds them."""
         if self.text is not None:
             return (WeightedPrompt(text=self.text),)
         return self.prompts or self.transition_target_prompts
 
 
 class ChunkPrompt(Placed):
-    """First revision of the protocol: folded into `chunk_specs`."""
+    """Entry of the protocol's first revision, converted to an entry of `chunk_specs`."""
 
     text: str = Field(description="New prompt, in force from here on.")
 
 
 class ChunkImage(Placed):
-    """First revision of the protocol: folded into `chunk_specs`."""
+    """Entry of the protocol's first revision, converted to an entry of `chunk_specs`."""
 
     image: InputPath = Field(description="Image file.")
 
 
 class ChunkReferences(Placed):
-    """First revision of the protocol: folded into `chunk_specs`."""
+    """Entry of the protocol's first revision, converted to an entry of `chunk_specs`."""
 
     images: ListOf[InputPath] = Field(description="Reference images; a chunk takes one.")

@@ -1,7 +1,8 @@
-"""Arithmetic inside a job, `1.0 - 0.5*sin(t)`: parsed and checked when the job is read, evaluated when it is planned.
+"""Checks and evaluates arithmetic of a job, such as `1.0 - 0.5*sin(t)`.
 
-`ast` reads it, and the closed tables below say what may stand in it; what passes is compiled once, and evaluated for
-every chunk. Numbers are floats, so nothing grows beyond 1e308; length and depth are bounded before anything is built.
+`ast` parses an expression when the job is read; the tables below list the allowed nodes, names and functions. It is
+compiled once, and evaluated for every chunk when the job is planned. Numbers are floats, so nothing grows beyond 1e308;
+length and depth are checked before anything is built.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "log": (math.log, 1, 2), "abs": (math.fabs, 1, 1), "round": (_round, 1, 2),
     "min": (min, 2, _ANY), "max": (max, 2, _ANY),
 }  # fmt: skip
-"""Name -> function, fewest and most values it takes. `where(condition, a, b)` becomes `a if condition else b`."""
+"""Name -> function, minimum and maximum of arguments. `where(condition, a, b)` becomes `a if condition else b`."""
 _ALLOWED = (
     ast.expr_context, ast.boolop, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp,
     ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.BitAnd, ast.BitOr,
@@ -56,7 +57,7 @@ class Expression:
 
     @property
     def number(self) -> float | None:
-        """The number that the text is, with or without a sign; None if it is more than that."""
+        """The number, if the text is only a number with or without a sign; else None."""
         tree, sign = self._tree, 1.0
         if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, (ast.USub, ast.UAdd)):
             sign = -1.0 if isinstance(tree.op, ast.USub) else 1.0
@@ -64,7 +65,7 @@ class Expression:
         return sign * tree.value if isinstance(tree, ast.Constant) and isinstance(tree.value, float) else None
 
     def value(self, variables: Mapping[str, float]) -> float:
-        """A finite number; `variables` holds every name that the text may use. Raises ValueError with what is wrong."""
+        """Evaluate to a finite number; `variables` holds every allowed name. Raises ValueError with the reason."""
         try:
             # Safe: the tree holds nothing but the nodes, names and functions listed above.
             value = float(eval(_compiled(self), _FIXED_NAMES, variables))
@@ -75,14 +76,14 @@ class Expression:
         except (ValueError, TypeError):
             raise ValueError("has no value (a root or logarithm of a negative number, perhaps)") from None
         if not math.isfinite(value):
-            raise ValueError("is no finite number")
+            raise ValueError("is not a finite number")
         return value
 
 
 def read_expression(text: str, variables: tuple[str, ...]) -> Expression:
-    """The expression in `text`, in which only `variables` may stand besides constants and functions.
+    """Parse `text`. Only `variables`, constants and functions are allowed as names.
 
-    Raises ValueError with what is wrong and what is allowed.
+    Raises ValueError with the reason and the allowed alternatives.
     """
     text = " ".join(text.split())
     _check_size(text)
@@ -91,7 +92,7 @@ def read_expression(text: str, variables: tuple[str, ...]) -> Expression:
             warnings.simplefilter("ignore")
             tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ValueError(f"{short(text)} is no expression, such as 1.0 - 0.5*sin(t)") from None
+        raise ValueError(f"{short(text)} is not an expression, such as 1.0 - 0.5*sin(t)") from None
     _check_depth(tree, text)
     return Expression(text, _Checked(variables).visit(tree))
 
@@ -103,7 +104,7 @@ def _compiled(expression: Expression) -> CodeType:
 
 
 def short(text: str, longest: int = 40) -> str:
-    """A text inside a message."""
+    """Quote and shorten a text for a message."""
     return repr(text if len(text) <= longest else f"{text[: longest - 3]}...")
 
 
@@ -125,11 +126,11 @@ def _check_depth(tree: ast.expr, text: str) -> None:
         level = [child for node in level for child in ast.iter_child_nodes(node)]
         if not level:
             return
-    raise ValueError(f"{short(text)} is nested, or strung together, deeper than {MAX_DEPTH} levels")
+    raise ValueError(f"{short(text)} is nested, or chained, deeper than {MAX_DEPTH} levels")
 
 
 class _Checked(ast.NodeTransformer):
-    """Refuses all that is not listed; numbers become floats, `where` a conditional that evaluates one branch only."""
+    """Rejects all nodes that are not listed; numbers become floats, `where` a conditional that evaluates one branch."""
 
     def __init__(self, variables: tuple[str, ...]) -> None:
         self._names = {*variables, *CONSTANTS}
@@ -148,7 +149,7 @@ class _Checked(ast.NodeTransformer):
             raise ValueError("a number is too large") from None
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        """A power is math.pow, which overflows at once where `**` would build ever larger whole numbers."""
+        """Replace `**` by math.pow, which overflows at once; `**` would build ever larger integers."""
         if isinstance(node.op, ast.Pow):
             power = ast.Name("pow", ast.Load())
             return ast.Call(power, [self.visit(node.left), self.visit(node.right)], [])
@@ -157,18 +158,18 @@ class _Checked(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.Name:
         if node.id not in self._names:
             names = ", ".join(sorted(self._names))
-            what = "is a function, it takes values in parentheses" if node.id in FUNCTIONS else "is unknown"
-            raise ValueError(f"{short(node.id)} {what}; the names are {names}")
+            reason = "is a function, it takes values in parentheses" if node.id in FUNCTIONS else "is unknown"
+            raise ValueError(f"{short(node.id)} {reason}; the names are {names}")
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        fewest, most = (3, 3) if name == "where" else FUNCTIONS.get(name, (None, 0, 0))[1:]
+        least, most = (3, 3) if name == "where" else FUNCTIONS.get(name, (None, 0, 0))[1:]
         if not most:
             allowed = ", ".join(sorted((*FUNCTIONS, "where")))
-            raise ValueError(f"{short(name or ast.unparse(node.func))} is no function; allowed: {allowed}")
-        if node.keywords or not fewest <= len(node.args) <= most:
-            takes = f"{fewest}" if fewest == most else f"{fewest} or {'more' if most == _ANY else most}"
+            raise ValueError(f"{short(name or ast.unparse(node.func))} is not a function; allowed: {allowed}")
+        if node.keywords or not least <= len(node.args) <= most:
+            takes = f"{least}" if least == most else f"{least} or {'more' if most == _ANY else most}"
             raise ValueError(f"{name} takes {takes} value{'s' if takes != '1' else ''}, not {len(node.args)}")
         values = [self.visit(value) for value in node.args]
         if name == "where":

@@ -1,4 +1,4 @@
-"""Represents the faults that validators find, and words pydantic's own errors."""
+"""Represents the faults that validators report, and words pydantic's own errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AT_VALUE = "fault_of_value"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`message` at `loc`, relative to the model that found it. `other`: a second place that the message is about."""
+    """A `message` at `loc`, relative to the validated model. `other`: a second place that the message is about."""
 
     loc: Loc
     message: str
@@ -39,7 +39,7 @@ class Fault:
 
 
 def shown(value: Any) -> str:
-    """A value inside a message: as YAML would write it, on one line, long ones cut."""
+    """Format a value for a message: on one line, as in YAML, long values shortened."""
     if isinstance(value, dict):
         return "a map"
     if isinstance(value, (list, tuple)):
@@ -51,12 +51,12 @@ def shown(value: Any) -> str:
 
 
 def wrong(message: str) -> PydanticCustomError:
-    """For `raise` inside a validator of one value."""
+    """Return the error that a validator of one value raises."""
     return PydanticCustomError(AT_VALUE, _literal(message))
 
 
 def raise_all(faults: Iterable[Fault], inner: ValidationError | None = None) -> None:
-    """Raise one ValidationError with every fault and every error of `inner`; nothing to raise: return."""
+    """Raise one ValidationError with every fault and every error of `inner`, if there are any."""
     details = [fault.details() for fault in faults]
     if inner is not None:
         details += [
@@ -72,7 +72,7 @@ def raise_all(faults: Iterable[Fault], inner: ValidationError | None = None) -> 
 
 
 def _literal(message: str) -> Any:
-    """pydantic asks for a LiteralString; templates replace only `{name}` of names in the context: any text is safe."""
+    """Satisfy pydantic's LiteralString. Any text is safe: only `{name}` of names in the context are replaced."""
     return message
 
 
@@ -99,11 +99,11 @@ _MESSAGES = {
 }
 
 
-def message_of(kind: str, said: str, value: Any, context: Mapping[str, Any]) -> str:
-    """The message on an error of type `kind` about `value`; `said`: pydantic's message, where there is no better."""
+def message_of(kind: str, fallback: str, value: Any, context: Mapping[str, Any]) -> str:
+    """Return the message for an error of type `kind` about `value`. `fallback`: pydantic's message, for other kinds."""
     template = _MESSAGES.get(kind)
     if template is None:
-        return said.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        return fallback.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     context = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in context.items()}
     if kind == "multiple_of":
         step = context["multiple_of"]

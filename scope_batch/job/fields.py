@@ -27,14 +27,12 @@ def _known_processor(name: str) -> str:
 
 
 class ProcessorUse(Checked):
-    """A processor, and what it is made from."""
+    """A processor and its parameters."""
 
     id: Annotated[str, AfterValidator(_known_processor)] = Field(
         description="Which processor.", json_schema_extra=lambda schema: schema.update(examples=[*PROCESSORS.ids()])
     )
-    params: dict[str, Any] = Field(
-        default={}, description="The processor's own parameters; those not given have defaults."
-    )
+    params: dict[str, Any] = Field(default={}, description="The processor's own parameters; absent ones have defaults.")
 
     @classmethod
     def faults(cls, written: Mapping[str, Any]) -> list[Fault]:
@@ -45,7 +43,7 @@ class ProcessorUse(Checked):
             with foreign(PROCESSORS.where(name)):
                 return list(_parameter_faults(PROCESSORS.get(name), params))
         except ScopeBatchError:
-            return []  # so does the id's
+            return []  # the id's own error reports it
 
 
 def _parameter_faults(spec: ProcessorSpec, params: Mapping[str, Any]) -> Iterator[Fault]:
@@ -66,7 +64,7 @@ def _allowed(parameters: type[Parameters]) -> str:
 
 
 def as_uses(value: Any) -> Any:
-    """One becomes a list of one; ids become maps."""
+    """Turn a single processor into a list of one, and ids into maps."""
     if isinstance(value, (str, dict, ProcessorUse)):
         value = [value]
     if not isinstance(value, (list, tuple)):
@@ -82,7 +80,7 @@ Processors = Annotated[
 
 
 class Encoder(BaseModel):
-    """Options of the video encoder; what is not given depends on the container."""
+    """Options of the video encoder. Defaults depend on the container."""
 
     model_config = STRICT
 
@@ -95,7 +93,7 @@ class Encoder(BaseModel):
 
 
 class Output(Encoder):
-    """One output. What is not given here comes from the job's `video`."""
+    """One output. Absent encoder options come from the job's `video`."""
 
     path: OutputPath = Field(
         description="File .mp4 .mov .mkv .webm .npy .nut, a sequence such as frames/%05d.png, or - for standard output."
@@ -103,7 +101,7 @@ class Output(Encoder):
 
 
 def as_outputs(value: Any) -> Any:
-    """A path or a map becomes a list of one; paths in a list become maps."""
+    """Turn a path or a map into a list of one, and paths in a list into maps."""
     if isinstance(value, (str, dict, Output)):
         value = [value]
     if not isinstance(value, (list, tuple)):
@@ -123,7 +121,7 @@ SUFFIX = ".safetensors"
 
 
 def parse_lora_path(key: Any) -> str:
-    """The absolute path of a LoRA file. Links in it stay, so that its name is the one that the job gives it."""
+    """Return the absolute path of a LoRA file. Links are kept, so that the file has the same name as in the job."""
     path = parse_input_path(key)
     if path.suffix.lower() != SUFFIX:
         raise wrong(f"a LoRA is a {SUFFIX} file, not {Path(key).suffix or 'one without a suffix'}")
@@ -131,7 +129,7 @@ def parse_lora_path(key: Any) -> str:
 
 
 def as_lora_scales(value: Any) -> Any:
-    """The map with its keys absolute."""
+    """Return the map with absolute paths as keys."""
     if not isinstance(value, Mapping):
         raise wrong(f"must be a map {{file.safetensors: scale}}, not {shown(value)}")
     scales: dict[str, Any] = {}
@@ -145,7 +143,7 @@ def as_lora_scales(value: Any) -> Any:
             continue
         file = os.path.realpath(path)
         if file in spelled:
-            faults.append(Fault((str(key),), f"the same file stands here already, as {spelled[file]}"))
+            faults.append(Fault((str(key),), f"the same file is already in the list, as {spelled[file]}"))
         spelled.setdefault(file, key)
         scales[path] = scale
     raise_all(faults)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_NO_GUIDANCE = "these models run without guidance; say in the prompt what is to be seen"
+_NO_GUIDANCE = "these models run without guidance; describe in the prompt what to show"
 _NO_SAMPLER = "each pipeline has its own sampler; denoising_steps lists its timesteps"
 _NO_CAMERA = "no camera is moved; motion comes from the prompt, an input video or control frames"
-_NO_STILLS = "nothing is made but video"
+_NO_STILLS = "the only output is video"
 _ONE_VIDEO = "one job is one video; other seeds are other renders (--set seed=1042)"
 _OPTION = "an option of the command line: {}"
-_CHUNKS = "chunks follow each other through the pipeline's memory, nothing overlaps"
+_CHUNKS = "chunks are connected by the KV cache, they do not overlap"
 _UNTIL_NEXT = "an entry holds until another one changes it"
 _NOISE = "noise_scale: 0 keeps the input, 1 ignores it"
 _STEPS = "denoising_steps: a list of timesteps, such as [1000, 750, 500, 250]"
@@ -21,7 +21,7 @@ _SUFFIX = "output: its suffix chooses the format"
 
 
 def _spread(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
-    return {key: said for keys, said in rows for key in keys.split()}
+    return {key: advice for keys, advice in rows for key in keys.split()}
 
 
 _EVERYWHERE = _spread(
@@ -129,7 +129,7 @@ BY_MODEL = {
 """Model that lacks the key -> advice. It begins with the field that replaces the key, if there is one."""
 
 
-def said_of_key(key: str, model: str) -> str | None:
-    """What stands in the place of a key here, or why nothing does; None for a key that no table knows."""
+def advice_for_key(key: str, model: str) -> str | None:
+    """Return the field that replaces a key, or the reason why there is none. None for a key that is in no table."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower()
     return BY_MODEL.get(model, {}).get(re.sub(r"[\s.-]+", "_", snake))

@@ -24,8 +24,8 @@ MAX_TEXT = 100
 
 @dataclass(slots=True)
 class Values:
-    """`data`: what the job's model validates. `marks`: where each part of it stands. `problems`: mark, line.
-    `warnings`: about what YAML takes for a comment."""
+    """`data`: the values for the job's model. `marks`: positions of its parts in the text. `problems`: mark and line of
+    each. `warnings`: about texts that YAML reads as comments."""
 
     data: Any = None
     marks: dict[Loc, Mark] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Values:
         key: tuple[int, int] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Any:
-        """The plain value of `node`, which stands at `loc`. Without `environ` variables are left alone."""
+        """Return the plain value of `node` at `loc`. Without `environ`, variables are not replaced."""
         mark = Mark(origin, key or node.position, node.position)
         self.marks[loc] = mark
         if isinstance(node, MapNode):
@@ -49,8 +49,8 @@ class Values:
             return [self.add(item, origin, (*loc, index), None, environ) for index, item in enumerate(node.items)]
         assert isinstance(node, ScalarNode)
         if field_of(loc) in PROMPT_TEXTS and _HASHTAG.match(node.comment):
-            said = f"{shown(node.comment)} is a comment, no part of the text; quotes keep it in"
-            self.warnings.append(f"{mark.at_value()}: {show(loc)}: {said}")
+            message = f"{shown(node.comment)} is a comment, no part of the text; quotes keep it in"
+            self.warnings.append(f"{mark.at_value()}: {show(loc)}: {message}")
         return self._placed(self._scalar(node, mark, loc, environ), origin, loc)
 
     def _map(self, node: MapNode, origin: Origin, loc: Loc, environ: Mapping[str, str] | None) -> dict[str, Any]:
@@ -59,9 +59,9 @@ class Values:
             name = placed_key(written, origin, loc)
             if name in values:
                 mark, first = Mark(origin, position, value.position), self.marks[(*loc, name)].key[0]
-                message = f"the file stands here twice, first in line {first}"
+                message = f"the file is listed twice, first in line {first}"
                 self.problems.append((mark, f"{mark.at_key()}: {show((*loc, written))}: {message}"))
-                # A problem counts as long as its mark stands in the text.
+                # A problem is reported only while its mark is in `marks`.
                 self.marks[(*loc, written)] = mark
                 continue
             values[name] = self.add(value, origin, (*loc, name), position, environ)
@@ -69,7 +69,7 @@ class Values:
         return values
 
     def _report_commas(self, node: MapNode, origin: Origin, loc: Loc) -> None:
-        """In `{text: a cat, best quality}` the comma ends the text: YAML takes the rest for keys without a value."""
+        """Report keys without a value: in `{text: a cat, best quality}` the comma ends the text, and a key follows."""
         written = [*node.entries.items()]
         for index, (key, (position, value)) in enumerate(written):
             before = written[index - 1][1][1] if index else None
@@ -90,7 +90,7 @@ class Values:
             self.problems.append((mark, f"{mark.at_key()}: {show((*loc, key))}: {message}"))
 
     def move(self, moved: Mapping[Loc, Loc]) -> None:
-        """What stands at an old place counts as standing at the new one; the innermost old place decides."""
+        """Move marks from old places to new ones; the innermost old place decides."""
         lengths = sorted({len(old) for old in moved}, reverse=True)
         for loc, mark in [*self.marks.items()]:
             old = next((loc[:length] for length in lengths if loc[:length] in moved), None)
@@ -113,7 +113,7 @@ class Values:
 
     @staticmethod
     def _placed(value: Any, origin: Origin, loc: Loc) -> Any:
-        """A relative path of an input starts at its text's folder. What is no path at all is left to the schema."""
+        """Make an input path absolute, starting at its text's folder. The schema reports values that are not paths."""
         name = field_of(loc)
         if name not in PATH_FIELDS or not isinstance(value, str) or value in WORDS.get(name, ()):
             return value
@@ -127,7 +127,7 @@ def _lacks_colon(node: Node | None) -> bool:
 
 
 def placed_key(key: str, origin: Origin, loc: Loc) -> str:
-    """A key of the map at `loc`: that of `lora_scales` is an input's path, relative to its text's folder."""
+    """Return a key of the map at `loc`. Keys of `lora_scales` are input paths, relative to their text's folder."""
     if loc[-1:] != ("lora_scales",):
         return key
     try:
@@ -138,7 +138,7 @@ def placed_key(key: str, origin: Origin, loc: Loc) -> str:
 
 
 def _as_number(text: str) -> Any:
-    """A variable in an unquoted value may stand for a number or a truth value."""
+    """Convert an unquoted value with replaced variables to a number or truth value, if it is one."""
     value = plain_scalar(text)
     return text if value is None else value
 
@@ -147,7 +147,7 @@ _DOLLAR = re.compile(r"\$(?:(?P<escape>\$)|\{(?P<name>[A-Za-z_]\w*)(?:(?P<kind>:
 
 
 def replace_variables(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with its variables replaced. Raises ValueError for one that is not set or not well formed.
+    """Replace the variables in `text`. Raises ValueError for one that is not set or malformed.
 
     `${VAR:-default}` and `${VAR:?message}` treat an empty variable as not set; a lone `$` stays.
     """
@@ -167,11 +167,11 @@ def has_variable(text: str) -> bool:
 
 
 def _value(name: str, kind: str | None, word: str | None, environ: Mapping[str, str]) -> str:
-    found = environ.get(name)
+    content = environ.get(name)
     if kind is None:
-        if found is None:
+        if content is None:
             raise ValueError(f"the environment variable {name} is not set; ${{{name}:-default}} gives a default")
-        return found
-    if not found and kind == ":?":
+        return content
+    if not content and kind == ":?":
         raise ValueError(f"the environment variable {name} is not set: {' '.join((word or 'it is needed').split())}")
-    return found or word or ""
+    return content or word or ""

@@ -1,4 +1,4 @@
-"""The JSON Schema (draft 2020-12) of a job file, for editors: it accepts what the loader accepts."""
+"""Makes the JSON Schema (draft 2020-12) of a job file, for editors. It accepts every job that the loader accepts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scope_batch.job.schema import Job
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}
-"""A number, a truth value or a word may also come from `${VAR}`."""
+"""Text with `${VAR}`, allowed in place of a number, a truth value or a word."""
 
 PLACED = ("ChunkSpec", "ChunkPrompt", "ChunkImage", "ChunkReferences")
 """Maps that name a place."""
@@ -16,7 +16,7 @@ _VARIABLE_REF = {"$ref": "#/$defs/Variable"}
 
 
 def job_json_schema() -> dict[str, Any]:
-    """The schema as plain JSON values."""
+    """Return the schema as plain JSON values."""
     schema = Job.model_json_schema(mode="validation")
     for model in (schema, *schema["$defs"].values()):
         required = model.get("required", [])
@@ -35,7 +35,7 @@ def _property(field: dict[str, Any], *, required: bool) -> dict[str, Any]:
     if notes.get("default") is None or isinstance(notes["default"], dict):
         notes.pop("default", None)
     choices = _choices(field)
-    if any(map(_is_no_text, choices)):
+    if any(map(_is_not_text, choices)):
         choices.append(_VARIABLE_REF)
     if not required and {"type": "null"} not in choices:
         choices.append({"type": "null"})
@@ -43,17 +43,17 @@ def _property(field: dict[str, Any], *, required: bool) -> dict[str, Any]:
 
 
 def _choices(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """The alternatives of a schema, flat; items inside may be texts with variables too."""
+    """Return the alternatives of a schema as a flat list; items of lists and maps may be texts with variables."""
     if "anyOf" in schema:
         return [choice for inner in schema["anyOf"] for choice in _choices(inner)]
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
-            inside = _choices(schema[key])
-            if any(map(_is_no_text, inside)):
-                inside.append(_VARIABLE_REF)
-            schema = {**schema, key: inside[0] if len(inside) == 1 else {"anyOf": inside}}
+            items = _choices(schema[key])
+            if any(map(_is_not_text, items)):
+                items.append(_VARIABLE_REF)
+            schema = {**schema, key: items[0] if len(items) == 1 else {"anyOf": items}}
     return [schema]
 
 
-def _is_no_text(schema: dict[str, Any]) -> bool:
+def _is_not_text(schema: dict[str, Any]) -> bool:
     return schema.get("type") in ("integer", "number", "boolean") or "enum" in schema or "const" in schema

@@ -1,4 +1,4 @@
-"""Keyframes of a schedule: `{0: 0.0, 48: 1.0}`, or Deforum's text `0:(0.0), max_f/2:(1.0 - 0.5*sin(t))`."""
+"""Reads keyframes of a schedule: `{0: 0.0, 48: 1.0}`, or Deforum's text `0:(0.0), max_f/2:(1.0 - 0.5*sin(t))`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _OPENING, _CLOSING = "([{", ")]}"
 
 @dataclass(frozen=True, slots=True)
 class Keyframe:
-    """`value` at delivered frame `frame` (from 0). A number leads on to the next key, an expression holds until it."""
+    """`value` at delivered frame `frame` (from 0). Numbers are interpolated, an expression lasts until the next key."""
 
     frame: int | Expression
     value: float | Expression
 
 
 def read_keyframes(text: str) -> tuple[Keyframe, ...]:
-    """The keys of a Deforum text, as they stand. Raises ValueError with what is wrong."""
+    """Return the keys of a Deforum text, in the order of the text. Raises ValueError with the reason."""
     if len(text) > MAX_TEXT:
         raise ValueError(f"a schedule of {len(text)} characters; at most {MAX_TEXT} are allowed")
     keys = tuple(_keyframe(part) for part in _parts(text))
@@ -34,14 +34,14 @@ def read_keyframes(text: str) -> tuple[Keyframe, ...]:
 
 
 def read_frame(text: str) -> int | None:
-    """A frame number as a map's key holds it, or None."""
+    """Return the frame number in a map's key, or None."""
     if not text.isascii() or not text.isdecimal() or (text[0] == "0" and text != "0") or len(text) > 8:
         return None
     return int(text) if int(text) <= MAX_FRAME else None
 
 
 def _parts(text: str) -> Iterator[str]:
-    """The text between commas that stand outside all brackets; a comma may end the last one."""
+    """Split a text at commas outside all brackets; a trailing comma is allowed."""
     depth = start = 0
     for position, character in enumerate(text):
         depth += (character in _OPENING) - (character in _CLOSING)
@@ -56,9 +56,9 @@ def _keyframe(part: str) -> Keyframe:
     key, colon, value = part.partition(":")
     key, value = key.strip(), value.strip()
     if not colon or not key:
-        raise ValueError(f"{short(part.strip())} is no keyframe, frame:(value), such as {EXAMPLE}")
+        raise ValueError(f"{short(part.strip())} is not a keyframe, frame:(value), such as {EXAMPLE}")
     if not _in_parentheses(value):
-        raise ValueError(f"{short(part.strip())}: a keyframe's value stands in parentheses, such as {EXAMPLE}")
+        raise ValueError(f"{short(part.strip())}: a keyframe's value needs parentheses, such as {EXAMPLE}")
     if key[0] in "\"'" and key[-1] == key[0]:
         key = key[1:-1].strip()
     frame = read_frame(key)
@@ -66,7 +66,7 @@ def _keyframe(part: str) -> Keyframe:
 
 
 def _in_parentheses(text: str) -> bool:
-    """Whether the first character's parenthesis is closed by the last character."""
+    """Return True if the last character closes the parenthesis that the first one opens."""
     if not (text.startswith("(") and text.endswith(")")):
         return False
     depth = 0

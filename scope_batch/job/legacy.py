@@ -1,4 +1,4 @@
-"""The sparse lists of the protocol's first revision, as entries of `chunk_specs`."""
+"""Converts the sparse lists of the protocol's first revision to entries of `chunk_specs`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scope_batch.job.rules import PLACES, TARGETS, placed_entries
 
 @dataclass(frozen=True, slots=True)
 class Sparse:
-    """A list of maps {place, `key`: value}. The value becomes an entry's `field` unless one of `taken` stands there."""
+    """A list of maps {place, `key`: value}. The value becomes `field` of an entry that has none of `taken`."""
 
     key: str
     kinds: tuple[type, ...]
@@ -34,9 +34,9 @@ Moved = dict[Loc, Loc]
 
 
 def fold_first_revision(written: Mapping[str, Any]) -> tuple[dict[str, Any], Moved]:
-    """The job with those lists folded into `chunk_specs`, and what moved where.
+    """Return the job with those lists folded into `chunk_specs`, and the map of old places to new ones.
 
-    A value joins its chunk's entry if that has none. Malformed lists are left alone: their own errors follow.
+    A value joins its chunk's entry if that has none yet. Malformed lists are unchanged: the schema reports them.
     """
     specs = written.get("chunk_specs") or ()
     lists = {
@@ -74,7 +74,7 @@ class _Folding:
 
 
 def _plain(item: Any, sparse: Sparse) -> Any:
-    """An item as the map of what it gives: made in Python or read from a file, where null means not given."""
+    """Return an item, a Python object or a map from a file, as the map of its fields without nulls."""
     if isinstance(item, BaseModel):
         item = {name: getattr(item, name) for name in item.model_fields_set}
     if not isinstance(item, Mapping):

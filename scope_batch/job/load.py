@@ -1,4 +1,4 @@
-"""A job from a file, standard input, a text, or values that are already parsed."""
+"""Loads a job from a file, standard input, a text, or parsed values."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def load_job(
     models: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Job:
-    """The job in a YAML or JSON file, or on standard input ("-").
+    """Load the job from a YAML or JSON file, or from standard input ("-").
 
-    `overrides`: texts of the form key.path=value, the later wins. `models`: replaces the job's `models`, relative to
+    `overrides`: texts of the form key.path=value; a later one wins. `models`: replaces the job's `models`, relative to
     the working directory. `environ`: variables for `${VAR}`, the process's by default.
 
     Raises JobError with one line per problem, MissingInputError when the file cannot be read, UsageError for an
-    override that is no key.path=value.
+    override that is not of the form key.path=value.
     """
     if str(path) == STDIN:
         text = decode(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin")
@@ -69,9 +69,11 @@ def load_text(
     models: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Job:
-    """The job in `text`. `name` leads every message; relative input paths start at `folder` (working directory)."""
-    here = Path.cwd()
-    origin = Origin(name, folder or here)
+    """Load the job from `text`. `name` begins every message; input paths are relative to `folder` (default: working
+    directory). Raises as `load_job` does.
+    """
+    working_directory = Path.cwd()
+    origin = Origin(name, folder or working_directory)
     root = read_document(text, origin)
     if not isinstance(root, MapNode):
         raise JobError(
@@ -80,29 +82,32 @@ def load_text(
     values = Values()
     values.data = values.add(root, origin, environ=os.environ if environ is None else environ)
     for override in overrides:
-        apply_override(values, override, here)
+        apply_override(values, override, working_directory)
     if models is not None:
         set_value(
-            values, ("models",), ScalarNode((1, 1), 1, models, models, plain=False), Origin("--models", here, False)
+            values,
+            ("models",),
+            ScalarNode((1, 1), 1, models, models, plain=False),
+            Origin("--models", working_directory, False),
         )
     values.data, moved = fold_first_revision(values.data)
     values.move(moved)
-    # What an override replaced is no problem any more.
-    standing = set(values.marks.values()) if values.problems else set()
-    problems = [problem for problem in values.problems if problem[0] in standing]
+    # A problem of a value that an override replaced is dropped.
+    current = set(values.marks.values()) if values.problems else set()
+    problems = [problem for problem in values.problems if problem[0] in current]
     warnings = (*values.warnings, *replaced_overrides(overrides))
     return _validated(values.data, Source(name, stem, values.marks, warnings), problems)
 
 
 def parse_job(data: Any, source: Source = NO_SOURCE) -> Job:
-    """The job in values that are already parsed, such as a request's body. Raises JobError, a line per problem."""
+    """Load the job from parsed values, such as a request's body. Raises JobError with one line per problem."""
     return _validated(data, source, [])
 
 
 def check_inputs(job: Job) -> None:
     """Raise MissingInputError, a line per place, unless every input that the job names exists.
 
-    JobError where one of them cannot even be looked for.
+    Raises JobError if the path of one cannot be accessed.
     """
     problems: list[str] = []
     error_type: type[MissingInputError | JobError] = MissingInputError
@@ -119,13 +124,13 @@ def check_inputs(job: Job) -> None:
 
 
 def _field(loc: Loc) -> str:
-    """A place without the path that is its last part."""
+    """Show a place; the file path of a LoRA is left out."""
     return show(loc[:-1] if loc[-2:-1] == ("lora_scales",) else loc)
 
 
 def _hint(path: Path) -> str:
     if os.sep == "/" and "\\" in path.name:
-        return f" (\\ separates no folders on this machine: {path.name.replace(chr(92), '/')})"
+        return f" (\\ does not separate folders on this machine: {path.name.replace(chr(92), '/')})"
     return ""
 
 
@@ -150,13 +155,13 @@ def _read(path: Path) -> bytes:
         raise MissingInputError(f"{path}: no such job file{hint}") from error
     except OSError as error:
         raise MissingInputError(f"{path}: cannot be read: {error.strerror}") from error
-    if what := stand_in(data):
-        raise JobError(f"{path}: is {what}, not a job")
+    if other_kind := stand_in(data):
+        raise JobError(f"{path}: is {other_kind}, not a job")
     return data
 
 
 def _job_files(folder: Path) -> list[str]:
-    """At most some thousand names, in a folder of rendered pictures perhaps."""
+    """Return the names of possible job files; looks at 5000 names at most, as the folder may hold many pictures."""
     try:
         names = islice(folder.iterdir(), 5000)
         return [path.name for path in names if path.suffix.lower() in (".yaml", ".yml", ".json")]

@@ -1,4 +1,4 @@
-"""`--set key.path=value`: one value of the job replaced from the command line."""
+"""Applies `--set key.path=value`, which replaces one value of the job from the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _YAML_STARTS = ("[", "{", '"', "'")
 
 
 def apply_override(values: Values, text: str, folder: Path) -> None:
-    """Apply one override `key.path=value`. Relative paths in it start at `folder`; `${VAR}` is left to the shell.
+    """Apply one override `key.path=value`. Relative paths in it start at `folder`; `${VAR}` is not replaced.
 
     Raises UsageError when it is not of the form key.path=value, JobError when the place cannot hold a value.
     """
@@ -32,18 +32,18 @@ def apply_override(values: Values, text: str, folder: Path) -> None:
 
 
 def replaced_overrides(texts: Sequence[str]) -> list[str]:
-    """Warnings about overrides without effect because a later one sets the same place, or one around it, otherwise."""
+    """Return warnings about overrides that a later one for the same or an enclosing place makes ineffective."""
     places = [(text, parse_key(text.partition("=")[0])) for text in texts]
-    found = []
+    warnings = []
     for index, (text, place) in enumerate(places):
-        over = next((by for by, around in places[index + 1 :] if place[: len(around)] == around and by != text), None)
-        if over is not None:
-            found.append(f"--set {text} has no effect: --set {over} comes later")
-    return found
+        later = next((by for by, around in places[index + 1 :] if place[: len(around)] == around and by != text), None)
+        if later is not None:
+            warnings.append(f"--set {text} has no effect: --set {later} comes later")
+    return warnings
 
 
 def set_value(values: Values, loc: Loc, node: Node, origin: Origin) -> None:
-    """Put `node` at `loc`, where list indexes are still texts. Raises JobError when nothing can stand there."""
+    """Put `node` at `loc`, in which list indexes are texts. Raises JobError if `loc` cannot hold a value."""
     container, place = _container(values, loc, origin)
     for old in [mark for mark in values.marks if mark[: len(place)] == place]:
         del values.marks[old]
@@ -59,7 +59,7 @@ LORAS, LORA_SUFFIX = "lora_scales", ".safetensors"
 
 
 def parse_key(key: str) -> Loc:
-    """`chunk_specs.0.text` -> ("chunk_specs", "0", "text"); a part with dots is quoted, but for the file of a LoRA."""
+    """Split `chunk_specs.0.text` into ("chunk_specs", "0", "text"). Parts with dots need quotes, except LoRA files."""
     parts: list[str] = []
     position, in_lora = 0, False
     while position < len(key):
@@ -79,22 +79,22 @@ def parse_key(key: str) -> Loc:
 
 
 def _node(value: str, loc: Loc, origin: Origin) -> Node:
-    """The value as YAML. A text field takes an unquoted value as it is: `prompt=cats: a film` is no map.
+    """Parse the value as YAML. A text field takes an unquoted value literally: `prompt=cats: a film` is not a map.
 
-    Of a path `null` is none; a file of that name is `./null`.
+    `null` unsets a path; a file of that name is `./null`.
     """
     field = field_of(loc)
     unset = value == "null" and field in PATH_FIELDS | OUTPUT_FIELDS
     if field in TEXT_FIELDS and not unset and not value.startswith(_YAML_STARTS):
         return ScalarNode((1, 1), 1, value, value, plain=True)
     if not value.strip():
-        raise UsageError(f"--set {'.'.join(map(str, loc))}=: no value is given (null: the field's default)")
+        raise UsageError(f"--set {'.'.join(map(str, loc))}=: the value is empty (null: the field's default)")
     return read_document(value, origin)
 
 
 def _container(values: Values, loc: Loc, origin: Origin) -> tuple[Any, Loc]:
-    """What holds the value (made on the way where nothing stands yet), and the place with list indexes as numbers."""
-    current, made = values.data, Mark(origin, (1, 1), (1, 1))
+    """Return the container of the value, created if absent, and the place with list indexes as numbers."""
+    current, mark = values.data, Mark(origin, (1, 1), (1, 1))
     place: Loc = ()
     for depth, part in enumerate(loc):
         index = _index(current, str(part), place, origin)
@@ -104,10 +104,10 @@ def _container(values: Values, loc: Loc, origin: Origin) -> tuple[Any, Loc]:
         follow: Any = [] if str(loc[depth + 1]).isdecimal() else {}
         if isinstance(current, list) and index == len(current):
             current.append(follow)
-            values.marks[place] = made
+            values.marks[place] = mark
         elif isinstance(current, dict) and current.get(str(index)) is None:
             current[str(index)] = follow
-            values.marks[place] = made
+            values.marks[place] = mark
         current = current[index]
     return current, place
 

@@ -16,28 +16,28 @@ PATH_FIELDS = frozenset(
     ("input_path", "data_blob_path", "vace_frames", "vace_masks", "vace_ref_images", "input_video", "audio", "models",
      "first_frame_image", "last_frame_image", "image", "images")
 )  # fmt: skip
-"""Fields that hold paths of inputs; relative ones start at the folder of the text they stand in."""
+"""Fields that hold paths of inputs; relative ones start at the folder of their text."""
 _VARIABLE = re.compile(r"(\$\{\w+)[^{}]*\}")
-"""A variable and its default, which may itself be a path."""
+"""A variable with its default, which may be a path."""
 WORDS = {"audio": ("none", "input"), "models": ("tiny",)}
-"""Values of path fields that are no paths."""
+"""Values of path fields that are not paths."""
 OUTPUT_FIELDS = frozenset(("output", "path"))
 TEXT_FIELDS = PATH_FIELDS | OUTPUT_FIELDS | {"prompt", "text"}
-"""Fields whose values are texts, whatever they look like."""
+"""Fields whose values are always texts."""
 
 
 def field_of(loc: Loc) -> str:
-    """The innermost field name of a place: "vace_ref_images" of an item of that list."""
+    """Return the innermost field name of a place: "vace_ref_images" for an item of that list."""
     return next((part for part in reversed(loc) if isinstance(part, str)), "")
 
 
 def public_dict(values: Any, source: Source) -> Any:
-    """A job's `values` (plain JSON) with base names in place of paths and `${VAR}` as the job has it."""
+    """Return a job's `values` (plain JSON) with base names in place of paths, and with `${VAR}` as written."""
     return _public(values, source, (), lora_names(values))
 
 
 def lora_names(values: dict[str, Any]) -> dict[str, str]:
-    """Path -> base name of every LoRA of a job, numbered where two files share one."""
+    """Return path -> base name of every LoRA of a job. Names that two files share are numbered."""
     maps = [values, *values.get("chunk_specs", ())]
     names: dict[str, str] = {}
     for path in (PurePath(key) for entry in maps for key in entry.get("lora_scales") or ()):
@@ -61,17 +61,17 @@ def _public(values: Any, source: Source, loc: Loc, loras: Mapping[str, str]) -> 
     if isinstance(text, str) and name in PATH_FIELDS | OUTPUT_FIELDS and text not in WORDS.get(name, ()):
         return PurePath(_VARIABLE.sub(r"\1}", text)).name or text
     if isinstance(text, str) and "params" in loc and PurePath(text).is_absolute():
-        return PurePath(text).name or text  # a file that a processor reads, by all appearances
+        return PurePath(text).name or text  # probably a file that a processor reads
     return text
 
 
 NOT_INPUTS = frozenset(("models", "output"))
-"""Fields that hold paths of something else."""
+"""Fields with paths that are not inputs."""
 
 
 def named_inputs(job: BaseModel) -> Iterator[tuple[Loc, Path]]:
-    """(place, path) in the order of the fields: ("vace_frames",), ("chunk_specs", 2, "first_frame_image"),
-    ("lora_scales", "/loras/dissolve.safetensors")."""
+    """Yield (place, path) of every input in the order of the fields. Places: ("vace_frames",), ("chunk_specs", 2,
+    "first_frame_image"), ("lora_scales", "/loras/dissolve.safetensors")."""
     for name in type(job).model_fields:
         if name not in NOT_INPUTS:
             yield from _paths_in(getattr(job, name), (name,))

@@ -1,4 +1,4 @@
-"""Keeps where a job was read from: names, folders, and the line and column of every field."""
+"""Records the source of a job: names, folders, and the line and column of every field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scope_batch.job.faults import Loc
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A text that fields come from. `name` is shown in messages, relative paths in the text start at `folder`."""
+    """A text that holds fields. `name` is shown in messages; relative paths in the text start at `folder`."""
 
     name: str
     folder: Path
@@ -20,9 +20,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where one field stands: line and column (from 1) of its key and of its value; a list item has no key of its own.
+    """Position of one field: line and column (from 1) of its key and of its value, which are the same for a list item.
 
-    `written`: the value before `${VAR}` was replaced, None if there was none.
+    `written`: the value before `${VAR}` was replaced, None if it has no variable.
     """
 
     origin: Origin
@@ -44,7 +44,7 @@ class Mark:
 class Source:
     """`stem` names the job (for a default output, `{job}`); `marks` has an entry for every field and list item.
 
-    warnings  about what was written and did not become part of the job.
+    warnings  about parts of the text that are not in the job.
     """
 
     name: str = ""
@@ -53,7 +53,7 @@ class Source:
     warnings: tuple[str, ...] = ()
 
     def known(self, loc: Loc) -> tuple[Loc, Mark | None]:
-        """The innermost place on the way to `loc` that stands in the text, and its mark.
+        """Return the innermost place on the way to `loc` that is in the text, and its mark.
 
         A value that may stand alone is validated as a list of one; the index 0 that this adds is left out.
         """
@@ -66,7 +66,7 @@ class Source:
         return place, self.marks.get(place)
 
     def where(self, loc: Loc) -> str:
-        """`job.yaml:14:7`, the text's name when the field is not in it, the field's when there is no text."""
+        """Return `job.yaml:14:7`; the text's name if the field is not in it; the field's name if there is no text."""
         place, mark = self.known(loc)
         if mark is None:
             return show(loc)
@@ -74,11 +74,11 @@ class Source:
 
 
 MAX_SHOWN = 80
-"""Characters of a key inside a message."""
+"""Characters of a key in a message."""
 
 
 def show(loc: Loc) -> str:
-    """`chunk_specs[2].text`; of a LoRA's path its file's name."""
+    """Format a place as `chunk_specs[2].text`; a LoRA's path is shortened to its file name."""
     text = ""
     for index, part in enumerate(loc):
         if isinstance(part, str) and loc[index - 1 : index] == ("lora_scales",):

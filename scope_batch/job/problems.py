@@ -1,4 +1,4 @@
-"""pydantic's errors as a person's lines: where, what, and what is allowed."""
+"""Turns pydantic's errors into lines for people: place, fault and allowed values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scope_batch.errors import MAX_PROBLEMS, JobError
 from scope_batch.job.chunk_spec import ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec
 from scope_batch.job.faults import Loc, message_of
 from scope_batch.job.fields import Encoder, Output, ProcessorUse
-from scope_batch.job.foreign_keys import said_of_key
+from scope_batch.job.foreign_keys import advice_for_key
 from scope_batch.job.positions import Mark, Source, show
 from scope_batch.job.prompts import WeightedPrompt
 from scope_batch.job.schema import Job
@@ -32,28 +32,28 @@ MODELS: dict[str, type[BaseModel]] = {
     "post_processor_id": ProcessorUse,
     "video": Encoder,
 }
-"""The model whose keys a field's map may hold."""
+"""Field -> model whose keys a map in it may hold."""
 
 
-def job_error(error: ValidationError | None, source: Source, told: Sequence[tuple[Mark, str]]) -> JobError:
-    """All that is wrong with a job, as its places stand in the text; what the command line set comes last.
+def job_error(error: ValidationError | None, source: Source, known: Sequence[tuple[Mark, str]]) -> JobError:
+    """Return an error with all problems of a job, in the order of the text; those of the command line come last.
 
-    `told`: lines that are known already, with their marks; of a place that they are about `error` says nothing more.
-    Only the lines that will be shown are put into words.
+    `known`: problems found earlier, with their marks; errors of `error` at the same marks are left out. Only the lines
+    that will be shown are worded.
     """
-    marks = {mark for mark, _ in told}
-    found: list[tuple[Mark | None, Any]] = list(told)
+    marks = {mark for mark, _ in known}
+    problems: list[tuple[Mark | None, Any]] = list(known)
     for details in error.errors(include_url=False) if error is not None else ():
         _, mark = source.known(details["loc"])
         if mark not in marks:
-            found.append((mark, details))
-    shown = sorted(found, key=_position)[:MAX_PROBLEMS]
-    lines = [said if isinstance(said, str) else _line(said, source) for _, said in shown]
-    return JobError(*lines, more=len(found) - len(lines))
+            problems.append((mark, details))
+    shown = sorted(problems, key=_position)[:MAX_PROBLEMS]
+    lines = [details if isinstance(details, str) else _line(details, source) for _, details in shown]
+    return JobError(*lines, more=len(problems) - len(lines))
 
 
-def _position(found: tuple[Mark | None, Any]) -> tuple[bool, tuple[int, int]]:
-    mark = found[0]
+def _position(problem: tuple[Mark | None, Any]) -> tuple[bool, tuple[int, int]]:
+    mark = problem[0]
     return (mark is not None and not mark.origin.has_lines, mark.value if mark is not None else (0, 0))
 
 
@@ -79,7 +79,7 @@ def _message(details: Any, loc: Loc, source: Source) -> str:
 
 
 def _other(loc: Loc, other: Loc, source: Source) -> str:
-    """Where the second place is that a fault is about; a field beside the first one needs no name."""
+    """Describe the second place of a fault; a field beside the first one needs no name."""
     place = other if len(other) > 1 else (*loc[:-1], *other)
     _, mark = source.known(place)
     if mark is None or not mark.origin.has_lines:
@@ -93,13 +93,13 @@ def _unknown_key(loc: Loc) -> str:
     key = str(loc[-1])
     if model is None:
         return "unknown key"
-    if (said := said_of_key(key, model.__name__)) is not None:
-        return f"unknown key; here: {said}"
+    if (advice := advice_for_key(key, model.__name__)) is not None:
+        return f"unknown key; here: {advice}"
     close = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.7)
     if close:
         return f"unknown key (did you mean {close[0]}?)"
     if key in Job.model_fields:
-        return "unknown key here (it stands at the top level of a job)"
+        return "unknown key here (it belongs at the top level of a job)"
     if key in ChunkSpec.model_fields:
-        return "unknown key here (it stands in an entry of chunk_specs)"
+        return "unknown key here (it belongs in an entry of chunk_specs)"
     return "unknown key"

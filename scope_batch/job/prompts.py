@@ -1,4 +1,4 @@
-"""Prompts of a job: one text, or several with weights that blend."""
+"""Defines the prompts of a job: one text, or several weighted texts that are blended."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class WeightedPrompt(BaseModel):
 
 
 def as_prompts(value: Any) -> Any:
-    """A bare text becomes a list of one."""
+    """Turn a bare text into a list of one."""
     if isinstance(value, str):
         return ({"text": value},)
     if not isinstance(value, (list, tuple)):
         quotes = "; quotes make a text of it" if isinstance(value, (bool, int, float)) else ""
         raise wrong(f"must be a text or a list of {{text, weight}}, not {shown(value)}{quotes}")
     bare = [(index, item) for index, item in enumerate(value) if isinstance(item, str)]
-    said = "must be {{text: ..., weight: ...}}, not {}; a text that holds commas needs quotes"
-    raise_all(Fault((index,), said.format(shown(item)), AT_VALUE, value=item) for index, item in bare)
+    message = "must be {{text: ..., weight: ...}}, not {}; a text that holds commas needs quotes"
+    raise_all(Fault((index,), message.format(shown(item)), AT_VALUE, value=item) for index, item in bare)
     return value
 
 

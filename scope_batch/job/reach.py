@@ -1,4 +1,4 @@
-"""Lists what a job reaches for beyond itself: environment variables, and files outside the folders one expects."""
+"""Lists the environment variables of a job, and its files outside the expected folders."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ if TYPE_CHECKING:
     from scope_batch.job.schema import Job
 
 SHOWN = 6
-"""How many names a line lists before it only counts."""
+"""Names that a line lists; the rest are only counted."""
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_]\w*))")
 
 
 def reach_of(job: Job, written: Iterable[Path] = ()) -> tuple[str, ...]:
-    """Lines about the environment variables that the job reads, about inputs that lie neither in the working directory
-    nor in the job file's folder, and about `written`, files that are to be made outside the working directory.
+    """Return lines about the environment variables that the job reads, about inputs that are neither in the working
+    directory nor in the job file's folder, and about those of `written`, the outputs, outside the working directory.
 
-    What the command line names itself needs no mention.
+    Paths of the command line are left out.
     """
-    here = Path.cwd().resolve()
-    homes = {here, *(mark.origin.folder.resolve() for mark in [job.source.marks.get(())] if mark is not None)}
+    working_directory = Path.cwd().resolve()
+    expected_folders = {
+        working_directory,
+        *(mark.origin.folder.resolve() for mark in [job.source.marks.get(())] if mark is not None),
+    }
     inputs = [(loc, path) for loc, path in named_inputs(job)]
     if isinstance(job.models, Path):
         inputs.append((("models",), job.models))
@@ -36,21 +39,23 @@ def reach_of(job: Job, written: Iterable[Path] = ()) -> tuple[str, ...]:
         "reads outside the working directory": [
             f"{path} ({show(loc).split('.')[0]})"
             for loc, path in inputs
-            if stands_in_text(job, loc) and not _inside(path, homes)
+            if stands_in_text(job, loc) and not _inside(path, expected_folders)
         ],
-        "writes outside the working directory": [str(path) for path in written if not _inside(path, {here})],
+        "writes outside the working directory": [
+            str(path) for path in written if not _inside(path, {working_directory})
+        ],
     }
-    return tuple(f"{what}: {_listed(names)}" for what, names in lines.items() if names)
+    return tuple(f"{action}: {_listed(names)}" for action, names in lines.items() if names)
 
 
 def stands_in_text(job: Job, loc: Loc) -> bool:
-    """The value comes from the job's text, not from the command line."""
+    """Return True if the value comes from the job's text, not from the command line."""
     _, mark = job.source.known(loc)
     return mark is not None and mark.origin.has_lines
 
 
 def _variables(job: Job) -> Iterator[tuple[str, str]]:
-    """Each variable once, with the first field that reads it."""
+    """Yield each variable once, with the first field that reads it."""
     seen: set[str] = set()
     for loc, mark in job.source.marks.items():
         for name in _VARIABLE.findall(mark.written or ""):
@@ -60,7 +65,7 @@ def _variables(job: Job) -> Iterator[tuple[str, str]]:
 
 
 def _inside(path: Path, folders: Iterable[Path]) -> bool:
-    """Links count as what they lead to."""
+    """Return True if the path, with links resolved, is inside one of the folders."""
     real = Path(os.path.realpath(path))
     return any(real.is_relative_to(folder) for folder in folders)
 

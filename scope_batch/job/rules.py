@@ -17,7 +17,7 @@ TARGETS = ("text", "prompts", "transition_target_prompts")
 
 
 def chunk_faults(written: Mapping[str, Any]) -> list[Fault]:
-    """Faults of one entry of `chunk_specs`; `written` holds its fields that are not null."""
+    """Return the faults of one entry of `chunk_specs`. `written` holds its fields that are not null."""
     return [
         *place_faults(written),
         *_target_faults(written),
@@ -32,13 +32,13 @@ def place_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
     if not places:
         yield Fault((), "needs its place: one of chunk, frame and time")
     for name in places[1:]:
-        yield Fault((name,), f"the place is given twice, first as {places[0]}", other=(places[0],))
+        yield Fault((name,), f"the place is set twice, first as {places[0]}", other=(places[0],))
 
 
 def _target_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
     targets = [name for name in written if name in TARGETS]
     for name in targets[1:]:
-        yield Fault((name,), f"the prompt is given twice, first as {targets[0]}", other=(targets[0],))
+        yield Fault((name,), f"the prompt is set twice, first as {targets[0]}", other=(targets[0],))
 
 
 def _transition_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
@@ -96,19 +96,24 @@ def _duplicate_chunks(written: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def placed_entries(entries: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Entries that are placed by a chunk index, as far as they are well formed."""
+    """Yield (index, entry) of the well-formed entries that are placed by a chunk index."""
     for index, entry in enumerate(entries if isinstance(entries, (list, tuple)) else ()):
         if isinstance(entry, Mapping) and type(entry.get("chunk")) is int:
             yield index, entry
 
 
 MAX_BYTES = 2**63 - 1
-"""No file is larger."""
+"""Upper bound of the size of a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How an array stands in a data blob. `pattern`: its axes; a number is allowed as it is, a letter at any length."""
+    """Layout of an array in a data blob. `pattern`: its axes; a number is a fixed length, a letter any length.
+
+    channels     allowed lengths of axis C.
+    bytes        of one element.
+    frames_axis  index of the axis of frames.
+    """
 
     pattern: tuple[int | str, ...]
     channels: tuple[int, ...]
@@ -116,7 +121,7 @@ class Layout:
     frames_axis: int
 
     def fault(self, shape: Any, offset: Any) -> str | None:
-        """What is wrong with a shape of whole numbers >= 1, or None; of anything else the field's type complains."""
+        """Return the fault of a shape, or None. The field's type reports values other than integers >= 1."""
         if not isinstance(shape, (list, tuple)) or not all(type(length) is int and length >= 1 for length in shape):
             return None
         fits = len(shape) == len(self.pattern) and all(
@@ -124,14 +129,14 @@ class Layout:
             for length, axis in zip(shape, self.pattern, strict=True)
         )
         if not fits:
-            return f"must be {self._spelled()}, not {_listed(shape)}"
+            return f"must be {self._allowed_shapes()}, not {_listed(shape)}"
         if math.prod(shape) * self.bytes + (offset if type(offset) is int else 0) > MAX_BYTES:
             return f"{_listed(shape)} is larger than any file"
         return None
 
-    def _spelled(self) -> str:
-        ways = [[channels if axis == "C" else axis for axis in self.pattern] for channels in self.channels]
-        return " or ".join(_listed(way) for way in ways)
+    def _allowed_shapes(self) -> str:
+        shapes = [[channels if axis == "C" else axis for axis in self.pattern] for channels in self.channels]
+        return " or ".join(_listed(shape) for shape in shapes)
 
 
 LAYOUTS = {
@@ -146,14 +151,12 @@ STEERS_BY = {"vace_use_input_video": True, "pre_processor_output": "vace_frames"
 
 
 def _entry_source_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
-    """Faults of one entry of `chunk_specs`; `written` holds its fields that are not null."""
+    """Return the faults of one entry of `chunk_specs`. `written` holds its fields that are not null."""
     for field, layout in LAYOUTS.items():
         shape, offset = f"{field}_shape", f"{field}_offset"
         parts = [name for name in (offset, shape) if name in written]
         if field in written and parts:
-            yield Fault(
-                (parts[0],), f"{field} is given twice, as a path and as a part of the data blob", other=(field,)
-            )
+            yield Fault((parts[0],), f"{field} is set twice, as a path and as a part of the data blob", other=(field,))
         elif len(parts) == 1:
             yield Fault((parts[0],), f"a part of the data blob needs both {offset} and {shape}")
         if message := layout.fault(written.get(shape), written.get(offset)):
@@ -189,22 +192,22 @@ def _source_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
     if "data_blob_path" not in written:
         for loc in parts:
             if loc[-1].endswith("_offset"):
-                yield Fault(loc, "there is no data_blob_path that it could point into")
+                yield Fault(loc, "there is no data_blob_path that the offset could refer to")
     elif not parts:
         yield Fault(("data_blob_path",), "no entry of chunk_specs uses it (vace_frames_offset and the like)")
     yield from _steering_faults(written)
 
 
 def _steering_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
-    """Of an input video that goes through VACE, as it is or processed."""
-    asked = [field for field, value in STEERS_BY.items() if written.get(field) == value]
-    for field in asked:
+    """Yield the faults of an input video that goes through VACE, processed or not."""
+    steering = [field for field, value in STEERS_BY.items() if written.get(field) == value]
+    for field in steering:
         if "input_path" not in written:
             yield Fault((field,), "needs an input_path")
-    if asked and "vace_frames" in written:
-        message = f"the control frames are given twice, first by {asked[0]}"
-        yield Fault(("vace_frames",), message, other=(asked[0],))
-    if asked == ["vace_use_input_video"] and written.get("pre_processor_output") == "video":
+    if steering and "vace_frames" in written:
+        message = f"the control frames are set twice, first by {steering[0]}"
+        yield Fault(("vace_frames",), message, other=(steering[0],))
+    if steering == ["vace_use_input_video"] and written.get("pre_processor_output") == "video":
         message = "the input video cannot go into the latents as well as through VACE (vace_use_input_video)"
         yield Fault(("pre_processor_output",), message, AT_VALUE, other=("vace_use_input_video",))
 
@@ -218,7 +221,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _fields(entry: Any) -> Mapping[str, Any]:
-    """An entry's fields, whether it was read or made in Python."""
+    """Return the fields of an entry, which is a map or a Python object."""
     if isinstance(entry, BaseModel):
         return {name: getattr(entry, name) for name in entry.model_fields_set}
     return entry if isinstance(entry, Mapping) else {}

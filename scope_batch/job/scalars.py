@@ -1,4 +1,4 @@
-"""Single values of a job that YAML writes in more than one way: rates, times, paths, prompts' targets."""
+"""Parses single values of a job that have more than one spelling: rates, times, frame counts, paths."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _RATE = re.compile(r"\d{1,10}(\.\d{1,9}|/\d{1,10})?")
 _DRIVE = re.compile(r"(?:^|/)([A-Za-z]):[\\/]+")
 _MAX_RATE = 1000
 MAX_FRAMES = 10_000_000
-"""The plan holds every chunk in memory: beyond this a number is taken for a slip of the hand."""
+"""The plan holds every chunk in memory; a larger number is probably a typing error."""
 _MAX_TERM = 2**31 - 1  # containers and encoders hold a rate as two 32-bit integers
 
 
 def parse_rate(value: Any) -> Fraction:
-    """Frames per second from 25, 29.97 or "30000/1001"."""
+    """Parse frames per second: 25, 29.97 or "30000/1001"."""
     allowed = f'must be frames per second, such as 16, 29.97 or "30000/1001", not {shown(value)}'
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
         raise wrong(allowed)
@@ -48,7 +48,7 @@ def parse_control_rate(value: Any) -> Fraction | Literal["native", "input"]:
 
 
 def parse_seconds(value: Any) -> float:
-    """Seconds >= 0 from 3.75 or "MM:SS.mmm" (also "HH:MM:SS.mmm")."""
+    """Parse seconds >= 0: 3.75 or "MM:SS.mmm" (also "HH:MM:SS.mmm")."""
     if isinstance(value, str) and (clock := _CLOCK.fullmatch(value)):
         hours, minutes, seconds = clock.groups()
         return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
@@ -72,7 +72,7 @@ def parse_num_frames(value: Any) -> int | Literal["input"]:
 
 
 def checked_path(value: Any) -> str:
-    """The path as text, or an error: empty, not text, a NUL byte inside."""
+    """Return the path as text. Raises for an empty value, no text, control characters and Windows drives."""
     if not isinstance(value, (str, Path)):
         raise wrong(f"must be a path, not {shown(value)}")
     text = str(value)
@@ -82,21 +82,21 @@ def checked_path(value: Any) -> str:
         raise wrong("must be a path without NUL bytes")
     if not text.isprintable() and any(unicodedata.category(character) == "Cc" for character in text):
         raise wrong(
-            "holds a line break, a tab or the like: in double quotes \\ begins an escape; a path takes / or single "
-            "quotes"
+            "holds a line break, a tab or the like: in double quotes \\ begins an escape; write a path with / or in "
+            "single quotes"
         )
     if os.name != "nt" and (drive := _DRIVE.search(text)):
-        there = f"/mnt/{drive[1].lower()}/{text[drive.end() :]}".replace("\\", "/")
-        raise wrong(f"is a Windows path, which this machine does not have (under WSL it is {there})")
+        wsl_path = f"/mnt/{drive[1].lower()}/{text[drive.end() :]}".replace("\\", "/")
+        raise wrong(f"is a Windows path, which this machine does not have (under WSL it is {wsl_path})")
     return text
 
 
 def expand_home(text: str) -> str:
-    """`~` and `~user` expanded; an unknown user is an error."""
+    """Expand `~` and `~user`. Raises for an unknown user."""
     try:
         return str(Path(text).expanduser()) if text.startswith("~") else text
     except RuntimeError:
-        raise wrong(f"no such user's home: {shown(text)}") from None
+        raise wrong(f"unknown user: {shown(text)}") from None
 
 
 def parse_input_path(value: Any) -> Path:
@@ -106,7 +106,7 @@ def parse_input_path(value: Any) -> Path:
 def parse_output_path(value: Any) -> str:
     text = expand_home(checked_path(value))
     if os.name != "nt" and "\\" in text:
-        raise wrong(f"\\ separates no folders on this machine: write {text.replace(chr(92), '/')}")
+        raise wrong(f"\\ does not separate folders on this machine: write {text.replace(chr(92), '/')}")
     return text
 
 

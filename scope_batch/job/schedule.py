@@ -1,4 +1,4 @@
-"""A number that may change on the way: per chunk, by keyframes, or by an expression."""
+"""Defines numbers that may change during a video: per chunk, by keyframes, or by an expression."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from scope_batch.job.keyframes import EXAMPLE, MAX_FRAME, Keyframe, read_frame, 
 Number = TypeVar("Number", int, float)
 
 NOISE_SCALE, CONTEXT_SCALE, LORA_SCALE, ATTENTION_BIAS = (0.0, 1.0), (0.0, 2.0), (-10.0, 10.0), (0.01, 1.0)
-"""The least and the most that a scheduled field may be."""
+"""Minimum and maximum of the scheduled fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule(Generic[Number]):
-    """Either `values`, one per chunk, the last one holding for all later chunks; or `keys`, at least one.
+    """Either `values`, one per chunk, the last one used for all later chunks; or `keys`, at least one.
 
-    text  the Deforum text that the keys were read from; None = they stood in a map.
+    text  the Deforum text that the keys were read from; None: they come from a map.
     """
 
     values: tuple[Number, ...] = ()
@@ -31,18 +31,18 @@ class Schedule(Generic[Number]):
     text: str | None = None
 
     def at(self, chunk: int) -> Number:
-        """The number of a chunk, index from 0; only of a schedule by chunks."""
+        """Return the number of a chunk, index from 0. Only for a schedule with `values`."""
         return self.values[min(chunk, len(self.values) - 1)]
 
     @property
     def constant(self) -> float | None:
-        """The number that holds for the whole job whatever its chunks are; None if there is no such."""
+        """The number, if it is the same in every chunk of the job; else None."""
         numbers = {*self.values, *(key.value for key in self.keys)}
         (only, *more) = numbers
         return only if not more and isinstance(only, (int, float)) else None
 
     def written(self) -> Number | list[Number] | dict[str, Any] | str:
-        """As in a job file: a number, a list, a map of keyframes, or a text."""
+        """Return the value for a job file: a number, a list, a map of keyframes, or a text."""
         if self.text is not None:
             return self.text
         if self.keys:
@@ -52,7 +52,7 @@ class Schedule(Generic[Number]):
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """Annotation of a `Schedule` field: every number lies in low..high; `whole` takes integers, and no keyframes."""
+    """Annotation of a `Schedule` field: every number is in low..high. `whole`: integers only, no keyframes."""
 
     low: float
     high: float
@@ -89,10 +89,10 @@ class Scheduled:
         return Schedule((self._number(value),))
 
     def fault(self, value: Any) -> str | None:
-        """What is wrong with one number, or None."""
+        """Return the fault of one number, or None."""
         kind = "a whole number" if self.whole else "a number"
         if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
-            return f"must be {kind} or a list of such, not {shown(value)}"
+            return f"must be {kind} or a list of them, not {shown(value)}"
         if not math.isfinite(value) or not self.low <= value <= self.high:
             random = (
                 "; there is no random seed: the same job makes the same video" if self.whole and value == -1 else ""
@@ -118,9 +118,9 @@ class Scheduled:
                 allowed = f"a keyframe's key is an output frame in 0..{MAX_FRAME}, not {shown(key)}"
                 faults.append(Fault((str(key),), allowed, AT_KEY))
             elif frame in numbers:
-                faults.append(Fault((str(key),), f"the keyframe {frame} is given twice", AT_KEY))
+                faults.append(Fault((str(key),), f"the keyframe {frame} is set twice", AT_KEY))
             elif (message := self.fault(value)) is not None:
-                faults.append(Fault((str(key),), message.replace(" or a list of such", ""), AT_VALUE, value=value))
+                faults.append(Fault((str(key),), message.replace(" or a list of them", ""), AT_VALUE, value=value))
             else:
                 numbers[frame] = self._number(value)
         raise_all(faults)
@@ -128,7 +128,7 @@ class Scheduled:
 
     def _of_text(self, text: str) -> Schedule[Any]:
         if ":" not in text:
-            kinds = "a number, a list of such, a map of keyframes {0: 0.5, 48: 1.0}, or a text of keyframes"
+            kinds = "a number, a list of numbers, a map of keyframes {0: 0.5, 48: 1.0}, or a text of keyframes"
             raise wrong(f"must be {kinds} {EXAMPLE}, not {shown(text)}")
         try:
             keys = read_keyframes(text)

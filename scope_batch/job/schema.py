@@ -1,12 +1,13 @@
-"""The job: every field of a render, typed and checked, no default resolved that depends on a pipeline or an input.
+"""Defines the job: all fields of a render, typed and checked, with the defaults that need no pipeline or input.
 
-Paths of inputs are absolute, paths of outputs are as written. `None` means "not given": the planner decides.
+Paths of inputs are absolute, paths of outputs are as written. `None`: the field is absent, the planner decides.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,9 @@ from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, LORA_SCALE, 
 from scope_batch.pipelines import KNOWN_PIPELINES
 
 VERSION = 1
+DEFAULT_FPS = Fraction(16)
+DEFAULT_NOISE_SCALE = 0.7
+"""Defaults that the planner fills in: in the job, None means that the field is absent."""
 Size = Annotated[int, Field(ge=64, le=2048, multiple_of=16)]
 
 
@@ -57,7 +61,7 @@ def _known_version(version: int) -> int:
 
 def _parse_reference(value: Any) -> Path:
     if isinstance(value, dict):
-        ChunkReferences.model_validate(value)  # what is wrong inside comes first
+        ChunkReferences.model_validate(value)  # errors of the entry come first
         raise wrong("must be a path; or every item must be {chunk, images}, with frame or time in place of chunk")
     return parse_input_path(value)
 
@@ -68,17 +72,17 @@ Reference = Annotated[
 
 
 class Job(Checked):
-    """One render. Field names are those of Scope's batch protocol; local additions are paths, media and output."""
+    """One render. Field names are those of Scope's batch protocol; paths, media and output are additions."""
 
     pipeline_id: Annotated[str, AfterValidator(_known_pipeline)] = Field(
         default="longlive",
-        description="Which pipeline renders.",
+        description="Pipeline that renders the video.",
         json_schema_extra=lambda schema: schema.update(examples=[*KNOWN_PIPELINES.ids()]),
     )
     version: Annotated[int, AfterValidator(_known_version)] = Field(
         default=VERSION, description="Version of this format.", json_schema_extra={"const": VERSION}
     )
-    prompt: Prompts = Field(description="What to show: a text, or a list of {text, weight} that blend.")
+    prompt: Prompts = Field(description="What to show: a text, or a list of {text, weight} to blend.")
     num_frames: NumFrames = Field(
         default=64,
         description="Frames delivered, exactly; `input`: as many as the input video.",
@@ -95,16 +99,18 @@ class Job(Checked):
     noise_controller: bool | None = Field(
         default=None, description="Video mode: adapt noise_scale to the motion in the input."
     )
-    manage_cache: bool = Field(default=True, description="Let changes cut by themselves; without it they recache.")
+    manage_cache: bool = Field(
+        default=True, description="Let changes cut automatically; false: they recompute the KV cache."
+    )
     kv_cache_attention_bias: Annotated[Schedule[float], Scheduled(*ATTENTION_BIAS)] | None = Field(
         default=None,
-        description="Weight of earlier frames in attention, 1 = plain; of krea-realtime-video alone, whose own is 0.3.",
+        description="Weight of earlier frames in attention, 1 = plain; only for krea-realtime-video (default 0.3).",
     )
     prompt_interpolation_method: BlendMethod = Field(
         default="linear", description="How weighted prompts blend; slerp takes two."
     )
     denoising_steps: Steps | None = Field(default=None, description="Timesteps 1..1000, from noise to image.")
-    chunk_specs: ListOf[ChunkSpec] = Field(default=(), description="What changes on the way.")
+    chunk_specs: ListOf[ChunkSpec] = Field(default=(), description="Changes during the video.")
     chunk_prompts: ListOf[ChunkPrompt] = Field(
         default=(), description="First revision: prompt changes, folded into chunk_specs."
     )
@@ -115,14 +121,16 @@ class Job(Checked):
         ".bin, a folder of images or a pattern (frames/%05d.png, depth_*.png).",
     )
     input_length: Literal["loop", "hold", "error"] = Field(
-        default="loop", description="When the input ends before the job."
+        default="loop", description="What happens when the input ends before the job."
     )
     input_fps: InputRate = Field(
         default="native", description="Rate at which the input is read, frames picked by time."
     )
     input_start: Seconds = Field(default=0.0, description='Where the input starts: seconds or "MM:SS.mmm".')
     input_end: Seconds | None = Field(default=None, description='Where the input ends: seconds or "MM:SS.mmm".')
-    fit: Literal["crop", "pad", "stretch"] = Field(default="crop", description="How the input meets height and width.")
+    fit: Literal["crop", "pad", "stretch"] = Field(
+        default="crop", description="How the input is fitted to height and width."
+    )
     audio: Audio = Field(default="none", description="none, input (the input's sound), or a file.")
     audio_length: AudioLength | None = Field(
         default=None,
@@ -138,16 +146,16 @@ class Job(Checked):
     )
     vace_ref_images: ListOf[Reference] = Field(
         default=(),
-        description="Reference image of every chunk that nothing else steers; or a list of {chunk, images}.",
+        description="Reference image of every chunk without other VACE inputs; or a list of {chunk, images}.",
     )
     vace_context_scale: Annotated[Schedule[float], Scheduled(*CONTEXT_SCALE)] = Field(
         default=Schedule((1.0,)), description="Strength of VACE. May be a schedule."
     )
     vace_use_input_video: bool = Field(
-        default=False, description="The input video steers through VACE, not through the latents."
+        default=False, description="Use the input video as VACE control, not as latents."
     )
     vace_length: Literal["error", "hold", "loop", "end"] = Field(
-        default="error", description="When control frames or masks end before the job."
+        default="error", description="What happens when control frames or masks end before the job."
     )
     vace_fps: ControlRate | None = Field(
         default=None,
@@ -172,30 +180,32 @@ class Job(Checked):
         default={}, description="LoRA file (.safetensors): scale, which may be a schedule."
     )
     on_lora_change: Literal["keep", "recache", "cut"] = Field(
-        default="keep", description="The KV cache when a scale changes."
+        default="keep", description="What happens to the KV cache when a scale changes."
     )
     lora_merge: Literal["auto", "always", "never"] = Field(default="auto", description="Merge LoRAs into the weights.")
 
     chunk_grid: Literal["engine", 12] = Field(
         default="engine", description="What `chunk:` counts: true chunks or 12-frame slots."
     )
-    cuts: Literal["allow", "warn", "forbid"] = Field(default="warn", description="What the plan says of hard cuts.")
+    cuts: Literal["allow", "warn", "forbid"] = Field(
+        default="warn", description="Hard cuts pass, are warned about, or are refused."
+    )
     memory_bank: bool = Field(default=False, description="MemFlow's memory bank.")
     pre_processor_id: Processors = Field(
-        default=(), description="What the input video passes before the pipeline: an id, {id, params}, or a list."
+        default=(), description="Processors of the input video, before the pipeline: an id, {id, params}, or a list."
     )
     post_processor_id: Processors = Field(
-        default=(), description="What the frames pass behind the pipeline: an id, {id, params}, or a list."
+        default=(), description="Processors of the frames, after the pipeline: an id, {id, params}, or a list."
     )
     pre_processor_output: Literal["video", "vace_frames"] = Field(
         default="video", description="Where the pre-processed input goes: into the latents, or through VACE."
     )
 
     noise_device: Literal["cpu", "cuda"] = Field(
-        default="cpu", description="Where noise is drawn; cpu repeats everywhere."
+        default="cpu", description="Device that draws the noise; cpu: the same on every machine."
     )
     vae_type: Literal["wan", "lightvae", "tae", "lighttae"] = Field(
-        default="wan", description="Which VAE: wan, lightvae (narrower), tae or lighttae (much smaller)."
+        default="wan", description="VAE: wan, lightvae (narrower), tae or lighttae (much smaller)."
     )
     vae_dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="The VAE's number format.")
     quantization: Literal["fp8_e4m3fn"] | None = Field(
@@ -227,25 +237,25 @@ class Job(Checked):
 
     @property
     def input_steers(self) -> bool:
-        """The input video goes through VACE, not into the latents."""
+        """True if the input video goes through VACE, not into the latents."""
         return self.vace_use_input_video or self.pre_processor_output == "vace_frames"
 
     @property
     def source(self) -> Source:
-        """What the job was read from."""
+        """Texts, folders and positions that the job was read from."""
         return self._source
 
     def where(self, *loc: str | int) -> str:
-        """`job.yaml:14:7` of a field, such as where("chunk_specs", 2, "text"); without a file the field's name."""
+        """Return `job.yaml:14:7` of a field, as in where("chunk_specs", 2, "text"); without a file the field's name."""
         return self._source.where(loc)
 
     def canonical_json(self) -> str:
-        """The job as one line of JSON, keys sorted, values equal to their defaults left out: two jobs that ask for the
-        same have the same text, and new fields of later versions do not change it."""
+        """Return the job as one line of JSON: sorted keys, values other than defaults. Equal jobs have the same text,
+        and new fields of later versions do not change it."""
         values = self.model_dump(mode="json", exclude_defaults=True)
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
     def to_public_dict(self) -> dict[str, Any]:
-        """The job for metadata: no local folders (base names only), `${VAR}` as written, defaults left out."""
+        """Return the job for metadata: base names without folders, `${VAR}` as written, defaults left out."""
         public: dict[str, Any] = public_dict(self.model_dump(mode="json", exclude_defaults=True), self._source)
         return public

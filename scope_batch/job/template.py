@@ -1,4 +1,4 @@
-"""The commented job that `scope-batch init` writes."""
+"""Writes the commented job of `scope-batch init`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from pathlib import PurePath
 
 from scope_batch.core.frame_size import trained_size
 from scope_batch.core.geometry import SIZE_STEP
+from scope_batch.job.schema import DEFAULT_FPS, DEFAULT_NOISE_SCALE, Job
 from scope_batch.pipelines import PIPELINES
 
-PIPELINE = PIPELINES["longlive"]
+PIPELINE = PIPELINES[Job.model_fields["pipeline_id"].default]
+SEED = Job.model_fields["seed"].default.at(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What the template needs to know of an input video: size in pixels after rotation, and what was found in it.
+    """Facts about an input video for the template: path, size in pixels after rotation, and notes.
 
-    frames, fps  as the job reads it. mean_fps: of a rate that varies; None: it is constant, and `fps`.
+    frames, fps  as the job reads it. mean_fps: average of a rate that varies; None: the rate is `fps`.
     """
 
     path: str
@@ -31,26 +33,26 @@ class Clip:
 
 
 def job_template(clip: Clip | None = None, *, stem: str = "job") -> str:
-    """A job file that renders as it stands: text to video, or video to video of `clip`. `stem` names the output."""
+    """Return the text of a complete job: text to video, or video to video of `clip`. `stem` names the output."""
     head = f"""\
 # yaml-language-server: $schema=./scope-batch.schema.json
-# `scope-batch plan` shows what this job does, chunk by chunk; `scope-batch render` does it.
+# `scope-batch plan` shows what this job does, chunk by chunk; `scope-batch render` renders it.
 pipeline_id: {PIPELINE.id}
 # models: tiny                 # the small built-in model set, or a folder of model files
 prompt: a cat walking in the rain
-seed: 42
+seed: {SEED}
 """
     if clip is not None and PurePath(clip.path).name == f"{stem}.mp4":
-        stem = f"{stem}-new"  # the input is never written over
+        stem = f"{stem}-new"  # the input is never overwritten
     return head + (_text_part() if clip is None else _clip_part(clip)) + _tail(stem)
 
 
 def _text_part() -> str:
-    return """\
-num_frames: 96                 # exactly as many are delivered
-height: 320                    # multiples of 16
-width: 576
-fps: 16
+    return f"""\
+num_frames: 96                 # exactly this many are delivered
+height: {PIPELINE.height}                    # multiples of 16
+width: {PIPELINE.width}
+fps: {DEFAULT_FPS}
 """
 
 
@@ -66,7 +68,7 @@ height: {height}                    # {_size_remark(clip, height, width)}
 width: {width}
 fps: {clip.fps}
 # fit: crop                    # crop, pad or stretch
-# noise_scale: 0.7             # 0 keeps the input, 1 ignores it; without it the motion in the clip decides
+# noise_scale: {DEFAULT_NOISE_SCALE}             # 0 keeps the input, 1 ignores it; unset: from the motion in the clip
 # audio: input                 # keep the clip's sound
 """
 
@@ -94,7 +96,7 @@ def _tail(stem: str) -> str:
     output = json.dumps(f"{stem}.mp4", ensure_ascii=False)
     return f"""\
 # vace_frames: depth.mp4       # control video; also vace_masks, first_frame_image, last_frame_image, vace_ref_images
-# chunk_specs:                 # what changes on the way; a place is a chunk, a frame or a time
+# chunk_specs:                 # changes during the video; a place is a chunk, a frame or a time
 #   - time: 3.0
 #     text: a cat jumping
 #     transition_num_steps: 4

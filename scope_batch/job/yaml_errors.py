@@ -1,4 +1,4 @@
-"""YAML's own errors in this program's words, and the JSON escapes that YAML does not know."""
+"""Words YAML's errors with advice, and joins JSON escapes that YAML does not know."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import re
 import yaml
 
 MAX_SHOWN = 100
-"""Characters of a text inside a message."""
+"""Characters of a text in a message."""
 _PAIR = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _AFTER_BACKSLASHES = re.compile(rf"(?<!\\)((?:\\\\)*){_PAIR.pattern}")
 _KEY_AND_TEXT = re.compile(r"\s*(?:- )*(?P<key>[^\s:\"'][^:]*):\s+(?P<text>[^\s\"'].*)")
-_ESCAPE = "in double quotes \\ begins an escape; a path takes / or single quotes, and \\\\ is the character itself"
+_ESCAPE = "in double quotes \\ begins an escape; write a path with / or in single quotes, or \\\\ for the character"
 TAB = "a tab indents this line; indent with spaces"
 _ADVICE = {
-    "could not find expected ':'": "a line that is no `key: value`; a text that goes on in the next line is indented "
-    "deeper than its key, or stands in quotes",
+    "could not find expected ':'": "a line that is not `key: value`; a text that continues in the next line is "
+    "indented deeper than its key, or quoted",
     "block sequence entries are not allowed": "a text that begins with - needs quotes, and a list begins in a new line",
     "mapping keys are not allowed": "a text that begins with ? needs quotes",
     "did not find expected alphabetic": "a text that begins with * or & needs quotes",
-    "did not find expected comment or line break": "behind | or > the line ends; a text that begins with one needs "
+    "did not find expected comment or line break": "after | or > the line ends; a text that begins with one needs "
     "quotes",
     "did not find expected <document start>": "this line is indented less than the first one",
-    "did not find expected '-' indicator": "a list has its items alone; a key needs to be indented as its map is",
+    "did not find expected '-' indicator": "a list holds only items; a key needs the indentation of its map",
     "did not find expected ',' or ']'": "a list [ is not closed by ], or a text in it needs quotes",
     "did not find expected ',' or '}'": "a map { is not closed by }, or a text in it needs quotes",
     "found unexpected end of stream": "the closing quote is missing",
@@ -33,16 +33,16 @@ _ADVICE = {
     "found invalid Unicode character escape code": "an escape \\uD800 to \\uDFFF is half of a character; write the "
     "character itself",
 }
-"""Beginning of a libyaml message -> our message."""
+"""Beginning of a libyaml message -> message of this program."""
 
 
 def join_json_pairs(text: str) -> str:
-    """JSON writes a character beyond U+FFFF as two escapes, \\ud83d\\ude00; YAML writes \\U0001f600."""
+    """Join escapes: JSON writes a character beyond U+FFFF as two, \\ud83d\\ude00; YAML writes \\U0001f600."""
     return _AFTER_BACKSLASHES.sub(lambda match: match[1] + _joined(match[2], match[3]), text)
 
 
 def join_pair_at(error: yaml.MarkedYAMLError, text: str) -> str | None:
-    """`text` with the pair of escapes joined that `error` complains of; None if it is about something else."""
+    """Join the pair of escapes that `error` is about. Returns None if it is about something else."""
     if error.problem_mark is None or "escape code" not in (error.problem or ""):
         return None
     start = error.problem_mark.index - len("\\u")
@@ -55,19 +55,19 @@ def _joined(high: str, low: str) -> str:
 
 
 def yaml_advice(error: yaml.MarkedYAMLError, lines: list[str]) -> str:
-    """What is wrong and how to mend it."""
-    said = error.problem or error.context or "no YAML"
+    """Return the fault and how to fix it."""
+    problem = error.problem or error.context or "no YAML"
     mark = error.problem_mark
     line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
     column = 0 if mark is None else mark.column
-    if said.startswith("mapping values are not allowed"):
+    if problem.startswith("mapping values are not allowed"):
         return _about_colon(line)
-    if said.startswith("found character that cannot start"):
+    if problem.startswith("found character that cannot start"):
         first = line[column : column + 1]
         return TAB if first == "\t" else f"a text that begins with {first} needs quotes"
-    if said.startswith("did not find expected key"):
+    if problem.startswith("did not find expected key"):
         return _about_text_behind_quotes(line, column)
-    return next((advice for beginning, advice in _ADVICE.items() if said.startswith(beginning)), said)
+    return next((advice for beginning, advice in _ADVICE.items() if problem.startswith(beginning)), problem)
 
 
 def _about_colon(line: str) -> str:

@@ -1,7 +1,7 @@
 """Reads one YAML text as a tree of nodes that know their line and column, guarded against hostile input.
 
-The tree is built from parser events, so depth and size are bounded before anything is built, and an alias is one shared
-node, never a copy. Plain (unquoted) scalars follow the core schema of YAML 1.2, without the traps of 1.1.
+The tree is built from parser events, so depth and size are checked before anything is built, and an alias is a shared
+node, not a copy. Plain (unquoted) scalars follow the core schema of YAML 1.2, without the traps of 1.1.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_NODES = 100_000
 MAX_ALIASED = 20_000
-"""Nodes that all aliases of a text may stand for."""
+"""Nodes that all aliases of a text may refer to."""
 
 MAX_COMMENT = 80
-"""Characters of a comment that are looked at."""
+"""Characters of a comment that are read."""
 
 _BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 MAX_PAIRS, MAX_PAIRED_TEXT = 50, 100_000
-"""Pairs of escapes that are joined, and characters of a text in which they are: it is read once for each."""
+"""Pairs of escapes that are joined, and characters of a text in which they are: it is read again for each pair."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`position`: line and column from 1. `size`: how many nodes it stands for, itself included."""
+    """`position`: line and column from 1. `size`: number of nodes in it, itself included."""
 
     position: tuple[int, int]
     size: int
@@ -43,7 +43,7 @@ class Node:
 @dataclass(frozen=True, slots=True)
 class ScalarNode(Node):
     """`text`: as written. `plain`: without quotes. `colon`: False for the empty value of a key that has no colon.
-    `comment`: what follows in its line, from # on.
+    `comment`: rest of its line, from # on.
     """
 
     value: Scalar
@@ -66,9 +66,9 @@ class MapNode(Node):
 
 
 def decode(data: bytes, name: str) -> str:
-    """A job's bytes as text, or JobError: too large, not UTF-8."""
+    """Decode a job file. Raises JobError if it is too large or not UTF-8."""
     if len(data) > MAX_BYTES:
-        raise JobError(f"{name}: larger than {MAX_BYTES // 1024**2} MiB, no job file")
+        raise JobError(f"{name}: larger than {MAX_BYTES // 1024**2} MiB, not a job file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -77,7 +77,7 @@ def decode(data: bytes, name: str) -> str:
 
 
 def read_document(text: str, origin: Origin) -> Node:
-    """The one document in `text`. Raises JobError with line and column."""
+    """Read the only document in `text`. Raises JobError with line and column."""
     if text.lstrip().startswith("{"):
         text = join_json_pairs(text)
     try:
@@ -85,7 +85,7 @@ def read_document(text: str, origin: Origin) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{origin.name}:{mark.line + 1}:{mark.column + 1}" if mark and origin.has_lines else origin.name
-        if "nesting" in str(error.problem):  # newer parsers have a limit of their own, which the scanner meets first
+        if "nesting" in str(error.problem):  # newer parsers have a limit of their own
             raise JobError(f"{place}: nested deeper than {MAX_DEPTH} levels") from error
         raise JobError(f"{place}: not valid YAML: {yaml_advice(error, _BREAK.split(text))}") from error
     except yaml.reader.ReaderError as error:
@@ -95,7 +95,7 @@ def read_document(text: str, origin: Origin) -> Node:
 
 
 def _read(text: str, origin: Origin) -> Node:
-    """Every pair of JSON escapes is joined where YAML stumbles over it, so that other texts stay as they are."""
+    """Read a text; pairs of JSON escapes are joined only where YAML rejects them, so that other texts are unchanged."""
     for _ in range(MAX_PAIRS if len(text) <= MAX_PAIRED_TEXT else 0):
         try:
             return _Reader(text, origin).document()
@@ -125,9 +125,7 @@ class _Reader:
         if not isinstance(event := next(self._events), yaml.StreamEndEvent):
             raise self._error(event, "a second document; a job file holds one")
         for name, scalar in self._unused.items():
-            raise self._error(
-                scalar, f"the anchor &{_short(name)} is used nowhere; a text that begins with & needs quotes"
-            )
+            raise self._error(scalar, f"the anchor &{_short(name)} is not used; a text that begins with & needs quotes")
         return root
 
     def _node(self, event: Any, depth: int) -> Node:
@@ -139,7 +137,7 @@ class _Reader:
             raise self._error(event, f"nested deeper than {MAX_DEPTH} levels")
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise self._error(event, f"more than {MAX_NODES} values, no job file")
+            raise self._error(event, f"more than {MAX_NODES} values, not a job file")
         node: Node
         if isinstance(event, yaml.ScalarEvent):
             node = self._scalar(event)
@@ -160,7 +158,7 @@ class _Reader:
         self._unused.pop(event.anchor, None)
         self._aliased += node.size
         if self._aliased > MAX_ALIASED:
-            raise self._error(event, f"aliases stand for more than {MAX_ALIASED} values")
+            raise self._error(event, f"aliases refer to more than {MAX_ALIASED} values")
         return node
 
     def _scalar(self, event: Any) -> ScalarNode:
@@ -196,7 +194,7 @@ class _Reader:
                 merged += self._to_merge(key, value)
             elif key.value in entries:
                 first = entries[key.value][0]
-                raise self._error(key, f"the key {_short(key.value)} stands here twice, first in line {first[0]}")
+                raise self._error(key, f"the key {_short(key.value)} is here twice, first in line {first[0]}")
             else:
                 entries[key.value] = (_position(key), value)
             if key.anchor is not None:
@@ -207,7 +205,7 @@ class _Reader:
         return MapNode(_position(event), 1 + sum(1 + node.size for _, node in entries.values()), entries)
 
     def _to_merge(self, key: Any, value: Node) -> list[Node]:
-        """The maps that `<<` names; of several the earlier one wins."""
+        """Return the maps that `<<` names; an earlier one wins."""
         maps = list(value.items) if isinstance(value, ListNode) else [value]
         if not all(isinstance(node, MapNode) for node in maps):
             raise self._error(key, "<< takes a map or a list of maps")
@@ -248,7 +246,7 @@ _MAX_DIGITS = 40
 
 
 def plain_scalar(text: str) -> Scalar:
-    """null, true, false, a number, or the text itself. Raises ValueError for what YAML 1.1 and 1.2 read differently."""
+    """Return null, true, false, a number, or the text. Raises ValueError for texts that YAML 1.1 reads differently."""
     if text in _WORDS:
         return _WORDS[text]
     if text[0] not in "+-.0123456789":

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from scope_batch.core.plan import Chunk
+from scope_batch.job.schema import DEFAULT_NOISE_SCALE
 from scope_batch.plan.capabilities import CAPABILITIES, context_of
 from scope_batch.plan.material_fields import Facts
-from scope_batch.plan.settings import DEFAULT_NOISE_SCALE, Settings
+from scope_batch.plan.settings import Settings
 
 if TYPE_CHECKING:
     from scope_batch.job import Job

@@ -10,6 +10,7 @@ from scope_batch.core.geometry import Mode
 from scope_batch.core.plan import NEW_VIDEO_PROMPT, ChunkGrid, ClipFacts, Landing, Plan
 from scope_batch.core.sound import SoundFacts
 from scope_batch.core.timeline import ClipSource, ClipSourceFacts
+from scope_batch.job.schema import DEFAULT_NOISE_SCALE
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan import capabilities, checks
 from scope_batch.plan.chunk_overrides import NO_OVERRIDES, ChunkOverrides
@@ -23,7 +24,7 @@ from scope_batch.plan.placement import TimelineBuilder
 from scope_batch.plan.processors import post_processing, read_processors, refs
 from scope_batch.plan.prompt_steps import Prompting, check_prompts
 from scope_batch.plan.scheduled_values import ScheduledValues, read_scheduled_values
-from scope_batch.plan.settings import DEFAULT_NOISE_SCALE, Settings, resolve
+from scope_batch.plan.settings import Settings, resolve
 from scope_batch.plan.sound_track import place_sound
 from scope_batch.plan.vace import steer
 

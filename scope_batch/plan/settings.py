@@ -12,12 +12,11 @@ from scope_batch.core.geometry import PROTOCOL_SLOT_FRAMES, Mode
 from scope_batch.core.plan import ClipFacts
 from scope_batch.job import ChunkSpec, Job
 from scope_batch.job.schedule import Schedule
+from scope_batch.job.schema import DEFAULT_FPS, DEFAULT_NOISE_SCALE
 from scope_batch.pipelines.spec import PipelineSpec
 from scope_batch.plan.chunk_overrides import normalised
 from scope_batch.plan.entries import Grid
 
-DEFAULT_FPS = Fraction(16)
-DEFAULT_NOISE_SCALE = 0.7
 RESOLVED_DEFAULTS = {"noise_scale": DEFAULT_NOISE_SCALE, "noise_controller": False, "kv_cache_attention_bias": 1.0}
 """Of fields whose default is None in a job file, the values that change nothing where the field cannot act."""
 MODES: tuple[Mode, ...] = ("text", "video")

@@ -47,7 +47,9 @@ def test_a_lora_listed_twice_counts_twice() -> None:
 
 def test_a_file_listed_under_two_names_counts_once() -> None:
     export = timeline(ONE, loras=[lora("/a.safetensors"), lora("/x/../a.safetensors")])
-    assert "/x/../a.safetensors (0.8): lora_scales.a.safetensors: the same file stands here already" in told(export)[0]
+    assert (
+        "/x/../a.safetensors (0.8): lora_scales.a.safetensors: the same file is already in the list" in told(export)[0]
+    )
     assert len(job_of(export).lora_scales) == 1
 
 

@@ -1,4 +1,4 @@
-"""Bad jobs: each gives its one clear line, with the place, and nothing else."""
+"""Tests that each bad job is refused with one clear line that names the place."""
 
 import difflib
 import subprocess
@@ -23,8 +23,8 @@ WHOLE = [
     ("", "j: is empty; a job needs at least a prompt"),
     ("- a", "j:1:1: a job is a map of fields, such as `prompt: a cat`"),
     ("seed: 1", "j:1:1: prompt: is required"),
-    ("prompt: a\nprompt: b", "j:2:1: the key prompt stands here twice, first in line 1"),
-    (BOMB, "j:5:11: aliases stand for more than 20000 values"),
+    ("prompt: a\nprompt: b", "j:2:1: the key prompt is here twice, first in line 1"),
+    (BOMB, "j:5:11: aliases refer to more than 20000 values"),
     ("[" * 65 + "]" * 65, "j:1:65: nested deeper than 64 levels"),
     ("a: &a [*a]", "j:1:8: the alias *a has no anchor before it"),
     ("prompt: a\n---\nprompt: b", "j:2:1: a second document; a job file holds one"),
@@ -53,7 +53,7 @@ SECOND_LINE = [
     ("foo: 1", "1: foo: unknown key"),
     ("num_frame:", "1: num_frame: unknown key (did you mean num_frames?)"),
     ("num_frame: 1", "1: num_frame: unknown key (did you mean num_frames?)"),
-    ("time: 3", "1: time: unknown key here (it stands in an entry of chunk_specs)"),
+    ("time: 3", "1: time: unknown key here (it belongs in an entry of chunk_specs)"),
     ("height: 479", "9: height: must be a multiple of 16, not 479 (464 and 480 are)"),
     ("height: 48", "9: height: must be at least 64, not 48"),
     ("width: 4096", "8: width: must be at most 2048, not 4096"),
@@ -66,10 +66,10 @@ SECOND_LINE = [
     ("seed: -1",
      "7: seed: must be a whole number in 0..9007199254740992, not -1; there is no random seed: the same job makes the "
      "same video"),
-    ("seed: no", "7: seed: must be a whole number or a list of such, not 'no'"),
+    ("seed: no", "7: seed: must be a whole number or a list of them, not 'no'"),
     ("seed: 010", '7: 010 is read as different numbers by different tools: write 10, or "010" for a text'),
     ("seed: 1_000", '7: 1_000 is read as different numbers by different tools: write 1000, or "1_000" for a text'),
-    ("seed: [1, x]", "11: seed[1]: must be a whole number or a list of such, not 'x'"),
+    ("seed: [1, x]", "11: seed[1]: must be a whole number or a list of them, not 'x'"),
     ("noise_scale: 1.5", "14: noise_scale: must be a number in 0..1, not 1.5"),
     ("noise_scale: .nan", "14: .nan is not a number that a job can use"),
     ("noise_scale: 1e999", "14: 1e999 is too large"),
@@ -83,10 +83,10 @@ SECOND_LINE = [
      "13: input_path: is a Windows path, which this machine does not have (under WSL it is /mnt/c/clips/a.mp4)"),
     ("output: c:/out/a.mp4",
      "9: output: is a Windows path, which this machine does not have (under WSL it is /mnt/c/out/a.mp4)"),
-    ("output: out\\a.mp4", "9: output: \\ separates no folders on this machine: write out/a.mp4"),
+    ("output: out\\a.mp4", "9: output: \\ does not separate folders on this machine: write out/a.mp4"),
     ('input_path: "clips\\new.mp4"',
-     "13: input_path: holds a line break, a tab or the like: in double quotes \\ begins an escape; a path takes / or "
-     "single quotes"),
+     "13: input_path: holds a line break, a tab or the like: in double quotes \\ begins an escape; write a path with "
+     "/ or in single quotes"),
     ("denoising_steps: []", "18: denoising_steps: must not be empty"),
     ("denoising_steps: [1000, 0]", "25: denoising_steps[1]: must be at least 1, not 0"),
     ("version: 2", "10: version: unknown version 2; this program reads version 1"),
@@ -140,16 +140,16 @@ NOT_BUILT = [
 
 ENTRIES = [
     ("{text: a}", "4: chunk_specs[0]: needs its place: one of chunk, frame and time"),
-    ("{chunk: 1, frame: 3}", "15: chunk_specs[0].frame: the place is given twice, first as chunk in line 3"),
+    ("{chunk: 1, frame: 3}", "15: chunk_specs[0].frame: the place is set twice, first as chunk in line 3"),
     ("{chunk: -1}", "12: chunk_specs[0].chunk: must be at least 0, not -1"),
     ("{chunk: 1, text: a, prompts: [{text: b}]}",
-     "24: chunk_specs[0].prompts: the prompt is given twice, first as text in line 3"),
+     "24: chunk_specs[0].prompts: the prompt is set twice, first as text in line 3"),
     ("{chunk: 1, text: a, transition_target_prompts: b}",
-     "24: chunk_specs[0].transition_target_prompts: the prompt is given twice, first as text in line 3"),
+     "24: chunk_specs[0].transition_target_prompts: the prompt is set twice, first as text in line 3"),
     ("{chunk: 1, transition_num_steps: 4}",
      "15: chunk_specs[0].transition_num_steps: a transition needs its target: text or prompts in the same entry"),
     ("{chunk: 1, noise_scal: 1}", "15: chunk_specs[0].noise_scal: unknown key (did you mean noise_scale?)"),
-    ("{chunk: 1, fps: 8}", "15: chunk_specs[0].fps: unknown key here (it stands at the top level of a job)"),
+    ("{chunk: 1, fps: 8}", "15: chunk_specs[0].fps: unknown key here (it belongs at the top level of a job)"),
     ("3", "4: chunk_specs[0]: must be a map of fields, not 3"),
 ]  # fmt: skip
 
@@ -166,7 +166,7 @@ def test_a_bad_text_is_one_line(text: str, line: str) -> None:
     assert problems(text) == (line,)
 
 
-def test_a_bottomless_text_is_one_line() -> None:
+def test_an_endlessly_nested_text_is_one_line() -> None:
     (line,) = problems("[" * 100_000)
     assert line.startswith("j:1:") and line.endswith(": nested deeper than 64 levels")
 
@@ -208,7 +208,7 @@ def test_a_message_has_no_prefix_of_the_library() -> None:
     assert message_of("assertion_error", "Assertion failed, must be odd", 2, {}) == "must be odd"
 
 
-def test_an_entry_given_twice_names_both_lines() -> None:
+def test_a_repeated_entry_names_both_lines() -> None:
     text = "prompt: a\nchunk_specs:\n- {chunk: 3}\n- {chunk: 4}\n- {chunk: 3}"
     assert problems(text) == ("j:5:11: chunk_specs[2].chunk: chunk 3 has an entry already in line 3",)
 
@@ -234,7 +234,7 @@ def test_a_line_stays_one_line_whatever_the_key_holds() -> None:
 
 
 @pytest.mark.parametrize(("begin", "repeated"), [("", "["), ("prompt: a\nseed: ", "9")])
-def test_a_longer_bad_text_is_no_more_work_to_refuse(begin: str, repeated: str) -> None:
+def test_a_longer_bad_text_takes_no_longer_to_refuse(begin: str, repeated: str) -> None:
     assert growth(lambda length: problems(begin + repeated * length), 100_000) < 1.1
 
 
@@ -261,7 +261,7 @@ def many(text: str) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_of_many_problems_fifty_are_told_and_put_into_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_problems_only_fifty_are_reported_and_worded(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Counter[str]()
     real = difflib.get_close_matches
 
@@ -275,7 +275,7 @@ def test_of_many_problems_fifty_are_told_and_put_into_words(monkeypatch: pytest.
     assert calls.total() == 50
 
 
-def test_the_first_problems_of_the_text_are_told_whoever_finds_them() -> None:
+def test_the_first_problems_of_the_text_are_reported_in_its_order() -> None:
     entries = "".join(f"  - {{chunk: {number}, text: '${{UNSET}}'}}\n" for number in range(60))
     lines = many(f"prompt: a\nfps: no\nchunk_specs:\n{entries}")
     assert lines[0].startswith("j:2:6: fps") and "chunk_specs[48].text: the environment variable UNSET" in lines[49]

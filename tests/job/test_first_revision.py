@@ -1,4 +1,4 @@
-"""The sparse lists of the protocol's first revision become entries of `chunk_specs`."""
+"""Tests that the sparse lists of the protocol's first revision become entries of `chunk_specs`."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_each_keeps_its_line(place: tuple[int, str], where: str) -> None:
     assert job(ALL).where("chunk_specs", *place) == where
 
 
-def test_an_image_that_is_not_there_is_named_with_its_line() -> None:
+def test_a_missing_image_is_named_with_its_line() -> None:
     with pytest.raises(MissingInputError, match=r"^j:3:14: chunk_specs\[0\]\.first_frame_image: no such file: /jobs/a"):
         check_inputs(job("first_frames:\n- {chunk: 2, image: a.png}"))
 
@@ -65,7 +65,7 @@ def test_an_image_that_is_not_there_is_named_with_its_line() -> None:
         ("first_frames: [{chunk: 1}]", "2:16: first_frames[0].image: is required"),
         ("last_frames: [{image: a}]", "2:15: last_frames[0]: needs its place: one of chunk, frame and time"),
         ("last_frames: [{chunk: 1, frame: 2, image: a}]",
-         "2:26: last_frames[0].frame: the place is given twice, first as chunk in line 2"),
+         "2:26: last_frames[0].frame: the place is set twice, first as chunk in line 2"),
         ("last_frames: [{chunk: -1, image: a}]", "2:23: last_frames[0].chunk: must be at least 0, not -1"),
         ("last_frames: [{time: soon, image: a}]",
          "2:22: chunk_specs[0].time: must be seconds or \"MM:SS.mmm\", not 'soon'"),
@@ -77,7 +77,7 @@ def test_an_image_that_is_not_there_is_named_with_its_line() -> None:
         ("vace_ref_images: [a, b]", "2:1: vace_ref_images: a chunk takes one reference image, not 2"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_them_is_one_line(text: str, line: str) -> None:
+def test_a_wrong_list_is_one_line(text: str, line: str) -> None:
     with pytest.raises(JobError) as caught:
         job(text)
     assert caught.value.problems == (f"j:{line}",)
@@ -87,14 +87,14 @@ def test_a_path_alone_is_the_job_s_reference() -> None:
     assert job("vace_ref_images: [r.png]").vace_ref_images == (Path("/jobs/r.png"),)
 
 
-def test_lists_made_in_python_are_folded_too() -> None:
-    made = Job(prompt="a", first_frames=[ChunkImage(chunk=1, image="/a.png")])  # type: ignore[arg-type]
-    assert (made.chunk_specs[0].first_frame_image, made.first_frames) == (Path("/a.png"), ())
+def test_lists_of_python_objects_are_folded_too() -> None:
+    loaded = Job(prompt="a", first_frames=[ChunkImage(chunk=1, image="/a.png")])  # type: ignore[arg-type]
+    assert (loaded.chunk_specs[0].first_frame_image, loaded.first_frames) == (Path("/a.png"), ())
 
 
 def test_a_folded_job_can_be_read_again() -> None:
-    made = job(ALL)
-    assert parse_job(made.to_public_dict()).chunk_specs[1].first_frame_image == Path.cwd() / "a.png"
+    loaded = job(ALL)
+    assert parse_job(loaded.to_public_dict()).chunk_specs[1].first_frame_image == Path.cwd() / "a.png"
 
 
 def test_folding_prompts_takes_work_in_proportion_to_their_number() -> None:
@@ -106,5 +106,5 @@ def test_folding_prompts_takes_work_in_proportion_to_their_number() -> None:
 
 
 def test_a_null_beside_the_value_does_not_keep_it_from_being_folded() -> None:
-    made = job("chunk_prompts: [{chunk: 1, text: b, frame: null, time: null}]")
-    assert [(entry.chunk, entry.text) for entry in made.chunk_specs] == [(1, "b")] and not made.chunk_prompts
+    loaded = job("chunk_prompts: [{chunk: 1, text: b, frame: null, time: null}]")
+    assert [(entry.chunk, entry.text) for entry in loaded.chunk_specs] == [(1, "b")] and not loaded.chunk_prompts

@@ -1,4 +1,4 @@
-"""Keys of other programs are answered with the field that says the same, or why there is none."""
+"""Tests that keys of other programs are refused with the field to use instead, or the reason why there is none."""
 
 import re
 
@@ -23,10 +23,10 @@ def refusal(text: str, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "advice"),
     [
-        ("negative_prompt", "these models run without guidance; say in the prompt what is to be seen"),
-        ("guidance_scale", "these models run without guidance; say in the prompt what is to be seen"),
+        ("negative_prompt", "these models run without guidance; describe in the prompt what to show"),
+        ("guidance_scale", "these models run without guidance; describe in the prompt what to show"),
         ("loras", "lora_scales: {file.safetensors: 0.8}"),
         ("size", "height and width, multiples of 16"),
         ("steps", "denoising_steps: a list of timesteps, such as [1000, 750, 500, 250]"),
@@ -36,15 +36,15 @@ def refusal(text: str, *overrides: str) -> str:
         ("animation_prompts", "chunk_specs: [{time: 2.5, text: a dog}]"),
         ("device", "an option of the command line: --device"),
         ("numInferenceSteps", "denoising_steps: a list of timesteps, such as [1000, 750, 500, 250]"),
-        ("Negative Prompt", "these models run without guidance; say in the prompt what is to be seen"),
+        ("Negative Prompt", "these models run without guidance; describe in the prompt what to show"),
     ],
 )
-def test_a_key_of_another_program(key: str, said: str) -> None:
-    assert refusal(f"prompt: a\n{key}: 1") == f"j:2:1: {key}: unknown key; here: {said}"
+def test_a_key_of_another_program(key: str, advice: str) -> None:
+    assert refusal(f"prompt: a\n{key}: 1") == f"j:2:1: {key}: unknown key; here: {advice}"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "advice"),
     [
         ("chunk_specs: [{time: 1.0, prompt: a dog}]",
          "2:27: chunk_specs[0].prompt: unknown key; here: text; several that blend: prompts"),
@@ -55,9 +55,9 @@ def test_a_key_of_another_program(key: str, said: str) -> None:
         ("pre_processor_id: {id: gray, args: {}}", "2:30: pre_processor_id.args: unknown key; here: params"),
     ],
 )  # fmt: skip
-def test_a_key_of_another_program_inside(text: str, said: str) -> None:
+def test_a_key_of_another_program_inside(text: str, advice: str) -> None:
     lines = refusal_lines(f"prompt: a\n{text}")
-    assert any(line.startswith(f"j:{said}") for line in lines)
+    assert any(line.startswith(f"j:{advice}") for line in lines)
 
 
 def refusal_lines(text: str) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ def refusal_lines(text: str) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_an_override_is_answered_alike() -> None:
+def test_an_override_gets_the_same_advice() -> None:
     assert refusal("prompt: a", "steps=4").startswith("--set steps: steps: unknown key; here: denoising_steps: ")
 
 
@@ -76,8 +76,8 @@ def test_no_key_of_ours_is_foreign(model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "said"), sorted({(model, said) for model, table in BY_MODEL.items() for said in table.values()})
+    ("model", "advice"), sorted({(model, advice) for model, table in BY_MODEL.items() for advice in table.values()})
 )
-def test_what_is_named_in_place_of_a_key_is_a_field(model: str, said: str) -> None:
-    field = re.match(r"[a-z_]+(?=$|:|;)", said)
+def test_the_advice_for_a_key_begins_with_a_field(model: str, advice: str) -> None:
+    field = re.match(r"[a-z_]+(?=$|:|;)", advice)
     assert field is None or field[0] in MODELS[model].model_fields or field[0] in Job.model_fields

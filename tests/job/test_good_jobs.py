@@ -1,4 +1,4 @@
-"""Jobs that are fine, and what they become."""
+"""Tests that valid jobs are read with the right values."""
 
 import json
 import os
@@ -19,10 +19,15 @@ def job(text: str, *overrides: str, **environ: str) -> Job:
 
 
 def test_the_smallest_job_has_the_documented_defaults() -> None:
-    made = job("")
-    assert (made.pipeline_id, made.num_frames, made.seed, made.manage_cache) == ("longlive", 64, Schedule((42,)), True)
-    assert (made.height, made.noise_scale, made.fps, made.output) == (None, None, None, ())
-    assert made.prompt[0].text == "a"
+    loaded = job("")
+    assert (loaded.pipeline_id, loaded.num_frames, loaded.seed, loaded.manage_cache) == (
+        "longlive",
+        64,
+        Schedule((42,)),
+        True,
+    )
+    assert (loaded.height, loaded.noise_scale, loaded.fps, loaded.output) == (None, None, None, ())
+    assert loaded.prompt[0].text == "a"
 
 
 @pytest.mark.parametrize(
@@ -86,9 +91,9 @@ def test_a_request_body_is_a_job() -> None:
     assert loaded.prompt[0].text == "a cat \U0001f408"
 
 
-def test_values_made_in_python_are_checked_alike() -> None:
-    made = Job(prompt="a", chunk_specs=[ChunkSpec(chunk=1, text="b")], seed=7)  # type: ignore[arg-type]
-    assert made.canonical_json() == job("chunk_specs: [{chunk: 1, text: b}]\nseed: 7").canonical_json()
+def test_values_of_python_objects_are_checked_too() -> None:
+    loaded = Job(prompt="a", chunk_specs=[ChunkSpec(chunk=1, text="b")], seed=7)  # type: ignore[arg-type]
+    assert loaded.canonical_json() == job("chunk_specs: [{chunk: 1, text: b}]\nseed: 7").canonical_json()
     with pytest.raises(JobError, match=r"^quantization: must be 'fp8_e4m3fn', not 'int4'$"):
         parse_job({"prompt": "a", "quantization": "int4"})
     with pytest.raises(JobError, match=r"^chunk_specs\[1\]\.chunk: chunk 1 has an entry already: chunk_specs\[0\]$"):
@@ -96,9 +101,9 @@ def test_values_made_in_python_are_checked_alike() -> None:
 
 
 def test_prompts_of_the_first_revision_join_the_entries() -> None:
-    made = job("chunk_specs: [{chunk: 1, seed: 3}]\nchunk_prompts:\n- {chunk: 1, text: b}\n- {chunk: 2, text: c}")
-    assert [(entry.chunk, entry.text, entry.seed) for entry in made.chunk_specs] == [(1, "b", 3), (2, "c", None)]
-    assert made.where("chunk_specs", 1, "text") == "j:5:14"
+    loaded = job("chunk_specs: [{chunk: 1, seed: 3}]\nchunk_prompts:\n- {chunk: 1, text: b}\n- {chunk: 2, text: c}")
+    assert [(entry.chunk, entry.text, entry.seed) for entry in loaded.chunk_specs] == [(1, "b", 3), (2, "c", None)]
+    assert loaded.where("chunk_specs", 1, "text") == "j:5:14"
     with pytest.raises(JobError, match=r"^j:3:25: .*chunk 1 has an entry already in line 2$"):
         job("chunk_specs: [{chunk: 1, text: b}]\nchunk_prompts: [{chunk: 1, text: c}]")
 
@@ -118,8 +123,8 @@ def test_an_entry_leads_to_its_target(entry: str, texts: list[str] | None) -> No
 
 
 def test_yaml_is_read_as_1_2_with_merges() -> None:
-    made = job("chunk_specs:\n- &b {chunk: 1, seed: 5, text: no}\n- {<<: *b, chunk: 0x2, seed: 6}")
-    assert [(entry.chunk, entry.seed, entry.text) for entry in made.chunk_specs] == [(1, 5, "no"), (2, 6, "no")]
+    loaded = job("chunk_specs:\n- &b {chunk: 1, seed: 5, text: no}\n- {<<: *b, chunk: 0x2, seed: 6}")
+    assert [(entry.chunk, entry.seed, entry.text) for entry in loaded.chunk_specs] == [(1, 5, "no"), (2, 6, "no")]
 
 
 @pytest.mark.parametrize(
@@ -134,8 +139,8 @@ def test_yaml_is_read_as_1_2_with_merges() -> None:
     ],
 )
 def test_variables_in_texts(written: str, text: str) -> None:
-    made = job(f"chunk_specs:\n- chunk: 1\n  text: {written}", A="x", EMPTY="", SEVEN="7")
-    assert made.chunk_specs[0].text == text
+    loaded = job(f"chunk_specs:\n- chunk: 1\n  text: {written}", A="x", EMPTY="", SEVEN="7")
+    assert loaded.chunk_specs[0].text == text
 
 
 def test_a_variable_may_stand_for_a_number_unless_quoted() -> None:
@@ -145,9 +150,9 @@ def test_a_variable_may_stand_for_a_number_unless_quoted() -> None:
 
 
 def test_overrides_replace_values_the_later_wins() -> None:
-    made = job("chunk_specs: [{chunk: 1, text: b}]", "chunk_specs.0.text=c: d # e", "seed=1", "seed=[2, 3]")
-    assert made.chunk_specs[0].text == "c: d # e"
-    assert made.seed == Schedule((2, 3))
+    loaded = job("chunk_specs: [{chunk: 1, text: b}]", "chunk_specs.0.text=c: d # e", "seed=1", "seed=[2, 3]")
+    assert loaded.chunk_specs[0].text == "c: d # e"
+    assert loaded.seed == Schedule((2, 3))
     assert job("", "chunk_specs.0.chunk=1", "chunk_specs.1.chunk=2", "video.crf=3").chunk_specs[1].chunk == 2
 
 
@@ -171,33 +176,35 @@ def test_the_public_job_has_no_folders_and_no_values_of_variables() -> None:
 
 
 def test_a_public_job_can_be_read_again() -> None:
-    made = job("chunk_specs: [{time: 1.5, prompts: [{text: b}]}]\nfps: 24\nnoise_scale: [0.5, 0.6]")
-    assert parse_job(made.to_public_dict()).canonical_json() == made.canonical_json()
+    loaded = job("chunk_specs: [{time: 1.5, prompts: [{text: b}]}]\nfps: 24\nnoise_scale: [0.5, 0.6]")
+    assert parse_job(loaded.to_public_dict()).canonical_json() == loaded.canonical_json()
 
 
 def test_a_file_knows_its_name_and_folder(tmp_path: Path) -> None:
     file = tmp_path / "cat.yaml"
     file.write_text("\ufeffprompt: a\ninput_path: c.mp4\n", encoding="utf-8")
-    made = load_job(file, models="tiny")
-    assert (made.source.stem, made.models, made.input_path) == ("cat", "tiny", tmp_path / "c.mp4")
-    assert made.where("input_path") == f"{file}:2:1"
+    loaded = load_job(file, models="tiny")
+    assert (loaded.source.stem, loaded.models, loaded.input_path) == ("cat", "tiny", tmp_path / "c.mp4")
+    assert loaded.where("input_path") == f"{file}:2:1"
     with pytest.raises(MissingInputError, match=r"cat.yaml:2:1: input_path: no such file: .*c.mp4"):
-        check_inputs(made)
+        check_inputs(loaded)
     (tmp_path / "c.mp4").touch()
-    check_inputs(made)
+    check_inputs(loaded)
 
 
-def test_a_job_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_job_file(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="no such job file"):
         load_job(tmp_path / "x.yaml")
     with pytest.raises(MissingInputError, match="Is a directory"):
         load_job(tmp_path)
 
 
-@pytest.mark.parametrize(("data", "said"), [(b"a" * (4 * 2**20 + 1), "4 MiB"), (b"prompt: a\n\xff", ":2:1: not UTF-8")])
-def test_a_file_that_is_no_job(data: bytes, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("data", "message"), [(b"a" * (4 * 2**20 + 1), "4 MiB"), (b"prompt: a\n\xff", ":2:1: not UTF-8")]
+)
+def test_a_file_that_is_not_a_job(data: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "j.yaml").write_bytes(data)
-    with pytest.raises(JobError, match=said):
+    with pytest.raises(JobError, match=message):
         load_job(tmp_path / "j.yaml")
 
 

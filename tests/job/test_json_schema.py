@@ -18,7 +18,7 @@ def test_every_field_is_described() -> None:
         assert all(field.get("description") for field in properties.values())
 
 
-def test_what_the_loader_takes_is_allowed() -> None:
+def test_it_allows_every_job_that_the_loader_accepts() -> None:
     properties = job_json_schema()["properties"]
     assert types(properties["height"]) == {"integer", "#/$defs/Variable", "null"}
     assert types(properties["noise_scale"]) == {"number", "array", "object", "string", "#/$defs/Variable", "null"}

@@ -12,7 +12,7 @@ def refuse(override: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("seed", "2 --set seed: has no value; write --set seed=VALUE"),
         ("=1", "2 --set : not a key such as seed, video.crf or chunk_specs.0.text"),
@@ -23,13 +23,13 @@ def refuse(override: str) -> str:
             "65 --set chunk_specs.2.text: chunk_specs is a list, it takes an index in 0..1 (the last one appends)",
         ),
         ("seed=[1", "65 --set seed: not valid YAML: a list [ is not closed by ], or a text in it needs quotes"),
-        ("seed=x", "65 --set seed: seed: must be a whole number or a list of such, not 'x'"),
+        ("seed=x", "65 --set seed: seed: must be a whole number or a list of them, not 'x'"),
         ("sed=1", "65 --set sed: sed: unknown key (did you mean seed?)"),
         ("input_path=", "65 --set input_path: input_path: must be a path, not empty"),
     ],
 )
-def test_a_bad_override_is_one_line(override: str, said: str) -> None:
-    assert refuse(override) == said
+def test_a_bad_override_is_one_line(override: str, message: str) -> None:
+    assert refuse(override) == message
 
 
 @pytest.mark.parametrize("key", ["lora_scales.a.b.safetensors.1", "lora_scales.'a.b.safetensors'.1"])
@@ -42,12 +42,12 @@ def test_a_key_with_dots_is_quoted() -> None:
     assert parse_key('lora_scales."a.b".0') == ("lora_scales", "a.b", "0")
 
 
-def test_a_value_that_a_shell_lost_is_no_default() -> None:
-    with pytest.raises(UsageError, match="--set seed=: no value is given"):
+def test_an_empty_value_is_not_the_default() -> None:
+    with pytest.raises(UsageError, match="--set seed=: the value is empty"):
         load_text("prompt: a", name="job.yaml", overrides=["seed="])
 
 
-def test_null_takes_a_path_out_of_a_job() -> None:
+def test_null_removes_a_path_from_a_job() -> None:
     job = load_text(
         "prompt: a\nvace_frames: a.npy\noutput: a.mp4", name="j", overrides=["vace_frames=null", "output=null"]
     )
@@ -64,12 +64,12 @@ def test_null_takes_a_path_out_of_a_job() -> None:
         (["video={crf: 9}", "video.crf=8"], ()),
     ],
 )
-def test_an_override_that_a_later_one_replaces_is_told(overrides: list[str], warnings: tuple[str, ...]) -> None:
+def test_an_override_that_a_later_one_replaces_is_a_warning(overrides: list[str], warnings: tuple[str, ...]) -> None:
     assert load_text("prompt: a", name="j", overrides=overrides).source.warnings == warnings
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "warnings"),
     [
         ("prompt: a photo #1 of a cat",
          ("j:1:9: prompt: '#1 of a cat' is a comment, no part of the text; quotes keep it in",)),
@@ -80,5 +80,5 @@ def test_an_override_that_a_later_one_replaces_is_told(overrides: list[str], war
         ("prompt: a#1", ()),
     ],
 )  # fmt: skip
-def test_a_comment_that_looks_like_part_of_a_prompt_is_told(text: str, told: tuple[str, ...]) -> None:
-    assert load_text(text, name="j").source.warnings == told
+def test_a_comment_that_looks_like_part_of_a_prompt_is_a_warning(text: str, warnings: tuple[str, ...]) -> None:
+    assert load_text(text, name="j").source.warnings == warnings

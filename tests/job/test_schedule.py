@@ -12,9 +12,9 @@ from scope_batch.job.schedule import Schedule
 
 
 def schedule(written: str) -> Schedule[float]:
-    made = load_text(f"prompt: a\nnoise_scale: {written}", name="j", environ={"HALF": "0.5"}).noise_scale
-    assert made is not None
-    return made
+    loaded = load_text(f"prompt: a\nnoise_scale: {written}", name="j", environ={"HALF": "0.5"}).noise_scale
+    assert loaded is not None
+    return loaded
 
 
 def keys(written: str) -> list[tuple[Any, Any]]:
@@ -51,10 +51,10 @@ def test_keyframes_of_a_map_and_of_a_text(written: str, expected: list[tuple[Any
     assert keys(written) == expected
 
 
-def test_keys_of_values_that_are_parsed_already_may_be_numbers() -> None:
+def test_keys_of_parsed_values_may_be_numbers() -> None:
     for key in (0, "0"):
-        made = parse_job({"prompt": "a", "noise_scale": {key: 0.5}}).noise_scale
-        assert made is not None and made.keys[0].frame == 0
+        loaded = parse_job({"prompt": "a", "noise_scale": {key: 0.5}}).noise_scale
+        assert loaded is not None and loaded.keys[0].frame == 0
 
 
 @pytest.mark.parametrize(
@@ -69,17 +69,17 @@ def test_keys_of_values_that_are_parsed_already_may_be_numbers() -> None:
         ("{007: 1}", "j:2:15: noise_scale.007: a keyframe's key is an output frame in 0..10000000, not '007'"),
         ("{99999999: 1}", "j:2:15: noise_scale.99999999: a keyframe's key is an output frame in 0..10000000, "
          "not '99999999'"),
-        ("half", 'j:2:14: noise_scale: must be a number, a list of such, a map of keyframes {0: 0.5, 48: 1.0}, or a '
+        ("half", 'j:2:14: noise_scale: must be a number, a list of numbers, a map of keyframes {0: 0.5, 48: 1.0}, or a '
          "text of keyframes \"0:(0.5), 48:(0.5 + 0.1*sin(t))\", not 'half'"),
-        ('"0:0.5"', "j:2:14: noise_scale: '0:0.5': a keyframe's value stands in parentheses, such as "
+        ('"0:0.5"', "j:2:14: noise_scale: '0:0.5': a keyframe's value needs parentheses, such as "
          '"0:(0.5), 48:(0.5 + 0.1*sin(t))"'),
-        ('"0:(1"', "j:2:14: noise_scale: '0:(1': a keyframe's value stands in parentheses, such as "
+        ('"0:(1"', "j:2:14: noise_scale: '0:(1': a keyframe's value needs parentheses, such as "
          '"0:(0.5), 48:(0.5 + 0.1*sin(t))"'),
-        ('"0:(1)(2)"', "j:2:14: noise_scale: '0:(1)(2)': a keyframe's value stands in parentheses, such as "
+        ('"0:(1)(2)"', "j:2:14: noise_scale: '0:(1)(2)': a keyframe's value needs parentheses, such as "
          '"0:(0.5), 48:(0.5 + 0.1*sin(t))"'),
-        ('":(1)"', "j:2:14: noise_scale: ':(1)' is no keyframe, frame:(value), such as "
+        ('":(1)"', "j:2:14: noise_scale: ':(1)' is not a keyframe, frame:(value), such as "
          '"0:(0.5), 48:(0.5 + 0.1*sin(t))"'),
-        ('"0:(1),,"', "j:2:14: noise_scale: '' is no keyframe, frame:(value), such as "
+        ('"0:(1),,"', "j:2:14: noise_scale: '' is not a keyframe, frame:(value), such as "
          '"0:(0.5), 48:(0.5 + 0.1*sin(t))"'),
         ('"0:(2)"', "j:2:14: noise_scale: must be a number in 0..1, not 2.0"),
         ('"0:(speed)"', "j:2:14: noise_scale: 'speed' is unknown; the names are chunk, e, max_f, pi, s, sec, t"),
@@ -97,8 +97,8 @@ def test_a_deep_or_endless_text_is_one_line() -> None:
 
 
 def test_a_seed_takes_no_keyframes() -> None:
-    assert problem("{0: 1}", "seed") == "j:2:7: seed: must be a whole number or a list of such, not a map"
-    assert "or a list of such" in problem('"0:(1)"', "seed")
+    assert problem("{0: 1}", "seed") == "j:2:7: seed: must be a whole number or a list of them, not a map"
+    assert "or a list of them" in problem('"0:(1)"', "seed")
 
 
 WRITTEN = [0.5, [0.5, 1.0], {"0": 0.0, "48": 1.0}, "0:(0.0), max_f/2:(1.0 - 0.5*sin(t)), "]
@@ -116,5 +116,5 @@ def test_it_is_written_as_the_job_had_it(written: Any) -> None:
     ("written", "constant"),
     [("1", 1.0), ("[1, 1]", 1.0), ("{0: 1, 9: 1}", 1.0), ('"0:(1)"', 1.0), ("[0, 1]", None), ('"0:(0+1)"', None)],
 )
-def test_one_number_for_the_whole_job_is_known_as_such(written: str, constant: float | None) -> None:
+def test_one_number_for_the_whole_job_is_its_constant(written: str, constant: float | None) -> None:
     assert schedule(written).constant == constant

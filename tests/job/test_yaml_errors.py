@@ -1,4 +1,4 @@
-"""What YAML refuses is said in plain words, with the remedy."""
+"""Tests that errors of YAML are reported in plain words, with the remedy."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from scope_batch.errors import JobError
 from scope_batch.job import load_text
 
 QUOTES = "a text that begins with {} needs quotes"
-ESCAPE = r"in double quotes \ begins an escape; a path takes / or single quotes, and \\ is the character itself"
+ESCAPE = r"in double quotes \ begins an escape; write a path with / or in single quotes, or \\ for the character"
 
 
 def refusal(text: str) -> str:
@@ -16,7 +16,7 @@ def refusal(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("prompt: a cat: in the rain",
          '1:14: not valid YAML: a colon and a space end a key, so put the text in quotes: '
@@ -27,12 +27,12 @@ def refusal(text: str) -> str:
          "2:7: not valid YAML: this line is indented deeper than the key above it; if it belongs to a text, the text "
          "needs quotes"),
         ("prompt: a cat\nin the rain\nseed: 3",
-         "3:1: not valid YAML: a line that is no `key: value`; a text that goes on in the next line is indented deeper "
-         "than its key, or stands in quotes"),
+         "3:1: not valid YAML: a line that is not `key: value`; a text that continues in the next line is indented "
+         "deeper than its key, or quoted"),
         ("prompt: @home", f"1:9: not valid YAML: {QUOTES.format('@')}"),
         ("prompt: %x", f"1:9: not valid YAML: {QUOTES.format('%')}"),
         ("prompt: *bold*", f"1:14: not valid YAML: {QUOTES.format('* or &')}"),
-        ("prompt: &co a cat", "1:9: the anchor &co is used nowhere; a text that begins with & needs quotes"),
+        ("prompt: &co a cat", "1:9: the anchor &co is not used; a text that begins with & needs quotes"),
         ("prompt: - a cat", f"1:9: not valid YAML: {QUOTES.format('-')}, and a list begins in a new line"),
         ('prompt: "a" cat',
          "1:13: not valid YAML: a text ends at its closing quote; inside '...' write '' for a quote, inside \"...\" "
@@ -44,8 +44,8 @@ def refusal(text: str) -> str:
          "1:12: not valid YAML: an escape \\uD800 to \\uDFFF is half of a character; write the character itself"),
     ],
 )  # fmt: skip
-def test_a_slip_is_named_with_its_remedy(text: str, said: str) -> None:
-    assert refusal(text) == f"j:{said}"
+def test_a_slip_is_named_with_its_remedy(text: str, message: str) -> None:
+    assert refusal(text) == f"j:{message}"
 
 
 @pytest.mark.parametrize(

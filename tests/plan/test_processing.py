@@ -99,7 +99,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"pre_processor_id": "gray", "vace_use_input_video": True, "pre_processor_output": "video"},
      "cannot go into the latents as well as through VACE"),
     ({"pre_processor_id": "gray", "vace_frames": "/a.mp4", "pre_processor_output": "vace_frames"},
-     "the control frames are given twice, first by pre_processor_output"),
+     "the control frames are set twice, first by pre_processor_output"),
 ]  # fmt: skip
 
 
