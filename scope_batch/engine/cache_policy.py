@@ -1,6 +1,6 @@
 """Decides which latent frames self-attention caches, in which slots, and at which rotary positions. Torch-free.
 
-A policy answers in plain integers; `kv_cache.KVCache` stores and reads as it says. Pipelines differ in their policy.
+A policy works on plain integers; `kv_cache.KVCache` stores and reads as the policy decides. Every pipeline has its own.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from scope_batch.pipelines import PipelineSpec
 
 
 class CachePolicy(Protocol):
-    """Asked once per chunk, in this order: `reset` at a cut, `recache_span`, `start_chunk`, `finish_chunk`.
+    """Call once per chunk, in this order: `reset` at a cut, `recache_span`, `start_chunk`, `finish_chunk`.
 
-    window      slots from 0 on; bank_slots: slots before 0.
-    kept_slots  (first, end) of the slots that later chunks may read. Everything else may be forgotten between chunks.
+    window      number of slots from slot 0 on.
+    bank_slots  number of slots before slot 0, for a memory bank.
+    kept_slots  (first, end) of the slots that later chunks may read. The contents of all others need not be saved.
     """
 
     @property
@@ -42,24 +43,26 @@ class CachePolicy(Protocol):
         ...
 
     def recache_span(self, chunk: Chunk) -> ForwardSpan | None:
-        """The pass that recomputes cached keys and values before the chunk; None if none is required."""
+        """Return the pass that recomputes cached keys and values before the chunk; None if none is required."""
         ...
 
     def start_chunk(self, chunk: Chunk) -> tuple[tuple[CacheEdit, ...], ForwardSpan]:
-        """Edits that make room for the chunk, and the pass of each of its steps."""
+        """Return the edits that make room for the chunk, and the pass that every denoising step runs."""
         ...
 
     def finish_chunk(self, chunk: Chunk) -> tuple[CacheEdit, ...]:
-        """Edits to apply once the cache holds the clean chunk."""
+        """Return the edits to apply when the cache holds the clean chunk."""
         ...
 
-    def state(self) -> dict[str, int]: ...
+    def state(self) -> dict[str, int]:
+        """Return the policy's counters by name; the same names throughout a render."""
+        ...
 
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
 def policy_of(spec: PipelineSpec, *, bank: bool) -> CachePolicy:
-    """A new sequence's policy. bank: with a memory bank."""
+    """Create the policy of a pipeline. bank: with a memory bank."""
     if spec.memory == "context":
         return ContextPolicy(spec.window)
     window = RollingWindow(spec.window, spec.sink)
@@ -70,32 +73,33 @@ def policy_of(spec: PipelineSpec, *, bank: bool) -> CachePolicy:
 
 @dataclass(frozen=True, slots=True)
 class RollingWindow:
-    """Slots of a sink and of a ring: `size` latent frames in all, of which the first `sink` of a sequence stay.
+    """Assigns latent frames to `size` slots: the first `sink` frames of a sequence stay, later frames share a ring.
 
-    Later frames share the other slots: frame f lies in slot `sink + (f - sink) % (size - sink)`, so that a new frame
-    overwrites the oldest and nothing is moved.
+    Frame f is stored in slot `sink + (f - sink) % (size - sink)`, so that a new frame overwrites the oldest and no
+    stored frame is moved.
     """
 
     size: int
     sink: int
 
     def slot(self, frame: int) -> int:
+        """Return the slot of a latent frame, counted from the last cut."""
         if frame < self.size:
             return frame
         return self.sink + (frame - self.sink) % (self.size - self.sink)
 
     def chunk_span(self, start: int, frames: int) -> ForwardSpan:
-        """A pass over a chunk. All its frames are stored, again in every denoising step."""
+        """Return the pass over a chunk, which stores all its frames. Every denoising step stores them again."""
         if frames > self.size - (self.sink if start else 0):
             raise ValueError(f"a chunk of {frames} latent frames does not fit a window of {self.size}")
         end = start + frames
         return ForwardSpan(start, frames, self._writes(start, start, end), min(end, self.size))
 
     def recache_span(self, end: int) -> ForwardSpan:
-        """A pass over the latest frames before `end` that recomputes their keys and values.
+        """Return the pass over the last `size` frames before `end` that recomputes their keys and values.
 
-        Up to `size` frames everything is rewritten, the sink included. Beyond, the sink keeps its keys and the ring is
-        rewritten: the first frames of the pass are query-only, their keys and values are not stored.
+        While the sequence fits the window, all slots are rewritten, the sink included. Later only
+        the ring is rewritten: the first frames of the pass are query-only, their keys and values are not stored.
         """
         frames = min(end, self.size)
         start = end - frames
@@ -103,7 +107,10 @@ class RollingWindow:
         return ForwardSpan(start, frames, self._writes(first, start, end), frames)
 
     def positions(self, end: int) -> tuple[int, ...]:
-        """Position of each filled slot before frame `end`, counted within the window: the sink, then by age."""
+        """Return the position of each filled slot within the window: the sink first, then oldest to newest.
+
+        end  number of frames in the sequence so far.
+        """
         oldest = max(self.sink, end - (self.size - self.sink))
         positions = list(range(min(end, self.size)))
         for frame in range(oldest, end):
@@ -111,7 +118,10 @@ class RollingWindow:
         return tuple(positions)
 
     def _writes(self, first: int, start: int, end: int) -> tuple[Write, ...]:
-        """Store frames first .. end - 1 of a pass that begins at `start`, in as few contiguous pieces as possible."""
+        """Return the writes that store frames first .. end - 1 of a pass that begins at frame `start`.
+
+        Frames whose slots are contiguous share one write.
+        """
         writes: list[Write] = []
         for frame in range(first, end):
             slot = self.slot(frame)
@@ -123,7 +133,7 @@ class RollingWindow:
 
 
 class RollingPolicy:
-    """A sink and a rolling window, whose keys keep the rotary position of their frame in the sequence."""
+    """A sink and a rolling window. Keys are stored rotated by the position of their frame in the sequence."""
 
     bank_slots = 0
 
@@ -156,10 +166,11 @@ class RollingPolicy:
 
 
 class RelativePolicy:
-    """A sink and a rolling window with relative positions; frames that leave the window fade into the sink.
+    """A sink and a rolling window with relative positions. Frames that leave the window fade into the sink.
 
-    Keys are stored without rotation. In every pass the attended slots get the positions 0, 1, 2 ..., sink first, then
-    the window by age; the pass's own frames come last. So positions never grow.
+    Keys are stored without rotation. In every pass the attended slots get the positions 0, 1, 2 ...: first the sink,
+    then the window from oldest to newest, last the frames of the pass. So positions never exceed the window.
+    `PipelineSpec` ensures that a chunk has as many latent frames as the sink.
     """
 
     bank_slots = 0
@@ -183,9 +194,7 @@ class RelativePolicy:
         end = chunk.start_latent + chunk.latents
         edits: tuple[CacheEdit, ...] = ()
         if end > self.window:
-            assert span.frames == self._window.sink, (
-                f"{span.frames} frames leave the window, the sink has another number"
-            )
+            assert span.frames == self._window.sink
             edits = tuple(FadeIntoSink(slot, source, length) for source, slot, length in span.writes)
         return edits, replace(span, start=span.end - span.frames, key_positions=self._window.positions(end))
 
@@ -200,10 +209,11 @@ class RelativePolicy:
 
 
 class BankPolicy:
-    """A rolling window and a memory bank: a few frames that have left the window, chosen by what the prompt asks for.
+    """A rolling window and a memory bank, which keeps a few frames that have left the window.
 
-    The bank lies in the slots before 0. Every third chunk is recorded: its first frame is copied to `RECORDED`, and
-    the next chunk moves it into the bank. A full bank evicts the frame whose keys least agree with the prompt's.
+    The bank occupies the slots before slot 0. Every third chunk is recorded: its first frame is copied to the slot
+    `RECORDED`, and the next chunk moves it into the bank. A full bank evicts the frame whose keys agree least with the
+    prompt's keys.
     """
 
     RECORD_EVERY = 3
@@ -231,7 +241,7 @@ class BankPolicy:
 
     def start_chunk(self, chunk: Chunk) -> tuple[tuple[CacheEdit, ...], ForwardSpan]:
         edits = self._insert() if self._recorded else ()
-        # A chunk that will be recorded does not attend to the newest frame of the bank.
+        # A chunk that will be recorded itself does not attend to the newest frame of the bank.
         attended = max(self._banked - 1, 0) if self._records(chunk) else self._banked
         return edits, replace(self._rolling.start_chunk(chunk)[1], first=-attended)
 
@@ -242,10 +252,14 @@ class BankPolicy:
         return (CopySlot(self._window.slot(chunk.start_latent), self.RECORDED),)
 
     def _records(self, chunk: Chunk) -> bool:
-        """Counts the sequence's chunks by their first latent frame (the second of video starts a frame late)."""
+        """Return True for every third chunk of a sequence.
+
+        Chunks are counted by their first latent frame. In video mode the second chunk starts one frame later.
+        """
         return chunk.start_latent // self._block % self.RECORD_EVERY == 0
 
     def _insert(self) -> tuple[CacheEdit, ...]:
+        """Move the recorded frame into the bank, and count it."""
         self._recorded = False
         full = self._banked == geometry.BANK_FRAMES
         self._banked += int(not full)
@@ -260,10 +274,11 @@ class BankPolicy:
 
 
 class ContextPolicy:
-    """Nothing is kept: a context of three latent frames is recomputed before every chunk but the first of a sequence.
+    """Recomputes a context of three latent frames before every chunk but a sequence's first, and keeps nothing else.
 
-    The context always has the positions 0, 1, 2, and the chunk those after it. So keys are never older than the prompt.
-    The context's keys but for its first frame, which anchors the picture, have the chunk's attention bias as weight.
+    The context always has the positions 0, 1, 2, and the chunk follows. So all keys are computed under the current
+    prompt. The chunk's attention bias is the weight of the context's keys, except for those of its first frame, which
+    anchors the picture.
     """
 
     bank_slots = 0
@@ -273,7 +288,7 @@ class ContextPolicy:
         self.window = window
 
     def reset(self) -> None:
-        """Nothing to do."""
+        """Do nothing: the policy has no counters."""
 
     def recache_span(self, chunk: Chunk) -> ForwardSpan | None:
         return None if chunk.start_latent == 0 else _in_order(0, geometry.CONTEXT_LATENTS)
@@ -292,9 +307,9 @@ class ContextPolicy:
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing to do."""
+        """Do nothing: the policy has no counters."""
 
 
 def _in_order(start: int, frames: int) -> ForwardSpan:
-    """Every frame is stored in the slot of its position, and attends to all frames before it and in its pass."""
+    """Return a pass that stores every frame in the slot of its position, and attends to all slots up to its end."""
     return ForwardSpan(start, frames, ((0, start, frames),), start + frames)

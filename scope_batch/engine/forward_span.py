@@ -1,7 +1,7 @@
 """Describes what one forward pass stores in the KV cache and reads from it. Torch-free.
 
-A KV cache is a row of slots, one latent frame each. A pass always reads one contiguous range of slots: the order of
-keys does not matter to softmax.
+A KV cache is a row of slots with one latent frame each. A pass reads one contiguous range of slots. The frames in it
+need not be in order, because the order of keys does not change the result of attention.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 Write = tuple[int, int, int]
-"""Store `length` latent frames of the pass, from `source` on, in the slots from `slot` on: (source, slot, length)."""
+"""(source, slot, length): store latent frames source .. source + length - 1 of the pass in the slots from `slot` on."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyWeight:
-    """The keys in slots first .. end - 1 get `weight` times their share of the attention, before normalisation."""
+    """Multiplies the attention that keys in slots first .. end - 1 get by `weight`, before normalisation."""
 
     weight: float
     first: int
@@ -52,7 +52,7 @@ class CopySlot:
 
 @dataclass(frozen=True, slots=True)
 class FadeIntoSink:
-    """Move the sink slots from `sink` on a little towards the `length` frames from `slot` on (a moving average)."""
+    """Blend `length` slots from `slot` on into the sink slots from `sink` on, as an exponential moving average."""
 
     slot: int
     sink: int
@@ -61,7 +61,7 @@ class FadeIntoSink:
 
 @dataclass(frozen=True, slots=True)
 class EvictFromBank:
-    """Remove, in every layer, the frame of a full bank whose keys agree least with those of the prompt."""
+    """Remove from a full bank, in every layer, the frame whose keys agree least with the prompt's keys."""
 
 
 CacheEdit = CopySlot | FadeIntoSink | EvictFromBank

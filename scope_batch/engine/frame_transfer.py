@@ -13,10 +13,14 @@ from scope_batch.errors import JobError
 
 
 class DeviceFrames:
-    """The `Generated` of the diffusion engine: copies are queued at once, and reading waits for them."""
+    """The frames and latents of one chunk (see `core.engine.Generated`).
+
+    The copies to the host are queued on creation; `frames` and `latents` wait for them. Both raise JobError if the
+    model produced NaN or infinite values, and TemporaryError or UnavailableError if the device fails.
+    """
 
     def __init__(self, chunk: int, frames: Tensor, finite: Tensor, latents: Tensor) -> None:
-        """frames uint8 [T, H, W, 3], finite bool [], latents [1, F, 16, h, w], all on the device."""
+        """Queue the copies. frames uint8 [T, H, W, 3], finite bool [], latents [1, F, 16, h, w], all on the device."""
         self._chunk = chunk
         self._frames, self._finite, self._latents = (to_host(t) for t in (frames, finite, latents.float()[0]))
         self._ready = torch.cuda.Event() if frames.device.type == "cuda" else None
@@ -28,12 +32,14 @@ class DeviceFrames:
             with device_faults(self._chunk):
                 self._ready.synchronize()
         if not bool(self._finite):
-            raise JobError(f"chunk {self._chunk}: the model made NaN or infinite values; nothing of it is written")
+            raise JobError(f"chunk {self._chunk}: the model produced NaN or infinite values; this chunk is not written")
 
     def frames(self) -> Frames:
+        """Return all frames, uint8 [T, H, W, 3]."""
         self._wait()
         return self._frames.numpy()
 
     def latents(self) -> NDArray[np.float32]:
+        """Return the denoised latents, float32 [F, 16, h, w]."""
         self._wait()
         return self._latents.numpy()

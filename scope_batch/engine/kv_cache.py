@@ -20,12 +20,15 @@ from scope_batch.engine.rope import Rotary, RotaryTable, rotate
 from scope_batch.engine.text_cache import TextCache
 
 SINK_KEEPS, SINK_TAKES = 0.999, 0.001
-"""Shares of the old sink and of the frames that leave the window in the new sink."""
+"""Weights of the old sink and of the frames that leave the window, in the new sink."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
-    """Keys and values of one latent frame of rows x columns tokens; dtype and device are those of the cache."""
+    """The size of the keys and values of one latent frame of rows x columns tokens, in every layer.
+
+    dtype, device  where and how the cache stores them.
+    """
 
     layers: int
     rows: int
@@ -40,13 +43,14 @@ class CacheShape:
         return self.rows * self.columns
 
     def rotary_table(self, frames: int) -> RotaryTable:
+        """Allocate a table for up to `frames` latent frames."""
         return RotaryTable(self.head_dim, self.rows, self.columns, frames, self.device)
 
 
 class Attended(NamedTuple):
-    """Keys, rotated, and values [1, tokens, heads, head_dim] that a layer attends to.
+    """The rotated keys and the values that a layer attends to, [1, tokens, heads, head_dim] each.
 
-    bias  added to the scores of all queries, [1, 1, 1, tokens]; None = plain attention.
+    bias  added to the attention scores of all queries, [1, 1, 1, tokens]; None = nothing is added.
     """
 
     keys: Tensor
@@ -55,14 +59,14 @@ class Attended(NamedTuple):
 
 
 class KVCache:
-    """One render's cache, allocated once: keys and values of every layer, [1, slots * tokens, heads, head_dim] each.
+    """The KV cache of one render, allocated once: for every layer keys and values [1, slots * tokens, heads, head_dim].
 
     Call `reset` at a cut, and `recache_span`, `start_chunk` and `finish_chunk` for every chunk. Run every forward pass
     inside `forward_pass`, where each layer calls `append_and_read` once.
     """
 
     def __init__(self, policy: CachePolicy, shape: CacheShape, text: TextCache) -> None:
-        """text: the prompt's keys, by which a memory bank chooses."""
+        """Allocate all slots. text: the prompt's keys, with which a memory bank compares its frames."""
         size = (1, (policy.bank_slots + policy.window) * shape.tokens, shape.heads, shape.head_dim)
         self.policy, self.shape, self._text = policy, shape, text
         self.keys = [torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)]
@@ -71,25 +75,26 @@ class KVCache:
         self._pass: tuple[ForwardSpan, Rotary | None, Tensor | None] | None = None
 
     def reset(self) -> None:
-        """Start a new sequence. The slots keep their contents: no pass attends to a slot that it has not written."""
+        """Start a new sequence. Slots keep their contents: no pass reads a slot that its sequence has not written."""
         self.policy.reset()
 
     def recache_span(self, chunk: Chunk) -> ForwardSpan | None:
+        """Return the pass that recomputes keys and values before the chunk; None if none is required."""
         return self.policy.recache_span(chunk)
 
     def start_chunk(self, chunk: Chunk) -> ForwardSpan:
-        """Make room for the chunk; returns the pass of each of its steps."""
+        """Make room for the chunk. Returns the pass that every denoising step runs."""
         edits, span = self.policy.start_chunk(chunk)
         self._apply(edits)
         return span
 
     def finish_chunk(self, chunk: Chunk) -> None:
-        """Call it after the chunk's last pass, which has stored the final keys and values."""
+        """Update the memory bank. Call it after the chunk's last pass, which stores the final keys and values."""
         self._apply(self.policy.finish_chunk(chunk))
 
     @contextmanager
     def forward_pass(self, span: ForwardSpan) -> Iterator[Rotary]:
-        """Layers store and read by `span` inside the with-body. Yields the rotary table of the pass's frames."""
+        """Make all layers store and read by `span` in the with-body. Yields the rotary table of the pass's frames."""
         assert self._pass is None, "forward passes cannot be nested"
         rotary = self.tables.rotary(span)
         self._pass = span, self.tables.key_rotary(span), self.tables.bias(span)
@@ -99,9 +104,10 @@ class KVCache:
             self._pass = None
 
     def append_and_read(self, layer: int, key: Tensor, value: Tensor, rotary: Rotary) -> Attended:
-        """Store the pass's keys, not rotated yet, and values [1, frames * tokens, heads, head_dim].
+        """Store a layer's keys and values of the pass, and return all keys and values that it attends to.
 
-        rotary  the table that `forward_pass` yielded.
+        key, value  [1, frames * tokens, heads, head_dim]; the keys are not rotated yet.
+        rotary      the table that `forward_pass` yielded.
         """
         assert self._pass is not None, "attention runs only inside `forward_pass`"
         span, key_rotary, bias = self._pass
@@ -117,7 +123,7 @@ class KVCache:
         return Attended(attended, self.slots(values, span.first, span.end), bias)
 
     def state(self) -> dict[str, Any]:
-        """Keys and values of the slots that later chunks may read, one tensor per layer."""
+        """Return the policy's counters, and one tensor per layer of the keys and values that later chunks may read."""
         kept = self.policy.kept_slots
         keys, values = ([self.slots(stored, *kept) for stored in tensors] for tensors in (self.keys, self.values))
         return {"keys": keys, "values": values, **{f"policy.{name}": n for name, n in self.policy.state().items()}}
@@ -129,7 +135,7 @@ class KVCache:
             overwrite(self.slots(stored, *self.policy.kept_slots), source)
 
     def slots(self, stored: Tensor, first: int, end: int) -> Tensor:
-        """Slots first .. end - 1 of one layer's keys or values, a view."""
+        """Return a view of slots first .. end - 1 of one layer's keys or values."""
         ahead, tokens = self.policy.bank_slots, self.shape.tokens
         return stored[:, (ahead + first) * tokens : (ahead + end) * tokens]
 
@@ -149,7 +155,7 @@ class KVCache:
                     sink.mul_(SINK_KEEPS).add_(leaving * SINK_TAKES)
 
     def _evict(self, layer: int) -> None:
-        """Keep the banked frames whose keys have the highest mean score under the prompt's keys."""
+        """Keep the frames of the bank whose keys have the highest mean dot product with the prompt's keys."""
         words = self._text.latest(layer)[0].float().mean(dim=1, keepdim=True)
         frames = self._bank(self.keys[layer]).float().mean(dim=2)
         score = (words * frames).sum(dim=3).mean(dim=2)[0]
@@ -159,7 +165,7 @@ class KVCache:
             self.slots(stored, 1 - BANK_FRAMES, 0).copy_(remaining.flatten(1, 2))
 
     def _bank(self, stored: Tensor) -> Tensor:
-        """The full bank as [1, BANK_FRAMES, tokens, heads, head_dim]."""
+        """Return a view of the full bank, [1, BANK_FRAMES, tokens, heads, head_dim]."""
         return self.slots(stored, -BANK_FRAMES, 0).view(1, BANK_FRAMES, self.shape.tokens, *stored.shape[2:])
 
 
@@ -174,11 +180,11 @@ class PassTables:
         self._weight: KeyWeight | None = None
 
     def rotary(self, span: ForwardSpan) -> Rotary:
-        """For the frames of the pass."""
+        """Return the rotary table of the pass's frames."""
         return self._rotary.at(range(span.start, span.start + span.frames))
 
     def key_rotary(self, span: ForwardSpan) -> Rotary | None:
-        """For the attended slots, if their keys are stored without rotation."""
+        """Return the rotary table of the attended slots; None if their keys are stored rotated."""
         if span.key_positions is None:
             return None
         if self._key_rotary is None:
@@ -186,9 +192,9 @@ class PassTables:
         return self._key_rotary.at(span.key_positions)
 
     def bias(self, span: ForwardSpan) -> Tensor | None:
-        """ln of the key weight for the keys that have it, else 0: [1, 1, 1, attended tokens].
+        """Return the bias of the attention scores, [1, 1, 1, attended tokens]: ln(weight) for weighted keys, else 0.
 
-        One row serves all queries and heads, and attention kernels read it without expanding it.
+        All queries and heads share the one row, which attention kernels read without expanding it.
         """
         weight, tokens = span.key_weight, self._shape.tokens
         if weight is None:

@@ -1,4 +1,4 @@
-"""Loads a causal Wan pipeline onto its device and opens it as sessions."""
+"""Loads a causal Wan pipeline onto its device and opens sessions with it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from scope_batch.pipelines import PipelineSpec
 
 @dataclass(frozen=True, slots=True)
 class CausalEngine:
-    """A causal pipeline on its device. Pipelines differ in `spec` alone. See `scope_batch.core.engine.Engine`."""
+    """A causal pipeline on its device; implements `scope_batch.core.engine.Engine`. Pipelines differ only in `spec`."""
 
     spec: PipelineSpec
     transformer: CausalWan | CausalVaceWan
@@ -46,7 +46,7 @@ class CausalEngine:
 
     @contextmanager
     def session(self, plan: Plan, report: Report) -> Iterator[CausalSession]:
-        """Encode the plan's prompts, allocate the caches, and free them at the end, whatever happened."""
+        """Encode the plan's prompts and allocate the caches. They are freed at the end, also after an error."""
         with device_faults(None):
             self.prompts.prepare(texts_of(chunk.conditioning for chunk in plan.chunks), report)
         with NoiseSource(plan, self.device, self.noise_device) as noise, torch.no_grad():
@@ -60,11 +60,16 @@ class CausalEngine:
                 session.close()
 
     def peak_device_bytes(self) -> int:
+        """Return the most device memory allocated so far, in bytes; 0 on the CPU."""
         return peak_bytes(self.device)
 
 
 def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = "merged") -> CausalEngine:
-    """Load the pipeline of `request.spec`. Raises UnavailableError (device, files missing) or JobError (bad files)."""
+    """Load the pipeline of `request.spec`.
+
+    builtin_lora  use of the pipeline's own LoRA; see `load_transformer`.
+    Raises UnavailableError if the device or model files are missing, and JobError if files are damaged or do not fit.
+    """
     exact_arithmetic(deterministic=request.deterministic)
     device = resolve_device(request.device)
     if device.type == "cuda":
@@ -95,16 +100,16 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
             merge=[(lora, scale) for lora, scale in zip(loras, scales, strict=True) if scale is not None],
             report=report,
         )
-        beside = {i: lora for i, lora in enumerate(loras) if scales[i] is None}
+        branches = {i: lora for i, lora in enumerate(loras) if scales[i] is None}
         if request.quantization:
-            check_loras(transformer, list(beside.values()))
+            check_loras(transformer, list(branches.values()))
             quantize(transformer, fp8_config())
-        branches = LoraScales(transformer, beside)
+        lora_scales = LoraScales(transformer, branches)
         apply_low_vram(low_vram, transformer, dtype, device)
         return CausalEngine(
             spec=request.spec,
             transformer=transformer,
-            loras=branches,
+            loras=lora_scales,
             vae=_vae(files, vae_dtype, device, report),
             prompts=PromptEncoder(files, device),
             device=device,
@@ -119,6 +124,6 @@ def _vae(files: ModelFiles, dtype: torch.dtype, device: torch.device, report: Re
     return WanVae(module)
 
 
-def _noise_device(asked: str, device: torch.device) -> torch.device:
-    """ "cuda" is the GPU that computes, if one does."""
-    return device if asked == device.type else resolve_device(asked, "noise_device")
+def _noise_device(name: str, device: torch.device) -> torch.device:
+    """Resolve `noise_device`; "cuda" means the compute device if that is a GPU."""
+    return device if name == device.type else resolve_device(name, "noise_device")

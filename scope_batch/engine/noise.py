@@ -1,6 +1,6 @@
-"""Draws the noise of every chunk, and measures the motion that sets the noise scale in video mode.
+"""Draws the noise of every chunk, and measures motion, by which video mode may set its noise scale.
 
-Noise is drawn a chunk ahead, by default on the CPU so that every machine draws the same numbers.
+Noise is drawn one chunk ahead. By default it is drawn on the CPU, so that every machine draws the same numbers.
 """
 
 from __future__ import annotations
@@ -22,16 +22,22 @@ from scope_batch.core.plan import Chunk, Plan
 
 @dataclass(frozen=True, slots=True)
 class ChunkNoise:
-    """initial [1, F, 16, h, w] and, before every step but the first, one of `steps` [F, 16, h, w]; float32."""
+    """The noise of one chunk, float32.
+
+    initial  [1, F, 16, h, w], the start of the first denoising step.
+    steps    one [F, 16, h, w] for every later step, added before it.
+    """
 
     initial: Tensor
     steps: tuple[Tensor, ...]
 
 
 def draw(chunk: Chunk, height: int, width: int, *, device: torch.device, pin: bool = False) -> ChunkNoise:
-    """Noise of one chunk from `chunk.noise_seed`, in the reference's order and shapes.
+    """Draw the noise of one chunk from `chunk.noise_seed`, in the reference's order and shapes.
 
-    height, width in pixels; device: the generator's device (CPU and CUDA draw different numbers).
+    height, width  in pixels.
+    device         of the generator: CPU and CUDA draw different numbers.
+    pin            allocate it in pinned memory.
     """
     generator = torch.Generator(device).manual_seed(chunk.noise_seed)
     shape = (chunk.latents, geometry.LATENT_CHANNELS, height // geometry.SPACE_STRIDE, width // geometry.SPACE_STRIDE)
@@ -56,16 +62,15 @@ class NoiseSource:
         return draw(chunk, self._plan.height, self._plan.width, device=self._drawn_on, pin=pin)
 
     def take(self, chunk: Chunk) -> ChunkNoise:
-        """This chunk's noise; starts to draw the next chunk's."""
+        """Return this chunk's noise on the compute device, and start to draw the next chunk's."""
         index, ahead = self._ahead or (-1, None)
         noise = ahead.result() if ahead is not None and index == chunk.index else self._draw(chunk)
         following = chunk.index + 1
         if following < len(self._plan.chunks):
             self._ahead = following, self._thread.submit(self._draw, self._plan.chunks[following])
-        move = self._compute
         return ChunkNoise(
-            noise.initial.to(move, non_blocking=True),
-            tuple(step.to(move, non_blocking=True) for step in noise.steps),
+            noise.initial.to(self._compute, non_blocking=True),
+            tuple(step.to(self._compute, non_blocking=True) for step in noise.steps),
         )
 
     def __enter__(self) -> NoiseSource:
@@ -76,24 +81,25 @@ class NoiseSource:
 
 
 class NoiseController:
-    """Video mode's noise controller: less noise where the input moves, more where it stands still.
+    """Measures the motion of the input video, by which video mode adds less noise when it moves and more when it rests.
 
-    It is computed on the host from the frames as they are read, so it costs the device nothing.
+    It runs on the host, on the input frames before they are copied to the device.
     """
 
     def __init__(self, frames: int) -> None:
-        """frames: how many of a chunk's last frames are compared (as many as a block has latent frames)."""
+        """frames: how many of a chunk's last frames are compared; the reference takes the latent frames of a block."""
         self._frames = frames
         self._last: NDArray[np.float32] | None = None
 
     def reset(self) -> None:
+        """Forget the last frame."""
         self._last = None
 
     def motion(self, pixels: NDArray[np.generic]) -> float:
-        """Motion in 0..1 at the end of a chunk's frames [T, H, W, 3] (0..255); keeps its last frame for the next call.
+        """Return the motion in 0..1 at the end of a chunk's frames [T, H, W, 3] (0..255), and keep its last frame.
 
-        The largest RMS difference between the last `frames` frames and their predecessors. As in the reference, the
-        first of them is compared with the last frame of the previous chunk if there is one.
+        It is the largest RMS difference between one of the last `frames` frames and the frame before. As in the
+        reference, the first of them is compared with the last frame of the previous chunk, if there is one.
         """
         tail = pixels[-(self._frames + 1) :].astype(np.float32)
         newer = tail[-self._frames :]
@@ -114,5 +120,5 @@ class NoiseController:
 
 
 def _rms(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """RMS difference of two frames (0..255) on the scale -1..1."""
+    """Return the RMS difference of two frames (0..255), scaled to frames in -1..1."""
     return float(np.sqrt(np.mean(np.square((a - b) / np.float32(127.5)))))

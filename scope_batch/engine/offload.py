@@ -1,9 +1,9 @@
 """Keeps the transformer's blocks in host memory, or on the device in fp8, when device memory is short.
 
-diffusers' group offload also moves weights in and out, but it prefetches along an order of modules that it traced once;
-VACE's blocks run in some passes and not in others. Here the order is that of the list, and a pass begins with its first
-block. The host never waits: two device buffers take turns, and copies wait on the device for the computation that used
-the buffer.
+diffusers' group offload does not fit: it prefetches in the order of an earlier pass, but VACE's blocks run only in some
+passes. Here blocks always run in the order of the list, and a pass begins with the first block. Two device buffers
+alternate, so that the next block is copied while one computes. The host never waits: a copy waits on the device until
+the computation that used its buffer is done.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ SLOTS = 2
 
 
 class BlockOffload:
-    """Forward hooks that bring each block's weights to the device for its own forward, and prefetch the next block's.
+    """Registers forward hooks that copy a block's weights to the device for its forward, and prefetch the next block's.
 
-    `blocks` must always run in this order, all of them or none, and nothing else may move them. Once the hooks are
-    registered the parameters lie in pinned host memory; they may be written to between passes, also after a pass that
-    failed.
+    `blocks` must always run in this order, all of them or none, and nothing else may move them. Between passes, also
+    after a pass that failed, the parameters are in pinned host memory and may be written to.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], device: torch.device) -> None:
@@ -78,7 +77,7 @@ class BlockOffload:
 
 
 ParameterSpan = tuple[nn.Parameter, int, int]
-"""A parameter, and where its bytes start and end in the block's buffer."""
+"""A parameter, and the start and end of its bytes in the block's buffer."""
 
 
 def _spans(block: nn.Module) -> list[ParameterSpan]:
@@ -96,9 +95,9 @@ def _to_host(spans: Sequence[ParameterSpan], device: torch.device) -> Tensor:
     size = spans[-1][2] if spans else 0
     host = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
     for parameter, start, end in spans:
-        moved = _view(host, parameter, start, end)
-        moved.copy_(parameter.data)
-        parameter.data = moved
+        view = _view(host, parameter, start, end)
+        view.copy_(parameter.data)
+        parameter.data = view
     return host
 
 
@@ -107,37 +106,37 @@ def _view(memory: Tensor, parameter: nn.Parameter, start: int, end: int) -> Tens
 
 
 RESERVE_BYTES = 1 << 30
-"""Left free for the CUDA context, cuDNN and other processes."""
+"""Device memory that is left free for the CUDA context, cuDNN and other processes."""
 _STORAGE = torch.float8_e4m3fn
 _NOT_CAST = ("norm", "lora_")
-"""Small layers, and those whose values change while they are stored."""
+"""Parts of the names of modules that stay in `dtype`: small ones, and LoRAs, whose scales change."""
 
 
 def choose_low_vram(request: EngineRequest, device: torch.device, report: Report) -> str:
-    """Resolve the option `--low-vram` to "off", "on" or "cast"; warn when "auto" chose "on" or "on" has no effect.
+    """Resolve the option `--low-vram` to "off", "on" or "cast". Warns if "auto" means "on", or if "on" has no effect.
 
-    Raises UnavailableError if it is combined with quantization.
+    Raises UnavailableError if "on" or "cast" is combined with quantization.
     """
-    asked = request.low_vram
-    if request.quantization and asked in ("on", "cast"):
-        raise UnavailableError(f"--low-vram {asked} cannot be combined with quantization; allowed: off, auto")
-    if asked == "on" and device.type == "cpu":
-        report(Warned("--low-vram on has no effect on a CPU: there is no other memory that weights could wait in"))
+    option = request.low_vram
+    if request.quantization and option in ("on", "cast"):
+        raise UnavailableError(f"--low-vram {option} cannot be combined with quantization; allowed: off, auto")
+    if option == "on" and device.type == "cpu":
+        report(Warned("--low-vram on has no effect on a CPU: weights are in host memory already"))
         return "off"
-    if asked != "auto":
-        return asked
+    if option != "auto":
+        return option
     if device.type == "cpu" or not request.expected_bytes or request.quantization:
         return "off"
-    return _fitting(request.expected_bytes, torch.cuda.mem_get_info(device)[0], report)
+    return _choose_by_memory(request.expected_bytes, torch.cuda.mem_get_info(device)[0], report)
 
 
-def _fitting(expected_bytes: int, free_bytes: int, report: Report) -> str:
+def _choose_by_memory(expected_bytes: int, free_bytes: int, report: Report) -> str:
     if expected_bytes + RESERVE_BYTES <= free_bytes:
         return "off"
     report(
         Warned(
             f"--low-vram auto: the forecast is {expected_bytes / 1e9:.1f} GB and {free_bytes / 1e9:.1f} GB of device "
-            "memory are free: the transformer's blocks wait in host memory (the same frames, slower)"
+            "memory are free, so the transformer's blocks stay in host memory (same frames, but slower)"
         )
     )
     return "on"

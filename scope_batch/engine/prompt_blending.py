@@ -1,4 +1,4 @@
-"""Blends prompt embeddings into the one that is in force, by weight or as steps of a transition.
+"""Blends prompt embeddings into one, by weight or as the steps of a transition.
 
 All arithmetic is float32 on the host, [512, text_dim] per prompt; it runs once per prompt change, never per step.
 """
@@ -13,32 +13,36 @@ from torch import Tensor
 from scope_batch.core.conditioning import Blend, BlendMethod, Conditioning, ConditioningValues, Transition
 
 Lookup = Callable[[str], Tensor]
-"""Text -> float32 [512, text_dim], rows beyond its tokens zero."""
+"""Maps a text to its embedding, float32 [512, text_dim]; rows beyond the text's tokens are zero."""
 
 EPSILON = 1e-8
 SAME_DIRECTION_RAD = 1e-4
-"""Below this angle slerp is replaced by lerp."""
+"""Rows at a smaller angle than this are interpolated linearly."""
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Spherical interpolation of each row of [tokens, dim]; parallel rows are interpolated linearly.
+    """Interpolate each row of [tokens, dim] spherically, t in 0..1; parallel rows are interpolated linearly.
 
-    (The reference is linear only if all rows are parallel, and turns a row with angle exactly 0 into zeros.)
+    The reference differs: it is linear only if all rows are parallel, and turns a row of angle exactly 0 into zeros.
     """
     a, b = a.double(), b.double()  # acos loses half its digits near equal rows
     unit_a, unit_b = (x / x.norm(dim=-1, keepdim=True).clamp_min(EPSILON) for x in (a, b))
     angle = torch.acos((unit_a * unit_b).sum(-1, keepdim=True).clamp(-1, 1))
     sine = torch.sin(angle) + EPSILON
-    turned = torch.sin((1 - t) * angle) / sine * a + torch.sin(t * angle) / sine * b
-    return torch.where(angle < SAME_DIRECTION_RAD, torch.lerp(a, b, t), turned).float()
+    on_arc = torch.sin((1 - t) * angle) / sine * a + torch.sin(t * angle) / sine * b
+    return torch.where(angle < SAME_DIRECTION_RAD, torch.lerp(a, b, t), on_arc).float()
 
 
 def mix(a: Tensor, b: Tensor, t: float, method: BlendMethod) -> Tensor:
+    """Interpolate between two embeddings [tokens, dim], t in 0..1."""
     return slerp(a, b, t) if method == "slerp" else torch.lerp(a, b, t)
 
 
 def blend(embeddings: list[Tensor], weights: list[float], method: BlendMethod) -> Tensor:
-    """Weighted blend of embeddings; weights sum to 1. A linear sum is scaled to the weighted mean of their norms."""
+    """Blend embeddings [tokens, dim] by weights that sum to 1; "slerp" takes exactly two.
+
+    A linear blend is rescaled to the weighted mean of the embeddings' norms.
+    """
     if len(embeddings) == 1:
         return embeddings[0]
     if method == "slerp":
@@ -48,18 +52,21 @@ def blend(embeddings: list[Tensor], weights: list[float], method: BlendMethod) -
     for embedding, weight in zip(embeddings, weights, strict=True):
         total.add_(embedding, alpha=weight)
     norm = total.norm()
-    wanted = sum(w * e.norm() for e, w in zip(embeddings, weights, strict=True))
-    return total * (wanted / norm) if norm > EPSILON else total
+    mean_norm = sum(w * e.norm() for e, w in zip(embeddings, weights, strict=True))
+    return total * (mean_norm / norm) if norm > EPSILON else total
 
 
 def embedder(lookup: Lookup, conditionings: Sequence[Conditioning]) -> ConditioningValues[Tensor]:
-    """Computes embeddings, float32 [512, text_dim], of the conditionings of a plan, one per chunk."""
+    """Return a function that computes the embedding, float32 [512, text_dim], of each chunk's conditioning.
 
-    def of_blend(target: Blend) -> Tensor:
+    conditionings  those of the plan's chunks, in order.
+    """
+
+    def embed_blend(target: Blend) -> Tensor:
         texts = [lookup(prompt.text) for prompt in target.prompts]
         return blend(texts, [prompt.weight for prompt in target.prompts], target.method)
 
-    def of_step(source: Tensor, step: Transition) -> Tensor:
-        return mix(source, of_blend(step.target), step.t, step.method)
+    def embed_step(source: Tensor, step: Transition) -> Tensor:
+        return mix(source, embed_blend(step.target), step.t, step.method)
 
-    return ConditioningValues(conditionings, of_blend, of_step)
+    return ConditioningValues(conditionings, embed_blend, embed_step)

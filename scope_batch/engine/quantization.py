@@ -1,7 +1,7 @@
 """Quantizes the backbone's linear layers to fp8 through torchao, for `quantization: fp8_e4m3fn`.
 
 Weights and activations become e4m3 with one scale per tensor. Convolutions, norms, modulation, keys and values keep
-their dtype, and so does the time embedding, which diffusers keeps in float32.
+their dtype. The time embedding stays in float32, as diffusers requires.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CAPABILITY = (8, 9)
 
 
 def check_fp8(device: torch.device) -> None:
-    """Call it before anything is loaded. Raises UnavailableError if the device has no fp8 or torchao is missing."""
+    """Raise UnavailableError if the device does not support fp8 or torchao is missing. Call it before loading."""
     needs = f"{FIELD} needs a CUDA device of compute capability {CAPABILITY[0]}.{CAPABILITY[1]} or more"
     if device.type != "cuda":
         raise UnavailableError(f"{needs}; this is a {device.type.upper()}")
@@ -44,28 +44,29 @@ def import_torchao() -> Any:
 
 
 def fp8_config() -> Any:
+    """Return torchao's configuration: weights and activations in fp8, one scale per tensor."""
     torchao = import_torchao()
     return torchao.Float8DynamicActivationFloat8WeightConfig(granularity=torchao.PerTensor())
 
 
 def quantize(transformer: Any, config: Any) -> None:
-    """Quantize every linear layer that is not kept in float32, in place. Merge LoRAs before."""
+    """Quantize in place every linear layer that diffusers does not keep in float32. Merge LoRAs before."""
     kept = set(transformer._keep_in_fp32_modules)
 
-    def chosen(module: nn.Module, name: str) -> bool:
+    def is_quantized(module: nn.Module, name: str) -> bool:
         if not isinstance(module, nn.Linear) or kept & set(name.split(".")):
             return False
         return bool(module.weight.any())  # torchao turns an all-zero weight into NaN
 
-    import_torchao().quantize_(transformer, config, filter_fn=chosen)
+    import_torchao().quantize_(transformer, config, filter_fn=is_quantized)
 
 
 def check_loras(transformer: nn.Module, loras: Sequence[Lora]) -> None:
-    """Raise JobError for a LoRA that changes whole matrices: they cannot be added to quantized weights."""
+    """Raise JobError for a LoRA that adds to whole matrices of linear layers: quantized weights cannot be added to."""
     for lora in loras:
-        moved = [name for name in lora.diffs if isinstance(_owner(transformer, name), nn.Linear)]
-        if any(name.endswith(".weight") for name in moved):
-            raise JobError(f"{lora.path}: changes whole matrices of linear layers, which {FIELD} cannot follow")
+        changed = [name for name in lora.diffs if isinstance(_owner(transformer, name), nn.Linear)]
+        if any(name.endswith(".weight") for name in changed):
+            raise JobError(f"{lora.path}: changes whole matrices of linear layers, which {FIELD} does not support")
 
 
 def _owner(model: nn.Module, name: str) -> nn.Module:

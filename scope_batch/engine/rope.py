@@ -1,7 +1,7 @@
 """Builds Wan 2.1's rotary position tables for any latent frames, and rotates queries and keys.
 
-Each head's 128 channels are split 44/42/42 over time, row and column and rotated in adjacent pairs (theta 10,000). The
-table that diffusers builds starts at frame 0 and ends at 1,024 on every axis; here any position is computed on demand.
+Each head's 128 channels are split 44/42/42 over time, row and column, and rotated in adjacent pairs (theta 10,000).
+diffusers' own table covers only positions 0 to 1,023 on every axis; here any position is computed on demand.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Rotary = tuple[Tensor, Tensor]
 
 
 def axis_channels(head_dim: int) -> tuple[int, int, int]:
-    """Channels for time, row, column: 44, 42, 42 of 128."""
+    """Return the channels for time, row and column: 44, 42, 42 of 128."""
     side = 2 * (head_dim // 6)
     return head_dim - 2 * side, side, side
 
 
 def _angles(positions: Sequence[int], channels: int) -> Tensor:
-    """float64 [len(positions), channels / 2] on the host."""
+    """Return the rotation angles in radians, float64 [len(positions), channels / 2] on the host."""
     exponents = torch.arange(0, channels, 2, dtype=torch.float64) / channels
     return torch.outer(torch.tensor(positions, dtype=torch.float64), THETA**-exponents)
 
@@ -34,7 +34,7 @@ def _angles(positions: Sequence[int], channels: int) -> Tensor:
 class RotaryTable:
     """Rotary angles for up to `frames` latent frames of `rows` x `columns` tokens, allocated once.
 
-    `at` rewrites the table in place, so that what it returned before changes too.
+    `at` overwrites the table in place: tensors that it returned earlier change too.
     """
 
     def __init__(self, head_dim: int, rows: int, columns: int, frames: int, device: torch.device) -> None:
@@ -51,7 +51,7 @@ class RotaryTable:
         self._positions: tuple[int, ...] = ()
 
     def at(self, positions: Sequence[int]) -> Rotary:
-        """The table for latent frames at these positions."""
+        """Return the table for latent frames at these positions."""
         count = len(positions)
         if tuple(positions) != self._positions:
             angles = _angles(positions, self._time_channels)[:, None]

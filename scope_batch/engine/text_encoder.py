@@ -1,4 +1,4 @@
-"""Encodes prompts, each text by itself and once, and caches the embeddings in memory and on disk.
+"""Encodes prompts, each text once and without the others, and caches the embeddings in memory and on disk.
 
 Only the rows of a prompt's own tokens are stored; the zero rows up to 512 are added on reading. A job whose prompts are
 all on disk never loads the text encoder.
@@ -29,7 +29,7 @@ from scope_batch.models.prompt_text import clean, kept_of, too_long
 
 
 class PromptEncoder:
-    """Returns embeddings of texts that `prepare` has encoded. The encoder is on the device only inside `prepare`."""
+    """Returns embeddings of texts that `prepare` has encoded. Only `prepare` loads the text encoder onto the device."""
 
     def __init__(self, files: ModelFiles, device: torch.device) -> None:
         self._files, self._device = files, device
@@ -40,23 +40,23 @@ class PromptEncoder:
         return load_tokenizer(self._files)
 
     def prepare(self, texts: Iterable[str], report: Report = silent) -> None:
-        """Encode texts that are cached neither in memory nor on disk. Raises JobError for a text of over 512 tokens."""
+        """Encode the texts that are neither in memory nor on disk. Raises JobError for a text of over 512 tokens."""
         tokens = {text: self._tokenize(text) for text in texts if text not in self._rows}
         missing = {}
         for text, ids in tokens.items():
-            known = self._read(text)
-            if known is None:
+            cached = self._read(text)
+            if cached is None:
                 missing[text] = ids
             else:
-                self._rows[text] = known
+                self._rows[text] = cached
         if missing:
             for text, rows in self._encode(missing, report):
                 self._rows[text] = rows
-                with suppress(OSError):  # a full disk costs time, nothing else
+                with suppress(OSError):  # if the disk is full, the text is encoded again next time
                     write_sealed(self._path(text), save({"rows": rows}))
 
     def __call__(self, text: str) -> Tensor:
-        """float32 [512, text_dim] on the host; rows beyond the text's tokens are zero."""
+        """Return the embedding, float32 [512, text_dim] on the host. Rows beyond the text's tokens are zero."""
         rows = self._rows[text]
         padded = torch.zeros(geometry.TEXT_TOKENS, rows.shape[1])
         padded[: len(rows)] = rows
@@ -70,7 +70,7 @@ class PromptEncoder:
 
     @torch.no_grad()
     def _encode(self, tokens: dict[str, list[int]], report: Report) -> Iterator[tuple[str, Tensor]]:
-        # Without padding: padded keys are masked, so the rows are the same and short prompts are quick.
+        # No padding: the encoder would mask padded keys, so the rows are the same, and short prompts take less time.
         encoder = load_text_encoder(self._files, device=self._device, report=report)
         for text, ids in tokens.items():
             states = encoder(torch.tensor([ids], device=self._device)).last_hidden_state

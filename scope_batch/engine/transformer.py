@@ -1,8 +1,8 @@
-"""Runs Wan's transformer causally: diffusers' modules and weights with a forward and attention of our own.
+"""Runs Wan's transformer causally, with diffusers' modules and weights but another forward and other attention.
 
-`CausalWan` is a `WanTransformer3DModel` (so that its loaders, adapters, layerwise casting and offload hooks work) whose
-forward takes latent frames at any position and attends through a KV cache. `vace_transformer.py` has the variant for
-VACE, which shares `CausalForward`.
+`CausalWan` is a `WanTransformer3DModel`, so that diffusers' adapters, layerwise casting and hooks work. Its forward
+takes latent frames at any position and attends through a KV cache. `vace_transformer.py` has the variant with VACE,
+which shares `CausalForward`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scope_batch.engine.text_cache import TextCache
 
 
 class CachedSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
-    """Self-attention of one layer over the frames of the KV cache, those of the pass included."""
+    """Self-attention of one layer over the frames in the KV cache, which include those of the pass."""
 
     def __init__(self, layer: int, cache: KVCache) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class CachedSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers 
 
 
 class CachedCrossAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
-    """Cross-attention of one layer to the prompt, whose keys and values are computed in the first pass under it."""
+    """Cross-attention of one layer to the prompt. The prompt's keys and values are computed once and then cached."""
 
     def __init__(self, layer: int, cache: TextCache) -> None:
         super().__init__()
@@ -57,22 +57,24 @@ class CachedCrossAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers
         attention_mask: Tensor | None = None,
         rotary_emb: Rotary | None = None,
     ) -> Tensor:
-        assert attention_mask is None and rotary_emb is None, "a prompt has no positions"
+        assert attention_mask is None and rotary_emb is None, (
+            "cross-attention takes neither a mask nor rotary positions"
+        )
         query = project_query(attn, hidden_states)
         cached = self.cache.get(self.layer)
         if cached is None:
-            assert encoder_hidden_states is not None, "the prompt must be given in the first pass under it"
+            assert encoder_hidden_states is not None, "the prompt is required while its keys and values are not cached"
             cached = self.cache.put(self.layer, *project_key_value(attn, encoder_hidden_states))
         return attend(attn, query, *cached, backend=self._attention_backend)
 
 
 def project_query(attn: WanAttention, x: Tensor) -> Tensor:
-    """[1, tokens, dim] -> [1, tokens, heads, head_dim]."""
+    """Project [1, tokens, dim] to normalised, not rotated queries [1, tokens, heads, head_dim]."""
     return _split_heads(attn, attn.norm_q(attn.to_q(x)))
 
 
 def project_key_value(attn: WanAttention, x: Tensor) -> tuple[Tensor, Tensor]:
-    """[1, tokens, dim] -> [1, tokens, heads, head_dim] each; keys are not rotated."""
+    """Project [1, tokens, dim] to keys, not rotated, and values, [1, tokens, heads, head_dim] each."""
     key = _split_heads(attn, attn.norm_k(attn.to_k(x)))
     return key, _split_heads(attn, attn.to_v(x))
 
@@ -85,7 +87,10 @@ def _split_heads(attn: WanAttention, x: Tensor) -> Tensor:
 def attend(
     attn: WanAttention, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, *, backend: Any
 ) -> Tensor:
-    """Attention and output projection, [1, tokens, dim]. Every query sees every key; see `kv_cache.Attended.bias`."""
+    """Return attention and output projection, [1, tokens, dim]. Every query attends to every key.
+
+    bias  see `kv_cache.Attended`.
+    """
     out = dispatch_attention_fn(query, key, value, attn_mask=bias, backend=backend)
     out = attn.to_out[0](out.flatten(2, 3).type_as(query))
     result: Tensor = attn.to_out[1](out)
@@ -97,29 +102,29 @@ class Control(Protocol):
 
     @property
     def text_cached(self) -> bool:
-        """The control needs no `context`: it has cached the keys and values of the current prompt."""
+        """True if the control has cached the prompt's keys and values, so that `start_pass` needs no `context`."""
         ...
 
     def start_pass(self, hidden: Tensor, context: Tensor | None, modulation: Tensor) -> Hints:
-        """The hints of one pass.
+        """Return the hints of one pass.
 
-        hidden      the pass's patches [1, tokens, dim], before any layer; not to be changed.
-        context     the prompt [1, 512, dim].
-        modulation  [1, 6, dim].
+        hidden      the embedded patches [1, tokens, dim] before the first layer; they are not changed.
+        context     the embedded prompt [1, 512, dim]; None if it is cached.
+        modulation  of the timestep, [1, 6, dim].
         """
         ...
 
 
 class Hints(Protocol):
-    """Additions to the hidden states of one pass."""
+    """Adds to the hidden states of one pass, layer by layer."""
 
     def after(self, layer: int, hidden: Tensor) -> None:
-        """Add this layer's hint, if it has one, to `hidden` [1, tokens, dim]. Call it after every layer, in order."""
+        """Add the layer's hint, if there is one, to `hidden` [1, tokens, dim]. Call it after every layer, in order."""
         ...
 
 
 class CausalForward:
-    """The causal forward over the modules of a diffusers Wan transformer, which the subclass provides."""
+    """The causal forward pass. Subclasses inherit the modules from one of diffusers' Wan transformers."""
 
     blocks: Any
     condition_embedder: Any
@@ -131,21 +136,21 @@ class CausalForward:
     _text: TextCache
 
     def attach(self, cache: KVCache, text: TextCache) -> None:
-        """Let the attention of every layer use these caches from now on."""
+        """Make the attention of every layer use these caches, until `detach`."""
         for layer, block in enumerate(self.blocks):
             block.attn1.set_processor(CachedSelfAttention(layer, cache))
             block.attn2.set_processor(CachedCrossAttention(layer, text))
         self._text = text
 
     def detach(self) -> None:
-        """Release the caches, so that their memory is free."""
+        """Release the caches, so that their memory can be freed."""
         for block in self.blocks:
             block.attn1.set_processor(WanAttnProcessor())
             block.attn2.set_processor(WanAttnProcessor())
         del self._text
 
     def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
-        """Timestep [1] in 0..1000 -> (embedding [1, dim], modulation [1, 6, dim])."""
+        """Map a timestep [1] in 0..1000 to its embedding [1, dim] and modulation [1, 6, dim]."""
         embedder = self.condition_embedder
         table = embedder.timesteps_proj(timestep)
         embedding = embedder.time_embedder(table.to(embedder.time_embedder.linear_1.weight.dtype))
@@ -163,14 +168,15 @@ class CausalForward:
         control: Control | None = None,
         predict: bool = True,
     ) -> Tensor | None:
-        """One pass, inside `KVCache.forward_pass`.
+        """Run one pass. Call it inside `KVCache.forward_pass`.
 
         latents  [1, F, 16, h, w].
         time     from `embed_time`; one timestep for all frames.
-        prompt   [1, 512, text_dim]; read only while a text cache that the pass needs is invalid.
-        rotary   for the pass's latent frames.
-        control  VACE's part; denoising passes only.
-        Returns the flow [1, F, 16, h, w], or None if only the caches are to be filled (`predict=False`).
+        prompt   [1, 512, text_dim]; read only if the keys and values of the prompt are not cached.
+        rotary   table of the pass's latent frames.
+        control  the chunk's VACE control; for denoising passes only.
+        predict  False: fill the caches, and return None.
+        Returns the flow [1, F, 16, h, w].
         """
         _, frames, _, height, width = latents.shape
         weight = self.patch_embedding.weight
@@ -192,16 +198,16 @@ class CausalForward:
 
 
 class CausalWan(CausalForward, WanTransformer3DModel):  # type: ignore[misc]  # diffusers is untyped
-    """Wan 2.1's transformer over latent frames that continue those in its caches. Call `attach` first."""
+    """Wan 2.1's transformer, run causally. Call `attach` before the first forward."""
 
 
 def tokens_of(grid: Tensor) -> Tensor:
-    """[1, dim, F, h/2, w/2] -> [1, F * h/2 * w/2, dim]."""
+    """Flatten [1, dim, F, h/2, w/2] to [1, F * h/2 * w/2, dim]."""
     return grid.flatten(2).transpose(1, 2).contiguous()
 
 
 def unpatchify(tokens: Tensor, shape: tuple[int, int, int], patch: Any) -> Tensor:
-    """[1, F * h/2 * w/2, 64] -> [1, F, 16, h, w]; channels vary fastest inside a token."""
+    """Rearrange [1, F * h/2 * w/2, 64] to [1, F, 16, h, w]. Channels vary fastest inside a token."""
     frames, height, width = shape
     _, p_h, p_w = patch
     grid = tokens.unflatten(1, (frames, height // p_h, width // p_w)).unflatten(-1, (p_h, p_w, -1))

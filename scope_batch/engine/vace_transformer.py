@@ -1,7 +1,7 @@
 """Runs Wan's transformer with VACE: extra blocks turn the noisy chunk and its context into hints for the main blocks.
 
-The VACE blocks see one chunk alone: positions start at 0, attention covers the whole chunk, and nothing is cached but
-the prompt's keys and values.
+The VACE blocks process each chunk separately: positions start at 0, attention covers the chunk alone, and only the
+prompt's keys and values are cached.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from scope_batch.engine.transformer import (
 
 
 class ChunkSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
-    """Self-attention within the pass: every token of the chunk sees every other, and nothing is cached."""
+    """Self-attention within the chunk: every token attends to every token, and nothing is cached."""
 
     def __call__(
         self,
@@ -66,11 +66,11 @@ class CausalVaceWan(CausalForward, WanVACETransformer3DModel):  # type: ignore[m
         del self._vace_text
 
     def control(self, context: Tensor, frames: int, rotary: Rotary, scale: float) -> VaceControl:
-        """The control of a chunk of `frames` latent frames by `context` [1, 96, Fc, h, w].
+        """Embed `context` [1, 96, Fc, h, w] as the control of a chunk of `frames` latent frames.
 
-        Latent frames of the context beyond the chunk's are left out; missing ones become zero tokens.
-        rotary  for `frames` latent frames, from 0 on.
-        scale   strength of the hints.
+        Latent frames of the context beyond `frames` are dropped; missing ones become zero tokens.
+        rotary  table of positions 0 .. frames - 1.
+        scale   strength of the hints, 0..2.
         """
         weight = self.vace_patch_embedding.weight
         tokens = tokens_of(self.vace_patch_embedding(context[:, :, :frames].to(weight.dtype)))
@@ -83,9 +83,9 @@ class CausalVaceWan(CausalForward, WanVACETransformer3DModel):  # type: ignore[m
 
 @dataclass(frozen=True, slots=True)
 class VaceControl:
-    """See `transformer.Control`.
+    """The VACE control of one chunk; implements `transformer.Control`.
 
-    blocks  VACE block by the main layer after which its hint is added.
+    blocks  VACE blocks, by the main layer after which the hint of each is added.
     tokens  the embedded context [1, tokens, dim].
     """
 
@@ -105,7 +105,10 @@ class VaceControl:
 
 @dataclass(slots=True)
 class VaceHints:
-    """See `transformer.Hints`. state: the hidden states of the VACE blocks, which run one after the other."""
+    """The VACE hints of one pass; implements `transformer.Hints`.
+
+    state  hidden states that one VACE block passes to the next, [1, tokens, dim].
+    """
 
     control: VaceControl
     hidden: Tensor

@@ -12,14 +12,14 @@ from scope_batch.models.tae import MEMORY_BLOCKS, TinyAutoencoder
 
 
 class WanVae:
-    """Wan's causal VAE, `wan` and `lightvae`, which differ in width alone. See `scope_batch.engine.vae_stream.Vae`.
+    """Wan's causal VAE: `wan` and `lightvae`, which differ only in width. Implements `vae_stream.Vae`.
 
-    `vae.encode` and `vae.decode` of diffusers forget the past at every call, so this drives the encoder and decoder
-    with feature lists of our own: the last two inputs of every causal convolution, empty at the start of a stream.
+    `encode` and `decode` of diffusers clear their feature caches at every call. So this class calls the encoder and
+    decoder modules directly, with the stream's own features: the last two inputs of every causal convolution.
     """
 
     outputs_raw_latents = True
-    lead_frames = 1  # the first latent frame of a stream is made from one frame alone
+    lead_frames = 1  # the first latent frame of a stream encodes a single frame
 
     def __init__(self, module: AutoencoderKLWan) -> None:
         self.module = module
@@ -27,10 +27,11 @@ class WanVae:
         self.device: torch.device = module.device
 
     def latents_of(self, frames: int, *, first: bool) -> int:
+        """See `Vae.latents_of`."""
         return geometry.latents_of_frames(frames, first=first)
 
     def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
-        """1 frame, then 4, 4 ..."""
+        """Split into groups of 1 frame (at the start of a stream), 4, 4 ... frames."""
         latents = self.latents_of(pixels.shape[2], first=first)
         sizes = [1 if first and not i else geometry.TIME_STRIDE for i in range(latents)]
         return list(pixels.split(sizes, dim=2))
@@ -52,10 +53,10 @@ class WanVae:
 
 
 class TaeVae:
-    """The tiny auto-encoders: `tae` outputs normalised latents, `lighttae` raw ones. See `vae_stream.Vae`.
+    """The tiny auto-encoders: `tae` outputs normalised latents, `lighttae` raw ones. Implements `vae_stream.Vae`.
 
-    They encode groups of four frames from the first on. If the first frames of a stream do not fill groups of four, the
-    last one is repeated. The first latent frame of a stream decodes to four frames too; the last of them is delivered.
+    Every latent frame encodes four frames, also the first of a stream. If the first frames of a stream do not fill
+    groups of four, the last frame is repeated. The first latent frame decodes to four frames; the last is used.
     """
 
     lead_frames = 0  # a stream may start with any group of four
@@ -66,11 +67,11 @@ class TaeVae:
         self.device: torch.device = module.device
 
     def latents_of(self, frames: int, *, first: bool) -> int:
-        """A stream may start with whole groups as well."""
+        """See `Vae.latents_of`. Here a stream may also start with 4n frames."""
         return geometry.latents_of_frames(frames, first=first and frames % geometry.TIME_STRIDE != 0)
 
     def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
-        """4, 4 ... frames."""
+        """Split into groups of 4 frames, repeating the last frame of [1, 3, T, H, W] where it is needed."""
         frames = pixels.shape[2]
         missing = geometry.TIME_STRIDE * self.latents_of(frames, first=first) - frames
         filled = torch.cat([pixels, pixels[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2) if missing else pixels

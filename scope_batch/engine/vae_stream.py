@@ -1,6 +1,6 @@
 """Encodes pixels and decodes latents chunk by chunk with any of the VAEs.
 
-Every stream owns the features of the past that its VAE needs; the VAE itself keeps none.
+Every stream owns the features of earlier frames that the VAE needs. The VAE itself keeps no state.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from scope_batch.core import geometry
 from scope_batch.engine.device import copy_to
 
 FeatureCache = list[Any]
-"""One entry for each causal layer of an encoder or decoder: its past inputs, None before the first, or the string "Rep"
-that diffusers' upsampling layers put there. Tensors in it are replaced, never written to."""
+"""One entry for each causal layer of an encoder or decoder: its last inputs, None at the start of a stream, or the
+string "Rep", which diffusers' upsampling layers store. Entries are replaced; their tensors are never written to."""
 
 LATENT_MEAN = (
     -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
@@ -30,12 +30,13 @@ LATENT_STD = (
 
 
 class Vae(Protocol):
-    """A network that encodes groups of frames and decodes single latent frames, given the features of the past.
+    """A network that encodes groups of frames and decodes single latent frames, given features of earlier frames.
 
-    module               holds the weights, whose dtype and device the VAE has.
-    outputs_raw_latents  its latents are Wan's posterior means; else they are normalised.
-    lead_frames          pixel frames that are encoded before the first group of four when a stream starts in the middle
-                         of a sequence; their latent frames are discarded.
+    module               holds the weights.
+    dtype, device        of the weights.
+    outputs_raw_latents  True: `encode` returns Wan's posterior means; False: normalised latents.
+    lead_frames          pixel frames to encode before the first group of four when a stream starts in the middle of a
+                         sequence; their latent frames are discarded.
     """
 
     @property
@@ -50,32 +51,32 @@ class Vae(Protocol):
     def lead_frames(self) -> int: ...
 
     def latents_of(self, frames: int, *, first: bool) -> int:
-        """Latent frames that `frames` pixel frames encode to; `first`: they start a stream.
+        """Return the number of latent frames for `frames` pixel frames; first: they start a stream.
 
-        4n - 3 frames at the start of a stream and 4n frames later are always valid. Raises ValueError for a count that
+        4n - 3 frames at the start of a stream and 4n frames later are always valid. Raises ValueError for a number that
         does not fill whole latent frames.
         """
         ...
 
     def groups(self, pixels: Tensor, *, first: bool) -> list[Tensor]:
-        """Split [1, 3, T, H, W] into groups that encode to one latent frame each. Raises as `latents_of` does."""
+        """Split [1, 3, T, H, W] into groups of one latent frame each. Raises ValueError like `latents_of`."""
         ...
 
     def new_encoder_cache(self) -> FeatureCache: ...
 
     def encode(self, group: Tensor, cache: FeatureCache) -> Tensor:
-        """[1, 3, t, H, W] in -1..1 -> [1, 16, 1, h, w]; replaces the entries of `cache`."""
+        """Encode a group [1, 3, t, H, W] in -1..1 to [1, 16, 1, h, w]. Replaces the entries of `cache`."""
         ...
 
     def new_decoder_cache(self) -> FeatureCache: ...
 
     def decode(self, latent: Tensor, cache: FeatureCache, *, first: bool) -> Tensor:
-        """[1, 16, 1, h, w] -> [3, 4, H, W] around -1..1, at the start of a stream [3, 1, H, W]."""
+        """Decode [1, 16, 1, h, w] to [3, 4, H, W], not clamped to -1..1; at the start of a stream to [3, 1, H, W]."""
         ...
 
 
 class LatentStatistics:
-    """Mean and standard deviation per latent channel, [1, 16, 1, 1, 1]."""
+    """Normalises latents by the mean and standard deviation of each channel."""
 
     def __init__(self, vae: Vae) -> None:
         def column(values: tuple[float, ...]) -> Tensor:
@@ -91,9 +92,9 @@ class LatentStatistics:
 
 
 class EncoderStream:
-    """Pixels -> latents. The first call of a stream takes 4n - 3 frames, later ones 4n; some VAEs take others too.
+    """Encodes pixels to latents. The first call of a stream takes 4n - 3 frames, later calls 4n; see `Vae.latents_of`.
 
-    normalised  latents are normalised; else they are the raw posterior means.
+    normalised  return normalised latents; else the raw posterior means.
     """
 
     def __init__(self, vae: Vae, *, normalised: bool = True) -> None:
@@ -111,10 +112,11 @@ class EncoderStream:
 
     @property
     def features(self) -> FeatureCache:
+        """A copy of the list of features; the tensors are shared."""
         return list(self._features)
 
     def continue_as(self, other: EncoderStream) -> None:
-        """Take over the past of another stream."""
+        """Continue where another stream of the same VAE is."""
         self._features, self._started = other.features, other._started
 
     def state(self) -> dict[str, Any]:
@@ -124,7 +126,7 @@ class EncoderStream:
         self._features, self._started = copy_to(state["features"], self._vae.device), bool(state["started"])
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """[1, 3, T, H, W] in -1..1 -> [1, F, 16, h, w] in the VAE's dtype."""
+        """Encode [1, 3, T, H, W] in -1..1 to [1, F, 16, h, w] in the VAE's dtype."""
         groups = self._vae.groups(pixels, first=not self._started)
         self._started = True
         latents = torch.cat([self._vae.encode(group, self._features) for group in groups], dim=2)
@@ -136,10 +138,10 @@ class EncoderStream:
 
 
 class DecoderStream:
-    """Latents -> uint8 frames.
+    """Decodes latents to uint8 frames.
 
-    recent  the last `recent_frames` frames before rounding, [1, 3, T, H, W] in -1..1 in the VAE's dtype: fewer at the
-            start of a stream, None before its first frame or if `recent_frames` is 0.
+    recent  the last `recent_frames` frames before rounding, [1, 3, T, H, W] in -1..1 in the VAE's dtype. At the start
+            of a stream there are fewer; before the first frame, or if `recent_frames` is 0, it is None.
     """
 
     def __init__(self, vae: Vae, *, recent_frames: int = 0) -> None:
@@ -147,7 +149,7 @@ class DecoderStream:
         self.reset()
 
     def reset(self) -> None:
-        """Start a new stream: its first latent frame becomes one pixel frame."""
+        """Start a new stream, whose first latent frame decodes to one pixel frame."""
         self._features = self._vae.new_decoder_cache()
         self._started = False
         self.recent: Tensor | None = None
@@ -160,11 +162,14 @@ class DecoderStream:
         self.recent = copy_to(state["recent"], self._vae.device)
 
     def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised latents [1, F, 16, h, w] -> (frames uint8 [T, H, W, 3], finite: bool []), both on the device."""
+        """Decode normalised latents [1, F, 16, h, w] to frames uint8 [T, H, W, 3], on the device.
+
+        Also returns a bool [] on the device: True if all latents and pixels were finite.
+        """
         count, height, width = latents.shape[1], latents.shape[3], latents.shape[4]
-        made = geometry.frames_of_latents(count, first=not self._started)
+        total = geometry.frames_of_latents(count, first=not self._started)
         frames = torch.empty(
-            (made, height * geometry.SPACE_STRIDE, width * geometry.SPACE_STRIDE, 3),
+            (total, height * geometry.SPACE_STRIDE, width * geometry.SPACE_STRIDE, 3),
             dtype=torch.uint8,
             device=latents.device,
         )
@@ -181,7 +186,7 @@ class DecoderStream:
                 self._keep_recent(pixels[None].clamp(-1, 1))
             frames[done : done + pixels.shape[1]].copy_(to_uint8(pixels).permute(1, 2, 3, 0))
             done += pixels.shape[1]
-        assert done == made, f"the decoder made {done} frames of {made}"
+        assert done == total, f"the decoder returned {done} frames instead of {total}"
         return frames, finite
 
     def _keep_recent(self, pixels: Tensor) -> None:
@@ -193,10 +198,10 @@ class DecoderStream:
 
 
 def to_uint8(pixels: Tensor) -> Tensor:
-    """-1..1 -> 0..255, rounded to nearest."""
+    """Map -1..1 to 0..255, clamped and rounded to nearest."""
     return pixels.float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
 
 
 def from_uint8(pixels: Tensor) -> Tensor:
-    """[T, H, W, 3] in 0..255 -> float32 [1, 3, T, H, W] in -1..1."""
+    """Map [T, H, W, 3] in 0..255 to float32 [1, 3, T, H, W] in -1..1."""
     return pixels.permute(3, 0, 1, 2).unsqueeze(0).float().div_(127.5).sub_(1)

@@ -41,7 +41,7 @@ def test_frames_that_are_not_finite_are_never_handed_out() -> None:
     frames, latents = torch.zeros(9, 4, 4, 3, dtype=torch.uint8), torch.zeros(1, 3, 16, 1, 1)
     made = DeviceFrames(4, frames, torch.tensor(False), latents)
     for read in (made.frames, made.latents):
-        with pytest.raises(JobError, match="chunk 4: the model made NaN"):
+        with pytest.raises(JobError, match="chunk 4: the model produced NaN"):
             read()
     good = DeviceFrames(4, frames, torch.tensor(True), latents)
     assert good.frames().shape == (9, 4, 4, 3) and good.latents().dtype == np.float32

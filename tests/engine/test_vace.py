@@ -236,5 +236,5 @@ def test_missing_control_frames_are_told(vae: Vae) -> None:
 
 def test_frames_of_another_count_are_refused(vae: Vae) -> None:
     clip = Clip("11")
-    with pytest.raises(AssertionError, match="13 control frames wanted"):
+    with pytest.raises(AssertionError, match="13 control frames needed"):
         contexts(vae).build(chunk_of(1, restart_streams=True), clip.inputs(chunk_of(1)))

@@ -54,7 +54,7 @@ def nan_in_chunk(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("chunk", [0, 2])
 def test_nan_names_the_chunk(tiny: Renderer, nan_in_chunk: Any, chunk: int) -> None:
     nan_in_chunk(chunk)
-    fails(tiny, JobError, f"^chunk {chunk}: the model made NaN")
+    fails(tiny, JobError, f"^chunk {chunk}: the model produced NaN")
     kept = {"out.partial.npy", "out.partial.npy.json", "out.partial.mp4"} if chunk else set()
     assert names_in(tiny.folder) == kept
     if chunk:
