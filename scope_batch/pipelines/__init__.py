@@ -1,4 +1,4 @@
-"""The pipelines this program knows, by id: `PIPELINES` those it brings, `KNOWN_PIPELINES` also those of plugins."""
+"""Lists the pipelines by id: `PIPELINES` holds the built-in ones, `KNOWN_PIPELINES` also those of plugins."""
 
 from scope_batch.core.registry import Registry
 from scope_batch.pipelines.builtin import KREA, LONGLIVE, MEMFLOW, REWARD_FORCING, SLATE, STREAMDIFFUSIONV2

@@ -1,4 +1,4 @@
-"""The built-in pipelines, each as one specification."""
+"""Defines the built-in pipelines, each by one specification."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ KREA = replace(
 )
 
 
-# Its chunks are those of LongLive, whatever they are.
+# It has the chunk lengths of LongLive.
 SLATE = replace(
     LONGLIVE,
     id="slate",

@@ -60,12 +60,24 @@ def test_a_new_prompt(spec: PipelineSpec, way: str) -> None:
 
 @pytest.mark.parametrize("spec", PIPELINES.values(), ids=list(PIPELINES))
 def test_relative_memory_alone_cannot_be_recached(spec: PipelineSpec) -> None:
+    spec = replace(spec, sink=spec.block)
     for memory, change in itertools.product(("rolling", "context", "relative"), ("text", "recache")):
         if (memory, change) == ("relative", "recache"):
             with pytest.raises(ValueError, match=rf"^pipeline '{spec.id}': .*; allowed: on_prompt_change='text', or"):
                 replace(spec, memory=memory, on_prompt_change=change)
         else:
             assert replace(spec, memory=memory, on_prompt_change=change).memory == memory
+
+
+@pytest.mark.parametrize("sink", [0, 1, 4])
+def test_relative_memory_needs_a_sink_as_long_as_a_chunk(sink: int) -> None:
+    message = (
+        rf"^pipeline 'reward-forcing': memory='relative' .*; got sink={sink}, block=3; allowed: sink=3, or memory="
+    )
+    with pytest.raises(ValueError, match=message):
+        replace(REWARD, sink=sink)
+    assert replace(REWARD, sink=sink, memory="rolling").sink == sink
+    assert replace(REWARD, block=2, sink=2).block == 2
 
 
 @pytest.mark.parametrize("fields", [{"memory": "roling"}, {"on_prompt_change": "cut"}], ids=str)
