@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from scope_batch.core.output_formats import FILE_SUFFIXES
+
 _OUTPUT, _JOB, _MACHINE, _RUN, _SHOWN = "Output", "Job", "Device", "Run", "Display"
 
 
@@ -26,6 +28,8 @@ def parse_duration(text: str) -> float:
 
 
 class Format(StrEnum):
+    """Mirrors `STDOUT_FORMATS`."""
+
     npy = "npy"
     nut = "nut"
     mp4 = "mp4"
@@ -91,7 +95,7 @@ Outputs = Annotated[
         "-o",
         "--output",
         metavar="OUT",
-        help="Replace the job's output: .mp4 .mov .mkv .webm .npy .nut, frames/%05d.png, or - for standard output. May "
+        help=f"Replace the job's output: {FILE_SUFFIXES}, frames/%05d.png, or - for standard output. May "
         "be repeated. {job}, {seed} and {hash8} are filled in.",
         rich_help_panel=_OUTPUT,
     ),

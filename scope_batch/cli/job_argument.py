@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scope_batch.core.output_formats import OUTPUT_FORMATS
+
 if TYPE_CHECKING:
     from scope_batch.job import Job
 
-RENDERED = frozenset((".mp4", ".mov", ".mkv", ".webm", ".npy", ".nut", ".png"))
+RENDERED = frozenset(f".{name}" for name in OUTPUT_FORMATS)
 """Extensions of rendered files; any other file is read as a job file."""
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Strict, ValidationError
 from pydantic_core import PydanticCustomError
 
+from scope_batch.core.output_formats import FILE_SUFFIXES
 from scope_batch.core.registry import foreign
 from scope_batch.errors import ScopeBatchError
 from scope_batch.job.checked import Checked
@@ -96,7 +97,7 @@ class Output(Encoder):
     """One output. Absent encoder options come from the job's `video`."""
 
     path: OutputPath = Field(
-        description="File .mp4 .mov .mkv .webm .npy .nut, a sequence such as frames/%05d.png, or - for standard output."
+        description=f"File {FILE_SUFFIXES}, a sequence such as frames/%05d.png, or - for standard output."
     )
 
 

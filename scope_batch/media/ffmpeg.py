@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from scope_batch.errors import ScopeBatchError, TemporaryError, UnavailableError
-from scope_batch.media.patience import LOOK_UP_S, CheckStop, Patience, never_stop
+from scope_batch.media.patience import POLL_S, CheckStop, Patience, never_stop
 from scope_batch.media.source import Closing
 
 QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "error")
@@ -92,7 +92,7 @@ def run_quiet(args: Sequence[str], check_stop: CheckStop = never_stop) -> Comple
         try:
             while True:
                 try:
-                    stdout, stderr = process.communicate(timeout=LOOK_UP_S)
+                    stdout, stderr = process.communicate(timeout=POLL_S)
                     break
                 except subprocess.TimeoutExpired:
                     patience.check()
@@ -160,7 +160,7 @@ def _refuse_no_process() -> None:
             raise _not_started("", error) from error
 
 
-def last_words(stderr: IO[bytes]) -> str:
+def last_messages(stderr: IO[bytes]) -> str:
     """The last lines a child wrote to its stderr file, on one line; "" if there are none."""
     size = stderr.seek(0, 2)
     stderr.seek(max(0, size - ERROR_TAIL_BYTES))
@@ -237,9 +237,9 @@ class Child(Closing):
         """Processor time it has used, in ticks of the system's clock; None where that is unknown."""
         return _cpu_ticks(self.pid)
 
-    def last_words(self) -> str:
+    def last_messages(self) -> str:
         """The last lines of its stderr; only before `close`."""
-        return last_words(self._stderr)
+        return last_messages(self._stderr)
 
     def kill(self) -> None:
         """End it at once, from any thread; whoever is blocked on its pipes gets on. `close` is still due."""

@@ -10,7 +10,7 @@ from scope_batch.errors import ScopeBatchError
 STALL_S = 10.0
 """How long something may stand still when the time limit is over or a signal has come."""
 
-LOOK_UP_S = 0.2
+POLL_S = 0.2
 """How often a wait is broken off to look whether something still moves."""
 
 CheckStop = Callable[[], None]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, Protocol, TypeVar
 
-from scope_batch.media.patience import LOOK_UP_S, CheckStop, Patience, never_stop
+from scope_batch.media.patience import POLL_S, CheckStop, Patience, never_stop
 from scope_batch.media.source import Closing
 
 Asked = TypeVar("Asked", contravariant=True)
@@ -43,7 +43,7 @@ class ReadAhead(Closing, Generic[Asked, Read]):
         """
         reading = self._reading.popleft()
         patience = Patience("the input", check_stop)
-        while not wait([reading], LOOK_UP_S).done:
+        while not wait([reading], POLL_S).done:
             patience.check()
         read = reading.result()
         self._read_ahead()

@@ -16,7 +16,7 @@ from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 
 
 class Engines:
-    """Keeps the last engine, so that jobs that need the same one in turn load it once."""
+    """Keeps the last engine, so that consecutive jobs that need the same one load it once."""
 
     def __init__(self) -> None:
         self._kept: tuple[EngineRequest, Engine] | None = None
@@ -29,8 +29,11 @@ class Engines:
 
 
 def serves(loaded: EngineRequest, engine: Engine, wanted: EngineRequest) -> bool:
-    """An engine with VACE renders jobs without it just the same, and what fits does so for less; a job that takes more
-    of a GPU may need other measures against too little memory, which are taken when an engine is loaded."""
+    """Return whether an engine loaded for the request `loaded` can render a job that requests `wanted`.
+
+    An engine with VACE also renders jobs without it. A job that needs more GPU memory needs a new engine, since offload
+    and the like are decided when an engine is loaded.
+    """
     on_gpu = engine.peak_device_bytes() > 0
     if on_gpu and wanted.expected_bytes > loaded.expected_bytes:
         return False
@@ -38,7 +41,7 @@ def serves(loaded: EngineRequest, engine: Engine, wanted: EngineRequest) -> bool
 
 
 def request_of(job: Job, plan: Plan, options: RenderOptions) -> EngineRequest:
-    """What the engine that renders `plan` is loaded for."""
+    """Return the request with which the engine for `plan` is loaded."""
     models = options.models or (None if job.models is None else str(job.models))
     return EngineRequest(
         spec=KNOWN_PIPELINES.get(job.pipeline_id),
@@ -61,24 +64,24 @@ def request_of(job: Job, plan: Plan, options: RenderOptions) -> EngineRequest:
 
 
 def unused_options(plan: Plan, options: RenderOptions) -> tuple[str, ...]:
-    """Warnings about what is asked of an engine that loads nothing."""
+    """Return warnings about engine options that have no effect on a pipeline without models."""
     if KNOWN_PIPELINES.get(plan.pipeline_id).needs_models:
         return ()
-    asked = ("models", "device", "dtype", "low_vram", "deterministic")
-    given = [name for name in asked if getattr(options, name) != getattr(DEFAULT_OPTIONS, name)]
-    why = f"has no effect: {plan.pipeline_id} loads no model"
-    return tuple(f"--{name.replace('_', '-')} {why}" for name in given)
+    names = ("models", "device", "dtype", "low_vram", "deterministic")
+    unused = [name for name in names if getattr(options, name) != getattr(DEFAULT_OPTIONS, name)]
+    reason = f"has no effect: {plan.pipeline_id} loads no model"
+    return tuple(f"--{name.replace('_', '-')} {reason}" for name in unused)
 
 
 def _expected_bytes(plan: Plan, options: RenderOptions) -> int:
-    """On the device, at most. The plan counts in bfloat16. 0 where no forecast is made."""
+    """Return the forecast peak of device memory in bytes, 0 if there is no forecast. The plan's is for bfloat16."""
     if plan.memory is None:
         return 0
     return max(plan.memory.peak, plan.memory.prompts) * (2 if options.dtype == "float32" else 1)
 
 
 def load_engine(request: EngineRequest, report: Report) -> Engine:
-    """Import the pipeline's engine (torch comes with it) and load it. A plugin's fault is one line with its name."""
+    """Import and load the pipeline's engine, and with it torch. An error of a plugin becomes one line with its name."""
     module, function = request.spec.engine.split(":")
     with foreign(KNOWN_PIPELINES.where(request.spec.id)):
         return cast(Loader, getattr(import_module(module), function))(request, report)

@@ -1,4 +1,4 @@
-"""Identifies the inputs of a render by content: the sha256 of every file, so that metadata needs no path."""
+"""Identifies a job and its inputs by sha256, so that metadata needs no paths."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ from scope_batch.processors import PROCESSORS
 
 
 def job_sha256(job: Job) -> str:
-    """Of the job with every variable and override resolved: equal jobs ask for the same frames of equal inputs.
+    """Return the sha256 (64 hex digits) of the job with all variables and overrides resolved.
 
-    Where inputs lie and where the frames go is no part of that: inputs count by base name here, by content in
-    `origin_of`.
+    Folders of inputs and the outputs do not count: inputs count by base name here, by content in `input_digests`.
     """
-    asked = job.model_dump(mode="json", exclude_defaults=True, exclude={"output"})
-    named = {**public_dict(asked, NO_SOURCE), **({"models": asked["models"]} if "models" in asked else {})}
+    values = job.model_dump(mode="json", exclude_defaults=True, exclude={"output"})
+    named = {**public_dict(values, NO_SOURCE), **({"models": values["models"]} if "models" in values else {})}
     text = json.dumps(named, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def origin_of(job: Job) -> dict[str, str]:
-    """Place -> sha256 (64 hex digits) of the file or folder it names; a LoRA's place ends with its name in metadata."""
+def input_digests(job: Job) -> dict[str, str]:
+    """Return {field: sha256 of the file or folder that it names}; a LoRA's field ends with its name in metadata."""
     digests: dict[Path, str] = {}
     for _, path in named_inputs(job):
         if path not in digests:
@@ -48,16 +47,16 @@ def _name(loc: Loc, loras: Mapping[str, str]) -> str:
 
 
 def plugins_of(job: Job) -> list[str]:
-    """The packages that bring the job's pipeline and processors, "scope-batch-example 0.1.0"; built-in ones do not."""
+    """Return the packages of the job's pipeline and processors, "scope-batch-example 0.1.0"; none for built-in ones."""
     uses = (*job.pre_processor_id, *job.post_processor_id)
     packages = [KNOWN_PIPELINES.package(job.pipeline_id), *(PROCESSORS.package(use.id) for use in uses)]
     return sorted({package for package in packages if package is not None})
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file its sha256; of a folder the sha256 over the names and digests of its files, sorted.
+    """Return the sha256 of a file, or for a folder the sha256 over the sorted names and digests of its files.
 
-    A LoRA that PEFT saved counts as the folder of its two files.
+    A LoRA saved by PEFT counts as a folder of two files: weights and settings.
     """
     beside = settings_beside(path)
     if path.is_file() and beside is None:

@@ -1,4 +1,4 @@
-"""The render: a job becomes a plan, a session makes its chunks, sinks take the frames, events tell whoever watches."""
+"""Renders a job: plans it, generates its chunks in a session, writes the frames to sinks and reports events."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan.view import text
 from scope_batch.plan.view.text import Shares
 from scope_batch.render.engine_pool import Engines, request_of, unused_options
-from scope_batch.render.fingerprint import job_sha256, origin_of, plugins_of
+from scope_batch.render.fingerprint import input_digests, job_sha256, plugins_of
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
-from scope_batch.render.plugin_guard import held_peak_bytes, held_session
+from scope_batch.render.plugin_guard import guarded_peak_bytes, guarded_session
 from scope_batch.render.prepare import outputs_of, places_of_inputs, prepare_job, unused_by_outputs
 from scope_batch.sinks.disk_space import check_space
 from scope_batch.sinks.metadata import metadata_text
@@ -35,8 +35,8 @@ from scope_batch.sinks.output_set import (
     check_outputs,
     claim_outputs,
     complete_earlier_render,
+    foreign_pictures,
     open_sinks,
-    pictures_left,
 )
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.uptodate import is_up_to_date
@@ -45,19 +45,19 @@ from scope_batch.sinks.writer import BackgroundWriter
 
 class Stop(Protocol):
     def check(self) -> None:
-        """Called between chunks: raises Interrupted or TimeLimitError when the render should end here."""
+        """Called between chunks; raises Interrupted or TimeLimitError if the render should stop."""
         ...
 
 
 class NeverStop:
-    """For callers without signals or time limit."""
+    """A `Stop` for callers without signals or time limit."""
 
     def check(self) -> None:
         return None
 
 
 MAX_WARNINGS = 50
-"""Most warnings of a plan that a render prints."""
+"""Most warnings that a render reports."""
 
 
 def render_job(
@@ -68,7 +68,7 @@ def render_job(
     stop: Stop = NeverStop(),  # noqa: B008  (has no state)
     engines: Engines | None = None,
 ) -> Finished:
-    """Render one job; returns the terminal event, which has been reported too. Errors are those of `errors`.
+    """Render one job; returns its last event, which is also reported. Raises the errors of `scope_batch.errors`.
 
     job_stem  names the output when neither job nor options do: `./<job_stem>.mp4`.
     """
@@ -90,14 +90,14 @@ def render_job(
         return run.finish("skipped", plan, (), "every output exists and was made from this job")
     if options.skip_existing and any(output.path is not None and files_of(output.path) for output in outputs):
         raise OutputExistsError(
-            "--skip-existing: some output exists, but not every one does, whole and made from this very job; "
-            "--overwrite renders anew"
+            "--skip-existing: some output exists, but not all outputs are complete and rendered from this job; "
+            "--overwrite replaces them"
         )
     check_outputs(outputs, plan, settings)
     check_material(plan, places_of_inputs(job))
     if not options.force:
         check_space(outputs, plan, options.latents)
-    for warning in pictures_left(outputs, plan.delivery.frames):
+    for warning in foreign_pictures(outputs, plan.delivery.frames):
         report(Warned(warning))
     with claim_outputs(outputs, settings) as publication:
         engine = (engines or Engines()).get(request_of(job, plan, options), report)
@@ -106,10 +106,10 @@ def render_job(
 
 @dataclass(slots=True)
 class _Run:
-    """One render from taking up the job to its terminal event; times are of the monotonic clock."""
+    """The state of one render from its start to its last event; times are seconds of the monotonic clock."""
 
     report: Report
-    began_s: float = field(default_factory=time.monotonic)
+    started_s: float = field(default_factory=time.monotonic)
     loaded_s: float | None = None
     writer: BackgroundWriter | None = None
     engine: Engine | None = None
@@ -126,7 +126,7 @@ class _Run:
         self.engine = engine
         try:
             with (
-                held_session(engine, plan, self.report) as session,
+                guarded_session(engine, plan, self.report) as session,
                 open_inputs(plan) as inputs,
                 open_sinks(outputs, plan, settings, publication, stop.check) as self.writer,
             ):
@@ -134,51 +134,51 @@ class _Run:
                 self._chunks(plan, session, inputs, stop)
         except BaseException as error:
             stopped = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
-            self.finish("interrupted" if stopped else "failed", plan, self._left(), str(error))
+            self.finish("interrupted" if stopped else "failed", plan, self._published(), str(error))
             raise
-        return self.finish("done", plan, self._left())
+        return self.finish("done", plan, self._published())
 
     def _start(self, plan: Plan, outputs: tuple[Output, ...]) -> None:
         self.loaded_s = time.monotonic()
         names = tuple(output.name for output in outputs)
-        load_s = self.loaded_s - self.began_s
-        made = plan.delivery
-        size = (made.height, made.width)
-        self.report(Started(plan.pipeline_id, len(plan.chunks), made.frames, float(made.fps), *size, names, load_s))
+        load_s = self.loaded_s - self.started_s
+        delivery = plan.delivery
+        size = (delivery.height, delivery.width)
+        rate = float(delivery.fps)
+        self.report(Started(plan.pipeline_id, len(plan.chunks), delivery.frames, rate, *size, names, load_s))
 
     def _chunks(self, plan: Plan, session: Session, inputs: Inputs, stop: Stop) -> None:
         assert self.writer is not None
         shares = Shares(plan.chunks)
         for chunk in plan.chunks:
             stop.check()
-            begun_s = time.monotonic()
+            chunk_started_s = time.monotonic()
             prompt = text.prompt(shares(chunk))
             self.report(ChunkStarted(chunk.index, prompt))
-            given = inputs.get(stop.check)
-            made = session.generate(chunk, given)
-            self.writer.submit(made, chunk.keep)
-            self.report(self._chunk_done(plan, chunk, begun_s, prompt))
+            generated = session.generate(chunk, inputs.get(stop.check))
+            self.writer.submit(generated, chunk.keep)
+            self.report(self._chunk_done(plan, chunk, chunk_started_s, prompt))
 
-    def _chunk_done(self, plan: Plan, chunk: Chunk, begun_s: float, prompt: str) -> ChunkDone:
+    def _chunk_done(self, plan: Plan, chunk: Chunk, chunk_started_s: float, prompt: str) -> ChunkDone:
         assert self.loaded_s is not None
         now_s = time.monotonic()
         elapsed_s = now_s - self.loaded_s
         delivered = plan.delivered(chunk)
-        done = chunk.first_frame + chunk.keep  # of the pipeline: the time goes there
+        done = chunk.first_frame + chunk.keep  # frames of the pipeline, which takes nearly all the time
         return ChunkDone(
             chunk=chunk.index,
             chunks=len(plan.chunks),
             frames=len(delivered),
             frames_done=delivered.stop,
             num_frames=plan.delivery.frames,
-            seconds=now_s - begun_s,
+            seconds=now_s - chunk_started_s,
             elapsed_s=elapsed_s,
             fps=delivered.stop / elapsed_s if elapsed_s else 0.0,
             eta_s=elapsed_s / done * (plan.num_frames - done),
             prompt=prompt,
         )
 
-    def _left(self) -> tuple[OutputFile, ...]:
+    def _published(self) -> tuple[OutputFile, ...]:
         return self.writer.results() if self.writer is not None else ()
 
     def finish(
@@ -196,11 +196,11 @@ class _Run:
             outcome=outcome,
             frames=frames,
             num_frames=plan.delivery.frames,
-            load_s=loaded_s - self.began_s,
+            load_s=loaded_s - self.started_s,
             render_s=render_s,
             fps=frames / render_s if render_s else 0.0,
             peak_host_bytes=peak_host_bytes(),
-            peak_device_bytes=held_peak_bytes(self.engine, plan) if self.engine is not None else 0,
+            peak_device_bytes=guarded_peak_bytes(self.engine, plan) if self.engine is not None else 0,
             outputs=files,
             message=message,
         )
@@ -209,21 +209,21 @@ class _Run:
 
 
 def peak_host_bytes() -> int:
-    """The most memory this process has held, in bytes."""
+    """Return the peak resident memory of this process in bytes."""
     try:
-        # Not `ru_maxrss`: a process inherits that of the one that started it.
-        high_water = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+        # Not `ru_maxrss`, which a process inherits from its parent.
+        peak_kb = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     except OSError:
-        high_water = None
-    if high_water:
-        return int(high_water[1]) * 1024
+        peak_kb = None
+    if peak_kb:
+        return int(peak_kb[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings:
     if options.latents is not None and not KNOWN_PIPELINES.get(plan.pipeline_id).needs_models:
-        raise JobError(f"--latents: the pipeline {plan.pipeline_id} makes no latents")
+        raise JobError(f"--latents: the pipeline {plan.pipeline_id} has no latents")
     document = _metadata(job, plan)
     return SinkSettings(
         overwrite=options.overwrite,
@@ -237,10 +237,12 @@ def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings
 
 
 def _files_read(job: Job) -> tuple[Path, ...]:
-    """What no output may replace."""
-    named = (*(path for _, path in named_inputs(job)), Path(job.source.name))
-    return tuple(dict.fromkeys(path for path in named if path.exists()))
+    """Return the existing files that the job reads, which no output may replace."""
+    paths = (*(path for _, path in named_inputs(job)), Path(job.source.name))
+    return tuple(dict.fromkeys(path for path in paths if path.exists()))
 
 
 def _metadata(job: Job, plan: Plan) -> str:
-    return metadata_text(job.to_public_dict(), origin_of(job), job_sha256(job), plugins_of(job), dict(plan.defaults))
+    return metadata_text(
+        job.to_public_dict(), input_digests(job), job_sha256(job), plugins_of(job), dict(plan.defaults)
+    )

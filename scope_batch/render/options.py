@@ -8,17 +8,17 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """Of one render.
+    """Options of one render.
 
     outputs, output_format  `-o` (paths, `-` for standard output; none = the job's) and `-f` (the format of `-`).
-    overwrite   replace outputs that exist. Without it, a job whose outputs are whole and its own is skipped, and any
-                other output that exists is an OutputExistsError; `skip_existing` spells that out.
-    models      folder, "tiny", or None for the job's or the usual places.
+    overwrite   replace existing outputs. Otherwise a job whose outputs are complete and its own is skipped, and any
+                other existing output is an OutputExistsError; `skip_existing` states that choice.
+    models      folder, "tiny", or None for the folder in the job or the default places.
     device      "auto", "cpu", "cuda", "cuda:N"; dtype "auto", "float32", "bfloat16".
     low_vram    "off", "on", "cast" or "auto": see `EngineRequest`.
     latents     also save the denoised latents here (safetensors); preview: a PNG replaced after each chunk.
     metadata    write the resolved job into the outputs.
-    force       go on although the disk looks too small.
+    force       render although the disk seems too small.
     """
 
     outputs: tuple[str, ...] = ()

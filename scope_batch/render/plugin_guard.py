@@ -1,4 +1,4 @@
-"""An engine held to its contract: what a plugin's does wrong is one line that names it, whenever it shows."""
+"""Guards engines of plugins: every error in one becomes one line that names the plugin."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from scope_batch.pipelines import KNOWN_PIPELINES
 
 
 @contextmanager
-def held_session(engine: Engine, plan: Plan, report: Report) -> Iterator[Session]:
+def guarded_session(engine: Engine, plan: Plan, report: Report) -> Iterator[Session]:
     """Open the engine for a plan. Errors raised in the with-body are not attributed to the plugin."""
     where = KNOWN_PIPELINES.where(plan.pipeline_id)
     with foreign(where):
         opened = engine.session(plan, report)
         session = opened.__enter__()
     try:
-        yield HeldSession(session, plan, where)
+        yield GuardedSession(session, plan, where)
     except BaseException as error:
         with foreign(where):
             opened.__exit__(type(error), error, error.__traceback__)
@@ -35,43 +35,43 @@ def held_session(engine: Engine, plan: Plan, report: Report) -> Iterator[Session
         opened.__exit__(None, None, None)
 
 
-def held_peak_bytes(engine: Engine, plan: Plan) -> int:
+def guarded_peak_bytes(engine: Engine, plan: Plan) -> int:
     with foreign(KNOWN_PIPELINES.where(plan.pipeline_id)):
         return engine.peak_device_bytes()
 
 
 @dataclass(frozen=True, slots=True)
-class HeldSession:
-    """See `Session`. where: as `foreign` takes it."""
+class GuardedSession:
+    """A `Session` whose errors name the plugin. `where`: the plugin, as for `foreign`."""
 
     session: Session
     plan: Plan
     where: str | None
 
-    def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> HeldChunk:
+    def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> GuardedChunk:
         with foreign(self.where):
-            made = self.session.generate(chunk, inputs)
+            generated = self.session.generate(chunk, inputs)
         shape = (chunk.frames, self.plan.height, self.plan.width, 3)
-        return HeldChunk(made, shape, self.where, f"{self.where or self.plan.pipeline_id}: chunk {chunk.index}")
+        return GuardedChunk(generated, shape, self.where, f"{self.where or self.plan.pipeline_id}: chunk {chunk.index}")
 
 
 @dataclass(frozen=True, slots=True)
-class HeldChunk:
-    """See `Generated`. Raises UnavailableError, which begins with `name`, for frames of another kind or shape."""
+class GuardedChunk:
+    """A `Generated` whose errors name the plugin. Raises UnavailableError for frames of another dtype or shape."""
 
-    made: Generated
+    generated: Generated
     shape: tuple[int, ...]
     where: str | None
     name: str
 
     def frames(self) -> Frames:
         with foreign(self.where):
-            frames = self.made.frames()
+            frames = self.generated.frames()
         if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.shape != self.shape:
-            found = f"{frames.dtype} {frames.shape}" if isinstance(frames, np.ndarray) else type(frames).__name__
-            raise UnavailableError(f"{self.name}: made {found}, uint8 {self.shape} is wanted")
+            actual = f"{frames.dtype} {frames.shape}" if isinstance(frames, np.ndarray) else type(frames).__name__
+            raise UnavailableError(f"{self.name}: returned {actual}, expected uint8 {self.shape}")
         return frames
 
     def latents(self) -> NDArray[np.float32] | None:
         with foreign(self.where):
-            return self.made.latents()
+            return self.generated.latents()

@@ -1,4 +1,4 @@
-"""Plans a job: probes its inputs, checks them, and resolves its outputs. Nothing is loaded."""
+"""Plans a job: probes its inputs, checks them, and resolves its outputs. Loads no models."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from scope_batch.sinks.output import Output, parse_outputs
 
 
 def prepare_job(job: Job) -> Plan:
-    """Check that the job's inputs exist, probe its clip and its material, and plan every chunk. Torch-free.
+    """Check that the job's inputs exist, probe its clip and other sources, and plan every chunk. Torch-free.
 
-    Raises MissingInputError, or JobError for a job, a clip or material that cannot be rendered.
+    Raises MissingInputError, or JobError for a job or an input that cannot be rendered.
     """
     check_inputs(job)
     _check_models(job)
@@ -47,53 +47,53 @@ def prepare_job(job: Job) -> Plan:
     plan = plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), clip, _facts(job), _sound(job, clip))
     _check_prompts(job, plan)
     memory = memory_of(job, plan)
-    notes, warnings = _found_in_stills(job, plan)
+    notes, warnings = _check_stills(job, plan)
     return replace(
         plan,
         memory=memory,
         notes=(*plan.notes, *notes, *_no_forecast(job, memory)),
-        warnings=(*plan.warnings, *warnings, *_found_in_masks(plan), *_far_from_training(job, plan)),
+        warnings=(*plan.warnings, *warnings, *_check_masks(plan), *_far_from_training(job, plan)),
     )
 
 
 def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
-    """What the plan takes on a GPU; None for a pipeline without models and for a VAE whose sizes are not known.
+    """Forecast the GPU memory of the plan; None for a pipeline without models or a VAE of unknown size.
 
-    dtype   of the backbone, as `--dtype`: "auto" is bfloat16.
+    dtype   dtype of the transformer, as `--dtype`: "auto" is bfloat16.
     """
     spec = KNOWN_PIPELINES.get(job.pipeline_id)
     if not spec.needs_models:
         return None
     models = None if job.models is None else str(job.models)
-    beside = [lora.path for lora in plan.loras if not lora.merged]
-    steered = any(chunk.vace is not None for chunk in plan.chunks)
-    sizes = model_sizes(spec.id, models, job.vae_type, vace=steered, loras=beside)
+    branch_loras = [lora.path for lora in plan.loras if not lora.merged]
+    uses_vace = any(chunk.vace is not None for chunk in plan.chunks)
+    sizes = model_sizes(spec.id, models, job.vae_type, vace=uses_vace, loras=branch_loras)
     if sizes is None:
         return None
     return device_memory(plan, spec, sizes, precision_of(dtype, job.vae_dtype, job.quantization))
 
 
-def _found_in_stills(job: Job, plan: Plan) -> tuple[list[str], list[str]]:
+def _check_stills(job: Job, plan: Plan) -> tuple[list[str], list[str]]:
     if not any(chunk.vace is not None and (chunk.vace.stills or chunk.vace.reference) for chunk in plan.chunks):
         return [], []
     return found_in_stills(plan, places_of_inputs(job))
 
 
-def _found_in_masks(plan: Plan) -> list[str]:
+def _check_masks(plan: Plan) -> list[str]:
     if not any(placement.source.kind == "masks" for placement in plan.placements):
         return []
     return found_in_masks(plan)
 
 
 def memory_under(job: Job, plan: Plan, options: RenderOptions) -> tuple[DeviceMemory | None, tuple[str, ...]]:
-    """The forecast of device memory under `--device`, `--dtype` and `--low-vram`, and notes about it."""
+    """Return the forecast of device memory with `--device`, `--dtype` and `--low-vram`, and notes about it."""
     if plan.memory is None or options.device == "cpu":
         return None, ()
     memory = memory_of(job, plan, options.dtype) if options.dtype == "float32" else plan.memory
     assert memory is not None
     if options.low_vram == "on":
         moved, left = decimal(memory.offloadable), decimal(memory.peak - memory.offloadable)
-        note = f"--low-vram on: {moved} of weights wait in host memory, about {left} stay on the device"
+        note = f"--low-vram on: {moved} of weights are kept in host memory, about {left} stay on the device"
         return memory, (note,)
     if options.low_vram == "cast":
         return memory, ("--low-vram cast: how much memory fp8 weights save is not forecast",)
@@ -111,46 +111,46 @@ def _far_from_training(job: Job, plan: Plan) -> tuple[str, ...]:
     trained = f"{spec.trained_size[1]}x{spec.trained_size[0]}"
     return (
         f"{plan.width}x{plan.height} has {times:.2g} times the area of {trained}, on which {spec.id} was trained: "
-        f"pictures may fall apart ({width}x{height} is near it)",
+        f"quality may suffer ({width}x{height} is near it)",
     )
 
 
 def _no_forecast(job: Job, memory: DeviceMemory | None) -> tuple[str, ...]:
     if memory is not None or not KNOWN_PIPELINES.get(job.pipeline_id).needs_models:
         return ()
-    what = f"{job.pipeline_id} with vae_type: {job.vae_type}"
-    return (f"no forecast of device memory is made for {what}; --low-vram auto takes it to fit",)
+    engine = f"{job.pipeline_id} with vae_type: {job.vae_type}"
+    return (f"device memory is not forecast for {engine}; --low-vram auto assumes that it suffices",)
 
 
 def outputs_of(
     job: Job, paths: Sequence[str] = (), stdout_format: str | None = None, stem: str = "job"
 ) -> tuple[Output, ...]:
-    """The outputs: `paths` (`-` for standard output), else those of the job, else `./<stem>.mp4`.
+    """Return the outputs: `paths` (`-` for standard output), else those of the job, else `./<stem>.mp4`.
 
-    Raises JobError for what cannot be written so.
+    Raises JobError for an output that cannot be written.
     """
-    written = [output.model_dump(exclude_none=True) for output in job.output]
-    return parse_outputs(written, paths, stdout_format, stem, job.video.model_dump(exclude_none=True))
+    job_outputs = [output.model_dump(exclude_none=True) for output in job.output]
+    return parse_outputs(job_outputs, paths, stdout_format, stem, job.video.model_dump(exclude_none=True))
 
 
 def unused_by_outputs(job: Job, outputs: Sequence[Output], paths: Sequence[str] = ()) -> tuple[str, ...]:
-    """Warnings about output settings of the job that no output can take. `paths`: as for `outputs_of`."""
+    """Return warnings about output settings of the job that no output uses. `paths`: as for `outputs_of`."""
     own = [] if paths else [output.model_dump(exclude_none=True) for output in job.output]
     encoded = [index for index, output in enumerate(outputs) if output.options and output.format != "nut"]
     names = ", ".join(output.name for output in outputs)
-    found = []
+    warnings = []
     for key in job.video.model_dump(exclude_none=True):
         if not encoded:
-            found.append(f"{place(job, 'video', key)} has no effect: no output is compressed video ({names})")
+            warnings.append(f"{place(job, 'video', key)} has no effect: no output is compressed video ({names})")
         elif own and all(key in own[index] for index in encoded):
-            found.append(f"{place(job, 'video', key)} has no effect: every compressed output has its own {key}")
+            warnings.append(f"{place(job, 'video', key)} has no effect: every compressed output has its own {key}")
     if job.audio != "none" and not any(output.options for output in outputs):
-        found.append(f"{place(job, 'audio')} has no effect: no output carries sound ({names})")
-    return tuple(found)
+        warnings.append(f"{place(job, 'audio')} has no effect: no output carries sound ({names})")
+    return tuple(warnings)
 
 
 def plan_document(job: Job, plan: Plan, outputs: Sequence[Output]) -> dict[str, Any]:
-    """`plan --json`: the plan, what the engine is loaded with, and what is written."""
+    """Return the document of `plan --json`: the plan, the engine's settings and the outputs."""
     return {
         **plan_to_dict(plan),
         "models": None if job.models is None else str(job.models),
@@ -167,7 +167,7 @@ def plan_document(job: Job, plan: Plan, outputs: Sequence[Output]) -> dict[str, 
 
 
 def places_of_inputs(job: Job) -> dict[Path, str]:
-    """Where the job names each of its files first, for messages."""
+    """Return the first field of the job that names each file, for messages."""
     places: dict[Path, str] = {}
     for loc, path in named_inputs(job):
         places.setdefault(path, place(job, str(loc[0]), *loc[1:]))
@@ -185,7 +185,7 @@ def _clip(job: Job) -> ClipFacts | None:
 
 
 def _sound(job: Job, clip: ClipFacts | None) -> SoundFacts | None:
-    """None for a silent job, and for a clip without the sound that is asked of it, which the planner refuses."""
+    """Probe the sound track. None for a silent job, and for a clip without sound, which the planner refuses."""
     if job.audio == "none" or (job.audio == "input" and (clip is None or not clip.has_audio)):
         return None
     try:
@@ -220,14 +220,14 @@ def _check_loras(job: Job) -> None:
 
 
 def _check_prompts(job: Job, plan: Plan) -> None:
-    """A prompt of too many tokens is refused before anything loads, where the tokenizer is there."""
+    """Refuse a prompt of too many tokens, if the tokenizer is available; loads no models."""
     models = None if job.models is None else str(job.models)
     if (tokenizer := tokenizer_folder(job.pipeline_id, models)) is not None:
         check_prompts(texts_of(chunk.conditioning for chunk in plan.chunks), tokenizer)
 
 
 def _facts(job: Job) -> dict[ClipSource, ClipSourceFacts]:
-    """Reports every damaged file as a problem of its own, at the first field that names it."""
+    """Probe all sources; every damaged file is a problem of its own, at the first field that names it."""
     facts: dict[ClipSource, ClipSourceFacts] = {}
     problems: dict[ClipSource, list[str]] = {}
     for clip_field in all_clip_fields(job):

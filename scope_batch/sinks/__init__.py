@@ -1,1 +1,1 @@
-"""Outputs of frames: video, NPY, NUT, PNG, standard output. Files get their names when they are verified."""
+"""Writes frames to video, NPY, NUT and PNG files and to standard output; files are verified, then published."""

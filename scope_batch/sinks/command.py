@@ -1,4 +1,4 @@
-"""The ffmpeg command line of a video output."""
+"""Builds the ffmpeg command line of a video output."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from scope_batch.core.output_formats import OUTPUT_FORMATS
 from scope_batch.core.sound import SoundTrack
 from scope_batch.media.audio import sound_args, sound_filters
 from scope_batch.media.ffmpeg import LOCAL_FILES, QUIET, file_url
-from scope_batch.sinks.encoders import ENCODERS, MUXERS, VideoOptions
+from scope_batch.sinks.encoders import ENCODERS, VideoOptions
 
 ENCODER_THREADS = 4
-"""Pinned: x264's bytes depend on the number of threads. Four encode 832x480 far faster than any model renders it."""
+"""Fixed, since x264's output depends on the thread count. Four encode 832x480 far faster than any model renders."""
 SOUND_OVERHANG_S = 0.005
-_AUDIO_CODEC = {"mp4": "aac", "mov": "aac", "mkv": "aac", "webm": "libopus", "nut": "pcm_s16le"}
 _LAYOUTS = {
     "aac": "mono|stereo|2.1|3.0|3.0(back)|4.0|quad|quad(side)|3.1|5.0|5.0(side)|4.1|5.1|5.1(side)|6.0|6.0(front)|"
     "hexagonal|6.1|6.1(back)|6.1(front)|7.0|7.0(front)|7.1|7.1(wide)|octagonal",
     "libopus": "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1",
 }
-"""Loudspeakers that an encoder knows; sound for others is mixed to the ones most like them."""
+"""Channel layouts that an encoder supports; other layouts are mixed to the nearest of these."""
 _SHORT_PACKETS = ",asetnsamples=n=256:p=0"
-"""Uncompressed sound keeps the packets it comes in, of which -shortest drops the last one if it is not whole."""
+"""Short packets for PCM, whose last packet -shortest drops if it is incomplete."""
 
 # Flags alone leave primaries and transfer unset, and without the matrix the picture is encoded as BT.601.
 _BT709 = (
@@ -34,7 +34,7 @@ _BT709 = (
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """A sound track and how long it lasts."""
+    """A sound track and its duration in seconds."""
 
     track: SoundTrack
     seconds: Fraction
@@ -42,7 +42,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
-    """What is written: container, encoder settings, picture size in pixels, exact frame rate. `sound` None = silent."""
+    """Container, encoder settings, frame size in pixels, exact frame rate and sound (None = silent) of a video."""
 
     container: str
     options: VideoOptions
@@ -53,7 +53,7 @@ class VideoFormat:
 
 
 def encode_args(video: VideoFormat, target: Path | None, metadata_fd: int | None) -> list[str]:
-    """Arguments for an ffmpeg that reads frames uint8 RGB on stdin. `target` None: it writes its stdout.
+    """Return the arguments of an ffmpeg that reads uint8 RGB frames from stdin. `target` None: it writes to stdout.
 
     metadata_fd  an inherited descriptor of an ffmetadata file, see `metadata.ffmetadata`.
     """
@@ -68,9 +68,10 @@ def encode_args(video: VideoFormat, target: Path | None, metadata_fd: int | None
         inputs += 1
     if video.sound is not None:
         args += sound_args(video.sound.track)
-        # -shortest is for a picture that is stopped early; alone it lets the sound run on for half a second. It drops
-        # the last picture if the sound ends a sample before it, so the sound ends a moment later.
-        codec = _AUDIO_CODEC[video.container]
+        # -shortest ends the sound of a render that is stopped early, up to half a second late. It also drops the last
+        # frame if the sound is a sample shorter than the video, so the sound is made SOUND_OVERHANG_S longer.
+        codec = OUTPUT_FORMATS[video.container].audio_codec
+        assert codec is not None, "ffmpeg writes no container without sound"
         filters = f"{sound_filters(video.sound.track)},atrim=end={float(video.sound.seconds) + SOUND_OVERHANG_S:.6f}"
         filters += f",aformat=channel_layouts={_LAYOUTS[codec]}" if codec in _LAYOUTS else _SHORT_PACKETS
         maps += ["-map", f"{inputs}:a:0", "-c:a", codec, "-af", filters, "-shortest"]
@@ -90,12 +91,14 @@ def _encoder_args(options: VideoOptions) -> list[str]:
 
 
 def _muxer_args(container: str, *, stream: bool) -> Sequence[str]:
+    muxer = OUTPUT_FORMATS[container].muxer
+    assert muxer is not None, f"{container} is not written by ffmpeg"
     if container not in ("mp4", "mov"):
-        return ["-f", MUXERS[container]]
-    # A stream cannot be gone back in: fragments. QuickTime's own text atoms end at 64 kB, its metadata keys do not.
+        return ["-f", muxer]
+    # A stream cannot seek back, hence fragments. QuickTime limits text atoms to 64 kB, but not its metadata keys.
     flags = "frag_keyframe+empty_moov+default_base_moof" if stream else "faststart"
     flags += "+use_metadata_tags" if container == "mov" else ""
-    return ["-f", MUXERS[container], "-movflags", f"+{flags}"]
+    return ["-f", muxer, "-movflags", f"+{flags}"]
 
 
 def _url(target: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""Checks that the disks have room for the outputs."""
+"""Checks that the disks have enough free space for the outputs."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ from scope_batch.sinks.output import Output
 
 
 def forecast_bytes(output: Output, plan: Plan) -> int:
-    """Size of one output in bytes."""
-    made = plan.delivery
-    pixels = made.frames * made.height * made.width
+    """Estimate the size of one output in bytes."""
+    delivery = plan.delivery
+    pixels = delivery.frames * delivery.height * delivery.width
     if output.format == "npy":
         return npy_bytes(pixels)
     return encoded_bytes("png" if output.options is None else output.options.codec, pixels)
 
 
 def forecast_latents_bytes(plan: Plan) -> int:
-    """Size of the `--latents` file in bytes: float32."""
+    """Estimate the size of the `--latents` file (float32) in bytes."""
     cells = (plan.height // geometry.SPACE_STRIDE) * (plan.width // geometry.SPACE_STRIDE)
     return sum(chunk.latents for chunk in plan.chunks) * geometry.LATENT_CHANNELS * cells * 4 + OVERHEAD_BYTES
 
 
 def check_space(outputs: Sequence[Output], plan: Plan, latents: Path | None = None) -> None:
-    """Raises OutputError if a disk has less room than everything that goes on it is expected to take."""
-    wanted = [(output.path, forecast_bytes(output, plan)) for output in outputs if output.path is not None]
+    """Raises OutputError if a disk has less free space than its outputs are expected to need."""
+    sizes = [(output.path, forecast_bytes(output, plan)) for output in outputs if output.path is not None]
     if latents is not None:
-        wanted.append((latents, forecast_latents_bytes(plan)))
+        sizes.append((latents, forecast_latents_bytes(plan)))
     disks: dict[int, tuple[Path, int]] = {}
-    for path, size in wanted:
+    for path, size in sizes:
         folder = _existing_folder(path)
         device = folder.stat().st_dev
         disks[device] = (folder, disks.get(device, (folder, 0))[1] + size)
     for folder, size in disks.values():
         free = shutil.disk_usage(folder).free
         if size > free:
-            raise OutputError(f"{folder}: about {decimal(size)} are needed, {decimal(free)} are free; --force goes on")
+            raise OutputError(
+                f"{folder}: about {decimal(size)} are needed, {decimal(free)} are free; --force renders anyway"
+            )
 
 
 def _existing_folder(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Lists the encoders of a video output, their settings and defaults. No ffmpeg is started here."""
+"""Lists the encoders of a video output, their settings and defaults. Starts no ffmpeg."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scope_batch.core.output_formats import OUTPUT_FORMATS
 from scope_batch.errors import JobError
 
 _X26X_PRESETS = (
@@ -20,10 +21,10 @@ OPTION_NAMES = ("codec", "crf", "preset", "pix_fmt")
 class Encoder:
     """The options of one of ffmpeg's encoders.
 
-    crf       default quality and the largest value allowed; None = it has no such option.
-    presets   the names allowed, the default first; () = it has no such option.
+    crf       default quality and the largest value allowed; None = no such option.
+    presets   the names allowed, the default first; () = no such option.
     pix_fmts  the pixel formats allowed, the default first.
-    args      what it is always given.
+    args      further ffmpeg arguments, always passed.
     """
 
     containers: tuple[str, ...]
@@ -52,26 +53,20 @@ ENCODERS: Mapping[str, Encoder] = {
         ("yuv420p", "yuv444p"),
         (20, 63),
         (),
-        # Without a bitrate of 0 crf is only a bound; good/4 is about realtime at 832x480 on four cores.
+        # crf sets the quality only if the bitrate is 0; good/4 is about realtime at 832x480 on four cores.
         ("-b:v", "0", "-deadline", "good", "-cpu-used", "4", "-row-mt", "1"),
     ),
     "ffv1": Encoder(("mkv",), ("bgr0", "yuv444p", "yuv420p"), args=("-level", "3", "-g", "1", "-slicecrc", "1")),
     "rawvideo": Encoder(("nut",), ("rgb24",)),
 }
 
-DEFAULT_CODEC: Mapping[str, str] = {
-    "mp4": "libx264",
-    "mov": "libx264",
-    "mkv": "libx264",
-    "webm": "libvpx-vp9",
-    "nut": "rawvideo",
-}
-MUXERS: Mapping[str, str] = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm", "nut": "nut"}
+DEFAULT_CODEC: Mapping[str, str] = {name: form.codec for name, form in OUTPUT_FORMATS.items() if form.codec}
+"""Container -> its default encoder."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoOptions:
-    """An encoder and its settings, every default resolved. `crf` and `preset` are None where it has no such option."""
+    """An encoder and its settings, every default resolved. `crf` and `preset` are None if it has no such option."""
 
     codec: str
     crf: float | None
@@ -79,26 +74,26 @@ class VideoOptions:
     pix_fmt: str
 
 
-def resolve_options(container: str, given: Mapping[str, Any], where: str) -> VideoOptions:
-    """The settings of a video output: `given` over the defaults of its container and encoder.
+def resolve_options(container: str, options: Mapping[str, Any], where: str) -> VideoOptions:
+    """Complete `options` with the defaults of the container and its encoder.
 
-    Raises JobError, led by `where`, for an option that the encoder does not have or a value that it does not take.
+    Raises JobError, which begins with `where`, for an option or a value that the encoder does not have.
     """
-    given = {name: value for name, value in given.items() if value is not None}
-    codec = given.get("codec", DEFAULT_CODEC[container])
+    options = {name: value for name, value in options.items() if value is not None}
+    codec = options.get("codec", DEFAULT_CODEC[container])
     allowed = [name for name, encoder in ENCODERS.items() if container in encoder.containers]
     if codec not in allowed:
-        raise JobError(f"{where}: codec {codec!r} does not go into {container}; allowed: {', '.join(allowed)}")
+        raise JobError(f"{where}: codec {codec!r} cannot be stored in {container}; allowed: {', '.join(allowed)}")
     encoder = ENCODERS[codec]
-    for name in given:
+    for name in options:
         if name not in encoder.option_names:
-            has = ", ".join(encoder.option_names)
-            raise JobError(f"{where}: {codec} has no option {name!r}; allowed: {has}")
+            allowed_names = ", ".join(encoder.option_names)
+            raise JobError(f"{where}: {codec} has no option {name!r}; allowed: {allowed_names}")
     return VideoOptions(
         codec=codec,
-        crf=_crf(encoder, given.get("crf"), f"{where}: crf"),
-        preset=_choice(encoder.presets, given.get("preset"), f"{where}: preset"),
-        pix_fmt=_choice(encoder.pix_fmts, given.get("pix_fmt"), f"{where}: pix_fmt") or encoder.pix_fmts[0],
+        crf=_crf(encoder, options.get("crf"), f"{where}: crf"),
+        preset=_choice(encoder.presets, options.get("preset"), f"{where}: preset"),
+        pix_fmt=_choice(encoder.pix_fmts, options.get("pix_fmt"), f"{where}: pix_fmt") or encoder.pix_fmts[0],
     )
 
 

@@ -1,4 +1,4 @@
-"""The denoised latents of every chunk as one safetensors file, written as they come."""
+"""Writes the denoised latents of all chunks to one safetensors file, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from scope_batch.sinks.sink import Block, FileSink
 _LENGTH_BYTES = 8
 _FLOAT_BYTES = 4
 _LARGEST_HEADER_BYTES = 100_000_000
-"""The largest header that safetensors reads."""
+"""The largest header that the safetensors library accepts."""
 
 
 class LatentsSink(FileSink):
-    """Tensors `chunk_00000` ... float32 [F, 16, H/8, W/8], un-trimmed; each `write` is one chunk.
+    """Writes tensors `chunk_00000` ... float32 [F, 16, H/8, W/8], untrimmed; each `write` takes one chunk.
 
-    The shapes are known from the plan, so the header goes first; a partial's header names the chunks that it holds.
+    The header is written first, as the plan gives all shapes; the header of a partial file lists the chunks written.
     Its metadata are JSON lists with an item per chunk: first_frame, keep, cut (the reason or null). Unless `job` is
-    None, they name it too, with the `sha256` of everything after the header.
+    None, they also hold `job` and the `sha256` of everything after the header.
     """
 
     def __init__(self, path: Path, plan: Plan, publication: Publication, *, job: str | None = None) -> None:
@@ -38,14 +38,14 @@ class LatentsSink(FileSink):
         self._header_bytes = len(self._header(len(plan.chunks)))
         self._chunks = 0
 
-    def _open(self, fd: int, file: Path) -> None:  # noqa: ARG002  (each kind of sink needs one of them)
+    def _open(self, fd: int, file: Path) -> None:  # noqa: ARG002  (each sink uses one of the two)
         write_all(fd, self._framed(len(self._plan.chunks)))
 
     def _write(self, block: Block) -> None:
         expected = self._shape(self._plan.chunks[self._chunks])
         if block.dtype != np.float32 or list(block.shape) != expected:
-            found = f"{block.dtype} {list(block.shape)}"
-            raise OutputError(f"{self.path}: chunk {self._chunks} has latents {found}, expected float32 {expected}")
+            actual = f"{block.dtype} {list(block.shape)}"
+            raise OutputError(f"{self.path}: chunk {self._chunks} has latents {actual}, expected float32 {expected}")
         data = bytes_of(np.ascontiguousarray(block))
         write_all(self._fd, data)
         self._sha256.update(data)
@@ -58,12 +58,12 @@ class LatentsSink(FileSink):
         header = self._framed(self._chunks)
         data = sum(self._bytes(chunk) for chunk in self._plan.chunks[: self._chunks])
         with file.open("rb") as opened:
-            whole = opened.read(len(header)) == header and opened.seek(0, os.SEEK_END) == len(header) + data
-        if not whole:
+            complete = opened.read(len(header)) == header and opened.seek(0, os.SEEK_END) == len(header) + data
+        if not complete:
             raise OutputError(f"{self.path}: does not hold the latents of {self._chunks} chunks")
 
     def _framed(self, chunks: int) -> bytes:
-        """Length and header, padded with spaces to the length that all chunks need (a multiple of 8)."""
+        """Return length and header, padded with spaces to the size for all chunks (a multiple of 8 bytes)."""
         length = -(-self._header_bytes // 8) * 8
         return length.to_bytes(_LENGTH_BYTES, "little") + self._header(chunks).ljust(length)
 
@@ -94,12 +94,12 @@ class LatentsSink(FileSink):
 
 
 def read_latents_job(path: Path) -> str | None:
-    """The job that a file of latents was made from; None if it names none, or is not what that job's render wrote."""
+    """Return the job stored in a latents file; None if it stores none or its data do not match their sha256."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
             metadata = json.loads(file.read(min(length, _LARGEST_HEADER_BYTES)))["__metadata__"]
-            whole = hashlib.file_digest(file, "sha256").hexdigest() == metadata["sha256"]
-            return str(metadata["job"]) if whole else None
+            intact = hashlib.file_digest(file, "sha256").hexdigest() == metadata["sha256"]
+            return str(metadata["job"]) if intact else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

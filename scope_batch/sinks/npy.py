@@ -1,4 +1,4 @@
-"""Writes and reads raw frames as one NPY array, which a reader can follow while it grows."""
+"""Writes and reads raw frames as one NPY array, which can be read while it is written."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from scope_batch.sinks.sink import Block, FileSink
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Write every byte to a file: one call of the system takes 2 GiB at most. Raises OSError."""
+    """Write all bytes to a file; one system call writes at most 2 GiB. Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
 def bytes_of(block: Block) -> memoryview:
-    """The bytes of a C-contiguous array, not copied."""
+    """Return the bytes of a C-contiguous array without copying."""
     return block.data.cast("B")
 
 
 class NpySink(FileSink):
-    """uint8 [T, H, W, 3]. The header of a partial file counts the frames that it holds."""
+    """Writes uint8 [T, H, W, 3]. The header of a partial file states the number of frames written."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class NpySink(FileSink):
         self._height = height
         self._width = width
 
-    def _open(self, fd: int, file: Path) -> None:  # noqa: ARG002  (each kind of sink needs one of them)
+    def _open(self, fd: int, file: Path) -> None:  # noqa: ARG002  (each sink uses one of the two)
         write_all(fd, self._header(self._expected))
 
     def _write(self, block: Block) -> None:
@@ -64,7 +64,7 @@ class NpySink(FileSink):
 
 
 def verify_npy(path: Path, frames: int, height: int, width: int) -> None:
-    """Raises OutputError unless the file is a uint8 [frames, height, width, 3] array to the byte, as written here."""
+    """Raises OutputError unless the file has the header and the size of a uint8 [frames, height, width, 3] array."""
     with path.open("rb") as file:
         header = file.read(NPY_HEADER_BYTES)
         size = file.seek(0, os.SEEK_END)
@@ -77,15 +77,15 @@ _PREFIX = b"\x93NUMPY\x01\x00" + (NPY_HEADER_BYTES - 10).to_bytes(2, "little")
 
 
 def npy_header(frames: int, height: int, width: int) -> bytes:
-    """Header of a uint8 [frames, height, width, 3] array: always `NPY_HEADER_BYTES` long."""
+    """Return the header of a uint8 [frames, height, width, 3] array, always `NPY_HEADER_BYTES` long."""
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({frames}, {height}, {width}, 3), }}"
     return _PREFIX + text.encode("ascii").ljust(NPY_HEADER_BYTES - len(_PREFIX) - 1) + b"\n"
 
 
 def read_npy_stream(stream: IO[bytes]) -> Iterator[Frames]:
-    """Yield the frames uint8 [H, W, 3] of an NPY stream as they come, for example from `sys.stdin.buffer`.
+    """Yield the frames uint8 [H, W, 3] of an NPY stream as they arrive, for example from `sys.stdin.buffer`.
 
-    Raises JobError if the stream is no uint8 [T, H, W, 3] array, or ends before the last frame its header promises.
+    Raises JobError if the stream is not a uint8 [T, H, W, 3] array or ends before the last frame of its header.
     """
     count, height, width = _read_shape(stream)
     for index in range(count):
@@ -101,14 +101,14 @@ def _read_shape(stream: IO[bytes]) -> tuple[int, int, int]:
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, fortran_order, dtype = read(stream)
     except ValueError as error:
-        raise JobError(f"the stream does not begin like an NPY array: {error}") from error
+        raise JobError(f"the stream does not begin with an NPY header: {error}") from error
     if dtype != np.uint8 or fortran_order or len(shape) != 4 or shape[3] != 3:
         raise JobError(f"the NPY stream holds {dtype} {list(shape)}; expected uint8 [T, H, W, 3]")
     return shape[0], shape[1], shape[2]
 
 
 def _fill(stream: IO[bytes], view: memoryview) -> bool:
-    """Fill `view` from the stream; False if it ends before. A raw pipe gives less than asked for."""
+    """Fill `view` from the stream; False if the stream ends first. One read of a pipe may return fewer bytes."""
     while view:
         piece = stream.read(len(view))
         if not piece:

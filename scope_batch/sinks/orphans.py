@@ -1,4 +1,4 @@
-"""Finds and ends encoders whose render has been killed, and tells whether a process lives."""
+"""Kills encoders left behind by a killed render, and checks whether a process is running."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 def end_orphans(lock_fd: int, folder: Path) -> None:
     """Kill every encoder that still writes into the work folder `folder` after its render has died.
 
-    That is a process which inherited the lock, names a file of the folder in its arguments, and whose parent does not
-    hold the lock. Does nothing where the system does not list processes.
+    Such a process holds the inherited lock, names a file of the folder in its arguments, and its parent does not hold
+    the lock. Does nothing on systems without /proc.
     """
     holders = {pid for pid in _processes() if _holds(pid, lock_fd)} - {os.getpid()}
     marker = os.fsencode(folder.absolute()) + b"/"
@@ -23,7 +23,7 @@ def end_orphans(lock_fd: int, folder: Path) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process lives; one that only waits to be reaped does not."""
+    """Return whether the process is running; False for a zombie."""
     with contextlib.suppress(OSError):
         return _status(pid)[0] not in "ZX"
     try:
@@ -42,14 +42,14 @@ def _processes() -> list[int]:
 
 
 def _holds(pid: int, fd: int) -> bool:
-    """Whether the process has the file open that our `fd` is open on; False for those of other users."""
+    """Return whether the process has the file of our descriptor `fd` open; False for processes of other users."""
     with contextlib.suppress(OSError):
         return any(_is_same(entry, fd) for entry in Path(f"/proc/{pid}/fd").iterdir())
     return False
 
 
 def _is_same(entry: Path, fd: int) -> bool:
-    with contextlib.suppress(OSError):  # closed meanwhile
+    with contextlib.suppress(OSError):  # it has been closed since
         return os.path.samestat(entry.stat(), os.fstat(fd))
     return False
 
@@ -59,6 +59,6 @@ def _parent(pid: int) -> int:
 
 
 def _status(pid: int) -> list[str]:
-    """State, parent and so on: the fields behind the program's name, which may hold anything. Raises OSError."""
+    """Return state, parent and so on: the fields after the program's name, which may contain spaces. Raises OSError."""
     text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     return text.rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""Resolves what is to be written: paths, formats and encoder settings, with every default."""
+"""Resolves the outputs of a render: paths, formats and encoder settings, with every default."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scope_batch.core.output_formats import FILE_SUFFIXES, OUTPUT_FORMATS, STDOUT_FORMATS
 from scope_batch.errors import JobError, OutputError, OutputExistsError, UsageError
 from scope_batch.sinks.encoders import DEFAULT_CODEC, OPTION_NAMES, VideoOptions, resolve_options
 
-FILE_FORMATS = ("mp4", "mov", "mkv", "webm", "npy", "nut", "png")
-STDOUT_FORMATS = ("npy", "nut", "mp4", "mkv", "webm")
 STDOUT = "-"
-_ALLOWED = ".mp4 .mov .mkv .webm .npy .nut, frames/%05d.png, or - for standard output"
+_ALLOWED = f"{FILE_SUFFIXES}, frames/%05d.png, or - for standard output"
 _NUMBER = re.compile(r"%(0\d+)?d")
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One thing to write. `path` is None for standard output; `options` is None where no encoder is used.
+    """One output of a render. `path` is None for standard output; `options` is None for formats without encoder.
 
     A PNG sequence's path keeps its number pattern: `frames/%05d.png`.
     """
@@ -34,7 +33,7 @@ class Output:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The path, or `-`, for messages."""
         return STDOUT if self.path is None else str(self.path)
 
 
@@ -45,11 +44,11 @@ def parse_outputs(
     job_stem: str,
     video: Mapping[str, Any] | None = None,
 ) -> tuple[Output, ...]:
-    """The outputs of a render: `-o` if given, else the job's, else `./<job stem>.mp4`.
+    """Return the outputs of a render: those of `-o`, else the job's, else `./<job stem>.mp4`.
 
     job_output  the job's `output`: a path, a map {path, codec, crf, preset, pix_fmt}, or a list of these; None = none.
     fmt         `-f`: the format of `-`.
-    video       the job's `video`: encoder settings of every video output that does not give its own.
+    video       the job's `video`: encoder settings, for video outputs that do not set their own.
     Raises JobError (unknown extension or encoder option, a path twice) or UsageError (`-` twice, `-f` without `-`).
     """
     entries = list(cli_outputs) or _as_list(job_output) or [f"{job_stem}.mp4"]
@@ -74,31 +73,31 @@ def refuse_same_path(paths: Sequence[Path]) -> None:
 
 
 def numbered(path: Path, index: int) -> Path:
-    """The file of frame `index` (from 0) of a PNG sequence."""
+    """Return the file of frame `index` (from 0) of a PNG sequence."""
     return path.with_name(_NUMBER.sub(lambda number: number[0] % index, path.name))
 
 
 def is_sequence(path: Path) -> bool:
-    """Whether an output's path is the pattern of a PNG sequence."""
+    """Return whether the path of an output is the pattern of a PNG sequence."""
     return path.suffix.lower() == ".png"
 
 
 def files_of(path: Path) -> list[Path]:
-    """The existing files that an output's path stands for: one, or those of a PNG sequence in no order."""
+    """Return the existing files of an output: one, or the unsorted pictures of a PNG sequence."""
     if is_sequence(path):
         return list(picture_numbers(path))
     return [path] if path.exists() else []
 
 
 def picture_numbers(path: Path) -> dict[Path, int]:
-    """Existing file of a PNG sequence -> its frame. Only names that the pattern makes: not `7.png` for `%05d.png`."""
+    """Return {existing file: frame number} of a PNG sequence. `7.png` does not match the pattern `%05d.png`."""
     head, _, tail = _NUMBER.sub("\0", path.name).partition("\0")
     name = re.compile(re.escape(head) + r"(\d+)" + re.escape(tail))
     try:
-        found = {file: int(match[1]) for file in path.parent.iterdir() if (match := name.fullmatch(file.name))}
+        numbers = {file: int(match[1]) for file in path.parent.iterdir() if (match := name.fullmatch(file.name))}
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {file: number for file, number in found.items() if file == numbered(path, number)}
+    return {file: number for file, number in numbers.items() if file == numbered(path, number)}
 
 
 def _as_list(job_output: object) -> list[object]:
@@ -126,9 +125,9 @@ def _options(where: str, form: str, own: Mapping[str, Any], video: dict[str, Any
     where = f"output {where}"
     if form not in DEFAULT_CODEC:
         if own:
-            raise JobError(f"{where}: {form} has no encoder, so no {', '.join(own)}")
+            raise JobError(f"{where}: {form} has no encoder settings; remove {', '.join(own)}")
         return None
-    # Raw video has nothing to set: the job's `video` is about its compressed outputs.
+    # Raw video has no settings; the job's `video` applies to compressed outputs only.
     return resolve_options(form, own if form == "nut" else video | dict(own), where)
 
 
@@ -140,7 +139,7 @@ def _stdout_format(fmt: str | None) -> str:
 
 def _format_of(path: Path) -> str:
     form = path.suffix[1:].lower()
-    if form not in FILE_FORMATS:
+    if form not in OUTPUT_FORMATS:
         raise JobError(f"output {path}: unknown extension {path.suffix!r}; allowed: {_ALLOWED}")
     numbers = len(_NUMBER.findall(path.name))
     if form == "png" and (numbers != 1 or path.name.count("%") != 1):
@@ -148,13 +147,13 @@ def _format_of(path: Path) -> str:
     return form
 
 
-SIDECAR_FORMATS = ("npy", "nut")
-"""Formats that carry no text, or (NUT) none as long as a job, which is written beside them: NAME.EXT.json."""
+SIDECAR_FORMATS = frozenset(name for name, form in OUTPUT_FORMATS.items() if form.sidecar)
+"""Formats that hold no text, or (NUT) no long one; the job is written beside them, to NAME.EXT.json."""
 
 
 @contextlib.contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """Any OSError inside becomes an OutputError that names `path`."""
+    """Turn an OSError in the with-body into an OutputError that names `path`."""
     try:
         yield
     except OSError as error:
@@ -162,12 +161,12 @@ def output_errors(path: Path) -> Iterator[None]:
 
 
 def partial_path(path: Path) -> Path:
-    """Name under which a valid but shorter file is kept: out.mp4 -> out.partial.mp4, %d.png -> %d.partial.png."""
+    """Return the name of a valid file with fewer frames: out.mp4 -> out.partial.mp4, %d.png -> %d.partial.png."""
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
 def sidecar_path(path: Path) -> Path:
-    """Name of the sidecar: a JSON file with the job that an array or a raw video was made from."""
+    """Return the path of the JSON file that stores the job beside an array or raw video."""
     return path.with_name(f"{path.name}.json")
 
 
@@ -176,7 +175,7 @@ def has_sidecar(path: Path) -> bool:
 
 
 def work_path(path: Path) -> Path:
-    """The folder in which an output is made before it gets its name: out.mp4 -> .out.mp4.work."""
+    """Return the folder in which an output is written before it is published: out.mp4 -> .out.mp4.work."""
     return path.with_name(f".{path.name}.work")
 
 
@@ -194,7 +193,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 
 def refuse_folder(path: Path) -> None:
-    """Raises OutputError if no file can be made at `path`; its folders need not exist yet."""
+    """Raises OutputError if no file can be created at `path`; its folders need not exist yet."""
     folder = _existing_folder(path)
     if not folder.is_dir():
         raise OutputError(f"{path}: {folder} is not a folder")
@@ -203,9 +202,9 @@ def refuse_folder(path: Path) -> None:
 
 
 def refuse_long_names(path: Path, last_name: str) -> None:
-    """Raises OutputError if the file system takes no name as long as the files made beside `path` need.
+    """Raises OutputError if the names of files written beside `path` are too long for the file system.
 
-    last_name   the longest file name that the output itself takes: a sequence's is that of its last picture.
+    last_name   the longest file name of the output itself; for a sequence, that of its last picture.
     """
     names = [partial_path(path.with_name(last_name)), work_path(path)]
     if has_sidecar(path):

@@ -1,4 +1,4 @@
-"""Checks what is to be written, locks it, and opens the sinks with the thread that feeds them."""
+"""Checks and locks the outputs of a render, and opens their sinks and the thread that writes to them."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from scope_batch.sinks.writer import BackgroundWriter
 class SinkSettings:
     """Settings that all outputs of a render share.
 
-    overwrite  replace what exists.
-    metadata   `metadata_text(job)`, or None: nothing is written about the job.
-    sound      of every video output.
+    overwrite  replace existing files.
+    metadata   `metadata_text(job)`, or None to store no job in the outputs.
+    sound      sound track of every video output.
     preview    a PNG that shows the last frame of each chunk; latents: a safetensors file with every chunk's latents.
-    job        what is rendered, whether or not it is written into the outputs; equal for equal results.
-    inputs     every local file or folder that the job is made from; none of them is ever written.
+    job        identifies the job, also without metadata; equal jobs produce equal outputs.
+    inputs     all local files and folders that the job reads; none of them is ever overwritten.
     """
 
     overwrite: bool = False
@@ -65,8 +65,8 @@ class SinkSettings:
 def check_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettings) -> None:
     """Checks the outputs before a model is loaded; nothing is written.
 
-    Raises JobError (a path twice, an input, a wrong extension, an encoder that refuses its options), OutputExistsError,
-    OutputError (a folder that cannot be made or written), UsageError (standard output is a terminal).
+    Raises JobError (a path twice, an input, a wrong extension, an encoder that rejects its options), OutputExistsError,
+    OutputError (a folder that cannot be created or written), UsageError (standard output is a terminal).
     """
     _check_extras(outputs, settings)
     for output in outputs:
@@ -85,10 +85,10 @@ def check_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettings)
 
 
 def complete_earlier_render(outputs: Sequence[Output], settings: SinkSettings) -> bool:
-    """Publish what a killed render had finished of these outputs, and remove what it had not.
+    """Publish the outputs that a killed render had finished, and remove its unfinished files.
 
-    Returns True if that was a render of this very job to exactly these outputs, so that nothing is left to do.
-    Raises TemporaryError if another process makes one of them.
+    Returns True if it rendered this same job to exactly these outputs, so that nothing remains to be rendered.
+    Raises TemporaryError if another process writes one of them.
     """
     if not any(os.path.lexists(work_path(path)) for path in _paths(outputs, settings)):
         return False
@@ -97,10 +97,10 @@ def complete_earlier_render(outputs: Sequence[Output], settings: SinkSettings) -
 
 
 def claim_outputs(outputs: Sequence[Output], settings: SinkSettings) -> Publication:
-    """A context that locks these outputs. Entering it raises TemporaryError if another process has locked them."""
-    beside = [] if settings.preview is None else [settings.preview]
-    whole = [path for path in _paths(outputs, settings) if path not in beside]
-    return Publication(whole, beside=beside, job=settings.job, overwrite=settings.overwrite)
+    """Return a context that locks the outputs. Entering it raises TemporaryError if another process has locked one."""
+    previews = [] if settings.preview is None else [settings.preview]
+    paths = [path for path in _paths(outputs, settings) if path not in previews]
+    return Publication(paths, previews=previews, job=settings.job, overwrite=settings.overwrite)
 
 
 @contextmanager
@@ -111,20 +111,19 @@ def open_sinks(
     publication: Publication,
     check_stop: CheckStop = never_stop,
 ) -> Iterator[BackgroundWriter]:
-    """Open everything that is to be written; yields the writer to submit chunks to.
+    """Open the sinks of all outputs; yields the writer that takes the chunks.
 
-    publication  `claim_outputs` of the same outputs, entered.
-    check_stop   raises when the end of the render has been asked for.
+    publication  the entered context `claim_outputs` of the same outputs.
+    check_stop   raises if the render has been asked to stop.
 
-    Leaving it without an exception verifies and publishes all outputs together. With one, the outputs that are not to
-    blame keep a partial, and after `Interrupted(now=True)` none does.
+    Leaving the context without an exception verifies and publishes all outputs together. After an exception, each
+    output that did not cause it keeps a partial file; after `Interrupted(now=True)` none does.
     """
     _check_extras(outputs, settings)
     for output in outputs:
         if output.path is not None:
             _refuse_existing(output, overwrite=settings.overwrite)  # loading the models may have taken minutes
-    made = plan.delivery
-    sinks = [_sink(output, made, settings, publication, check_stop) for output in outputs]
+    sinks = [_sink(output, plan.delivery, settings, publication, check_stop) for output in outputs]
     if settings.preview is not None:
         sinks.append(PreviewSink(settings.preview, publication))
     latents = None
@@ -143,19 +142,19 @@ def open_sinks(
         raise
 
 
-def pictures_left(outputs: Sequence[Output], frames: int) -> list[str]:
-    """A line for each sequence behind whose last picture there are others, which stay: no render made them."""
+def foreign_pictures(outputs: Sequence[Output], frames: int) -> list[str]:
+    """Return a warning for each PNG sequence followed by pictures that scope-batch did not write, which are kept."""
     lines = []
     for path in _sequences(outputs):
         numbers = picture_numbers(path)
-        left = sum(number >= frames and not is_own_picture(file) for file, number in numbers.items())
-        if left:
-            lines.append(f"{path}: {left} pictures that follow the last one were not made by a render, so they stay")
+        count = sum(number >= frames and not is_own_picture(file) for file, number in numbers.items())
+        if count:
+            lines.append(f"{path}: {count} later pictures are kept: scope-batch did not write them")
     return lines
 
 
 def _paths(outputs: Sequence[Output], settings: SinkSettings) -> list[Path]:
-    """Every path that is written, standard output apart."""
+    """Return the paths of all outputs except standard output."""
     paths = (*(output.path for output in outputs), settings.latents, settings.preview)
     return [path for path in paths if path is not None]
 
@@ -178,7 +177,7 @@ def _check_extras(outputs: Sequence[Output], settings: SinkSettings) -> None:
 
 
 def _refuse_inputs(outputs: Sequence[Output], settings: SinkSettings) -> None:
-    """Raises JobError, also with `overwrite`, if an input would be replaced or removed, or get pictures added to it."""
+    """Raises JobError, even with `overwrite`, if an output would replace or remove an input, or add pictures to it."""
     inputs = {os.path.realpath(path): path for path in settings.inputs}
     named = [("output", path) for output in outputs for path in _files_touched(output)]
     named += [("--preview", settings.preview)] if settings.preview else []
@@ -187,7 +186,7 @@ def _refuse_inputs(outputs: Sequence[Output], settings: SinkSettings) -> None:
         folder = os.path.realpath(path.parent) if path.suffix.lower() == ".png" else ""
         source = inputs.get(os.path.realpath(path)) or inputs.get(folder)
         if source is not None:
-            raise JobError(f"{where} {path}: would write over the input {source}; name another place")
+            raise JobError(f"{where} {path}: would overwrite the input {source}; choose another path")
 
 
 def _files_touched(output: Output) -> tuple[Path, ...]:
@@ -200,7 +199,7 @@ def _files_touched(output: Output) -> tuple[Path, ...]:
 
 
 def _with_partial(path: Path | None) -> tuple[Path, ...]:
-    """A file and its partial, which goes when the file is whole."""
+    """Return a file and its partial, which is removed when the file is published."""
     return () if path is None else (path, partial_path(path))
 
 
@@ -219,19 +218,19 @@ def _refuse_existing(output: Output, *, overwrite: bool) -> None:
 
 
 def _sink(
-    output: Output, made: Delivery, settings: SinkSettings, publication: Publication, check_stop: CheckStop
+    output: Output, delivery: Delivery, settings: SinkSettings, publication: Publication, check_stop: CheckStop
 ) -> Sink:
     if output.path is None:
-        return _stdout_sink(output, made, settings, check_stop)
+        return _stdout_sink(output, delivery, settings, check_stop)
     sidecar = settings.metadata if output.format in SIDECAR_FORMATS else None
     if output.format == "png":
-        return PngSink(output.path, made.frames, publication, metadata=settings.metadata)
+        return PngSink(output.path, delivery.frames, publication, metadata=settings.metadata)
     if output.format == "npy":
-        return NpySink(output.path, made.frames, made.height, made.width, publication, sidecar=sidecar)
+        return NpySink(output.path, delivery.frames, delivery.height, delivery.width, publication, sidecar=sidecar)
     return VideoSink(
         output.path,
-        made.frames,
-        _video_format(output, made, settings.sound),
+        delivery.frames,
+        _video_format(output, delivery, settings.sound),
         publication,
         metadata=None if output.format in SIDECAR_FORMATS else settings.metadata,
         sidecar=sidecar,
@@ -239,16 +238,16 @@ def _sink(
     )
 
 
-def _stdout_sink(output: Output, made: Delivery, settings: SinkSettings, check_stop: CheckStop) -> Sink:
+def _stdout_sink(output: Output, delivery: Delivery, settings: SinkSettings, check_stop: CheckStop) -> Sink:
     refuse_terminal(settings.stdout_fd)
     if output.format == "npy":
-        return NpyStdout(made.frames, made.height, made.width, fd=settings.stdout_fd, check_stop=check_stop)
+        return NpyStdout(delivery.frames, delivery.height, delivery.width, fd=settings.stdout_fd, check_stop=check_stop)
     metadata = None if output.format in SIDECAR_FORMATS else settings.metadata
-    video = _video_format(output, made, settings.sound)
+    video = _video_format(output, delivery, settings.sound)
     return VideoStdout(video, metadata=metadata, fd=settings.stdout_fd, check_stop=check_stop)
 
 
-def _video_format(output: Output, made: Delivery, track: SoundTrack | None) -> VideoFormat:
+def _video_format(output: Output, delivery: Delivery, track: SoundTrack | None) -> VideoFormat:
     assert output.options is not None
-    sound = None if track is None else Sound(track, made.frames / made.fps)
-    return VideoFormat(output.format, output.options, made.width, made.height, made.fps, sound)
+    sound = None if track is None else Sound(track, delivery.frames / delivery.fps)
+    return VideoFormat(output.format, output.options, delivery.width, delivery.height, delivery.fps, sound)

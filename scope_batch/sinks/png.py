@@ -1,4 +1,4 @@
-"""PNG pictures: a sequence with one file per frame, and the preview of a render."""
+"""Writes PNG files: a sequence with one file per frame, and the preview of a render."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from scope_batch.sinks.sink import Block, stops_now
 from scope_batch.sinks.verify import verify_pictures
 
 COMPRESSION = 3
-"""zlib level: four times as fast as the usual 6 for about a tenth more bytes."""
+"""zlib level: four times as fast as the default 6, with about a tenth more bytes."""
 _NO_JOB = "{}"
-"""Every picture names the program that made it, also without metadata: only such pictures are ever removed."""
+"""Text of pictures without metadata. Every picture carries `PNG_KEY`, since only such pictures are ever removed."""
 
 
 def encode_png(frame: Frames, text: str | None = None) -> bytes:
-    """A frame uint8 [H, W, 3] as PNG; `text` goes, compressed, under the key that `read_metadata` looks for."""
+    """Encode a frame uint8 [H, W, 3] as PNG; `text` is stored, compressed, under the key that `read_metadata` reads."""
     info = PngInfo()
     info.add_itxt(PNG_KEY, text or _NO_JOB, zip=True)
     buffer = BytesIO()
@@ -34,7 +34,7 @@ def encode_png(frame: Frames, text: str | None = None) -> bytes:
 
 
 class PngSink:
-    """One file per frame, numbered from 0. They get their names when all are whole, a stopped render's as partials."""
+    """Writes one file per frame, numbered from 0; published when all are complete, after a stop as partials."""
 
     def __init__(self, pattern: Path, frames: int, publication: Publication, *, metadata: str | None = None) -> None:
         self.pattern = pattern
@@ -62,7 +62,7 @@ class PngSink:
         self._failed = False
 
     def abort(self) -> None:
-        """One picture at a time: never blocked for long."""
+        """Do nothing: `write` never blocks for long."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -78,11 +78,11 @@ class PngSink:
                 raise
             error.add_note(f"no partial kept: {second}")
         else:
-            self._publication.add_whole(self._work)
+            self._publication.add_complete(self._work)
 
 
 class PreviewSink:
-    """One PNG, replaced after each block by its last frame."""
+    """Writes one PNG, which is replaced after each block by its last frame."""
 
     def __init__(self, path: Path, publication: Publication) -> None:
         self.path = path
@@ -93,15 +93,15 @@ class PreviewSink:
         return self
 
     def write(self, block: Block) -> None:
-        """Raises OutputError: whoever watches it should not watch a render that has stalled."""
+        """Raises OutputError, which ends the render, as a preview that is not updated would mislead."""
         with output_errors(self.path):
             self._work.write(self.path.name, encode_png(block[-1]), sync=False)
             self._work.move_out(self.path.name, self.path.name)
 
     def abort(self) -> None:
-        """One picture at a time: never blocked for long."""
+        """Do nothing: `write` never blocks for long."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """The last picture stays, however the render ended."""
+        """Keep the last picture, whatever ended the render."""

@@ -1,8 +1,8 @@
-"""Publishes the outputs of one render as a whole: after a crash at any moment the next render completes or drops it.
+"""Publishes all outputs of one render together; after a crash the next render completes or discards them.
 
-Every output is made in its `WorkFolder`. When all of them are whole, each folder gets a journal; then each journal is
-renamed from `prepared` to `committed`. With the first of these renames the outputs count as published, and their files
-move to their names. A render that finds a committed folder moves the rest; from any other it removes the files.
+Every output is written in its `WorkFolder`. When all are complete, each folder gets a journal; then each journal is
+renamed from `prepared` to `committed`. After the first of these renames the outputs count as published, and their files
+move to their final names. The next render moves the remaining files of a committed folder and empties any other.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ PREPARED, COMMITTED = "prepared.journal", "committed.journal"
 
 
 class Journal(BaseModel):
-    """What a work folder needs to be published by another process.
+    """The data with which another process can publish a work folder.
 
-    render    a random name of the render: journals of one render belong together.
-    job       what was rendered, see `Publication`.
-    outputs   absolute paths of everything that the render publishes as a whole.
-    files     how many files this output consists of.
-    replaces  name beside the output -> identity of the file that may be replaced or removed.
+    render    a random id, the same in all journals of one render.
+    job       identifies the job, see `Publication`.
+    outputs   absolute paths of all outputs that the render publishes together.
+    files     number of files of this output.
+    replaces  name beside the output -> identity of the existing file that may be replaced or removed.
     """
 
     render: str
@@ -51,60 +51,60 @@ class Journal(BaseModel):
 
 
 class Publication:
-    """Locks the outputs of one render and, in the end, gives all of them their names, or none.
+    """Locks the outputs of one render and publishes all of them, or none.
 
-    A context manager: inside it nobody else makes these outputs; what is not published when it ends is removed.
+    A context manager: inside it no other process can write these outputs; at its end unpublished files are removed.
     """
 
     def __init__(
-        self, outputs: Sequence[Path], *, beside: Sequence[Path] = (), job: str = "", overwrite: bool = False
+        self, outputs: Sequence[Path], *, previews: Sequence[Path] = (), job: str = "", overwrite: bool = False
     ) -> None:
-        """`outputs` become visible together; `beside`: files that are replaced on the way (previews), locked as well.
+        """`outputs` are published together; `previews` are locked as well, but replaced during the render.
 
-        job   what is rendered, in any words that are equal for equal results.
+        job   identifies the job: any text that is equal for equal jobs.
         """
         self._names = {str(path.absolute()) for path in outputs}
         self._job = job
         self._overwrite = overwrite
-        self._works = {path: WorkFolder(path) for path in (*outputs, *beside)}
-        self._whole: list[WorkFolder] = []
+        self._works = {path: WorkFolder(path) for path in (*outputs, *previews)}
+        self._complete: list[WorkFolder] = []
         self.completed = False
-        """An earlier render of this very job had finished all outputs; only names were missing, and are given now."""
+        """True if an earlier render of the same job had finished all outputs, which were published on entering."""
 
     def __enter__(self) -> Self:
-        """Raises TemporaryError if another process makes one of the outputs, else OutputError, OutputExistsError."""
+        """Raises TemporaryError if another process writes one of the outputs; OutputError, OutputExistsError."""
         try:
             for work in self._works.values():
                 work.acquire()
                 with output_errors(work.output):
-                    journal = _settle(work, overwrite=self._overwrite)
+                    journal = _recover(work, overwrite=self._overwrite)
                 if journal is not None and journal.job == self._job and {*journal.outputs} == self._names:
                     self.completed = True
         except BaseException:
-            self._leave()
+            self._release()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave()
+        self._release()
 
     def work(self, path: Path) -> WorkFolder:
-        """The folder in which the files of the output `path` are made."""
+        """Return the folder in which the files of the output `path` are written."""
         return self._works[path]
 
-    def add_whole(self, work: WorkFolder) -> None:
-        """The files in `work` are finished and verified: all of an output, or what a stopped render has of it."""
-        self._whole.append(work)
+    def add_complete(self, work: WorkFolder) -> None:
+        """Mark the files in `work` as finished and verified: a whole output, or the partial of a stopped render."""
+        self._complete.append(work)
 
     def publish(self) -> None:
-        """Give every output its name. Raises OutputError, or OutputExistsError if somebody else made one meanwhile.
+        """Rename all outputs to their names. Raises OutputError, or OutputExistsError if one was created meanwhile.
 
-        After an OutputError in the middle the next render completes it.
+        After an OutputError between two renames the next render completes the publication.
         """
         render = secrets.token_hex(8)
-        plans = [self._plan(work, render) for work in self._whole]
+        plans = [self._plan(work, render) for work in self._complete]
         if len(plans) > 1 or any(journal.files > 1 or old for _, journal, old in plans):
             self._commit([(work, journal) for work, journal, _ in plans])
         for work, journal, old in plans:
@@ -113,8 +113,8 @@ class Publication:
                 work.remove()
 
     def keep_partials(self, error: BaseException) -> None:
-        """Name what is finished NAME.partial.EXT. What cannot be kept is a note on `error`."""
-        for work in [] if self._is_committed() else self._whole:
+        """Rename finished files to NAME.partial.EXT. A failure to do so is added to `error` as a note."""
+        for work in [] if self._is_committed() else self._complete:
             try:
                 with output_errors(work.output):
                     _move_partials(work)
@@ -122,14 +122,14 @@ class Publication:
                 error.add_note(f"no partial kept: {second}")
 
     def _plan(self, work: WorkFolder, render: str) -> tuple[WorkFolder, Journal, list[str]]:
-        """The journal of an output, and the names of older files beside it that go before its own files come."""
+        """Return an output's journal, and the names of older files to remove before its own files move in."""
         with output_errors(work.output):
             names = work.files()
             old = _older_files(work, names, len(names))
             for name in {*names, *old}:
                 refuse_existing(work.output.with_name(name), overwrite=self._overwrite)
-            found = {name: work.identity(name) for name in {*names, *old}}
-        replaces = {name: identity for name, identity in found.items() if identity is not None}
+            identities = {name: work.identity(name) for name in {*names, *old}}
+        replaces = {name: identity for name, identity in identities.items() if identity is not None}
         outputs = tuple(sorted(self._names))
         journal = Journal(render=render, job=self._job, outputs=outputs, files=len(names), replaces=replaces)
         return work, journal, old
@@ -142,8 +142,8 @@ class Publication:
             with output_errors(work.output):
                 work.rename_journal(PREPARED, COMMITTED)
 
-    def _leave(self) -> None:
-        """What is committed, or cannot be removed, is left to the next render."""
+    def _release(self) -> None:
+        """Release all folders. Those that are committed or cannot be removed are left to the next render."""
         committed = self._is_committed()
         for work in self._works.values():
             with contextlib.suppress(OSError):
@@ -155,8 +155,8 @@ class Publication:
         return any(work.has_journal(COMMITTED) for work in self._works.values())
 
 
-def _settle(work: WorkFolder, *, overwrite: bool) -> Journal | None:
-    """Publish what a committed render left in a locked work folder, or remove it; returns what was published."""
+def _recover(work: WorkFolder, *, overwrite: bool) -> Journal | None:
+    """Publish the files of a committed render in a locked work folder, else remove them; returns the journal used."""
     journal = _committed_journal(work)
     if journal is not None:
         _commit_others(journal)
@@ -167,7 +167,7 @@ def _settle(work: WorkFolder, *, overwrite: bool) -> Journal | None:
 
 
 def _committed_journal(work: WorkFolder) -> Journal | None:
-    """The journal, if any output of its render is committed."""
+    """Return the journal of the folder if any output of its render is committed."""
     own = _parse(work.read_journal(COMMITTED))
     if own is not None:
         return own
@@ -176,11 +176,11 @@ def _committed_journal(work: WorkFolder) -> Journal | None:
         other = _parse(read_plain_file(work_path(Path(path)) / COMMITTED))
         if prepared and other and other.render == prepared.render:
             return prepared
-    return _parse(work.read_journal(COMMITTED))  # another process may have committed this one and removed the other
+    return _parse(work.read_journal(COMMITTED))  # another process may have committed this folder and removed the other
 
 
 def _commit_others(journal: Journal) -> None:
-    """Before the first output of a committed render is published and its journal goes, all others are committed."""
+    """Commit all other outputs of the render, before the first is published and its journal removed."""
     for path in journal.outputs:
         folder = work_path(Path(path))
         other = _parse(read_plain_file(folder / PREPARED))
@@ -197,7 +197,7 @@ def _parse(text: bytes | None) -> Journal | None:
 
 
 def _move_all(work: WorkFolder, journal: Journal, old: Sequence[str], *, overwrite: bool) -> None:
-    """Older files go first, so that files of two renders never stand side by side; may be begun again at any point."""
+    """Remove older files first, so that files of two renders never coexist. May be repeated after any interruption."""
     names = work.files()
     for name in {*names, *old}:
         identity = work.identity(name)
@@ -225,9 +225,9 @@ def _move_partials(work: WorkFolder) -> None:
 
 
 def _older_files(work: WorkFolder, names: Sequence[str], count: int) -> list[str]:
-    """Names beside the output that are no part of it once `names`, the rest of its `count` files, have come.
+    """Return the files beside the output that are obsolete once `names`, the rest of its `count` files, move in.
 
-    Of pictures only those that a render made; those of this render that have their names already are spared.
+    Pictures count only if scope-batch wrote them, and not if this render has moved them there already.
     """
     if not names:
         return []
@@ -240,7 +240,7 @@ def _older_files(work: WorkFolder, names: Sequence[str], count: int) -> list[str
 
 
 def _partials(output: Path) -> list[Path]:
-    """The files that an earlier, stopped render of the output may have left."""
+    """Return the partial files that an earlier, stopped render of the output may have left."""
     partial = partial_path(output)
     if is_sequence(output):
         return [path for path in picture_numbers(partial) if is_own_picture(path)]

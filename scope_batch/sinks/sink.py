@@ -1,4 +1,4 @@
-"""The contract of everything that takes frames, and the life of an output that is one file."""
+"""Defines the interface of all sinks, and the base class of sinks that write one file."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from scope_batch.sinks.output import output_errors, sidecar_path
 from scope_batch.sinks.publish import Publication
 
 Block = NDArray[Any]
-"""Frames uint8 [T, H, W, 3], or latents float32 [F, 16, H/8, W/8]; axis 0 is what is counted."""
+"""Frames uint8 [T, H, W, 3], or latents float32 [F, 16, H/8, W/8]; items are counted along axis 0."""
 
 
 class Sink(Protocol):
-    """Takes blocks of frames in order. Leaving the context ends the output with exactly one outcome."""
+    """Writes blocks of frames in order. Leaving the context ends the output with exactly one outcome."""
 
     @property
     def result(self) -> Path | None:
-        """What was left, under its own name or as a partial, once it is published; None if there is nothing."""
+        """The published file or its partial; None before publishing, or if nothing was kept."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -33,7 +33,7 @@ class Sink(Protocol):
     def write(self, block: Block) -> None: ...
 
     def abort(self) -> None:
-        """Let go of whatever a writing thread may be blocked on; called from another thread, before the exit."""
+        """Unblock a thread that is blocked in `write`; called from another thread, before `__exit__`."""
         ...
 
     def __exit__(
@@ -42,16 +42,17 @@ class Sink(Protocol):
 
 
 class FileSink(ABC):
-    """A sink that ends as one file, which its `Publication` gives a name.
+    """A sink that writes one file, which its `Publication` publishes.
 
-    No exception: finish, verify, sync. An exception that this sink is not to blame for: the same with what has been
-    written, if anything. Its own fault, or a signal to stop at once: nothing.
+    Leaving the context without an exception finishes, verifies and syncs the file. After an exception that this sink
+    did not raise, it does the same for the frames written so far. After its own exception, or a signal to stop at once,
+    no file is kept.
     """
 
     def __init__(self, path: Path, expected: int, publication: Publication, *, sidecar: str | None = None) -> None:
-        """`expected`: how many items (axis 0) make it whole.
+        """`expected`: number of items (axis 0) of the complete file.
 
-        `sidecar`: the JSON object that NAME.EXT.json is to hold, besides size and hash; None or "" = no such file.
+        `sidecar`: JSON object for NAME.EXT.json, to which size and hash are added; None or "" = no such file.
         """
         self.path = path
         self.written = 0
@@ -68,24 +69,24 @@ class FileSink(ABC):
 
     @abstractmethod
     def _open(self, fd: int, file: Path) -> None:
-        """Begin. `fd` is open on the empty `file` and is closed by the base class."""
+        """Start writing to the empty `file`, which is open as `fd`; the base class closes `fd`."""
 
     @abstractmethod
     def _write(self, block: Block) -> None: ...
 
     @abstractmethod
     def _finish(self) -> None:
-        """End the file so that it is valid and holds `written` items."""
+        """Complete the file so that it is valid and holds `written` items."""
 
     @abstractmethod
     def _verify(self, file: Path) -> None:
-        """Raises OutputError unless `file`, read anew, holds `written` items of the right size."""
+        """Read `file` back. Raises OutputError unless it holds `written` items of the right size."""
 
     def _close(self) -> None:  # noqa: B027  most formats hold nothing but the descriptor
-        """Free what `_open` took; after `_finish`, and after any failure."""
+        """Free the resources of `_open`; called after `_finish` and after any failure."""
 
     def abort(self) -> None:  # noqa: B027  only encoders have something to stop
-        """Nothing here ever blocks for long."""
+        """Do nothing: writing to a file does not block for long."""
 
     def __enter__(self) -> Self:
         try:
@@ -98,7 +99,7 @@ class FileSink(ABC):
         return self
 
     def write(self, block: Block) -> None:
-        """Raises OutputError, or what else the format can meet."""
+        """Raises OutputError, or another error of the format."""
         try:
             with output_errors(self.path):
                 self._write(block)
@@ -114,7 +115,7 @@ class FileSink(ABC):
             if error is None:
                 self._succeed()
             elif self.written and not self._failed and not stops_now(error):
-                self._salvage(error)
+                self._keep_partial(error)
         finally:
             self._end()
 
@@ -125,18 +126,18 @@ class FileSink(ABC):
     def _succeed(self) -> None:
         if self.written != self._expected:
             raise OutputError(f"{self.path}: {self.written} of {self._expected} were written")
-        self._make_whole()
+        self._complete_file()
 
-    def _salvage(self, error: BaseException) -> None:
-        """Keep a partial. What ended the render stays the error; that nothing could be kept is a note on it."""
+    def _keep_partial(self, error: BaseException) -> None:
+        """Keep a partial file. A failure to do so is added as a note to `error`, which ended the render."""
         try:
-            self._make_whole()
+            self._complete_file()
         except ScopeBatchError as second:
             if stops_now(second):
                 raise
             error.add_note(f"no partial kept: {reason_of(second)}")
 
-    def _make_whole(self) -> None:
+    def _complete_file(self) -> None:
         with output_errors(self.path):
             self._finish()
             self._work.refuse_other_file(self.path.name, self._fd)
@@ -145,7 +146,7 @@ class FileSink(ABC):
             if self._sidecar:
                 text = json.dumps(json.loads(self._sidecar) | bytes_and_hash(self._file))
                 self._work.write(sidecar_path(self.path).name, text.encode())
-        self._publication.add_whole(self._work)
+        self._publication.add_complete(self._work)
 
     def _end(self) -> None:
         self._close()
@@ -155,17 +156,17 @@ class FileSink(ABC):
 
 
 def bytes_and_hash(file: Path) -> dict[str, object]:
-    """The size and sha256 of a file, which its sidecar holds to bind the two. Raises OSError."""
+    """Return the size and sha256 of a file, with which its sidecar identifies it. Raises OSError."""
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
         return {"bytes": opened.tell(), "sha256": digest}
 
 
 def reason_of(failure: BaseException) -> str:
-    """The text for a note on another error about `failure`: its own notes if it has any, else its message."""
+    """Return the text that describes `failure` in a note on another error: its notes, else its message."""
     return "; ".join(getattr(failure, "__notes__", ())) or str(failure)
 
 
 def stops_now(error: BaseException) -> bool:
-    """A signal that asks not to wait for anything, or a bare Ctrl-C."""
+    """Return whether the error demands an immediate stop: a second signal, or KeyboardInterrupt."""
     return isinstance(error, KeyboardInterrupt) or (isinstance(error, Interrupted) and error.now)

@@ -1,4 +1,4 @@
-"""Frames on standard output: NPY as raw bytes, video through an encoder that writes our descriptor."""
+"""Writes frames to standard output: NPY as raw bytes, video through an encoder that inherits the descriptor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scope_batch.sinks.npy import bytes_of, npy_header, write_all
 from scope_batch.sinks.sink import Block, stops_now
 
 STDOUT_FD = 1
-LOOK_UP_MS = 200
+POLL_MS = 200
 _NAME = "standard output"
 
 
@@ -30,11 +30,11 @@ def refuse_terminal(fd: int = STDOUT_FD) -> None:
     except OSError as error:
         raise OutputError(f"{_NAME}: {error.strerror}") from error
     if os.isatty(fd):
-        raise UsageError(f"{_NAME} is a terminal: send the frames to a file or a program")
+        raise UsageError(f"{_NAME} is a terminal: redirect it to a file or a program")
 
 
 class NpyStdout:
-    """uint8 [T, H, W, 3]. What has gone out cannot be corrected: after a stop the header promises more than came."""
+    """Writes uint8 [T, H, W, 3]. The header goes first: after a stop it states more frames than follow."""
 
     result: Path | None = None
 
@@ -54,7 +54,7 @@ class NpyStdout:
         return self
 
     def write(self, block: Block) -> None:
-        """Raises ClosedPipeError when the reader has gone, OutputError for any other fault."""
+        """Raises ClosedPipeError if the reader has closed the pipe, OutputError for any other fault."""
         with _pipe_errors():
             self._send(bytes_of(block))
         self._written += len(block)
@@ -63,7 +63,7 @@ class NpyStdout:
         self._aborted = True
 
     def _send(self, view: memoryview) -> None:
-        """Write all of `view`, looking up now and then: a reader that does not read must not block the end."""
+        """Write all of `view`, polling so that a reader that does not read cannot block a stop."""
         if stat.S_ISREG(os.fstat(self._fd).st_mode):
             write_all(self._fd, view)
             return
@@ -71,8 +71,10 @@ class NpyStdout:
         ready.register(self._fd, select.POLLOUT)
         self._patience.moved()
         while view:
-            if ready.poll(LOOK_UP_MS):
-                view = view[os.write(self._fd, view[: select.PIPE_BUF]) :]  # so much never blocks a ready pipe
+            if ready.poll(POLL_MS):
+                view = view[
+                    os.write(self._fd, view[: select.PIPE_BUF]) :
+                ]  # a ready pipe accepts this many bytes without blocking
                 self._patience.moved()
             else:
                 self._patience.check()
@@ -87,7 +89,7 @@ class NpyStdout:
 
 
 class VideoStdout:
-    """NUT, or a container that can be written without going back. It is ended properly whenever there is time."""
+    """Writes NUT, or a container that needs no seeking. The stream is completed unless the render stops at once."""
 
     result: Path | None = None
 
@@ -135,18 +137,18 @@ class VideoStdout:
             if error is None:
                 self._encoder.finish()
             elif not (self._failed or stops_now(error)):
-                self._end_early(error)
+                self._complete_early(error)
         finally:
             self._encoder.close()
 
-    def _end_early(self, error: BaseException) -> None:
+    def _complete_early(self, error: BaseException) -> None:
         assert self._encoder is not None
         try:
             self._encoder.finish()
         except ScopeBatchError as second:
             if stops_now(second):
                 raise
-            error.add_note(f"{_NAME} was not ended properly: {second}")
+            error.add_note(f"{_NAME} was not completed: {second}")
 
 
 @contextmanager

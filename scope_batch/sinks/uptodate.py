@@ -1,4 +1,4 @@
-"""Tells whether every output exists, whole, and was made from this very job."""
+"""Checks whether all outputs exist, are complete, and were rendered from this job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scope_batch.sinks.verify import verify_output
 
 
 def is_up_to_date(outputs: Sequence[Output], plan: Plan, settings: SinkSettings) -> bool:
-    """Without metadata, which a render would write into the outputs now, nothing is known to be up to date."""
+    """Return whether all outputs are complete and hold this job; False if metadata is off."""
     metadata, latents = settings.metadata, settings.latents
     if metadata is None or (latents is not None and read_latents_job(latents) != metadata):
         return False
@@ -26,16 +26,16 @@ def is_up_to_date(outputs: Sequence[Output], plan: Plan, settings: SinkSettings)
 def _is_up_to_date(output: Output, plan: Plan, metadata: str) -> bool:
     if output.path is None:
         return False
-    made = plan.delivery
+    delivery = plan.delivery
     file = numbered(output.path, 0) if output.format == "png" else output.path
     try:
         expected = json.loads(metadata)
-        found = read_metadata(file)  # before all frames are decoded
+        stored = read_metadata(file)  # before all frames are decoded
         if has_sidecar(file):
             with output_errors(file):
                 expected |= bytes_and_hash(file)
-        if found == expected:
-            verify_output(output, made.frames, made.height, made.width)
-        return bool(found == expected)
+        if stored == expected:
+            verify_output(output, delivery.frames, delivery.height, delivery.width)
+        return bool(stored == expected)
     except (OutputError, JobError, MissingInputError):
         return False

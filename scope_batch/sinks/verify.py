@@ -1,4 +1,4 @@
-"""Verifies a finished output to the last frame: it holds what it should and every frame decodes."""
+"""Verifies a finished output: it has the expected frames and size, and every frame decodes."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def verify_output(output: Output, frames: int, height: int, width: int) -> None:
 
 
 def verify_video(path: Path, frames: int, height: int, width: int, check_stop: CheckStop = never_stop) -> None:
-    """Decodes every frame of picture and sound, since a container can count frames that no decoder can read.
+    """Decode every frame of video and sound, since a container can count frames that no decoder can read.
 
-    Raises OutputError unless all is well; what `check_stop` raises if the decoder stands still.
+    Raises OutputError if the file does not match or a frame fails to decode, and whatever `check_stop` raises.
     """
     args = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-progress", "pipe:1"]
     args += [*LOCAL_FILES, "-i", file_url(path), "-map", "0:v:0", "-map", "0:a?", "-fps_mode", "passthrough"]
@@ -54,7 +54,7 @@ def verify_video(path: Path, frames: int, height: int, width: int, check_stop: C
 
 
 def verify_sequence(pattern: Path, frames: int) -> None:
-    """Checks the pictures 0 to `frames` - 1; after them there may be pictures that no render made."""
+    """Verify the pictures 0 to `frames` - 1; later pictures that scope-batch did not write are allowed."""
     numbers = picture_numbers(pattern)
     count = sum(number < frames or is_own_picture(path) for path, number in numbers.items())
     if count != frames or not {*range(frames)} <= {*numbers.values()}:
@@ -63,11 +63,11 @@ def verify_sequence(pattern: Path, frames: int) -> None:
 
 
 def verify_pictures(paths: Sequence[Path]) -> None:
-    """Raises OutputError unless every picture is whole, by its checksums, and all were made from the same job."""
+    """Raises OutputError unless every picture is intact, by its checksums, and all store the same job."""
     first = _checked_text(paths[0])
     for path in paths[1:]:
         if _checked_text(path) != first:
-            raise OutputError(f"{path}: was made by another render than {paths[0].name}")
+            raise OutputError(f"{path}: is from another render than {paths[0].name}")
 
 
 def _checked_text(path: Path) -> str | None:
@@ -80,7 +80,7 @@ def _checked_text(path: Path) -> str | None:
     return text
 
 
-def _compare(path: Path, found: tuple[int, int, int], expected: tuple[int, int, int]) -> None:
-    if found != expected:
-        texts = ["{} frames of {}x{}".format(*counted) for counted in (found, expected)]
+def _compare(path: Path, actual: tuple[int, int, int], expected: tuple[int, int, int]) -> None:
+    if actual != expected:
+        texts = ["{} frames of {}x{}".format(*counted) for counted in (actual, expected)]
         raise OutputError(f"{path}: holds {texts[0]}, expected {texts[1]}")

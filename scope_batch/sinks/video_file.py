@@ -1,4 +1,4 @@
-"""A video file, encoded by an ffmpeg child."""
+"""Writes video files through an ffmpeg process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scope_batch.sinks.verify import verify_video
 
 
 class VideoSink(FileSink):
-    """Frames uint8 [T, H, W, 3] to mp4, mov, mkv, webm or nut. `metadata`: text for the container's `comment`."""
+    """Writes frames uint8 [T, H, W, 3] to a video container. `metadata`: text for the container's `comment`."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class VideoSink(FileSink):
         if self._encoder is not None:
             self._encoder.kill()
 
-    def _open(self, fd: int, file: Path) -> None:  # noqa: ARG002  (each kind of sink needs one of them)
+    def _open(self, fd: int, file: Path) -> None:  # noqa: ARG002  (each sink uses one of the two)
         self._encoder = EncoderProcess(
             self._video,
             file,

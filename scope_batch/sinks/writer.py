@@ -1,4 +1,4 @@
-"""Writing beside rendering: one thread takes each chunk off the device and hands it to every sink."""
+"""Writes chunks in a background thread, which copies each chunk off the device and passes it to every sink."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from scope_batch.sinks.output import files_of
 from scope_batch.sinks.sink import Sink, reason_of, stops_now
 
 QUEUE_DEPTH = 2
-"""Chunks that may wait to be written; with one more in hand, this bounds the memory."""
+"""Most chunks that wait to be written. Together with the one being written they bound the memory."""
 
 
 class Post(Protocol):
-    """The stream of the post-processors."""
+    """The post-processors, applied to all frames in order."""
 
     def process(self, frames: Frames) -> Frames: ...
 
@@ -31,13 +31,14 @@ class Post(Protocol):
 
 
 class BackgroundWriter:
-    """Leaving it without an exception waits until all is written; after a signal or a fault what is queued is written
-    too, since it has been rendered, unless the signal says to stop at once. The sinks are entered and left by the
-    caller, around this.
+    """Writes queued chunks to all sinks in one thread.
+
+    Leaving the context waits until the queue is written, also after an error, unless that demands an immediate stop.
+    The caller enters and leaves the sinks, around this context.
     """
 
     def __init__(self, sinks: Sequence[Sink], latents: Sink | None = None, post: Post | None = None) -> None:
-        """`latents` takes the latents of each chunk; `post`: what the frames pass on their way to `sinks`."""
+        """`latents` takes the latents of each chunk; `post` processes the frames before `sinks` take them."""
         self._sinks = sinks
         self._post = post
         self._latents = latents
@@ -45,7 +46,7 @@ class BackgroundWriter:
         self._queue: deque[Future[None]] = deque()
         self._failed = False
         self.frames_written = 0
-        """Frames that every sink has taken."""
+        """Number of frames that all sinks have written."""
 
     def __enter__(self) -> Self:
         return self
@@ -67,33 +68,33 @@ class BackgroundWriter:
     def submit(self, generated: Generated, keep: int) -> None:
         """Queue the first `keep` frames of a chunk; waits while the queue is full.
 
-        Raises what a sink, or reading an earlier chunk, has raised since the last call.
+        Raises the error that a sink, or reading an earlier chunk, has raised since the last call.
         """
         self._wait(QUEUE_DEPTH)
         self._queue.append(self._pool.submit(self._write, generated, keep))
 
     def abort(self) -> None:
-        """Stop at once: what is queued is dropped, encoders are killed, the thread has ended on return."""
+        """Stop at once: drop the queue, kill encoders, and wait for the thread to end."""
         self._failed = True
         for sink in self._all_sinks():
             sink.abort()
         self._pool.shutdown(cancel_futures=True)
 
     def results(self) -> tuple[OutputFile, ...]:
-        """The files left and their bytes, known once the sinks have been left. A PNG sequence counts as one."""
-        left = [sink.result for sink in self._all_sinks() if sink.result is not None]
-        return tuple(OutputFile(str(path), _bytes_of(path)) for path in left)
+        """Return the published files with their sizes, after the sinks were left. A PNG sequence counts as one file."""
+        published = [sink.result for sink in self._all_sinks() if sink.result is not None]
+        return tuple(OutputFile(str(path), _bytes_of(path)) for path in published)
 
     def _all_sinks(self) -> list[Sink]:
         return [*self._sinks, *([] if self._latents is None else [self._latents])]
 
     def _end(self, error: BaseException | None) -> None:
-        """Let the thread finish. Its fault is raised, unless the render has already ended by another."""
+        """Let the thread finish. Raises its error, unless another error has already ended the render."""
         self._queue.append(self._pool.submit(self._flush))
         try:
             self._wait(0)
         except BaseException as failure:
-            self._pool.shutdown()  # after a fault it only empties the queue
+            self._pool.shutdown()  # after an error the thread only empties the queue
             if error is None or stops_now(failure) or (failure is not error and isinstance(error, Interrupted)):
                 raise
             if failure is not error:
@@ -101,7 +102,7 @@ class BackgroundWriter:
         self._pool.shutdown()
 
     def _wait(self, depth: int) -> None:
-        """Wait until at most `depth` chunks are unwritten, and raise what any finished one raised."""
+        """Wait until at most `depth` chunks are unwritten, and raise the error of a finished one."""
         while self._queue and (self._queue[0].done() or len(self._queue) > depth):
             self._queue[0].result()
             self._queue.popleft()
@@ -112,7 +113,7 @@ class BackgroundWriter:
         try:
             self._write_chunk(generated, keep)
         except BaseException:
-            self._failed = True  # what follows in the queue would leave a gap
+            self._failed = True  # writing the rest of the queue would leave a gap
             raise
 
     def _write_chunk(self, generated: Generated, keep: int) -> None:
@@ -121,7 +122,7 @@ class BackgroundWriter:
         if self._latents is not None:
             latents = generated.latents()
             if latents is None:
-                raise JobError("--latents: this pipeline makes no latents")
+                raise JobError("--latents: this pipeline has no latents")
             self._latents.write(latents)
 
     def _flush(self) -> None:

@@ -5,7 +5,7 @@ import pytest
 from scope_batch.errors import MissingInputError
 from scope_batch.files.image_series import doubts, folder_files, is_pattern, pattern_files
 from scope_batch.job import check_inputs, parse_job
-from scope_batch.render.fingerprint import origin_of
+from scope_batch.render.fingerprint import input_digests
 
 
 def numbered(template: str, *numbers: int) -> list[str]:
@@ -78,8 +78,8 @@ def test_a_job_names_its_pictures_by_a_pattern(tmp_path: Path) -> None:
         check_inputs(job)
     (tmp_path / "f001.png").write_bytes(b"one")
     check_inputs(job)
-    before = origin_of(job)["input_path"]
+    before = input_digests(job)["input_path"]
     (tmp_path / "g001.png").write_bytes(b"another series")
-    assert origin_of(job)["input_path"] == before
+    assert input_digests(job)["input_path"] == before
     (tmp_path / "f002.png").write_bytes(b"two")
-    assert origin_of(job)["input_path"] != before
+    assert input_digests(job)["input_path"] != before

@@ -28,7 +28,7 @@ def write_lossless(path: Path, frames: Frames, fps: Fraction | int = 25, *output
     with Child([*QUIET, "-y", *source, *encode, file_url(path)], stdin=True) as child:
         child.stdin.write(frames.tobytes())
         child.stdin.close()
-        assert child.wait() == 0, child.last_words()
+        assert child.wait() == 0, child.last_messages()
     return path
 
 

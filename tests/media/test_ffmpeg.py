@@ -55,7 +55,7 @@ def test_a_child_reads_stdin_writes_stdout_and_fails_in_its_own_words():
         child.stdin.close()
         assert child.stdout.read() == bytes(range(12)) and child.wait() == 0
     with ffmpeg.Child([*ffmpeg.QUIET, "-f", "nonsense", "-i", "-"]) as child:
-        assert child.wait() != 0 and "nonsense" in child.last_words()
+        assert child.wait() != 0 and "nonsense" in child.last_messages()
 
 
 def test_a_decoding_child_may_take_so_much_memory_and_no_more():
@@ -64,7 +64,7 @@ def test_a_decoding_child_may_take_so_much_memory_and_no_more():
         assert resource.prlimit(child.pid, resource.RLIMIT_DATA) == (64 << 20, 64 << 20)
         assert child.stdout is not None and child.stdout.read() == b""
         child.wait()
-        assert "Cannot allocate memory" in child.last_words()
+        assert "Cannot allocate memory" in child.last_messages()
 
 
 def test_lines_of_a_call_come_as_they_are_written_and_leaving_ends_it():

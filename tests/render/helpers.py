@@ -147,12 +147,12 @@ class Running:
 
     def encoders(self) -> list[psutil.Process]:
         """The children that take frames from a pipe; those that decode come and go."""
-        found = []
+        encoders = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 if "ffmpeg" in child.name() and "pipe:0" in child.cmdline():
-                    found.append(child)
-        return found
+                    encoders.append(child)
+        return encoders
 
     def _read(self) -> Iterator[dict[str, Any]]:
         assert self.process.stderr

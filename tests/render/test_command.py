@@ -31,7 +31,7 @@ Run = Callable[..., tuple[int, Lines]]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """run(*arguments): `scope-batch render` in this process; its exit code and what it tells as JSON."""
+    """run(*arguments): `scope-batch render` in this process; returns its exit code and JSON events."""
     monkeypatch.chdir(tmp_path)
 
     def ran(*arguments: str) -> tuple[int, Lines]:
@@ -44,7 +44,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[EngineRequest]:
-    """Every engine that is loaded from here on."""
+    """The requests of all engines loaded during the test."""
     loaded: list[EngineRequest] = []
     load = scope_batch.render.engine_pool.load_engine
 
@@ -98,7 +98,7 @@ def test_an_output_that_exists(run: Run, loads: list[EngineRequest]) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.mp4", "a%03d.png"])
-def test_what_is_up_to_date_is_skipped(run: Run, loads: list[EngineRequest], name: str) -> None:
+def test_an_up_to_date_job_is_skipped(run: Run, loads: list[EngineRequest], name: str) -> None:
     write_job(Path("a.yaml"), SLATE, num_frames=9)
     assert run("a.yaml", "-o", name, "-n")[0] == 0 and len(loads) == 1
     before = {path: Path(path).stat().st_mtime_ns for path in names_in(Path())}
@@ -107,7 +107,7 @@ def test_what_is_up_to_date_is_skipped(run: Run, loads: list[EngineRequest], nam
     assert {path: Path(path).stat().st_mtime_ns for path in names_in(Path())} == before
     write_job(Path("a.yaml"), SLATE, num_frames=9, seed=3)
     code, lines = run("a.yaml", "-o", name, "-n")
-    assert code == 73 and "made from this very job" in lines[-1]["message"]
+    assert code == 73 and "rendered from this job" in lines[-1]["message"]
 
 
 def test_another_value_of_a_variable_is_another_job(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_another_value_of_a_variable_is_another_job(run: Run, monkeypatch: pytes
     assert b"dog" not in Path("a.npy.json").read_bytes() and b"cat" not in Path("a.npy.json").read_bytes()
 
 
-def test_no_output_replaces_what_the_job_reads(run: Run) -> None:
+def test_no_output_replaces_an_input(run: Run) -> None:
     np.save("clip.npy", np.zeros((9, 64, 64, 3), np.uint8))
     write_job(Path("clip.yaml"), SLATE, num_frames=9, input_path="clip.npy")
     for output in ("clip.npy", "clip.mp4"):
@@ -233,7 +233,7 @@ def test_a_name_too_long_for_its_helpers_is_refused_before_anything_is_loaded(
     assert names_in(Path()) == {"a.yaml"}
 
 
-def test_what_a_killed_render_left_goes_with_the_next_one(run: Run) -> None:
+def test_files_of_a_killed_render_are_removed_by_the_next_one(run: Run) -> None:
     write_job(Path("a.yaml"), SLATE, num_frames=9)
     for name in ("a.mp4", "%03d.png"):
         work = WorkFolder(Path(name))

@@ -1,4 +1,4 @@
-"""Which loaded engine serves which job."""
+"""Tests of reusing a loaded engine for another job."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def test_the_forecast_goes_with_auto_alone() -> None:
     assert request_of(job, plan, RenderOptions(low_vram="on")).expected_bytes == 0
 
 
-def test_what_an_engine_without_models_cannot_use_is_told() -> None:
+def test_options_without_effect_on_an_engine_without_models_are_warnings() -> None:
     asked = RenderOptions(device="cpu", dtype="float32", low_vram="on", outputs=("a.npy",))
     slate = prepare_job(Job(prompt="a", pipeline_id="slate"))  # type: ignore[arg-type]
-    said = "has no effect: slate loads no model"
-    assert unused_options(slate, asked) == (f"--device {said}", f"--dtype {said}", f"--low-vram {said}")
+    reason = "has no effect: slate loads no model"
+    assert unused_options(slate, asked) == (f"--device {reason}", f"--dtype {reason}", f"--low-vram {reason}")
     assert unused_options(replace(slate, pipeline_id="longlive"), asked) == ()

@@ -1,4 +1,4 @@
-"""What can go wrong in the middle of a render, on real renders: exit code, what is left, and that nothing else is."""
+"""Faults in the middle of real renders: the exit code and the files that remain."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def limit_files() -> None:
 @pytest.mark.parametrize(
     ("limit", "words"), [(limit_memory, r"350 MiB of memory \(ulimit -v\)"), (limit_files, "Too many open files")]
 )
-def test_what_the_machine_does_not_give_is_no_fault_of_the_job(tmp_path: Path, limit: Any, words: str) -> None:
+def test_a_limit_of_the_machine_is_not_an_error_of_the_job(tmp_path: Path, limit: Any, words: str) -> None:
     write_job(tmp_path / "job.yaml", SLATE, num_frames=9, **LARGE)
     command = [*PROGRAM, "render", "job.yaml", "-o", "a.mp4", "-q"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=ONE_THREAD, preexec_fn=limit)

@@ -1,4 +1,4 @@
-"""What a render was made from, told by content."""
+"""Tests of the identification of inputs by content."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 from scope_batch.job import Job, load_text
-from scope_batch.render.fingerprint import job_sha256, origin_of, sha256_of
+from scope_batch.render.fingerprint import input_digests, job_sha256, sha256_of
 
 
 def job_in(folder: Path, **fields: object) -> Job:
     return load_text(json.dumps({"prompt": "a", **fields}), name="job.yaml", folder=folder)
 
 
-def test_every_input_is_told_by_its_place(tmp_path: Path) -> None:
+def test_every_input_is_identified_by_its_field(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.npy", "c.png", "d.safetensors", "e.png"):
         (tmp_path / name).write_text(name)
     job = job_in(
@@ -23,7 +23,7 @@ def test_every_input_is_told_by_its_place(tmp_path: Path) -> None:
         vace_ref_images=["e.png"],
         chunk_specs=[{"chunk": 1, "vace_frames": "b.npy", "first_frame_image": "c.png"}],
     )
-    assert {place: sha256_of(tmp_path / name) for place, name in PLACES.items()} == origin_of(job)
+    assert {place: sha256_of(tmp_path / name) for place, name in PLACES.items()} == input_digests(job)
 
 
 PLACES = {
@@ -35,28 +35,28 @@ PLACES = {
 }
 
 
-def test_loras_of_one_name_are_told_one_by_one(tmp_path: Path) -> None:
+def test_loras_of_one_name_are_identified_one_by_one(tmp_path: Path) -> None:
     for folder in "ab":
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.safetensors").write_text(folder)
     job = job_in(tmp_path, lora_scales={"b/x.safetensors": 1.0}, chunk_specs=[{"chunk": 1, "lora_scales": BOTH}])
-    names = [place.removeprefix("chunk_specs[0].") for place in origin_of(job)]
+    names = [place.removeprefix("chunk_specs[0].") for place in input_digests(job)]
     assert names == [f"lora_scales.{name}" for name in ("x-2.safetensors", "x.safetensors", "x.safetensors")]
-    assert [*origin_of(job).values()] == [sha256_of(tmp_path / folder / "x.safetensors") for folder in "abb"]
+    assert [*input_digests(job).values()] == [sha256_of(tmp_path / folder / "x.safetensors") for folder in "abb"]
     assert {*job.to_public_dict()["chunk_specs"][0]["lora_scales"]} == {"x.safetensors", "x-2.safetensors"}
 
 
 BOTH = {"a/x.safetensors": 0.5, "b/x.safetensors": 0.5}
 
 
-def test_where_inputs_lie_is_no_part_of_what_a_job_asks_for(tmp_path: Path) -> None:
+def test_the_folder_of_inputs_does_not_change_the_digest_of_a_job(tmp_path: Path) -> None:
     (tmp_path / "moved").mkdir()
     fields = {"vace_frames": "b.npy", "lora_scales": {"d.safetensors": [0, 1]}}
     here, there = (job_sha256(job_in(folder, **fields)) for folder in (tmp_path, tmp_path / "moved"))
     assert here == there != job_sha256(job_in(tmp_path, **fields | {"vace_frames": "other.npy"}))
 
 
-def test_what_peft_saved_counts_with_its_settings(tmp_path: Path) -> None:
+def test_the_digest_of_a_peft_lora_includes_its_settings(tmp_path: Path) -> None:
     lora, settings = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"
     lora.write_text("weights")
     alone = sha256_of(lora)

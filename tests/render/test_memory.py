@@ -31,9 +31,9 @@ def peaks_kb(folder: Path, frames: int, output: str, **fields: Any) -> dict[str,
 
 
 def high_water_kb(pid: int) -> int:
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1])
+    peak_kb = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert peak_kb
+    return int(peak_kb[1])
 
 
 @pytest.mark.slow

@@ -34,8 +34,8 @@ def frames_of(tiny: Renderer, **fields: Any) -> np.ndarray:
 @pytest.mark.parametrize("pipeline", IDS[1:])
 def test_a_new_prompt_shows_and_leaves_the_past_alone(tiny: Renderer, pipeline: str) -> None:
     plain = frames_of(tiny, pipeline_id=pipeline)
-    told = frames_of(tiny, pipeline_id=pipeline, **CAT_THEN_DOG)
-    same = [np.array_equal(a, b) for a, b in zip(plain, told, strict=True)]
+    changed = frames_of(tiny, pipeline_id=pipeline, **CAT_THEN_DOG)
+    same = [np.array_equal(a, b) for a, b in zip(plain, changed, strict=True)]
     assert all(same[:9]) and not any(same[-4:])
 
 

@@ -1,4 +1,4 @@
-"""Engines of plugins that keep no contract: one line that names them, wherever it shows."""
+"""Engines of plugins that break the contract: one line that names the plugin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scope_batch.core.plan import Chunk, Plan
 from scope_batch.core.registry import Registry
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Report, silent
-from scope_batch.render.plugin_guard import held_peak_bytes, held_session
+from scope_batch.render.plugin_guard import guarded_peak_bytes, guarded_session
 from tests.plan.helpers import plan
 
 PLAN = plan(height=64, width=96, num_frames=9)
@@ -23,10 +23,10 @@ NAME = "the pipeline 'x' of a-package 1.0"
 
 @dataclass
 class Odd:
-    """Raises in the method `bad`, and makes `made` of what it should make."""
+    """Raises in the method `bad`, and returns `returned` as frames."""
 
     bad: str = ""
-    made: object = None
+    returned: object = None
 
     @contextmanager
     def session(self, plan: Plan, report: Report) -> Iterator[Odd]:  # noqa: ARG002
@@ -42,7 +42,7 @@ class Odd:
 
     def frames(self) -> Frames:
         self._reach("frames")
-        return np.zeros((9, 64, 96, 3), np.uint8) if self.made is None else self.made  # type: ignore[return-value]
+        return np.zeros((9, 64, 96, 3), np.uint8) if self.returned is None else self.returned  # type: ignore[return-value]
 
     def latents(self) -> None:
         self._reach("latents")
@@ -57,10 +57,10 @@ class Odd:
 
 
 def use(engine: Odd) -> None:
-    with held_session(engine, PLAN, silent) as session:
-        made = session.generate(PLAN.chunks[0])
-        assert made.frames().shape == (9, 64, 96, 3) and made.latents() is None
-    assert held_peak_bytes(engine, PLAN) == 0
+    with guarded_session(engine, PLAN, silent) as session:
+        generated = session.generate(PLAN.chunks[0])
+        assert generated.frames().shape == (9, 64, 96, 3) and generated.latents() is None
+    assert guarded_peak_bytes(engine, PLAN) == 0
 
 
 @pytest.fixture
@@ -78,24 +78,26 @@ def test_whatever_raises_is_one_line(bad: str) -> None:
 
 @pytest.mark.usefixtures("foreign")
 @pytest.mark.parametrize(
-    ("made", "found"),
+    ("returned", "actual"),
     [
         (np.zeros((8, 64, 96, 3), np.uint8), r"uint8 \(8, 64, 96, 3\)"),
         (np.zeros((9, 64, 96, 3), np.float32), r"float32 \(9, 64, 96, 3\)"),
         ([], "list"),
     ],
 )
-def test_frames_of_another_kind_never_reach_an_output(made: object, found: str) -> None:
-    with pytest.raises(UnavailableError, match=rf"^{NAME}: chunk 0: made {found}, uint8 \(9, 64, 96, 3\) is wanted$"):
-        use(Odd(made=made))
+def test_frames_of_a_wrong_dtype_or_shape_never_reach_an_output(returned: object, actual: str) -> None:
+    with pytest.raises(
+        UnavailableError, match=rf"^{NAME}: chunk 0: returned {actual}, expected uint8 \(9, 64, 96, 3\)$"
+    ):
+        use(Odd(returned=returned))
 
 
 @pytest.mark.usefixtures("foreign")
-def test_what_the_caller_raises_is_not_blamed_on_it() -> None:
-    with pytest.raises(ValueError, match=r"^mine$"), held_session(Odd(), PLAN, silent):
+def test_an_error_of_the_caller_does_not_name_the_plugin() -> None:
+    with pytest.raises(ValueError, match=r"^mine$"), guarded_session(Odd(), PLAN, silent):
         raise ValueError("mine")
 
 
-def test_of_what_is_built_in_errors_stay_as_they_are() -> None:
+def test_errors_of_built_in_engines_are_unchanged() -> None:
     with pytest.raises(LookupError, match="no generate"):
         use(Odd("generate"))

@@ -1,4 +1,4 @@
-"""What a plan says of the outputs, and of the engine, beyond its chunks."""
+"""Tests of the plan's warnings, of its document and of errors in inputs."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ def job(text: str) -> Job:
          "j:3:1: audio has no effect: no output carries sound (a.npy, f/%05d.png)"),
     ],
 )  # fmt: skip
-def test_what_no_output_can_take_is_a_warning(text: str, warning: str) -> None:
-    made = job(text)
-    assert unused_by_outputs(made, outputs_of(made)) == (warning,)
+def test_settings_that_no_output_uses_are_warnings(text: str, warning: str) -> None:
+    parsed = job(text)
+    assert unused_by_outputs(parsed, outputs_of(parsed)) == (warning,)
 
 
 def test_outputs_of_the_command_line_count_instead() -> None:
-    made = job("video: {crf: 20}\noutput: {path: a.mp4, crf: 9}")
-    assert unused_by_outputs(made, outputs_of(made, ["b.mp4"]), ["b.mp4"]) == ()
-    assert len(unused_by_outputs(made, outputs_of(made, ["b.npy"]), ["b.npy"])) == 1
+    parsed = job("video: {crf: 20}\noutput: {path: a.mp4, crf: 9}")
+    assert unused_by_outputs(parsed, outputs_of(parsed, ["b.mp4"]), ["b.mp4"]) == ()
+    assert len(unused_by_outputs(parsed, outputs_of(parsed, ["b.npy"]), ["b.npy"])) == 1
 
 
-def test_the_document_holds_what_no_chunk_shows() -> None:
-    made = job("vae_type: tae\nnoise_device: cuda\noutput: {path: a.mp4, crf: 9}")
-    document = plan_document(made, prepare_job(made), outputs_of(made))
+def test_the_document_holds_engine_settings_and_outputs() -> None:
+    parsed = job("vae_type: tae\nnoise_device: cuda\noutput: {path: a.mp4, crf: 9}")
+    document = plan_document(parsed, prepare_job(parsed), outputs_of(parsed))
     assert (document["vae_type"], document["noise_device"], document["audio"]) == ("tae", "cuda", "none")
     (output,) = document["outputs"]
     assert (output["path"], output["format"], output["codec"], output["crf"]) == ("a.mp4", "mp4", "libx264", 9)
 
 
 @pytest.mark.parametrize("field", ["input_path", "vace_frames", "first_frame_image", "last_frame_image", "audio"])
-def test_a_damaged_file_is_told_with_its_place(field: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_with_its_field(field: str, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"hello")
     with pytest.raises(JobError, match=rf"^j:3:1: {field}: bad\.png: "):
         prepare_job(load_text(f"prompt: a\npipeline_id: slate\n{field}: bad.png", name="j", folder=tmp_path))
@@ -66,7 +66,7 @@ def test_a_models_file_is_reported_with_its_place(tmp_path: Path) -> None:
         prepare_job(load_text(text, name="j", models=str(tmp_path / "base.pt")))
 
 
-def test_a_cut_still_is_told_with_its_place(tmp_path: Path) -> None:
+def test_a_cropped_still_is_reported_with_its_field(tmp_path: Path) -> None:
     Image.effect_noise((64, 64), 50).save(tmp_path / "cut.png")
     os.truncate(tmp_path / "cut.png", 900)
     text = "prompt: a\npipeline_id: slate\nchunk_specs: [{chunk: 0, vace_ref_images: [cut.png]}]"

@@ -13,7 +13,7 @@ from tests.processors.kinds import doubled, install
 from tests.render.helpers import TINY, Renderer, load_frames
 
 
-def test_latents_are_not_touched_by_what_comes_behind(tiny: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_post_processors_do_not_change_latents(tiny: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
     latents, frames = [], []
     for name, post in (("a", []), ("b", ["double"])):
@@ -29,5 +29,5 @@ def test_latents_are_not_touched_by_what_comes_behind(tiny: Renderer, monkeypatc
 @pytest.mark.parametrize("output", ["video", "vace_frames"])
 def test_edges_of_the_input_lead_the_engine(tiny: Renderer, clip: Path, output: str) -> None:
     job = {**TINY, "num_frames": 9, "input_path": str(clip), "pre_processor_output": output}
-    made = [tiny.npy(job, pre_processor_id=name) for name in ("edges", "edges", "passthrough")]
-    assert made[0] == made[1] != made[2]
+    outputs = [tiny.npy(job, pre_processor_id=name) for name in ("edges", "edges", "passthrough")]
+    assert outputs[0] == outputs[1] != outputs[2]

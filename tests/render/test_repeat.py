@@ -103,7 +103,7 @@ def test_in_a_fresh_process(tiny: Renderer) -> None:
     ],
     ids=["text", "blend", "seed", "steps", "reset"],
 )
-def test_a_change_leaves_what_came_before(tiny: Renderer, clip: Path, mode: str, change: dict[str, object]) -> None:
+def test_a_change_leaves_earlier_chunks_alone(tiny: Renderer, clip: Path, mode: str, change: dict[str, object]) -> None:
     fields = {"num_frames": 28, **({"input_path": str(clip)} if mode == "video" else {})}
     first = 25 if mode == "video" else FIRST_OF_CHUNK_2
     plain = tiny.frames(TINY, **fields)
@@ -122,7 +122,7 @@ def test_a_new_prompt_is_heard(tiny: Renderer) -> None:
 
 
 @pytest.mark.parametrize("mode", ["text", "video"])
-def test_after_a_reset_nothing_is_left_of_what_was_before(tiny: Renderer, mode: str) -> None:
+def test_after_a_reset_earlier_chunks_have_no_influence(tiny: Renderer, mode: str) -> None:
     """The frames from there on are those of a job that begins there."""
     # Wild, then calm: what the noise controller has seen before must not count any more.
     swing = np.where(np.arange(60) < 13, 120, 6)[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Sound lies where its picture lies: a ramp of levels in the sound tells which second of it is heard when."""
+"""Sound is in sync with its video: a ramp of levels shows which second of the sound is heard when."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.render.test_timing import numbered
 
 RATE = 8000
 LONGEST_S = 4
-"""Of the ramp: its level is its time over this."""
+"""The level of the ramp is its time in seconds divided by this."""
 
 
 def ramp(path: Path, seconds: float) -> Path:
@@ -32,7 +32,7 @@ def with_sound(folder: Path, frames: int = 32, fps: int = 16, seconds: float = 2
 
 
 def heard(video: Path) -> NDArray[np.float64]:
-    """Which second of the ramp is heard, at the middle of every eighth of a second; 0 is silence too."""
+    """Return the second of the ramp heard at the middle of every eighth of a second; 0 also means silence."""
     out = video.with_suffix(".raw")
     ffmpeg("-i", video, "-map", "0:a:0", "-ac", "1", "-ar", str(RATE), "-f", "s16le", out)
     samples = np.fromfile(out, np.int16)[RATE // 16 :: RATE // 8]
@@ -62,7 +62,7 @@ SILENCE = (-0.0625, 0.0)
         ({"num_frames": 48, "input_length": "hold", "audio_length": "loop"}, eighths((0, 2), (0, 1))),
     ],
 )
-def test_the_input_s_sound_lies_where_its_picture_lies(
+def test_the_sound_of_the_input_is_in_sync_with_its_video(
     slate: Renderer, tmp_path: Path, fields: dict[str, Any], expected: Any
 ) -> None:
     slate(SLATE, "a.nut", input_path=str(with_sound(tmp_path)), audio="input", **fields)
@@ -84,7 +84,7 @@ def test_sound_starts_with_the_first_frame_that_is_read(slate: Renderer, tmp_pat
         ("loop", eighths((0, 1.5), (0, 1.5))),
     ],
 )
-def test_a_short_song_goes_on_as_audio_length_says(
+def test_audio_length_decides_how_a_short_song_continues(
     slate: Renderer, tmp_path: Path, length: str | None, expected: Any
 ) -> None:
     song = str(ramp(tmp_path / "song.wav", 1.5))
@@ -104,7 +104,7 @@ def warnings_of(clip: Path | None, **fields: Any) -> tuple[str, ...]:
     return plan_of({**SLATE, **named, **fields}).warnings
 
 
-def test_a_picture_at_another_speed_is_told_in_seconds(tmp_path: Path) -> None:
+def test_a_different_speed_of_video_and_sound_is_reported_in_seconds(tmp_path: Path) -> None:
     clip = with_sound(tmp_path, frames=16, seconds=1)
     (warning,) = warnings_of(clip, num_frames="input", fps=24)
     assert "the picture runs 1.5x fast" in warning and "after 16 frames they are 0.33 s apart" in warning
@@ -114,7 +114,7 @@ def test_a_picture_at_another_speed_is_told_in_seconds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.webm", "a.mp4"])
 def test_a_film_s_loudspeakers_go_into_any_video(slate: Renderer, tmp_path: Path, name: str) -> None:
-    """AC-3 says 5.1(side), for which Opus has no name."""
+    """AC-3 uses 5.1(side), which Opus does not support."""
     surround = ["-f", "lavfi", "-i", "sine=d=2", "-af", "pan=5.1(side)|FC=c0", "-c:a", "ac3"]
     ffmpeg("-i", numbered(tmp_path / "p.mkv", 32, 16), *surround, "-c:v", "copy", tmp_path / "film.mkv")
     slate(SLATE, name, input_path=str(tmp_path / "film.mkv"), audio="input", num_frames=9)

@@ -61,9 +61,9 @@ def red(tmp_path: Path) -> Path:
 @pytest.fixture
 def lora(tmp_path: Path) -> Path:
     """Strong enough to be seen, on every module of the first block's attention."""
-    made = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(3)
     names = [f"diffusion_model.blocks.{b}.{a}.{m}" for b in (0, 2) for a in ("self_attn", "cross_attn") for m in "qkvo"]
-    pairs = {f"{name}.lora_{h}.weight": torch.randn(s, generator=made) for name in names for h, s in HALVES}
+    pairs = {f"{name}.lora_{h}.weight": torch.randn(s, generator=generator) for name in names for h, s in HALVES}
     save_file(pairs, tmp_path / "dissolve.safetensors")
     return tmp_path / "dissolve.safetensors"
 
@@ -125,9 +125,9 @@ def test_a_mask_alone_steers(tiny: Renderer, mask: Path) -> None:
 
 
 def test_the_input_video_may_steer_through_vace(tiny: Renderer, clip: Path) -> None:
-    made = tiny.npy(TINY, num_frames=9, input_path=str(clip), vace_use_input_video=True)
-    assert made == tiny.npy(TINY, num_frames=9, vace_frames=str(clip))
-    assert made != tiny.npy(TINY, num_frames=9, input_path=str(clip))
+    output = tiny.npy(TINY, num_frames=9, input_path=str(clip), vace_use_input_video=True)
+    assert output == tiny.npy(TINY, num_frames=9, vace_frames=str(clip))
+    assert output != tiny.npy(TINY, num_frames=9, input_path=str(clip))
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_one_pair_of_encodes_per_steered_chunk(tiny: Renderer, control: Path, ma
 
 
 @pytest.mark.parametrize("frames", [64, 96, 100])
-def test_the_last_image_lies_on_the_last_delivered_frame(red: Path, frames: int) -> None:
+def test_the_last_image_is_on_the_last_delivered_frame(red: Path, frames: int) -> None:
     plan = plan_of(TINY, num_frames=frames, last_frame_image=str(red))
     last = plan.chunks[-1]
     assert last.vace is not None and [still.path for still in last.vace.stills] == [red]
@@ -211,9 +211,7 @@ def test_merged_and_beside_the_weights_look_alike(tiny: Renderer, lora: Path) ->
     assert np.abs(merged - beside).max() <= 1
 
 
-def test_steering_in_bfloat16_which_is_what_a_gpu_computes_in(
-    tiny: Renderer, control: Path, red: Path, lora: Path
-) -> None:
+def test_steering_in_bfloat16(tiny: Renderer, control: Path, red: Path, lora: Path) -> None:
     """Streams, contexts, hints and side branches take their layers' formats, and mean the same in them."""
     entries = [{"chunk": 0, "vace_ref_images": [str(red)]}, {"chunk": 1, "last_frame_image": str(red)}]
     steering = {"vace_frames": str(control), "lora_scales": {str(lora): [0, 0.02]}, "chunk_specs": entries}
@@ -240,5 +238,5 @@ def test_every_pipeline_is_steered_by_control_and_loras(
     named = {"frame": 9, "vace_frames": str(control), "vace_ref_images": [str(red)], "lora_scales": {str(lora): 0.8}}
     np.save(control, moving_square(4))
     plain = tiny.frames(TINY, **fields)
-    told = tiny.frames(TINY, **fields, vace_context_scale=0.9, chunk_specs=[named])
-    assert np.array_equal(plain[:5], told[:5]) and not np.array_equal(plain[9:], told[9:])
+    scaled = tiny.frames(TINY, **fields, vace_context_scale=0.9, chunk_specs=[named])
+    assert np.array_equal(plain[:5], scaled[:5]) and not np.array_equal(plain[9:], scaled[9:])

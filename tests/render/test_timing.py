@@ -32,7 +32,7 @@ def numbered(path: Path, frames: int, fps: Fraction | int = 30) -> Path:
 
 
 def shown(plan: Plan) -> tuple[Numbers, Numbers]:
-    """Per delivered frame: which frame of the clip it is made from, and which frame of control steers it."""
+    """Return, per delivered frame, the frame of the clip it is made from and the frame of control that steers it."""
     clip: list[NDArray[Any]] = []
     control: list[NDArray[Any]] = []
     with InputReader(plan) as reader:
@@ -110,7 +110,7 @@ def test_a_clip_whose_rate_varies_times_the_control_that_was_made_of_it(pair: di
     assert control == [n - (n > 7) - (n > 30) for n in whole]
 
 
-def test_control_of_another_rate_is_picked_by_time_where_asked(pair: dict[str, Any], tmp_path: Path) -> None:
+def test_control_of_another_rate_is_picked_by_time_with_vace_fps(pair: dict[str, Any], tmp_path: Path) -> None:
     depth = str(numbered(tmp_path / "fast.mkv", 48, fps=24))
     job = {**SLATE, "vace_frames": depth, "num_frames": 32}
     assert shown(plan_of(job))[1] == [*range(32)]
@@ -120,7 +120,7 @@ def test_control_of_another_rate_is_picked_by_time_where_asked(pair: dict[str, A
     assert (clip, control) == ([*range(60)], [i * 24 // 30 for i in range(60)])
 
 
-def test_plan_warns_of_what_runs_apart(tmp_path: Path) -> None:
+def test_plan_warns_of_control_at_another_speed(tmp_path: Path) -> None:
     depth = str(numbered(tmp_path / "fast.mkv", 48, fps=24))
     (warning,) = plan_of(SLATE, vace_frames=depth, num_frames=48).warnings
     assert "it has 24 fps, the job 16" in warning and "1.5x slow" in warning and "1.00 s behind" in warning

@@ -39,9 +39,9 @@ def test_control_that_begins_late_steers_from_there(tiny: Renderer, kind: str, t
     assert np.array_equal(plain[:9], steered[:9]) and not np.array_equal(plain[12:], steered[12:])
 
 
-def test_a_plan_says_that_it_has_no_forecast(kind: str) -> None:
+def test_a_plan_notes_a_missing_forecast(kind: str) -> None:
     (note,) = prepare_job(parse_job({**TINY, "vae_type": kind, "num_frames": 9})).notes
-    assert note.startswith(f"no forecast of device memory is made for longlive with vae_type: {kind}")
+    assert note.startswith(f"device memory is not forecast for longlive with vae_type: {kind}")
 
 
 def test_the_files_of_the_tiny_set_are_sound(kind: str) -> None:

@@ -53,7 +53,7 @@ def plan_of(num_frames: int, fps: Fraction = Fraction(16)) -> Plan:
 
 
 def frames_of(count: int, first: int = 0) -> np.ndarray:
-    """uint8 [count, 64, 96, 3]: a gradient that moves, so that every frame is another."""
+    """uint8 [count, 64, 96, 3]: a moving gradient, so that all frames differ."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     t = np.arange(first, first + count)[:, None, None]
     return np.stack([(x + 3 * t) % 256, (2 * y + t) % 256, (x + y + 0 * t) % 256], axis=-1).astype(np.uint8)
@@ -61,7 +61,7 @@ def frames_of(count: int, first: int = 0) -> np.ndarray:
 
 @dataclass
 class FakeChunk:
-    """A `Generated` whose frames are there already, or that fails."""
+    """A `Generated` with given frames, or one that fails."""
 
     chunk: Chunk
     error: Exception | None = None
@@ -155,7 +155,7 @@ def decoded():
 
 @pytest.fixture
 def names(tmp_path: Path):
-    """What lies in the test's folder, by name."""
+    """The names of the files in the test's folder."""
     return lambda: sorted(path.name for path in tmp_path.iterdir())
 
 

@@ -41,7 +41,7 @@ def test_latents_of_another_shape_or_none_are_refused(
     ):
         sink.write(np.zeros((3, 16, 8, 12)))
     monkeypatch.setattr(fake_chunk, "latents", lambda _: None)
-    with pytest.raises(JobError, match="makes no latents"):
+    with pytest.raises(JobError, match="has no latents"):
         render(tmp_path / "a.npy", settings=SinkSettings(latents=tmp_path / "a.safetensors"))
 
 

@@ -38,12 +38,12 @@ def test_a_partial_has_its_sidecar_and_success_takes_it_away(tmp_path: Path, ren
     assert names() == ["a.npy", "a.npy.json"]
 
 
-def test_without_metadata_nothing_is_said_and_an_old_sidecar_goes(tmp_path: Path, render, names):
+def test_without_metadata_no_job_is_stored_and_an_old_sidecar_is_removed(tmp_path: Path, render, names):
     (tmp_path / "a.npy.json").write_text("{}")
     render(tmp_path / "a.npy", tmp_path / "a.mp4", settings=SinkSettings(overwrite=True))
     assert names() == ["a.mp4", "a.npy"]
     for name in names():
-        with pytest.raises(JobError, match="carries no scope-batch job"):
+        with pytest.raises(JobError, match="contains no scope-batch job"):
             read_metadata(tmp_path / name)
 
 
@@ -53,7 +53,7 @@ def test_the_document_is_one_line_and_names_its_inputs_by_content():
     assert json.loads(text)["inputs_sha256"] == {"input_path": "ab12"}
 
 
-def test_what_is_missing_or_unreadable_is_told(tmp_path: Path):
+def test_a_missing_or_unreadable_file_is_an_error(tmp_path: Path):
     with pytest.raises(MissingInputError):
         read_metadata(tmp_path / "a.mp4")
     for name in ("a.mp4", "a.png"):
@@ -79,11 +79,11 @@ def png(path: Path, width: int, height: int, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("size", "text", "says"),
-    [(30_000, "", "has too many pixels"), (8, "[" * 200_000, "carries no scope-batch job"),
-     (10_000, "{}", "carries no scope-batch job"), (0, "", "is not a readable PNG")],
+    ("size", "text", "message"),
+    [(30_000, "", "has too many pixels"), (8, "[" * 200_000, "contains no scope-batch job"),
+     (10_000, "{}", "contains no scope-batch job"), (0, "", "is not a readable PNG")],
     ids=["too large", "nested", "large", "empty"],
 )  # fmt: skip
-def test_a_hostile_png_is_one_line(tmp_path: Path, size: int, text: str, says: str):
-    with pytest.raises(JobError, match=rf"a.png: {says}[^\n]*$"):
+def test_a_hostile_png_is_one_line(tmp_path: Path, size: int, text: str, message: str):
+    with pytest.raises(JobError, match=rf"a.png: {message}[^\n]*$"):
         read_metadata(png(tmp_path / "a.png", size, size, text))

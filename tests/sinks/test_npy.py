@@ -10,7 +10,7 @@ from scope_batch.errors import Interrupted, JobError, OutputError
 from scope_batch.sinks.npy import NpySink, npy_header, read_npy_stream, verify_npy
 
 
-def test_numpy_reads_back_what_was_written(tmp_path: Path, make_frames, publish):
+def test_numpy_reads_the_frames_back(tmp_path: Path, make_frames, publish):
     with publish(NpySink, tmp_path / "new" / "a.npy", 21, 64, 96) as sink:
         sink.write(make_frames(9))
         sink.write(make_frames(12, 9))
@@ -30,7 +30,7 @@ def test_a_reader_can_follow_while_it_grows(tmp_path: Path, make_frames, publish
         assert np.array_equal(next(stream), make_frames(2)[1])
 
 
-def test_an_interrupted_array_says_the_frames_it_holds(tmp_path: Path, make_frames, names, publish):
+def test_the_header_of_an_interrupted_array_counts_its_frames(tmp_path: Path, make_frames, names, publish):
     with pytest.raises(Interrupted), publish(NpySink, tmp_path / "a.npy", 21, 64, 96) as sink:
         sink.write(make_frames(9))
         raise Interrupted(2)
@@ -113,5 +113,5 @@ def test_a_stream_of_something_else_is_refused():
     floats.seek(0)
     with pytest.raises(JobError, match=r"float64 \[2, 3\]; expected uint8"):
         next(read_npy_stream(floats))
-    with pytest.raises(JobError, match="does not begin like"):
+    with pytest.raises(JobError, match="does not begin with an NPY header"):
         next(read_npy_stream(io.BytesIO(b"hello, this is text")))

@@ -23,7 +23,7 @@ def test_a_check_writes_nothing(tmp_path: Path, make_plan, names):
     assert names() == []
 
 
-def test_what_exists_is_found_before_anything_is_loaded(tmp_path: Path, make_plan):
+def test_existing_outputs_are_refused_before_anything_is_loaded(tmp_path: Path, make_plan):
     outputs = outputs_in(tmp_path, "a.npy", "%05d.png", "100%.mp4")
     (tmp_path / "00001.png").touch()
     (tmp_path / "100%.mp4").touch()
@@ -66,7 +66,7 @@ def test_an_input_is_never_written_over(tmp_path: Path, make_plan, names, output
     paths = {key: tmp_path / name for key, name in extra.items()}
     settings = SinkSettings(overwrite=True, inputs=(tmp_path / "other", tmp_path / source), **paths)
     outputs, plan = outputs_in(tmp_path, output), make_plan(9)
-    with pytest.raises(JobError, match=rf"would write over the input .*{source}"):
+    with pytest.raises(JobError, match=rf"would overwrite the input .*{source}"):
         check_outputs(outputs, plan, settings)
     with (
         pytest.raises(JobError, match="input"),
@@ -101,7 +101,7 @@ def test_the_forecast_is_exact_for_raw_frames(tmp_path: Path, render, make_plan)
     assert 0 <= forecast_latents_bytes(make_plan(30)) - latents.stat().st_size < 100_000
 
 
-def test_the_plan_and_the_disk_are_told_the_same_sizes(tmp_path: Path, make_plan):
+def test_the_plan_and_the_disk_check_forecast_the_same_sizes(tmp_path: Path, make_plan):
     npy, mp4 = (forecast_bytes(output, make_plan(30)) for output in outputs_in(tmp_path, "a.npy", "a.mp4"))
     assert (npy, mp4) == astuple(forecast(make_plan(30)))
 
@@ -119,7 +119,7 @@ def test_outputs_on_one_disk_share_its_space(tmp_path: Path, make_plan, monkeypa
         check_space(outputs, make_plan(30), tmp_path / "l.safetensors")
 
 
-def test_sizes_too_small_for_a_megabyte_are_told_in_their_unit(tmp_path: Path, make_plan, monkeypatch):
+def test_small_sizes_are_shown_in_a_small_unit(tmp_path: Path, make_plan, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 37))
     with pytest.raises(OutputError, match=r"about \d+\.\d kB are needed, 37 bytes are free"):
         check_space(outputs_in(tmp_path, "a.npy"), make_plan(30))

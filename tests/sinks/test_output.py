@@ -48,14 +48,14 @@ def test_webm_and_stdout_have_their_own_defaults():
         ({"path": "a.mp4", "quality": 3}, "unknown key 'quality'; allowed: path, codec, crf, preset, pix_fmt"),
         ({"codec": "ffv1"}, "None is not a path"),
         ({"path": "a.webm", "preset": "slow"}, "libvpx-vp9 has no option 'preset'; allowed: codec, crf, pix_fmt"),
-        ({"path": "a.mp4", "codec": "ffv1"}, "'ffv1' does not go into mp4; allowed: libx264"),
+        ({"path": "a.mp4", "codec": "ffv1"}, "'ffv1' cannot be stored in mp4; allowed: libx264"),
         ({"path": "a.mp4", "crf": 99}, "99 is not a number in 0..51"),
         ({"path": "a.mp4", "preset": "warp"}, "'warp' is not known; allowed: veryfast, ultrafast"),
         ({"path": "a.mp4", "pix_fmt": "bgr0"}, "'bgr0' is not known; allowed: yuv420p"),
-        ({"path": "a.npy", "crf": 3}, "npy has no encoder"),
+        ({"path": "a.npy", "crf": 3}, "npy has no encoder settings; remove crf"),
     ],
 )
-def test_what_cannot_be_written_is_refused_with_what_can(job_output, message):
+def test_an_unknown_output_is_refused_with_the_allowed_ones(job_output, message):
     with pytest.raises(JobError, match=message):
         parse(job_output)
 

@@ -6,7 +6,7 @@ from scope_batch.errors import JobError, OutputError, OutputExistsError
 from scope_batch.sinks.output import refuse_existing, refuse_long_names
 
 
-def test_existing_files_are_replaced_only_when_asked_and_other_things_never(tmp_path: Path):
+def test_existing_files_are_replaced_only_with_overwrite_and_other_things_never(tmp_path: Path):
     (tmp_path / "a").touch()
     with pytest.raises(OutputExistsError, match="--overwrite"):
         refuse_existing(tmp_path / "a", overwrite=False)

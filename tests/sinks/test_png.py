@@ -6,7 +6,7 @@ from PIL import Image
 from scope_batch.errors import Interrupted, JobError, OutputError, OutputExistsError, TemporaryError
 from scope_batch.sinks import work_folder
 from scope_batch.sinks.output import parse_outputs
-from scope_batch.sinks.output_set import SinkSettings, pictures_left
+from scope_batch.sinks.output_set import SinkSettings, foreign_pictures
 from scope_batch.sinks.verify import verify_sequence
 
 OVERWRITE = SinkSettings(overwrite=True)
@@ -18,12 +18,12 @@ def lay(folder: Path, *names: str) -> None:
 
 
 def texts(folder: Path) -> dict[str, str]:
-    """Name of each picture -> the job that it carries."""
-    found = {}
+    """Return {name of each picture: the job stored in it}."""
+    jobs = {}
     for path in folder.glob("*.png"):
         with Image.open(path) as image:
-            found[path.name] = image.info["scope-batch"]
-    return found
+            jobs[path.name] = image.info["scope-batch"]
+    return jobs
 
 
 def stop_now(*_: object) -> None:
@@ -33,8 +33,8 @@ def stop_now(*_: object) -> None:
 def test_overwriting_a_sequence_spares_pictures_that_no_render_made(tmp_path: Path, render, names):
     lay(tmp_path, "00000.png", "00009.png", "2024.png", "7.png")
     outputs = parse_outputs([str(tmp_path / "%05d.png")], [], None, "job")
-    assert pictures_left(outputs, 2) == [
-        f"{tmp_path}/%05d.png: 1 pictures that follow the last one were not made by a render, so they stay"
+    assert foreign_pictures(outputs, 2) == [
+        f"{tmp_path}/%05d.png: 1 later pictures are kept: scope-batch did not write them"
     ]
     render(tmp_path / "%05d.png", num_frames=2, settings=OVERWRITE)
     assert names() == ["00000.png", "00001.png", "00009.png", "2024.png", "7.png"]

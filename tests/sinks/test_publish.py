@@ -1,4 +1,4 @@
-"""What stands under the final names when renders die, meet each other, or find something planted."""
+"""Tests of publishing: renders that are killed, run at the same time, or find planted files."""
 
 import errno
 import json
@@ -139,7 +139,7 @@ def test_a_fault_of_the_disk_in_the_middle_is_completed_by_the_next_render(
 def test_a_render_that_names_only_one_of_several_completes_that_one_and_the_rest_later(
     tmp_path: Path, render, killed_before, monkeypatch, order: str
 ):
-    """Only one of the two was committed, and its journal is gone when the other one's turn comes."""
+    """Only one of the two was committed, and its journal is removed before the other one is recovered."""
     killed_before("rename_journal", 4)
     with pytest.raises(Killed):
         render(tmp_path / "a.npy", tmp_path / "b.npy", num_frames=2, settings=JOB_A)
@@ -151,7 +151,7 @@ def test_a_render_that_names_only_one_of_several_completes_that_one_and_the_rest
         assert visible(tmp_path) == sorted(names)
 
 
-def test_what_somebody_put_there_since_the_kill_is_not_replaced(tmp_path: Path, render, killed_before, monkeypatch):
+def test_a_file_created_after_the_kill_is_not_replaced(tmp_path: Path, render, killed_before, monkeypatch):
     killed_before("move_out")
     with pytest.raises(Killed):
         render(tmp_path / "a.npy", num_frames=2, settings=JOB_A)
@@ -178,7 +178,7 @@ def test_one_output_that_cannot_be_published_keeps_the_others_as_partials(tmp_pa
     def spoil(*_):
         (tmp_path / ".b.npy.work" / "b.npy").unlink(missing_ok=True)
 
-    with pytest.raises(OutputError, match="another file took the place"):
+    with pytest.raises(OutputError, match="the file was replaced by another one"):
         render(tmp_path / "a.npy", tmp_path / "b.npy", num_frames=9, between=spoil)
     assert names() == ["a.partial.npy"]
 

@@ -44,7 +44,7 @@ def submit_all(plan, form: str, fd: int, fake_chunk, error: Exception | None = N
             raise error
 
 
-def test_a_reader_that_stands_still_after_the_time_limit_is_given_up(make_plan, fake_chunk, monkeypatch):
+def test_a_reader_that_stalls_past_the_time_limit_ends_the_render(make_plan, fake_chunk, monkeypatch):
     def out_of_time() -> None:
         raise TimeLimitError("the time is over")
 
@@ -96,7 +96,7 @@ def test_a_stop_ends_the_stream_properly(make_plan, fake_chunk, decoded, tmp_pat
 
 
 @pytest.mark.parametrize("form", ["npy", "nut", "mp4"])
-def test_a_reader_that_goes_is_told_as_a_closed_pipe(make_plan, fake_chunk, form):
+def test_a_reader_that_exits_raises_a_closed_pipe_error(make_plan, fake_chunk, form):
     read_fd, write_fd = os.pipe()
     os.close(read_fd)
     try:

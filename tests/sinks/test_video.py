@@ -126,7 +126,7 @@ def out_of_time() -> None:
 def test_an_encoder_that_stands_still_after_the_time_limit_is_killed(
     tmp_path: Path, make_frames, names, publish, monkeypatch, frames_before: int
 ):
-    """In the middle, when its pipe is full, and at the end, when it should write what it holds."""
+    """It stalls in the middle, when its pipe is full, and at the end, when it should flush its frames."""
     monkeypatch.setattr(patience, "STALL_S", 0.2)
     sink = publish(VideoSink, tmp_path / "a.mp4", 10_000, video("mp4"), check_stop=out_of_time)
     with pytest.raises(TimeLimitError) as raised, sink as opened:
@@ -141,7 +141,7 @@ def test_an_encoder_that_stands_still_after_the_time_limit_is_killed(
         os.kill(child_pid(opened), 0)
 
 
-def test_an_encoder_that_computes_is_given_time(tmp_path: Path, make_frames, publish, monkeypatch):
+def test_an_encoder_that_uses_the_cpu_is_not_a_stalled_one(tmp_path: Path, make_frames, publish, monkeypatch):
     monkeypatch.setattr(patience, "STALL_S", 5)
     with publish(VideoSink, tmp_path / "a.mp4", 21, video("mp4"), check_stop=out_of_time) as sink:
         sink.write(make_frames(21))
@@ -208,7 +208,7 @@ def test_sound_ends_with_the_picture(tmp_path: Path, make_frames, decoded, conta
 @pytest.mark.parametrize("container", ["mp4", "mkv", "webm", "nut"])
 @pytest.mark.parametrize("layout", ["mono", "2.1", "4.0", "5.1(side)", "7.1(wide)", "hexadecagonal", "22.2"])
 def test_sound_for_any_loudspeakers_goes_into_any_container(tmp_path: Path, container, layout):
-    """AC-3 and the like say 5.1(side), which Opus does not know; AAC knows no more than eight loudspeakers."""
+    """AC-3 uses 5.1(side), which Opus does not support; AAC supports at most eight channels."""
     sound = tmp_path / "many.mov"
     run_quiet(
         [

@@ -21,7 +21,7 @@ def work(tmp_path: Path) -> WorkFolder:
 
 @pytest.fixture
 def left(tmp_path: Path, work: WorkFolder) -> Path:
-    """What a killed render left: a signed folder with a file that nobody holds."""
+    """The folder of a killed render: it is signed and holds a file, and no process has locked it."""
     work.acquire()
     work.write("a.npy", b"old")
     work.release()
@@ -84,7 +84,7 @@ def plant_pipe(path: Path, victim: Path) -> None:  # noqa: ARG001
     "plant",
     [plant_link_to_folder, plant_file, plant_folder, plant_linked_lock, plant_hard_lock, plant_pipe],
 )
-def test_what_is_not_ours_at_the_folders_name_is_refused_and_left_alone(tmp_path: Path, work: WorkFolder, plant):
+def test_anything_but_a_work_folder_at_its_name_is_refused_and_kept(tmp_path: Path, work: WorkFolder, plant):
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "empty").touch()

@@ -16,7 +16,7 @@ from scope_batch.sinks.writer import BackgroundWriter
 
 
 class Stuck(NpySink):
-    """Blocks in its first write until it is told to stop, as a full pipe does."""
+    """Blocks in its first write until it is aborted, like a full pipe."""
 
     def __init__(self, path: Path, frames: int, publication: Publication) -> None:
         super().__init__(path, frames, 64, 96, publication)
@@ -48,7 +48,7 @@ def test_the_surplus_of_the_last_chunk_is_not_written(tmp_path: Path, render, ma
     assert np.array_equal(np.load(tmp_path / "a.npy"), make_frames(1))
 
 
-def test_after_a_signal_what_is_queued_is_written_and_kept(tmp_path: Path, render, decoded, names):
+def test_after_a_signal_queued_chunks_are_written_and_kept(tmp_path: Path, render, decoded, names):
     def stop(_, chunk):
         if chunk.index == 1:
             raise Interrupted(2)
@@ -68,7 +68,7 @@ def test_a_second_signal_removes_everything(tmp_path: Path, render, names):
     assert names() == []
 
 
-def test_a_fault_of_the_model_keeps_what_came_before(tmp_path: Path, make_plan, fake_chunk, publish):
+def test_an_error_of_the_model_keeps_earlier_chunks(tmp_path: Path, make_plan, fake_chunk, publish):
     plan = make_plan(30)
     bad = JobError("chunk 1: NaN")
     with (
@@ -82,7 +82,7 @@ def test_a_fault_of_the_model_keeps_what_came_before(tmp_path: Path, make_plan, 
     assert writer.frames_written == 9 and len(np.load(tmp_path / "a.partial.npy")) == 9
 
 
-def test_a_sink_that_fails_is_told_at_the_next_chunk_and_spares_the_others(
+def test_the_error_of_a_sink_is_raised_at_the_next_chunk_and_other_sinks_go_on(
     tmp_path: Path, make_plan, fake_chunk, names, publish
 ):
     chunk = make_plan(9).chunks[0]
