@@ -35,10 +35,10 @@ def warnings_of(**fields: object) -> list[str]:
     return [said for said in plan_of(**fields).warnings if "trained" in said]
 
 
-def test_a_size_far_from_the_trained_one_is_told_beside_the_forecast() -> None:
+def test_a_size_far_from_the_trained_one_is_a_warning() -> None:
     plan = plan_of(height=1920, width=1088)
     assert plan.warnings == (
-        "1088x1920 has 5.2 times the area of 832x480, on which longlive was trained: pictures may fall apart "
+        "1088x1920 has 5.2 times the area of 832x480, on which longlive was trained: quality may suffer "
         "(480x832 is near it)",
     )
     assert plan.memory is not None and plan.memory.peak > 30e9
