@@ -1,1 +1,1 @@
-"""Model files: which ones a pipeline needs, where they are, what their keys mean."""
+"""Finds, fetches, checks and loads the model files of each pipeline."""

@@ -1,4 +1,4 @@
-"""The sizes of a model, read from the shapes of its tensors; `config.json` only where shapes cannot tell (heads)."""
+"""Reads the sizes of a model from the shapes of its tensors; only the number of heads comes from `config.json`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Shapes = Mapping[str, torch.Size]
 
 
 def transformer_config(shapes: Shapes, path: Path, config: Path) -> dict[str, Any]:
-    """Arguments of `WanTransformer3DModel` for a backbone whose diffusers keys have these shapes."""
+    """Return the arguments of `WanTransformer3DModel` for a backbone whose diffusers keys have these shapes.
+
+    path    of the backbone, for messages; config: Wan's `config.json`. Raises JobError if the shapes do not fit Wan.
+    """
     inner, channels, *patch = _shape(shapes, "patch_embedding.weight", 5, path, "Wan backbone")
     heads = read_heads(config)
     if inner % heads:
@@ -37,22 +40,22 @@ def transformer_config(shapes: Shapes, path: Path, config: Path) -> dict[str, An
 
 
 def vace_config(shapes: Shapes, layers: int, path: Path) -> dict[str, Any]:
-    """Further arguments of `WanVACETransformer3DModel` for a module whose diffusers keys have these shapes.
+    """Return the further arguments of `WanVACETransformer3DModel` for a module whose diffusers keys have these shapes.
 
-    Its blocks are spread evenly over the backbone's `layers`, from the first on.
+    Its blocks are spread evenly over the backbone's `layers`, from the first on. Raises JobError if they do not fit.
     """
     channels = _shape(shapes, "vace_patch_embedding.weight", 5, path, "Wan VACE module")[1]
     if channels != geometry.VACE_CHANNELS:
         raise JobError(f"{path}: made for a VACE context of {channels} channels, not {geometry.VACE_CHANNELS}")
     blocks = _count(shapes, "vace_blocks.")
-    places = list(range(0, layers, max(layers // blocks, 1))) if blocks else []
-    if not blocks or len(places) != blocks:
+    vace_layers = list(range(0, layers, max(layers // blocks, 1))) if blocks else []
+    if not blocks or len(vace_layers) != blocks:
         raise JobError(f"{path}: {blocks} VACE blocks cannot be spread over the {layers} layers of the backbone")
-    return {"vace_layers": places, "vace_in_channels": channels}
+    return {"vace_layers": vace_layers, "vace_in_channels": channels}
 
 
 def vae_config(shapes: Shapes, path: Path) -> dict[str, Any]:
-    """Arguments of `AutoencoderKLWan` for a VAE whose diffusers keys have these shapes."""
+    """Return the arguments of `AutoencoderKLWan` for a VAE whose diffusers keys have these shapes."""
     return {
         "base_dim": _shape(shapes, "encoder.conv_in.weight", 5, path, "Wan VAE")[0],
         "z_dim": _shape(shapes, "post_quant_conv.weight", 5, path, "Wan VAE")[0],
@@ -60,7 +63,7 @@ def vae_config(shapes: Shapes, path: Path) -> dict[str, Any]:
 
 
 def tae_config(shapes: Shapes, path: Path) -> TaeConfig:
-    """The widths of a tiny auto-encoder whose keys have these shapes."""
+    """Return the widths of a tiny auto-encoder whose keys have these shapes."""
     what = "tiny auto-encoder"
     wide, latent = _shape(shapes, "decoder.1.weight", 4, path, what)[:2]
     first, second, last = (_shape(shapes, f"decoder.{i}.weight", 4, path, what)[0] for i in (8, 14, 20))
@@ -71,7 +74,7 @@ def tae_config(shapes: Shapes, path: Path) -> TaeConfig:
 
 
 def text_encoder_config(shapes: Shapes, path: Path) -> dict[str, Any]:
-    """Arguments of `UMT5Config` for a text encoder whose transformers keys have these shapes."""
+    """Return the arguments of `UMT5Config` for a text encoder whose transformers keys have these shapes."""
     vocab, d_model = _shape(shapes, "shared.weight", 2, path, "UMT5 text encoder")
     first = "encoder.block.0.layer."
     bias = f"{first}0.SelfAttention.relative_attention_bias.weight"
@@ -98,13 +101,13 @@ def _shape(shapes: Shapes, key: str, axes: int, path: Path, what: str) -> torch.
 
 
 def _count(shapes: Shapes, prefix: str) -> int:
-    """Blocks `prefix`0, 1 ...: the highest number + 1, so that a gap is found as missing keys."""
+    """Return the highest block number after `prefix` + 1. A block that is left out is later found as missing keys."""
     numbers = [key.removeprefix(prefix).split(".", 1)[0] for key in shapes if key.startswith(prefix)]
     return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
 
 
 def _first_keys(shapes: Shapes) -> str:
-    """A prefix that all of them share is the usual way to a file that fits nothing."""
+    """Name the first keys for a message, and the prefix that all keys share: an unknown one is the usual cause."""
     if not shapes:
         return "it has no tensors of that kind"
     common = os.path.commonprefix(list(shapes)) if len(shapes) > 1 else ""  # noqa: RUF071  (no paths)
@@ -114,11 +117,11 @@ def _first_keys(shapes: Shapes) -> str:
 
 
 def read_heads(config: Path) -> int:
-    """The number of attention heads in a Wan `config.json`. Raises JobError if it has none."""
-    found = read_json(config)
-    if not isinstance(found, dict) or "num_heads" not in found:
+    """Return the number of attention heads in a Wan `config.json`. Raises JobError if it has none."""
+    settings = read_json(config)
+    if not isinstance(settings, dict) or "num_heads" not in settings:
         raise JobError(f"{config}: not a Wan config.json: no num_heads")
-    heads = found["num_heads"]
+    heads = settings["num_heads"]
     if type(heads) is not int or heads < 1:
         raise JobError(f"{config}: num_heads is {heads!r}; a positive whole number is needed")
     return heads

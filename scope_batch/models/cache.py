@@ -1,7 +1,7 @@
-"""Our own folder for what can be made again, with checksums, so that what was damaged is made again. Torch-free.
+"""Stores derived files in the cache folder with checksums, so that damaged ones are noticed and rebuilt. Torch-free.
 
-Three forms: a small file with its checksum in front (`write_sealed`), a file or folder with its checksum beside it
-(`seal`), and a lock beside either. Also cheap names for large files.
+A small file has its checksum in front (`write_sealed`); other files and folders have it in a second file (`seal`).
+`lock` keeps two processes from building the same file. `file_fingerprint` identifies a large file by samples.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from scope_batch.files.access import shown
 
 _MIB = 1 << 20
 _SAMPLES = 16
-"""Places between the first and the last MiB that the fingerprint looks at, 4 KiB each."""
+"""Number of samples of 4 KiB that the fingerprint reads between the first and the last MiB."""
 _PIECE_BYTES = 64 * _MIB
-"""What is hashed at a time when a checksum is computed; pieces are hashed side by side."""
+"""Size of the pieces of a file that are hashed in parallel."""
 _DIGEST_BYTES = 32
 
 
 def cache_path(*parts: str) -> Path:
-    """`parts` below $SCOPE_BATCH_CACHE, else below the platform's user cache; nothing is made. Raises OutputError."""
+    """Return the path `parts` in the cache folder: $SCOPE_BATCH_CACHE, else the platform's user cache.
+
+    Creates nothing. Raises OutputError if $SCOPE_BATCH_CACHE names the home of an unknown user.
+    """
     root = os.environ.get("SCOPE_BATCH_CACHE")
     try:
         folder = Path(root).expanduser() if root else platformdirs.user_cache_path("scope-batch", appauthor=False)
@@ -40,7 +43,7 @@ def cache_path(*parts: str) -> Path:
 
 
 def cache_folder(*parts: str) -> Path:
-    """The folder `parts` of the cache, made if it is not there. Raises OutputError."""
+    """Return the folder `parts` of the cache, and create it if needed. Raises OutputError if that fails."""
     folder = cache_path(*parts)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +52,7 @@ def cache_folder(*parts: str) -> Path:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Around calls that write `path` in the cache: the system's errors become an OutputError."""
+    """Turn an OSError of the with-body, which writes `path` in the cache, into an OutputError."""
     try:
         yield
     except OSError as error:
@@ -60,25 +63,25 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def file_fingerprint(path: Path) -> str:
-    """32 hex digits that change when the file does: size, mtime, first and last MiB, samples between."""
+    """Return 32 hex digits from a file's size, mtime, first and last MiB, and samples in between."""
     with path.open("rb") as file:
         stat = os.fstat(file.fileno())
         digest = hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode())
-        for offset, length in _spots(stat.st_size):
+        for offset, length in _samples(stat.st_size):
             file.seek(offset)
             digest.update(file.read(length))
     return digest.hexdigest()[:32]
 
 
 def file_sha256(path: Path) -> str:
-    """The file's full sha256 (64 hex digits); computed once per fingerprint and kept in the cache folder."""
-    kept = cache_folder("sha256") / file_fingerprint(path)
-    if (known := read_sealed(kept)) is not None:
-        return known.decode()
+    """Return the file's full sha256 (64 hex digits), computed once per fingerprint and stored in the cache folder."""
+    stored = cache_folder("sha256") / file_fingerprint(path)
+    if (cached := read_sealed(stored)) is not None:
+        return cached.decode()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     with contextlib.suppress(OSError):
-        write_sealed(kept, digest.encode())
+        write_sealed(stored, digest.encode())
     return digest
 
 
@@ -89,7 +92,7 @@ def write_sealed(path: Path, data: bytes) -> None:
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """What `write_sealed` wrote; None where there is no such file or it is damaged."""
+    """Return the data that `write_sealed` wrote; None if the file is missing or damaged."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -99,13 +102,13 @@ def read_sealed(path: Path) -> bytes | None:
 
 
 def seal(path: Path) -> None:
-    """Note the checksum of a file or folder beside it. Raises OSError."""
+    """Write the checksum of a file or folder into a file beside it. Raises OSError."""
     with replacing(_seal_of(path)) as out:
         out.write(content_digest(path).encode())
 
 
 def is_sound(path: Path) -> bool:
-    """Whether `path` is there, was sealed, and is what it was then."""
+    """Return True if `path` exists and still has the checksum that `seal` wrote."""
     try:
         return _seal_of(path).read_text("ascii") == content_digest(path)
     except (OSError, ValueError):
@@ -113,7 +116,7 @@ def is_sound(path: Path) -> bool:
 
 
 def content_digest(path: Path) -> str:
-    """A checksum (64 hex digits) of a file, or of the names and contents of all files in a folder. Raises OSError."""
+    """Return a checksum (64 hex digits) of a file, or of all names and contents in a folder. Raises OSError."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
         text = "".join(f"{content_digest(file)} {file.relative_to(path)}\n" for file in files)
@@ -137,7 +140,7 @@ def _seal_of(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder of the cache and its checksum, if they are there. Raises OSError."""
+    """Remove a file or folder of the cache and its checksum, if they exist. Raises OSError."""
     _seal_of(path).unlink(missing_ok=True)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -147,7 +150,10 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under `path` whole, on the disk and all at once, or not at all. A folder there is removed."""
+    """Write `path` atomically: yields a file that is flushed and renamed to `path` if the with-body succeeds.
+
+    A folder at `path` is removed.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as out:
@@ -167,20 +173,20 @@ def flush_to_disk(file: BinaryIO) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """The lock beside `path`: whoever holds it makes `path`, everybody else waits and finds it made."""
+    """Hold a lock file beside `path`, so that one process builds `path` while the others wait."""
     file = path.with_name(f"{path.name}.lock")
     with writing(file):
         if file.is_dir():
             shutil.rmtree(file)
-        held = FileLock(file)
-        held.acquire()
+        file_lock = FileLock(file)
+        file_lock.acquire()
     try:
         yield
     finally:
-        held.release()
+        file_lock.release()
 
 
-def _spots(size: int) -> Iterator[tuple[int, int]]:
+def _samples(size: int) -> Iterator[tuple[int, int]]:
     yield 0, _MIB
     if size > _MIB:
         yield from ((size * i // (_SAMPLES + 1), 4096) for i in range(1, _SAMPLES + 1))

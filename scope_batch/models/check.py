@@ -23,12 +23,12 @@ State = Literal["ok", "missing", "wrong", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class FileCheck:
-    """What is known of one file (or folder).
+    """The result of the check of one file or folder.
 
-    size_bytes  None where it is missing.
-    state       unknown: it can be read, but whether it fits cannot be told while another file is missing or wrong.
-    problem     why it is not ok, on one line, with its path; "" when it is.
-    warnings    what the loader would warn of.
+    size_bytes  None if it is missing.
+    state       "unknown": it can be read, but not compared, because another file is missing or wrong.
+    problem     the reason why `state` is not "ok", one line with the path; "" if it is "ok".
+    warnings    warnings that the loader would report.
     """
 
     artifact: Artifact
@@ -44,54 +44,57 @@ _NEEDS: Mapping[Role, tuple[Role, ...]] = {
     "builtin_lora": ("config", "backbone"),
     "vace": ("config", "backbone"),
 }
-"""Which other files tell whether a file fits."""
+"""Files that a file is compared with."""
 
 
 @dataclass(slots=True)
 class Checker:
-    """Checks the files below `folder`; what pipelines share is looked at once."""
+    """Checks the model files in `folder`. A file that several pipelines share is checked once."""
 
     folder: Path
     _shared: dict[Path, FileCheck] = field(default_factory=dict)
 
     def check(self, pipeline_id: str, *, vae_type: VaeType = "wan", vace: bool = False) -> tuple[FileCheck, ...]:
-        """One result per file that `pipeline_id` reads, in the layout's order. A KeyError: it needs none."""
+        """Return one result per file that `pipeline_id` reads, in the layout's order.
+
+        Raises KeyError if the pipeline needs no model files.
+        """
         artifacts = wanted_artifacts(pipeline_id, self.folder, vae_type=vae_type, vace=vace)
         files = model_files(self.folder, artifacts)
-        done: dict[Role, FileCheck] = {}
+        results: dict[Role, FileCheck] = {}
         for artifact in artifacts:
             path = self.folder / artifact.local
-            result = self._shared.get(path) or self._check(artifact, path, files, done)
-            done[artifact.role] = result
+            result = self._shared.get(path) or self._check(artifact, path, files, results)
+            results[artifact.role] = result
             if artifact.role not in _NEEDS:
                 self._shared[path] = result
-        return tuple(done.values())
+        return tuple(results.values())
 
-    def _check(self, artifact: Artifact, path: Path, files: ModelFiles, done: Mapping[Role, FileCheck]) -> FileCheck:
+    def _check(self, artifact: Artifact, path: Path, files: ModelFiles, results: Mapping[Role, FileCheck]) -> FileCheck:
         size_bytes = size_on_disk(self.folder, artifact)
         if size_bytes is None:
             return FileCheck(artifact, path, None, "missing", f"{path}: missing")
-        doubtful = [done[role].path.name for role in _NEEDS.get(artifact.role, ()) if done[role].state != "ok"]
-        heard: list[str] = []
+        unusable = [results[role].path.name for role in _NEEDS.get(artifact.role, ()) if results[role].state != "ok"]
+        warnings: list[str] = []
         try:
-            if doubtful:
+            if unusable:
                 read_shapes(path)
-                why = f"{path}: can be read, but not checked without a sound {' and '.join(doubtful)}"
+                why = f"{path}: can be read, but not checked without a sound {' and '.join(unusable)}"
                 return FileCheck(artifact, path, size_bytes, "unknown", why)
-            _EXAMINE[artifact.role](files, _keeping(heard))
+            _CHECKS[artifact.role](files, _collect_in(warnings))
         except JobError as error:
             return FileCheck(artifact, path, size_bytes, "wrong", str(error))
-        return FileCheck(artifact, path, size_bytes, "ok", warnings=tuple(heard))
+        return FileCheck(artifact, path, size_bytes, "ok", warnings=tuple(warnings))
 
 
 def all_ok(checks: Sequence[FileCheck]) -> bool:
     return all(check.state == "ok" for check in checks)
 
 
-def _keeping(heard: list[str]) -> Report:
+def _collect_in(warnings: list[str]) -> Report:
     def report(event: Event) -> None:
         if isinstance(event, Warned):
-            heard.append(event.message)
+            warnings.append(event.message)
 
     return report
 
@@ -127,7 +130,7 @@ def _vace(files: ModelFiles, report: Report) -> None:
     empty_transformer(files.backbone, files.config, files.vace, kind=WanVACETransformer3DModel, report=report)
 
 
-_EXAMINE: Mapping[Role, Callable[[ModelFiles, Report], None]] = {
+_CHECKS: Mapping[Role, Callable[[ModelFiles, Report], None]] = {
     "config": _config,
     "backbone": _backbone,
     "builtin_lora": _builtin_lora,

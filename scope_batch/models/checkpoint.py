@@ -1,7 +1,7 @@
-"""Reading .pt, .pth and .safetensors into tensors: no code is ever run, at most one copy in memory.
+"""Reads .pt, .pth and .safetensors files into tensors without running code, with at most one copy in memory.
 
-A large pickle is converted once to safetensors in our cache folder and only that is mapped: a mapped file that shrinks
-kills the process with SIGBUS, and files in the cache are renamed into place and never rewritten.
+A large pickle is converted once to a safetensors file in the cache folder, which is then memory-mapped. Other files are
+never mapped: if a mapped file shrinks, the process dies of SIGBUS. Files in the cache are never rewritten in place.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ State = dict[str, Tensor]
 T = TypeVar("T")
 
 CONVERT_FROM_BYTES = 128 << 20
-"""Pickles from this size on are converted; smaller ones are quicker to read again."""
+"""Pickles of this size and above are converted; smaller ones are faster to read again."""
 
 _WRAPPERS = ("generator", "generator_lora", "state_dict", "model_state_dict", "model", "module")
 _PICKLES = {".pt", ".pth"}
@@ -51,16 +51,16 @@ _DTYPES = {
     "U16": torch.uint16,
     "BOOL": torch.bool,
 }
-"""The words of safetensors."""
+"""Names of dtypes in safetensors files."""
 
 
 def read_checkpoint(path: Path, containing: str = "") -> State:
-    """The tensors of a checkpoint by key, on the CPU, in the file's dtypes; treat them as read-only.
+    """Return the tensors of a checkpoint by key, on the CPU, in the file's dtypes. Treat them as read-only.
 
-    containing  only tensors with this in their key; of a safetensors file no others are read.
+    containing  return only tensors whose key contains this; others are not read from a safetensors file.
 
-    An inner dictionary ("generator", "generator_lora", "state_dict" ...) is unwrapped, and the prefix `model.` taken
-    off when every key has it. Raises MissingInputError, or JobError when the file is damaged, foreign or holds code.
+    An inner dictionary ("generator", "generator_lora", "state_dict" ...) is unwrapped. The prefix `model.` is removed
+    if every key has it. Raises MissingInputError, or JobError if the file is damaged, no checkpoint, or holds code.
     """
     path = _existing(path)
     if path.suffix == ".safetensors":
@@ -76,7 +76,7 @@ def _read_whole_pickle(path: Path) -> State:
 
 
 def read_header(path: Path) -> State:
-    """Key -> tensor on `meta`, in shape and dtype as `read_checkpoint` gives it, from the file's header alone."""
+    """Return tensors on `meta` with the keys, shapes and dtypes of `read_checkpoint`; reads only the file's header."""
     path = _existing(path)
     if path.suffix != ".safetensors":
         return _read_pickle(path, device="meta")
@@ -87,7 +87,7 @@ def read_header(path: Path) -> State:
 
 
 def read_shapes(path: Path) -> dict[str, torch.Size]:
-    """Key -> shape as `read_checkpoint` would give them, from the file's header alone."""
+    """Return shapes with the keys of `read_checkpoint`; reads only the file's header."""
     return {key: tensor.shape for key, tensor in read_header(path).items()}
 
 
@@ -113,13 +113,13 @@ def _read_safetensors(path: Path, containing: str) -> State:
 
 
 def _safetensors_header(path: Path) -> SafetensorsHeader:
-    """Stricter than the library: a key that comes twice is refused."""
+    """Read the header; unlike the library, refuse a key that appears twice."""
     with reading(path), path.open("rb") as file:
         return read_safetensors_header(file, str(path))
 
 
 def _read_converted(path: Path) -> State:
-    """The pickle's conversion, mapped; made first when there is none, it is damaged, or the file has changed."""
+    """Map the pickle's conversion. Convert it first if there is none, it is damaged, or the pickle has changed."""
     name = f"{path.stem}-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}-"
     with _reading(path):
         fingerprint = cache.file_fingerprint(path)
@@ -133,14 +133,14 @@ def _read_converted(path: Path) -> State:
                 cache.remove(stale)
             _write(state, target)
         except (OSError, SafetensorError):
-            # A full or read-only cache costs time on the next start, nothing else.
+            # If the cache is full or read-only, the pickle is read again on the next start.
             return state
         del state
         return _map(target)
 
 
 def _map(conversion: Path) -> State:
-    """Its tensors as views of the mapped file. Of our own making and found sound: nothing in it can be wrong."""
+    """Return tensors that are views of the mapped file. Its checksum was verified, so no error is expected."""
     return load_file(conversion)  # type: ignore[no-any-return]  # safetensors is untyped
 
 
@@ -157,7 +157,7 @@ def _write(state: State, target: Path) -> None:
 
 
 def _storable(state: State) -> State:
-    """Contiguous and each with its own memory, which is what safetensors can hold."""
+    """Make tensors contiguous and give each its own memory, as safetensors requires."""
     seen: set[int] = set()
     out: State = {}
     for key, tensor in state.items():
@@ -177,7 +177,7 @@ def _read_pickle(path: Path, device: str = "cpu") -> State:
 
 
 class Inert:
-    """Stands for any class or function that a pickle names: it takes everything and does nothing."""
+    """Replaces any class or function that a pickle names; it accepts all arguments and does nothing."""
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
@@ -200,10 +200,10 @@ def _unwrap(loaded: object, path: Path) -> State:
     if tensors := {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}:
         return tensors
     inner = [key for key, value in loaded.items() if isinstance(value, Mapping)]
-    known = [key for key in _WRAPPERS if key in inner] or (inner if len(inner) == 1 else [])
-    if not known:
+    wrappers = [key for key in _WRAPPERS if key in inner] or (inner if len(inner) == 1 else [])
+    if not wrappers:
         raise JobError(f"{path}: holds no tensors; its keys are {_first(map(str, loaded))}")
-    return _unwrap(loaded[known[0]], path)
+    return _unwrap(loaded[wrappers[0]], path)
 
 
 def _kind(value: object) -> str:
@@ -223,7 +223,7 @@ def _without_model_prefix(entries: dict[str, T]) -> dict[str, T]:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Around calls of torch and safetensors that read `path`: whatever a damaged or foreign file raises is one line."""
+    """Turn any error that torch or safetensors raises on a damaged or foreign file into a JobError of one line."""
     try:
         with reading(path):
             yield

@@ -1,4 +1,4 @@
-"""Locates the model files on this machine. Torch-free."""
+"""Finds the model files on this machine. Torch-free."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from scope_batch.models.hub import smallest_gb
 from scope_batch.models.layout import Artifact, VaeType
 
 TINY = "tiny"
-"""The bare word that stands for the built-in set; `./tiny` is a folder."""
+"""Value of `models` that selects the built-in tiny models; a folder of that name is written `./tiny`."""
 TINY_VERSION = 2
-"""Raised whenever a byte of any file of that set changes."""
+"""Version of the tiny models; increase it whenever a byte of any of their files changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """Absolute paths of what one pipeline reads.
+    """Absolute paths of the files that one pipeline reads.
 
-    builtin_lora  None when it has none, or goes without.
-    vae_type      which network the file `vae` is taken for.
-    vace          the VACE module, or a whole checkpoint that holds it; None when nothing is steered through VACE.
+    builtin_lora  None if the pipeline has no LoRA of its own, or it is not wanted.
+    vae_type      the network that the file `vae` is for.
+    vace          the VACE module, or a whole checkpoint that contains it; None if the job does not use VACE.
     """
 
     config: Path
@@ -44,20 +44,22 @@ class ModelFiles:
 
 @dataclass(frozen=True, slots=True)
 class ModelsFolder:
-    """`path` need not exist; `why`: who named it."""
+    """A folder of model files, which need not exist. why: the option or variable that names it."""
 
     path: Path
     why: str
 
 
-def models_place(asked: str | None, asked_by: str = "--models") -> ModelsFolder:
-    """The folder that `asked` (--models, else the job's `models`) or the environment names. Not for `tiny`.
+def models_place(models: str | None, named_by: str = "--models") -> ModelsFolder:
+    """Return the folder of model files: `models` if given, else that of the environment variables.
 
-    Without either: Scope's own folder if there is one, else the platform's data folder. Raises UnavailableError for a
-    file.
+    models    value of --models or of the job's `models`, but not "tiny".
+    named_by  name of that option in messages.
+    Without either it is Scope's own folder if that exists, else the platform's data folder. Raises UnavailableError if
+    the path is a file.
     """
     variables = ("SCOPE_BATCH_MODELS", "DAYDREAM_SCOPE_MODELS_DIR")
-    for named, why in ((asked, asked_by), *((os.environ.get(name), f"${name}") for name in variables)):
+    for named, why in ((models, named_by), *((os.environ.get(name), f"${name}") for name in variables)):
         if named:
             try:
                 folder = Path(named).expanduser().absolute()
@@ -74,52 +76,57 @@ def models_place(asked: str | None, asked_by: str = "--models") -> ModelsFolder:
     )
 
 
-def models_folder(asked: str | None) -> Path:
-    return models_place(asked).path
+def models_folder(models: str | None) -> Path:
+    """Return the path of `models_place`."""
+    return models_place(models).path
 
 
 def find_models(
-    pipeline_id: str, asked: str | None, *, vae_type: VaeType = "wan", builtin_lora: bool = True, vace: bool = False
+    pipeline_id: str, models: str | None, *, vae_type: VaeType = "wan", builtin_lora: bool = True, vace: bool = False
 ) -> ModelFiles:
-    """The files of `pipeline_id`; `asked` as for `models_folder`, or `tiny`, which is made in the cache when it is new.
+    """Return the files of `pipeline_id`.
 
-    vace  the VACE module is needed too.
-    The lightvae of `tiny` stands for wan as well. Raises UnavailableError (exit code 69) naming each file that
-    is missing, the command that fetches it and how to try without.
+    models        as for `models_place`, or "tiny": these files are created in the cache folder on first use, and their
+                  lightvae also serves as "wan".
+    builtin_lora  whether the pipeline's own LoRA is needed; vace: whether the VACE module is.
+    Raises UnavailableError (exit code 69), which names each missing file and the command that fetches it.
     """
-    if asked == TINY:
+    if models == TINY:
         from scope_batch.models.tiny.build import tiny_models_folder  # torch, only when it is needed
 
         vae_type = tiny_vae_type(vae_type)
         folder = tiny_models_folder(pipeline_id, vae_type=vae_type, vace=vace)
     else:
-        folder = models_folder(asked)
-    wanted = [
+        folder = models_folder(models)
+    needed = [
         artifact
         for artifact in wanted_artifacts(pipeline_id, folder, vae_type=vae_type, vace=vace)
         if builtin_lora or artifact.role != "builtin_lora"
     ]
-    if missing := [a for a in wanted if not is_present(folder, a)]:
+    if missing := [a for a in needed if not is_present(folder, a)]:
         pull = pull_command(pipeline_id, folder, vae_type=vae_type, vace=vace)
-        raise UnavailableError(_missing(pipeline_id, asked, folder, missing, pull))
-    return model_files(folder, wanted)
+        raise UnavailableError(_missing(pipeline_id, models, folder, missing, pull))
+    return model_files(folder, needed)
 
 
-def tokenizer_folder(pipeline_id: str, asked: str | None) -> Path | None:
-    """Path of the tokenizer of `pipeline_id`, which need not exist; `asked` as for `find_models`. None: it has none."""
+def tokenizer_folder(pipeline_id: str, models: str | None) -> Path | None:
+    """Return the path of the pipeline's tokenizer, which need not exist; None if the pipeline has none.
+
+    models  as for `find_models`.
+    """
     if not layout.is_known(pipeline_id):
         return None
-    folder = cache.cache_path(TINY, f"v{TINY_VERSION}") if asked == TINY else models_folder(asked)
+    folder = cache.cache_path(TINY, f"v{TINY_VERSION}") if models == TINY else models_folder(models)
     return folder / layout.TOKENIZER.local
 
 
 def tiny_vae_type(vae_type: VaeType) -> VaeType:
-    """The type that stands for `vae_type` in the tiny set."""
+    """Return the type that the tiny models use for `vae_type`: they have no "wan"."""
     return "lightvae" if vae_type == "wan" else vae_type
 
 
 def model_files(folder: Path, artifacts: Iterable[Artifact]) -> ModelFiles:
-    """The paths of these below `folder`, whether they exist or not."""
+    """Return the paths of these artifacts below `folder`. They need not exist."""
     by_role = {artifact.role: artifact for artifact in artifacts}
     paths = {role: folder / artifact.local for role, artifact in by_role.items()}
     return ModelFiles(
@@ -137,23 +144,27 @@ def model_files(folder: Path, artifacts: Iterable[Artifact]) -> ModelFiles:
 def wanted_artifacts(
     pipeline_id: str, folder: Path, *, vae_type: VaeType = "wan", vace: bool = False
 ) -> tuple[Artifact, ...]:
-    """What `pipeline_id` reads from `folder`, one per role; what is there already is preferred where files may vary."""
+    """Return the artifacts that `pipeline_id` reads from `folder`, one per role.
+
+    The whole VACE checkpoint is taken if it is in `folder` and the VACE module is not.
+    """
     artifacts = layout.artifacts(pipeline_id, vae_type, vace=vace)
-    return tuple(_vace_at_hand(folder) if artifact == layout.VACE else artifact for artifact in artifacts)
+    return tuple(_available_vace(folder) if artifact == layout.VACE else artifact for artifact in artifacts)
 
 
-def _vace_at_hand(folder: Path) -> Artifact:
+def _available_vace(folder: Path) -> Artifact:
     whole = not is_present(folder, layout.VACE) and is_present(folder, layout.VACE_CHECKPOINT)
     return layout.VACE_CHECKPOINT if whole else layout.VACE
 
 
 def is_present(folder: Path, artifact: Artifact) -> bool:
+    """Return True if the file exists, or for a folder its `probe`."""
     path = folder / artifact.local
     return is_file(path / artifact.probe if artifact.probe else path)
 
 
 def size_on_disk(folder: Path, artifact: Artifact) -> int | None:
-    """Bytes of the file, or of all files in the folder; None where it is missing."""
+    """Return the bytes of the file, or of all files in the folder; None if it is missing."""
     if not is_present(folder, artifact):
         return None
     path = folder / artifact.local
@@ -162,12 +173,12 @@ def size_on_disk(folder: Path, artifact: Artifact) -> int | None:
 
 
 def repo_folder(repo: str) -> str:
-    """Name of a repository's folder below the models folder."""
+    """Return the name of a repository's folder below the models folder."""
     return repo.split("/")[-1]
 
 
 def download_command(folder: Path, artifacts: Sequence[Artifact]) -> str:
-    """Shell commands that fetch these files into `folder`, one per repository."""
+    """Return shell commands that download these files into `folder`, one per repository, joined by `&&`."""
     repos = {a.repo: [b.pattern for b in artifacts if b.repo == a.repo] for a in artifacts}
     return " && ".join(
         f"hf download {repo} {' '.join(f'--include {shlex.quote(p)}' for p in patterns)} "
@@ -177,24 +188,24 @@ def download_command(folder: Path, artifacts: Sequence[Artifact]) -> str:
 
 
 def pull_command(pipeline_id: str, folder: Path, *, vae_type: VaeType = "wan", vace: bool = False) -> str:
-    """The shell command that fetches what `pipeline_id` lacks in `folder`."""
+    """Return the `scope-batch models pull` command that fetches the pipeline's missing files into `folder`."""
     options = (*(("--vae", vae_type) if vae_type != "wan" else ()), *(("--vace",) if vace else ()))
     words = ("scope-batch", "models", "pull", pipeline_id, *options, "--models", str(folder))
     return " ".join(map(_shell_word, words))
 
 
 def _shell_word(text: str) -> str:
-    """The text as one word for a shell and on one line: a line break in a path is written $'\\n'."""
+    """Quote a text as one word for a shell, on one line: a line break is written $'\\n'."""
     if text.isprintable():
         return shlex.quote(text)
     escaped = text.encode("unicode_escape").decode().replace("'", r"\'")
     return f"$'{escaped}'"
 
 
-def _missing(pipeline_id: str, asked: str | None, folder: Path, missing: Sequence[Artifact], pull: str) -> str:
+def _missing(pipeline_id: str, models: str | None, folder: Path, missing: Sequence[Artifact], pull: str) -> str:
     size = f"{smallest_gb(missing):.0f} GB or more"
-    if asked is not None and not folder.exists():
-        near = f" (did you mean {TINY}?)" if difflib.get_close_matches(Path(asked).name, [TINY]) else ""
+    if models is not None and not folder.exists():
+        near = f" (did you mean {TINY}?)" if difflib.get_close_matches(Path(models).name, [TINY]) else ""
         what = f"{shown(folder)}: no such folder of model files{near}"
     else:
         what = f"model files missing in {shown(folder)}: {', '.join(str(a.local) for a in missing)}"

@@ -1,4 +1,4 @@
-"""Describes the Hugging Face repositories of model files: licence and pinned revision. Torch-free."""
+"""Lists licence, pinned revision and size of the Hugging Face repositories of model files. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scope_batch.models.layout import LARGE_ARTIFACTS, Artifact, Role
 
 @dataclass(frozen=True, slots=True)
 class Licence:
-    """`words` say in plain language what it means. `commercial`: None where that is not known."""
+    """A licence. words: a summary in plain language; commercial: None if commercial use is not known."""
 
     name: str
     words: str
@@ -27,7 +27,7 @@ UNKNOWN = Licence("not known", "not known here: read the repository's page befor
 _LICENCES: Mapping[str, Licence] = MappingProxyType(
     {
         "Wan-AI/Wan2.1-VACE-1.3B": APACHE,
-        "daydreamlive/Wan2.1-T2V-1.3B": APACHE,  # files of Wan 2.1, in other folders or formats; so are the next two
+        "daydreamlive/Wan2.1-T2V-1.3B": APACHE,  # Wan 2.1 in other folders or formats, as the next two
         "daydreamlive/Wan2.1-T2V-14B": APACHE,
         "daydreamlive/WanVideo_comfy": APACHE,
         "daydreamlive/LongLive-1.3B": NON_COMMERCIAL,
@@ -35,28 +35,29 @@ _LICENCES: Mapping[str, Licence] = MappingProxyType(
 )
 
 REVISIONS: Mapping[str, str] = MappingProxyType({})
-"""Repository -> commit to fetch. None has been tried against published files yet, so whatever is newest is fetched."""
+"""Commit to fetch, by repository. None is pinned yet, so the newest commit is fetched."""
 
 
 _SMALLEST_GB: Mapping[Role, float] = MappingProxyType(
     {"backbone": 2.8, "builtin_lora": 0.1, "vae": 0.05, "text_encoder": 6.7, "tokenizer": 0.02, "vace": 1.3}
 )
-"""Published files at two bytes a weight, the text encoder at one; some are stored in four."""
+"""Sizes of the published 1.3B models at two bytes per weight, the text encoder at one; some files have four."""
 _LARGE_GB: Mapping[Role, float] = MappingProxyType({"backbone": 28.6, "vace": 6.0})
-"""Those of the models of 14 billion parameters."""
+"""Sizes of the 14B models."""
 
 
 def smallest_gb(artifacts: Iterable[Artifact]) -> float:
-    """How many GB these files are at least; how many they are exactly, the Hub is asked by `models pull --dry-run`."""
+    """Return a lower bound of the size of these files in GB; `models pull --dry-run` shows the exact size."""
     return sum(
         (_LARGE_GB if artifact in LARGE_ARTIFACTS else _SMALLEST_GB).get(artifact.role, 0) for artifact in artifacts
     )
 
 
 def licence_of(repo: str) -> Licence:
+    """Return the licence of a repository "owner/name", `UNKNOWN` if it is not in the list."""
     return _LICENCES.get(repo, UNKNOWN)
 
 
 def page_of(repo: str) -> str:
-    """Where people read about it."""
+    """Return the address of a repository's web page."""
     return f"https://huggingface.co/{repo}"

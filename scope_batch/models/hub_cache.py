@@ -19,7 +19,7 @@ from scope_batch.models.layout import Artifact
 
 @dataclass(frozen=True, slots=True)
 class CachedFile:
-    """`source`: the file in the Hub's cache, links resolved. `target`: where the loaders look for it."""
+    """A file in the Hub's cache. source: its path, links resolved; target: the path from which loaders read it."""
 
     artifact: Artifact
     source: Path
@@ -27,18 +27,18 @@ class CachedFile:
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids to ask the Hub."""
+    """Return True if HF_HUB_OFFLINE forbids requests to the Hub."""
     return bool(constants.HF_HUB_OFFLINE)
 
 
 def find_cached(artifacts: Sequence[Artifact], folder: Path) -> tuple[CachedFile, ...]:
-    """What the Hub's cache holds of the `artifacts` that `folder` lacks."""
+    """Return the files in the Hub's cache that belong to those `artifacts` that are missing in `folder`."""
     missing = [artifact for artifact in artifacts if not is_present(folder, artifact)]
     return tuple(_cached(artifact, source, folder) for artifact in missing for source in _sources(artifact))
 
 
 def link_files(cached: Sequence[CachedFile]) -> None:
-    """Link them into place, by a symbolic link where the cache is on another disk. Raises OutputError."""
+    """Link the files to their targets, by symbolic links if the cache is on another disk. Raises OutputError."""
     for file in cached:
         try:
             file.target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,8 +53,8 @@ def link_files(cached: Sequence[CachedFile]) -> None:
 
 def check_complete(artifacts: Sequence[Artifact], cached: Sequence[CachedFile], folder: Path) -> None:
     """Raise UnavailableError unless `folder` and `cached` together hold all of `artifacts`."""
-    found = {file.artifact for file in cached}
-    absent = [artifact for artifact in artifacts if artifact not in found and not is_present(folder, artifact)]
+    available = {file.artifact for file in cached}
+    absent = [artifact for artifact in artifacts if artifact not in available and not is_present(folder, artifact)]
     if absent:
         names = ", ".join(f"{artifact.repo}/{artifact.path}" for artifact in absent)
         raise UnavailableError(
@@ -70,11 +70,11 @@ def _cached(artifact: Artifact, source: Path, folder: Path) -> CachedFile:
 
 def _sources(artifact: Artifact) -> Iterator[Path]:
     name = f"{artifact.path}/{artifact.probe}" if artifact.probe else artifact.path
-    found = huggingface_hub.try_to_load_from_cache(artifact.repo, name, revision=REVISIONS.get(artifact.repo))
-    if not isinstance(found, str):
+    path = huggingface_hub.try_to_load_from_cache(artifact.repo, name, revision=REVISIONS.get(artifact.repo))
+    if not isinstance(path, str):
         return
     if not artifact.probe:
-        yield Path(found)
+        yield Path(path)
         return
     with contextlib.suppress(OSError):
-        yield from sorted(file for file in Path(found).parent.iterdir() if file.is_file())
+        yield from sorted(file for file in Path(path).parent.iterdir() if file.is_file())

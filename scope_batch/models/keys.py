@@ -1,4 +1,4 @@
-"""Maps the keys of a checkpoint from original Wan naming to diffusers and transformers; every key is accounted for."""
+"""Renames checkpoint keys from original Wan naming to that of diffusers and transformers, and checks them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scope_batch.errors import JobError
 from scope_batch.models.layout import first_names
 
 T = TypeVar("T")
-"""A tensor, or its shape: renaming does not look inside."""
+"""A tensor or a shape; renaming handles both alike."""
 
 
 _UMT5_GLOBAL = {
@@ -36,16 +36,16 @@ _UMT5_BLOCK = {
 
 
 def to_diffusers_transformer(state: Mapping[str, T]) -> dict[str, T]:
-    """Keys of a Wan backbone as `WanTransformer3DModel` has them. Unknown keys pass through, to be accounted for."""
+    """Rename the keys of a Wan backbone as in `WanTransformer3DModel`. Unknown keys are kept; `account` judges them."""
     if any(key.startswith("condition_embedder.") for key in state):
         return dict(state)
     return dict(convert_wan_transformer_to_diffusers(dict(state)))
 
 
 def to_diffusers_vace(state: Mapping[str, T]) -> dict[str, T]:
-    """The VACE part of a module or of a whole checkpoint, keys as `WanVACETransformer3DModel` has them.
+    """Return the VACE part of a module or of a whole checkpoint, with the keys of `WanVACETransformer3DModel`.
 
-    Everything else in the file is left out. Unknown keys of the part pass through, to be accounted for.
+    All other tensors are dropped. Unknown keys of the part are kept; `account` judges them.
     """
     part = {key: tensor for key, tensor in state.items() if is_vace(key)}
     if any(".attn1." in key for key in part):
@@ -54,16 +54,17 @@ def to_diffusers_vace(state: Mapping[str, T]) -> dict[str, T]:
 
 
 def is_vace(key: str) -> bool:
+    """Return True for a key of the VACE part, in either naming."""
     return key.startswith("vace_")
 
 
 def to_diffusers_vae(state: Mapping[str, T]) -> dict[str, T]:
-    """Keys of a Wan VAE as `AutoencoderKLWan` has them. Unknown keys pass through, to be accounted for."""
+    """Rename the keys of a Wan VAE as in `AutoencoderKLWan`. Unknown keys are kept; `account` judges them."""
     return dict(convert_wan_vae_to_diffusers(dict(state)))
 
 
 def to_umt5(state: Mapping[str, T]) -> dict[str, T]:
-    """Keys of Wan's UMT5 encoder as `UMT5EncoderModel` has them. Unknown keys pass through, to be accounted for."""
+    """Rename the keys of Wan's UMT5 encoder as in `UMT5EncoderModel`. Unknown keys are kept; `account` judges them."""
     return {_umt5_key(key): tensor for key, tensor in state.items()}
 
 
@@ -78,7 +79,7 @@ def _umt5_key(key: str) -> str:
 
 
 def refuse_integers(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise JobError unless all of them are floats: int8, bool and complex numbers cannot be read as weights."""
+    """Raise JobError unless all weights are floats; integers, bools and complex numbers are refused."""
     if bad := [
         f"{key} is {str(t.dtype).removeprefix('torch.')}" for key, t in weights.items() if not t.is_floating_point()
     ]:
@@ -86,11 +87,11 @@ def refuse_integers(weights: Mapping[str, Tensor], path: Path) -> None:
 
 
 def account(found: Mapping[str, Tensor], expected: Mapping[str, torch.Size], path: Path, what: str) -> list[str]:
-    """Check that a file's tensors (`found`) fill every key of `expected`; `what` names the model in messages.
+    """Check that a file's tensors (`found`) have every key and shape of `expected`.
 
-    Returns at most one warning about keys that the model does not have; they are to be dropped. Raises JobError for a
-    missing or mis-shaped key, for weights that are no floats, and when more than half of the file's keys mean nothing
-    to the model.
+    what  name of the model in messages.
+    Returns at most one warning, about keys that the model does not have; the caller drops them. Raises JobError for a
+    missing key, a wrong shape, weights that are not floats, and if the model has less than half of the file's keys.
     """
     unexpected = sorted(found.keys() - expected.keys())
     if 2 * len(unexpected) > len(found) or not found:

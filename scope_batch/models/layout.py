@@ -1,9 +1,6 @@
-"""Lists the files that a pipeline needs and their paths: in Scope's folder, one per Hugging Face repository.
+"""Lists the model files of each pipeline, their Hugging Face repositories and their paths in Scope's layout.
 
-Torch-free; `scope-batch models pull` reads the patterns, the loader the paths.
-
-
-Words that messages about model files share. Torch-free.
+Torch-free. `scope-batch models pull` uses the patterns, the loaders use the paths.
 """
 
 from __future__ import annotations
@@ -19,11 +16,11 @@ Role = Literal["config", "backbone", "builtin_lora", "vae", "text_encoder", "tok
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One file (or folder) of a Hugging Face repository.
+    """One file or folder of a Hugging Face repository.
 
-    repo     "owner/name" on the Hub; the local folder is the name.
-    path     inside the repository, with `/`.
-    probe    for a folder: a file that must be in it.
+    repo   "owner/name" on the Hub; the local folder has the second part as its name.
+    path   inside the repository, with `/`.
+    probe  "" for a file; for a folder the name of a file that must be in it.
     """
 
     role: Role
@@ -33,12 +30,12 @@ class Artifact:
 
     @property
     def local(self) -> PurePosixPath:
-        """Path below the models folder."""
+        """Return the path below the models folder."""
         return PurePosixPath(self.repo.split("/")[-1]) / self.path
 
     @property
     def pattern(self) -> str:
-        """What to ask the Hub for: the file, or everything in the folder."""
+        """Return the pattern that selects the file, or everything in the folder, for a download."""
         return f"{self.path}/*" if self.probe else self.path
 
 
@@ -53,15 +50,15 @@ VAES: dict[VaeType, Artifact] = {
     "tae": Artifact("vae", "daydreamlive/Autoencoders", "taew2_1.pth"),
     "lighttae": Artifact("vae", "daydreamlive/Autoencoders", "lighttaew2_1.pth"),
 }
-"""The lightvae is the same class as wan with a quarter of the channels; tae and lighttae are another network."""
+"""lightvae is the network of wan with a quarter of the channels; tae and lighttae are another network."""
 TAES: frozenset[VaeType] = frozenset(("tae", "lighttae"))
 
 VACE = Artifact("vace", "daydreamlive/WanVideo_comfy", "Wan2_1-VACE_module_1_3B_bf16.safetensors")
 VACE_CHECKPOINT = Artifact("vace", "Wan-AI/Wan2.1-VACE-1.3B", "diffusion_pytorch_model.safetensors")
-"""The whole model that the module is a part of: taken where the module's own file is absent."""
+"""The whole model that contains the module; used if the module's own file is missing."""
 
 _LARGE = frozenset(("krea-realtime-video",))
-"""Pipelines on the backbone of 14 billion parameters; the others stand on that of 1.3."""
+"""Pipelines with a backbone of 14 billion parameters; the others have 1.3 billion."""
 _LARGE_CONFIG = Artifact("config", "daydreamlive/Wan2.1-T2V-14B", "config.json")
 LARGE_VACE = Artifact("vace", "daydreamlive/WanVideo_comfy", "Wan2_1-VACE_module_14B_bf16.safetensors")
 
@@ -83,23 +80,23 @@ _BACKBONES: dict[str, tuple[Artifact, ...]] = {
 
 
 LARGE_ARTIFACTS = frozenset((LARGE_VACE, *(file for name in _LARGE for file in _BACKBONES[name])))
-"""Files of 14 billion parameters."""
+"""Weights of 14B models."""
 
 
 def is_known(pipeline_id: str) -> bool:
-    """Whether its files stand here; those of a plugin do not."""
+    """Return True if the files of the pipeline are listed here; those of plugins are not."""
     return pipeline_id in _BACKBONES
 
 
 def artifacts(pipeline_id: str, vae_type: VaeType = "wan", *, vace: bool = False) -> tuple[Artifact, ...]:
-    """Everything that `pipeline_id` reads, one artifact per role; `vace`: with the VACE module, last.
+    """Return everything that `pipeline_id` reads, one artifact per role; vace: with the VACE module, as the last one.
 
-    A KeyError is a pipeline that needs no models.
+    Raises KeyError for a pipeline that is not listed here.
     """
     config, module = (_LARGE_CONFIG, LARGE_VACE) if pipeline_id in _LARGE else (_CONFIG, VACE)
     return (config, *_BACKBONES[pipeline_id], VAES[vae_type], _TEXT_ENCODER, TOKENIZER, *([module] if vace else []))
 
 
 def first_names(names: Collection[str]) -> str:
-    """The first five of them, and dots where there are more."""
+    """Join the first five names for a message, with dots if there are more."""
     return ", ".join(list(names)[:5]) + (" ..." if len(names) > 5 else "")

@@ -1,4 +1,4 @@
-"""Every pipeline, what its files are and which of them are here. Torch-free: nothing is opened."""
+"""Lists every pipeline with its model files and their sizes on disk. Torch-free; opens no file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOR_VACE = "VACE"
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """`needed_for`: the option that asks for it; "" = always. `size_bytes`: None where it is missing."""
+    """A model file. needed_for: the option that needs it, "" = always; size_bytes: None if it is missing."""
 
     artifact: Artifact
     needed_for: str
@@ -26,9 +26,11 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True)
 class ListedPipeline:
-    """`package`: the plugin that brings it. `problem`: why it cannot be used at all, "" if it can.
+    """A pipeline and its model files.
 
-    needs_models  and if `files` is empty nevertheless, it sees to them itself.
+    package       the plugin that provides it; None if it is built in.
+    problem       the reason why it cannot be used; "" if it can.
+    needs_models  True with empty `files`: a plugin that manages its own files.
     """
 
     id: str
@@ -40,12 +42,12 @@ class ListedPipeline:
 
     @property
     def ready(self) -> bool:
-        """Whether a job that asks for nothing special finds all it needs, as far as is known here."""
+        """True if all listed files that a job with default options needs are present."""
         return not self.problem and is_ready(self.files)
 
 
 def list_pipelines(folder: Path) -> Iterator[ListedPipeline]:
-    """Built-in ones first, then those of plugins; one that is broken is in the list as well."""
+    """Yield the built-in pipelines, then those of plugins, also broken ones (with `problem`)."""
     for name in KNOWN_PIPELINES.ids():
         package = KNOWN_PIPELINES.package(name)
         try:
@@ -58,23 +60,24 @@ def list_pipelines(folder: Path) -> Iterator[ListedPipeline]:
 
 
 def for_vae(vae_type: VaeType) -> str:
+    """Return the value of `needed_for` of the files of a VAE."""
     return f"vae_type: {vae_type}"
 
 
 def list_files(pipeline_id: str, folder: Path, *, vace: bool) -> tuple[ListedFile, ...]:
-    """Every file that `pipeline_id` may read from `folder`, each once. `vace`: it can be steered through VACE."""
+    """Return every file that `pipeline_id` may read from `folder`, each once. vace: also those for VACE."""
     always = set.intersection(*(set(artifacts(pipeline_id, vae_type)) for vae_type in VAES))
-    named: dict[Artifact, str] = {}
+    reasons: dict[Artifact, str] = {}
     for vae_type in VAES:
         for artifact in artifacts(pipeline_id, vae_type):
-            named.setdefault(artifact, "" if artifact in always else for_vae(vae_type))
+            reasons.setdefault(artifact, "" if artifact in always else for_vae(vae_type))
     if vace:
         for artifact in wanted_artifacts(pipeline_id, folder, vace=True):
-            named.setdefault(artifact, FOR_VACE)
-    return tuple(ListedFile(artifact, why, size_on_disk(folder, artifact)) for artifact, why in named.items())
+            reasons.setdefault(artifact, FOR_VACE)
+    return tuple(ListedFile(artifact, why, size_on_disk(folder, artifact)) for artifact, why in reasons.items())
 
 
 def is_ready(files: Sequence[ListedFile]) -> bool:
-    """Whether a job that asks for nothing special finds all it needs."""
+    """Return True if all files that a job with default options needs are present."""
     needed = ("", for_vae(DEFAULT_VAE))
     return all(file.size_bytes is not None for file in files if file.needed_for in needed)

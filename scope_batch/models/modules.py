@@ -1,8 +1,8 @@
-"""Checkpoints -> modules of diffusers and transformers, on the device, every parameter accounted for.
+"""Loads checkpoints into modules of diffusers and transformers on the device, and checks every parameter.
 
-A model is built on `meta` from the file's own shapes and refused from the header alone; then one tensor after the
-other is cast, moved and assigned, so the host holds at most one copy. Everything runs under `no_grad`, never in
-inference mode (adapters and caches made there cannot be changed outside).
+A model is first built on `meta` from the shapes in the file's header, so that a file that does not fit is refused
+before its weights are read. Then each tensor is cast, moved and assigned in turn, so that the host holds at most one
+copy. Everything runs under `no_grad`, not in inference mode, where adapters and caches could not be changed later.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ W = TypeVar("W", bound=WanTransformer3DModel | WanVACETransformer3DModel)
 BuiltinLora = Literal["merged", "adapter", "none"]
 
 FLOAT32_BELOW_BYTES = 2 << 30
-"""A text encoder that is smaller than this in float32 is computed in float32."""
+"""A text encoder that takes less memory than this in float32 runs in float32."""
 
 _FP8 = torch.float8_e4m3fn
 _BLOCKS = ("blocks.", "vace_blocks.")
@@ -51,12 +51,13 @@ def load_transformer(
     merge: Merge = (),
     report: Report = silent,
 ) -> W:
-    """The backbone with its own LoRA, in `dtype` but for the parts that diffusers keeps in float32.
+    """Load the backbone with the pipeline's own LoRA, in `dtype`, except the parts that diffusers keeps in float32.
 
-    kind    `WanTransformer3DModel`, or a class made from it; with `files.vace` a `WanVACETransformer3DModel`.
-    "merged": W + B A is computed in float32 and rounded once. "adapter": a PEFT side branch named `builtin`.
-    blocks_on  where the blocks' weights end up, made on `device` like the others; None: there.
-    merge   LoRAs of the job that become part of the weights in the same sum, after a merged LoRA of the pipeline.
+    kind          `WanTransformer3DModel` or a subclass; with `files.vace` one of `WanVACETransformer3DModel`.
+    builtin_lora  "merged": W + B A is computed in float32 and rounded once; "adapter": a PEFT side branch named
+                  `builtin`; "none": it is not loaded.
+    blocks_on     device that the blocks' weights are moved to in the end; None: `device`, where all are computed.
+    merge         LoRAs of the job to add to the weights in the same sum, after the pipeline's own.
     Raises JobError for a file that does not fit.
     """
     report(Loading("transformer"))
@@ -70,10 +71,10 @@ def load_transformer(
         merge = ((builtin, 1.0), *merge)
     for key in list(model.state_dict()):
         target = torch.float32 if _kept_in_float32(model, key) else dtype
-        home = blocks_on if blocks_on is not None and key.startswith(_BLOCKS) else device
-        state[key] = _place(merged(key, state[key], merge, device), target, device).to(home)
+        final_device = blocks_on if blocks_on is not None and key.startswith(_BLOCKS) else device
+        state[key] = _place(merged(key, state[key], merge, device), target, device).to(final_device)
     _assign(model, state)
-    # Its tables are no part of the state dict, so they are still on meta.
+    # The rotary tables are not in the state dict, so they are still on meta.
     config: Any = model.config
     model.rope = WanRotaryPosEmbed(config.attention_head_dim, config.patch_size, config.rope_max_seq_len)
     model.rope.to(device)
@@ -86,11 +87,11 @@ def load_transformer(
 def load_vae(
     files: ModelFiles, *, dtype: torch.dtype, device: torch.device, report: Report = silent
 ) -> AutoencoderKLWan | TinyAutoencoder:
-    """The VAE of `files.vae_type`, of any width. Raises JobError for a file that does not fit."""
+    """Load the VAE of `files.vae_type`, of any width. Raises JobError for a file that does not fit."""
     report(Loading("VAE"))
     model = empty_vae(files.vae, files.vae_type, report)
-    read = read_checkpoint(files.vae)
-    state = fitted(read) if files.vae_type in TAES else keys.to_diffusers_vae(read)
+    checkpoint = read_checkpoint(files.vae)
+    state = fitted(checkpoint) if files.vae_type in TAES else keys.to_diffusers_vae(checkpoint)
     for key in list(model.state_dict()):
         state[key] = _place(state[key], dtype, device)
     _assign(model, state)
@@ -101,10 +102,10 @@ def load_vae(
 def load_text_encoder(
     files: ModelFiles, *, device: torch.device, dtype: torch.dtype | None = None, report: Report = silent
 ) -> Any:
-    """The UMT5 encoder (`transformers.UMT5EncoderModel`). Raises JobError for a file that does not fit.
+    """Load the UMT5 encoder (`transformers.UMT5EncoderModel`). Raises JobError for a file that does not fit.
 
-    dtype   of the computation. None: float32 if the whole is under `FLOAT32_BELOW_BYTES`, else bfloat16.
-    On CUDA matrices that the file holds in fp8 stay fp8 in memory and are cast layer by layer as they are used.
+    dtype  of the computation; None: float32 if the model is smaller than `FLOAT32_BELOW_BYTES`, else bfloat16.
+    On CUDA, matrices that the file has in fp8 stay in fp8 and are cast layer by layer when they are used.
     """
     report(Loading("text encoder"))
     model, shapes = empty_text_encoder(files.text_encoder, report)
@@ -124,9 +125,9 @@ def load_text_encoder(
 def empty_transformer(
     backbone: Path, config: Path, vace: Path | None, *, kind: type[W], report: Report = silent
 ) -> tuple[W, dict[str, torch.Size]]:
-    """The model on `meta` and the backbone's shapes by its keys, from the files' headers: whatever those can tell.
+    """Build the model on `meta` from the files' headers. Also returns the backbone's shapes by diffusers key.
 
-    Raises MissingInputError or JobError for a file that does not fit.
+    Raises MissingInputError, or JobError for a file that does not fit.
     """
     header = keys.to_diffusers_transformer(read_header(backbone))
     shapes = _shapes(header)
@@ -143,7 +144,7 @@ def empty_transformer(
 
 
 def empty_vae(path: Path, vae_type: VaeType, report: Report = silent) -> AutoencoderKLWan | TinyAutoencoder:
-    """The VAE on `meta`, from the file's header. Raises as `empty_transformer`."""
+    """Build the VAE on `meta` from the file's header. Raises as `empty_transformer`."""
     model: AutoencoderKLWan | TinyAutoencoder
     if vae_type in TAES:
         what, header = "tiny auto-encoder", fitted(read_header(path))
@@ -156,7 +157,7 @@ def empty_vae(path: Path, vae_type: VaeType, report: Report = silent) -> Autoenc
 
 
 def empty_text_encoder(path: Path, report: Report = silent) -> tuple[Any, dict[str, torch.Size]]:
-    """The text encoder on `meta` and the file's shapes by its keys. Raises as `empty_transformer`."""
+    """Build the text encoder on `meta`. Also returns the file's shapes by key. Raises as `empty_transformer`."""
     from transformers import UMT5Config, UMT5EncoderModel
 
     header = keys.to_umt5(read_header(path))
@@ -167,7 +168,7 @@ def empty_text_encoder(path: Path, report: Report = silent) -> tuple[Any, dict[s
 
 
 def load_tokenizer(files: ModelFiles) -> Any:
-    """The UMT5 tokenizer from its folder; the network is never asked. Raises JobError if it cannot be read."""
+    """Load the UMT5 tokenizer from its folder, without the network. Raises JobError if it cannot be read."""
     from transformers import AutoTokenizer
 
     try:
@@ -212,12 +213,12 @@ def _refuse_zero(state: State, key: str, path: Path) -> None:
 
 
 def _kept_in_float32(model: Any, key: str) -> bool:
-    """`.to(bfloat16)` would cast these too, with no more than a log line."""
+    """Return True for parameters that must stay float32; `.to(bfloat16)` would cast them and only log it."""
     return any(part in key.split(".") for part in model._keep_in_fp32_modules)
 
 
 def _place(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # Moved in the file's dtype: less to copy, and the device casts faster.
+    # Moved before the cast: the file's dtype is smaller to copy, and the device casts faster.
     return tensor.to(device).to(dtype)
 
 
@@ -231,7 +232,7 @@ def _may_stay_fp8(key: str, tensor: Tensor, device: torch.device) -> bool:
 
 
 def _is_castable_fp8(key: str, tensor: Tensor) -> bool:
-    # transformers casts the input of `wo` to the dtype of its weight before the layer's hook has widened it: an
+    # transformers casts the input of `wo` to the dtype of its weight before the layer's hook casts the weight, so an
     # fp8 `wo` would round the activations to fp8.
     return tensor.dtype == _FP8 and not key.endswith(".wo.weight")
 
@@ -244,5 +245,6 @@ def _text_dtype(shapes: Mapping[str, torch.Size]) -> torch.dtype:
 def _ready(model: Any) -> Any:
     model.eval().requires_grad_(False)
     tensors = [*model.named_parameters(), *model.named_buffers()]
-    assert not (left := [name for name, tensor in tensors if tensor.is_meta]), f"still on meta: {left[:5]}"
+    on_meta = [name for name, tensor in tensors if tensor.is_meta]
+    assert not on_meta, f"still on meta: {on_meta[:5]}"
     return model

@@ -1,6 +1,6 @@
-"""Shapes of the tensors in a file of `torch.save`, read from its directory of keys alone: torch-free, nothing is run.
+"""Reads the shapes of the tensors in a file of `torch.save`, without torch and without running code.
 
-The file is a zip archive; one small member of it is a pickle that names every tensor with its shape.
+The file is a zip archive, in which one small pickle lists every tensor with its shape.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from scope_batch.errors import JobError
 Shape = tuple[int, ...]
 
 LONGEST_PICKLE_BYTES = 64 << 20
-"""The pickles of published checkpoints are under 1 MB."""
+"""Limit of the pickle; those of published checkpoints are under 1 MB."""
 
 UNREADABLE_PICKLE = (
     *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error, zlib.error, EOFError, ValueError, LookupError),
     *(TypeError, AttributeError, AssertionError, RuntimeError, OverflowError, MemoryError, NotImplementedError),
 )
-"""Everything that Python's unpickler, torch's and their readers of archives raise on damaged or foreign bytes."""
+"""All errors that unpicklers of Python and torch, and zipfile, raise on damaged or foreign files."""
 
 
 def check_archive(path: Path) -> None:
-    """Raise JobError for an archive of `torch.save` that would unpack to more than it holds.
+    """Raise JobError for an archive that would unpack to more bytes than the file has (a zip bomb).
 
-    torch.save stores everything uncompressed, so that an archive whose members are larger than itself was made to
-    fill the memory. What is no archive passes. Raises OSError, and one of `UNREADABLE_PICKLE` where it is damaged.
+    torch.save never compresses. A file that is no archive passes. Raises OSError, and one of `UNREADABLE_PICKLE` if the
+    archive is damaged.
     """
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
@@ -48,7 +48,7 @@ def check_archive(path: Path) -> None:
 
 
 def read_pickle_shapes(path: Path) -> dict[str, Shape]:
-    """Shapes by key, those of inner dictionaries with their own keys; empty for a file that cannot be read so."""
+    """Return the shapes by key. Inner dictionaries are flattened; the result is empty for an unreadable file."""
     try:
         check_archive(path)
         with zipfile.ZipFile(path) as archive:
@@ -60,7 +60,7 @@ def read_pickle_shapes(path: Path) -> dict[str, Shape]:
 
 
 class _Inert:
-    """Stands for whatever a pickle names: it takes everything and does nothing."""
+    """Replaces any class or function that a pickle names; it accepts all arguments and does nothing."""
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
@@ -89,7 +89,7 @@ _KNOWN: Mapping[tuple[str, str], Any] = {
 
 
 class _Shapes(pickle.Unpickler):
-    """Imports nothing: a few names are known, every other one is inert."""
+    """An unpickler that imports nothing: it knows a few names and replaces all others by `_Inert`."""
 
     def find_class(self, module: str, name: str, /) -> Any:
         return _KNOWN.get((module, name), _Inert)
@@ -101,5 +101,5 @@ class _Shapes(pickle.Unpickler):
 def _shapes(loaded: object) -> list[tuple[str, Shape]]:
     if not isinstance(loaded, dict):
         return []
-    here = [(str(key), tuple(value)) for key, value in loaded.items() if isinstance(value, _Tensor)]
-    return here or [pair for value in loaded.values() for pair in _shapes(value)]
+    own = [(str(key), tuple(value)) for key, value in loaded.items() if isinstance(value, _Tensor)]
+    return own or [pair for value in loaded.values() for pair in _shapes(value)]

@@ -1,4 +1,4 @@
-"""A prompt as the text encoder takes it: cleaned as in training, and of no more than 512 tokens. Torch-free."""
+"""Cleans prompts as in training, and refuses those of more than 512 tokens. Torch-free."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from scope_batch.errors import JobError, ScopeBatchError
 
 TOKENIZER_FILE = "tokenizer.json"
 _SURELY_SHORT_BYTES = 400
-"""A token stands for at least a byte, so that texts up to here need not be counted."""
+"""Texts up to this size have at most 512 tokens, because a token has at least one byte."""
 _WORDS_SHOWN = 6
 
 
 def clean(text: str) -> str:
     """Normalise a text as in training: fix mojibake, resolve HTML entities, collapse white space."""
-    import ftfy  # most jobs have short prompts only, whose plans need no cleaning
+    import ftfy  # takes time to import, and most plans have only short prompts, which need no cleaning
 
     return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(text)))).strip()
 
 
 def check_prompts(texts: Iterable[str], tokenizer: Path) -> None:
-    """Raise JobError, a line per prompt, for texts of too many tokens. `tokenizer`: its folder.
+    """Raise JobError, with one line per prompt, for texts of more than 512 tokens.
 
-    Where that holds no `tokenizer.json` that can be read, nothing is checked: the engine does it when it encodes.
+    tokenizer  folder of the tokenizer. If it has no readable `tokenizer.json`, nothing is checked here; the engine
+               checks again when it encodes the prompts.
     """
     long = [text for text in dict.fromkeys(texts) if len(text.encode("utf-8", "replace")) > _SURELY_SHORT_BYTES]
     file = tokenizer / TOKENIZER_FILE
@@ -38,7 +39,7 @@ def check_prompts(texts: Iterable[str], tokenizer: Path) -> None:
         encode = Tokenizer.from_file(str(file))
     except ScopeBatchError:  # a signal
         raise
-    except Exception:  # noqa: BLE001  (the library raises no narrower class; the loader tells what is wrong with it)
+    except Exception:  # noqa: BLE001  (the library raises no narrower class; the loader reports the fault)
         return
     encode.no_truncation()
     problems = []
@@ -51,12 +52,12 @@ def check_prompts(texts: Iterable[str], tokenizer: Path) -> None:
 
 
 def kept_of(ids: Sequence[int]) -> list[int]:
-    """The tokens that would be left of too many: the last place is the end token's."""
+    """Return the tokens that a cut to 512 would keep: 511, because the end token takes the last place."""
     return list(ids[: geometry.TEXT_TOKENS - 1])
 
 
 def too_long(text: str, tokens: int, kept: str) -> str:
-    """The message about a prompt of too many tokens, of which `kept` is what would be left."""
+    """Return the message about a prompt of too many tokens. kept: the text that a cut would keep."""
     begin, end = (" ".join(words) for words in (text.split()[:_WORDS_SHOWN], kept.split()[-_WORDS_SHOWN:]))
     return (
         f"the prompt {begin[:60] + ' ...'!r} has {tokens} tokens, {geometry.TEXT_TOKENS} are allowed; "

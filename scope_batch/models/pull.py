@@ -1,6 +1,6 @@
-"""Fetching model files from the Hugging Face Hub: only what is missing, into the layout that the loaders read.
+"""Fetches missing model files from the Hugging Face Hub into the layout that the loaders read.
 
-Messages are our own throughout: those of the libraries below may carry addresses that are as good as a token.
+Error messages of the libraries are not passed on, because they may contain signed addresses, which are secrets.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from scope_batch.models.folder import download_command, is_present, repo_folder
 from scope_batch.models.hub import REVISIONS, page_of
 from scope_batch.models.layout import Artifact
 
-_HTTP_ERROR: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-defined]  # of whichever client it uses
+_HTTP_ERROR: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-defined]  # of the HTTP client that the library uses
 _LOGIN = "log in with `hf auth login` (or set HF_TOKEN) and pull again"
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """What is still to come from one repository. `files`, `size_bytes`: without what an earlier pull has fetched."""
+    """The download from one repository. files, size_bytes: without files that an earlier pull has fetched."""
 
     repo: str
     artifacts: tuple[Artifact, ...]
@@ -39,7 +39,7 @@ class Fetch:
 
 
 def plan_fetches(artifacts: Sequence[Artifact], folder: Path) -> tuple[Fetch, ...]:
-    """Ask the Hub what has to be fetched so that all of `artifacts` are below `folder`; nothing is written.
+    """Ask the Hub which files must be fetched so that `folder` has all `artifacts`. Nothing is written.
 
     Raises UnavailableError (no access, no such file), TemporaryError (the Hub cannot be reached).
     """
@@ -50,21 +50,21 @@ def plan_fetches(artifacts: Sequence[Artifact], folder: Path) -> tuple[Fetch, ..
 
 
 def check_room(fetches: Sequence[Fetch], folder: Path) -> None:
-    """Raises OutputError if the disk has less room than everything that is to be fetched takes."""
-    place = next(path for path in (folder, *folder.parents) if path.is_dir())
-    wanted, free = sum(fetch.size_bytes for fetch in fetches), shutil.disk_usage(place).free
-    if wanted > free:
+    """Raise OutputError if the disk has less free space than the files to fetch need."""
+    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+    needed, free = sum(fetch.size_bytes for fetch in fetches), shutil.disk_usage(existing).free
+    if needed > free:
         raise OutputError(
-            f"{folder}: {decimal(wanted)} are to be fetched, {decimal(free)} are free; "
+            f"{folder}: {decimal(needed)} are to be fetched, {decimal(free)} are free; "
             "make room, or name another disk with --models"
         )
 
 
 def fetch_files(fetch: Fetch, folder: Path) -> None:
-    """Fetch what is missing of one repository; what an interrupted call has left is gone on with.
+    """Fetch the missing files of one repository. An interrupted download is continued.
 
-    Raises as `plan_fetches`; OutputError where the disk says no. Shows its progress on standard error where the Hub's
-    progress bars are enabled.
+    Raises as `plan_fetches`, and OutputError if the disk cannot be written. Progress goes to standard error if the
+    Hub's progress bars are enabled.
     """
     command = download_command(folder, fetch.artifacts)
     _snapshot(fetch.repo, fetch.artifacts, folder, command, dry_run=False)
@@ -72,23 +72,24 @@ def fetch_files(fetch: Fetch, folder: Path) -> None:
 
 
 def show_progress(*, shown: bool) -> None:
-    """Whether the Hub's library draws progress bars here; HF_HUB_DISABLE_PROGRESS_BARS has the last word."""
+    """Enable or disable the progress bars of the Hub's library. HF_HUB_DISABLE_PROGRESS_BARS takes precedence."""
     switch = "enable_progress_bars" if shown else "disable_progress_bars"
-    with warnings.catch_warnings(action="ignore"):  # about which progress setting wins
+    with warnings.catch_warnings(action="ignore"):  # it warns if the environment variable wins
         getattr(hub_utils, switch)()
 
 
 def _plan(repo: str, artifacts: tuple[Artifact, ...], folder: Path, command: str) -> Fetch:
-    offered = _snapshot(repo, artifacts, folder, command, dry_run=True)
-    names = {file.filename for file in offered}
+    listed = _snapshot(repo, artifacts, folder, command, dry_run=True)
+    names = {file.filename for file in listed}
     _check_all_there(repo, [a for a in artifacts if (f"{a.path}/{a.probe}" if a.probe else a.path) not in names])
-    coming = [file for file in offered if file.will_download]
-    return Fetch(repo, artifacts, folder / repo_folder(repo), len(coming), sum(file.file_size or 0 for file in coming))
+    missing = [file for file in listed if file.will_download]
+    size_bytes = sum(file.file_size or 0 for file in missing)
+    return Fetch(repo, artifacts, folder / repo_folder(repo), len(missing), size_bytes)
 
 
 def _snapshot(repo: str, artifacts: Sequence[Artifact], folder: Path, command: str, *, dry_run: bool) -> Any:
-    """`command`: how to fetch it by hand, for the error when the Hub is out of reach."""
-    with _told_in_our_words(repo, command):
+    """Call the Hub. command: the shell command for a manual download, for error messages."""
+    with _translated_errors(repo, command):
         return huggingface_hub.snapshot_download(
             repo,
             revision=REVISIONS.get(repo),
@@ -105,19 +106,19 @@ def _check_all_there(repo: str, absent: Sequence[Artifact]) -> None:
 
 
 @contextlib.contextmanager
-def _told_in_our_words(repo: str, command: str) -> Iterator[None]:
+def _translated_errors(repo: str, command: str) -> Iterator[None]:
     try:
         yield
     except (_HTTP_ERROR, OSError, RuntimeError, hub_errors.EntryNotFoundError) as error:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
-            # Of this machine's disk: what the Hub's library raises on its own account carries no number.
+            # An error of this machine's disk: the errors of the Hub's library have no errno.
             raise OutputError(f"{error.filename or repo}: {error.strerror}") from error
         answers = (hub_errors.HfHubHTTPError, hub_errors.OfflineModeIsEnabled)
         known = next((link for link in (error, error.__cause__) if isinstance(link, answers)), error.__cause__ or error)
-        raise _verdict(known, repo, command) from error
+        raise _error_for(known, repo, command) from error
 
 
-def _verdict(error: BaseException, repo: str, command: str) -> ScopeBatchError:
+def _error_for(error: BaseException, repo: str, command: str) -> ScopeBatchError:
     page = page_of(repo)
     match error:
         case hub_errors.GatedRepoError():

@@ -1,6 +1,6 @@
-"""Reads the sizes of a pipeline's networks from the headers of its model files. Torch-free, a few ms.
+"""Reads the sizes of a pipeline's networks from the headers of its model files, in a few ms. Torch-free.
 
-Sizes of the published files stand in for files that are missing or unreadable: those are the loader's to refuse.
+If files are missing or unreadable, it returns the sizes of the published files; the loader reports the fault.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scope_batch.models.lora.header import read_lora_layout
 from scope_batch.models.pickle_shapes import Shape, read_pickle_shapes
 
 Shapes = Mapping[str, Shape]
-"""Key of a checkpoint, in Wan's or diffusers' naming -> shape."""
+"""Shape by key of a checkpoint, in Wan's or diffusers' naming."""
 
 FLOAT_BYTES = 4
 _FLOAT32 = re.compile(r"time_embedd|modulation|scale_shift_table|\.norm[123]\.")
@@ -31,27 +31,33 @@ _BACKBONE = re.compile(
 )
 _VACE = re.compile("vace_")
 _UMT5_BFLOAT16 = re.compile(r"token_embedding|pos_embedding|fc2")
-"""Matrices of the text encoder that cannot stay in fp8."""
+"""Matrices of the text encoder that are cast to bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How many numbers of a Wan network have the job's dtype, how many of those are in the matrices of linear layers
-    (one byte each under fp8), and how many are always float32."""
+    """Counts the parameters of a Wan network.
+
+    cast     stored in the job's dtype; linear: those of them in matrices of linear layers, one byte each under fp8.
+    float32  always stored in float32.
+    """
 
     cast: int = 0
     linear: int = 0
     float32: int = 0
 
     def stored_bytes(self, number_bytes: int, *, fp8: bool = False) -> int:
-        """On the device; without the scales under fp8, 4 bytes for each matrix."""
+        """Return the bytes on the device. number_bytes: of the job's dtype.
+
+        The scales under fp8 (4 bytes per matrix) are not counted.
+        """
         saved = self.linear * (number_bytes - 1) if fp8 else 0
         return self.cast * number_bytes - saved + self.float32 * FLOAT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A Wan transformer. block: the weights of one of its `layers` blocks."""
+    """The sizes of a Wan transformer. block: the weights of one of its `layers` blocks."""
 
     width: int
     ffn: int
@@ -63,7 +69,7 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True)
 class SideBranches:
-    """LoRAs beside the weights. numbers: of A and B; moved: of parameters that a LoRA adds a difference to."""
+    """Counts parameters of LoRAs beside the weights: `numbers` in A and B, `moved` in whole differences."""
 
     numbers: int = 0
     moved: int = 0
@@ -71,9 +77,11 @@ class SideBranches:
 
 @dataclass(frozen=True, slots=True)
 class ModelSizes:
-    """vace_blocks  0 if the VACE module is not loaded.
-    vae_width    channels of the VAE's full-size layers; vae_numbers: of its weights.
-    read         from the files; else as published.
+    """The sizes of all networks of a pipeline.
+
+    vace_blocks  0 if the VACE module is not loaded.
+    vae_width    channels of the VAE's full-size layers; vae_numbers: its parameters.
+    read         True: read from the files; False: those of the published files.
     """
 
     backbone: Backbone
@@ -88,7 +96,7 @@ class ModelSizes:
 
 _UMT5_XXL_BYTES = 7_737_942_016
 VAES: Mapping[VaeType, tuple[int, int]] = {"wan": (96, 126_892_531), "lightvae": (24, 8_035_003)}
-"""Width and numbers of the published VAEs by `vae_type`; there is no forecast for others."""
+"""Width and parameters of the published VAEs by `vae_type`; the forecast does not support others."""
 WAN_1_3B = ModelSizes(
     Backbone(
         *(1536, 8960, 30, 12),
@@ -111,15 +119,15 @@ TINY_SIZES = ModelSizes(
     read=True,
 )
 PUBLISHED = {"krea-realtime-video": WAN_14B}
-"""By pipeline; every other one is made from Wan 2.1 1.3B."""
+"""Published sizes by pipeline; all others have those of Wan 2.1 1.3B."""
 
 
 def model_sizes(
     pipeline_id: str, models: str | None, vae_type: VaeType, *, vace: bool, loras: Sequence[Path] = ()
 ) -> ModelSizes | None:
-    """Sizes of what a render loads; None for a pipeline or a VAE of which they are not known.
+    """Return the sizes of all networks that a render loads; None if those of the pipeline or VAE are not known.
 
-    models  as `find_models` takes it. vace: with the VACE module. loras: those that stay side branches.
+    models  as for `find_models`. vace: with the VACE module. loras: those that stay side branches.
     """
     if vae_type not in VAES or not layout.is_known(pipeline_id):
         return None
@@ -135,7 +143,7 @@ def model_sizes(
 
 
 def _read(folder: Path, pipeline_id: str, vae_type: VaeType, published: ModelSizes) -> ModelSizes | None:
-    """None if the file of the backbone or the VAE, or the `config.json` that tells the heads, cannot be read."""
+    """Read the sizes from the files; None if the backbone, the VAE or `config.json` (number of heads) is unreadable."""
     files = model_files(folder, wanted_artifacts(pipeline_id, folder, vae_type=vae_type, vace=True))
     vae, text_encoder = _file_shapes(files.vae), _file_shapes(files.text_encoder)
     vace = _part(_file_shapes(files.vace), _VACE) if files.vace else {}
@@ -163,14 +171,14 @@ def _read(folder: Path, pipeline_id: str, vae_type: VaeType, published: ModelSiz
 
 
 def weights_of(shapes: Shapes) -> Weights:
-    """Of a Wan transformer or VACE module, or of a part of it."""
+    """Count the parameters of a Wan transformer or VACE module, or of a part of one."""
     cast = {key: shape for key, shape in shapes.items() if not _FLOAT32.search(key)}
     linear = {key: shape for key, shape in cast.items() if len(shape) == 2}
     return Weights(_numbers(cast), _numbers(linear), _numbers(shapes) - _numbers(cast))
 
 
 def umt5_bytes(shapes: Shapes) -> int:
-    """On a GPU, of a UMT5 encoder in Wan's naming: matrices stay fp8 as the published file has them."""
+    """Return the bytes of a UMT5 encoder (in Wan's naming) on a GPU, where matrices stay in fp8 as published."""
     fp8 = {key: shape for key, shape in shapes.items() if len(shape) == 2 and not _UMT5_BFLOAT16.search(key)}
     return 2 * _numbers(shapes) - _numbers(fp8)
 
@@ -180,18 +188,18 @@ def _numbers(shapes: Shapes) -> int:
 
 
 def _part(shapes: Shapes, keys: re.Pattern[str]) -> Shapes:
-    """The tensors whose keys match, without the prefix that some checkpoints have; the loader drops the others."""
+    """Return the tensors whose keys match, as the loader does. A prefix `model.` is removed."""
     bare = {key.removeprefix("model."): shape for key, shape in shapes.items()}
     return {key: shape for key, shape in bare.items() if keys.match(key)}
 
 
 def _count(shapes: Shapes, name: str) -> int:
-    numbers = [int(found[1]) for key in shapes if (found := re.match(rf"{name}\.(\d+)\.", key))]
+    numbers = [int(match[1]) for key in shapes if (match := re.match(rf"{name}\.(\d+)\.", key))]
     return 1 + max(numbers, default=-1)
 
 
 def _file_shapes(path: Path) -> Shapes:
-    """Empty for a file that is missing or cannot be read."""
+    """Return the shapes by key; empty for a file that is missing or unreadable."""
     if path.suffix != ".safetensors":
         return read_pickle_shapes(path)
     try:
@@ -204,7 +212,7 @@ def _file_shapes(path: Path) -> Shapes:
 def _branches(loras: Sequence[Path]) -> SideBranches:
     numbers = moved = 0
     for path in loras:
-        found = read_lora_layout(path)
-        numbers += sum(prod(found.shapes[key]) for pair in found.pairs.values() for key in (pair.a, pair.b))
-        moved += sum(prod(found.shapes[key]) for key in found.diffs.values())
+        layout = read_lora_layout(path)
+        numbers += sum(prod(layout.shapes[key]) for pair in layout.pairs.values() for key in (pair.a, pair.b))
+        moved += sum(prod(layout.shapes[key]) for key in layout.diffs.values())
     return SideBranches(numbers, moved)

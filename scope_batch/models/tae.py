@@ -1,7 +1,7 @@
-"""The tiny auto-encoder's network: plain convolutions frame by frame, and blocks that also see the frame before.
+"""Defines the network of the tiny auto-encoders: convolutions of single frames, and blocks that see two frames.
 
-Frames are a batch here, [T, C, H, W], in order. The memory is the last input frame of every such block, one entry each,
-None at the start of a stream; it is the caller's, and its tensors are never written to.
+Consecutive frames are a batch, [T, C, H, W]. The caller owns the memory: a list with the last input frame of each such
+block, None at the start of a stream. Entries are replaced; their tensors are never written to.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from torch import Tensor, nn
 from scope_batch.core import geometry
 
 MEMORY_BLOCKS = 9
-"""Blocks with a memory, in the encoder as in the decoder."""
+"""Number of memory blocks in the encoder, and in the decoder."""
 GROWS = {"decoder.7.conv.weight": 1, "decoder.13.conv.weight": 2, "decoder.19.conv.weight": 2}
-"""Frames that these layers make of one. Their file may hold channels for more: the last ones count."""
+"""Output frames per input frame of these layers. A file may have channels for more; then the last ones are used."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaeConfig:
-    """Channels within the encoder, and within the four stages of the decoder from the latent on."""
+    """Channels in the encoder, and in the four stages of the decoder, from the latents to the pixels."""
 
     encoder: int = 64
     decoder: tuple[int, int, int, int] = (256, 128, 64, 64)
 
 
 class MemoryBlock(nn.Module):
-    """A residual block that sees every frame beside the one before it."""
+    """A residual block whose convolutions see each frame together with the frame before it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -43,14 +43,14 @@ class MemoryBlock(nn.Module):
         )
 
     def forward(self, frames: Tensor, last: Tensor | None) -> Tensor:
-        """`last`: the input frame before these, [1, C, H, W]; None = there is none."""
+        """Map [T, C, H, W] to the same shape. last: the input frame before these, [1, C, H, W]; None = zeros."""
         before = torch.cat([torch.zeros_like(frames[:1]) if last is None else last, frames[:-1]])
-        made: Tensor = self.conv(torch.cat([frames, before], dim=1))
-        return made.add_(frames).relu_()
+        residual: Tensor = self.conv(torch.cat([frames, before], dim=1))
+        return residual.add_(frames).relu_()
 
 
 class Pool(nn.Module):
-    """`stride` frames become one."""
+    """Merges each group of `stride` frames into one frame."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -58,31 +58,34 @@ class Pool(nn.Module):
         self.conv = nn.Conv2d(stride * channels, channels, 1, bias=False)
 
     def forward(self, frames: Tensor) -> Tensor:
-        made: Tensor = self.conv(frames.reshape(-1, self.stride * frames.shape[1], *frames.shape[2:]))
-        return made
+        merged: Tensor = self.conv(frames.reshape(-1, self.stride * frames.shape[1], *frames.shape[2:]))
+        return merged
 
 
 class Grow(nn.Module):
-    """One frame becomes `stride`."""
+    """Expands each frame into `stride` frames."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, stride * channels, 1, bias=False)
 
     def forward(self, frames: Tensor) -> Tensor:
-        made: Tensor = self.conv(frames)
-        return made.reshape(-1, *frames.shape[1:])
+        expanded: Tensor = self.conv(frames)
+        return expanded.reshape(-1, *frames.shape[1:])
 
 
 class SoftClamp(nn.Module):
-    """Latents to -3..3."""
+    """Limits latents smoothly to -3..3."""
 
     def forward(self, latents: Tensor) -> Tensor:
         return torch.tanh(latents / 3) * 3
 
 
 class TinyAutoencoder(nn.Module):
-    """Pixels in 0..1 <-> latents; 4 frames and 8 x 8 pixels per latent cell. Keys are those of the published files."""
+    """Encodes pixels in 0..1 to latents and back, 4 frames of 8 x 8 pixels per latent cell.
+
+    Parameters have the names of the published files.
+    """
 
     def __init__(self, config: TaeConfig) -> None:
         super().__init__()
@@ -97,11 +100,11 @@ class TinyAutoencoder(nn.Module):
         return self.encoder[0].weight.device  # type: ignore[return-value]  # Sequential gives no type to its layers
 
     def encode(self, frames: Tensor, memory: list[Any]) -> Tensor:
-        """[4n, 3, H, W] -> [n, 16, H/8, W/8]; replaces the entries of `memory`."""
+        """Encode [4n, 3, H, W] to [n, 16, H/8, W/8]. Replaces the entries of `memory`."""
         return _run(self.encoder, frames, memory)
 
     def decode(self, latents: Tensor, memory: list[Any]) -> Tensor:
-        """[n, 16, h, w] -> [4n, 3, 8h, 8w]; replaces the entries of `memory`."""
+        """Decode [n, 16, h, w] to [4n, 3, 8h, 8w]. Replaces the entries of `memory`."""
         return _run(self.decoder, latents, memory)
 
 
@@ -141,9 +144,11 @@ def _decoder(config: TaeConfig) -> nn.Sequential:
 
 
 def fitted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file, its growing layers cut to the channels that count."""
-    return {key: tensor[-_kept(key, tensor.shape) :] if tensor.ndim else tensor for key, tensor in state.items()}
+    """Return the tensors of a file, with the layers in `GROWS` cut to the channels that are used."""
+    return {
+        key: tensor[-_used_channels(key, tensor.shape) :] if tensor.ndim else tensor for key, tensor in state.items()
+    }
 
 
-def _kept(key: str, shape: torch.Size) -> int:
+def _used_channels(key: str, shape: torch.Size) -> int:
     return min(shape[0], GROWS[key] * shape[1]) if key in GROWS and len(shape) > 1 else shape[0]
