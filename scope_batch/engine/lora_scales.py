@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scope_batch.models.lora.adapters import BUILTIN_ADAPTER, MovedParameters, adapter_name, attach
+from scope_batch.models.lora.adapters import BUILTIN_ADAPTER, ChangedParameters, adapter_name, attach
 from scope_batch.models.lora.weights import Lora
 
 
@@ -18,7 +18,7 @@ class LoraScales:
         branches  LoRAs by their index in `Chunk.lora_scales`. LoRAs that are merged into the weights are left out.
         """
         self._transformer, self._indices = transformer, tuple(branches)
-        self._moved = MovedParameters(transformer, tuple(branches.values()))
+        self._changed = ChangedParameters(transformer, tuple(branches.values()))
         self._adapters = {index: adapter_name(index, lora) for index, lora in branches.items() if lora.pairs}
         for index, name in self._adapters.items():
             attach(transformer, branches[index], name)
@@ -45,7 +45,7 @@ class LoraScales:
             weights = [*(1.0 for _ in builtin), *(by_index[index] for index in self._adapters)]
             self._transformer.set_adapters([*builtin, *self._adapters.values()], weights)
             self._transformer.requires_grad_(False)  # set_adapters has switched it on
-        self._moved.set(scales)
+        self._changed.set(scales)
         self._current = scales
 
     def state(self) -> dict[str, Any]:

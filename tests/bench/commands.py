@@ -1,4 +1,4 @@
-"""The command line from outside: how long the quick commands take, and how much memory a long render needs."""
+"""Measures the command line: the time of the quick commands, and the memory of a long render."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time of a chunk goes on this CPU, and what a pass of the transformer allocates; on the tiny models."""
+"""Measures the stages of a chunk on this CPU, and the allocations of a transformer pass, with the tiny models."""
 
 from __future__ import annotations
 

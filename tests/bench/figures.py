@@ -1,4 +1,4 @@
-"""What a benchmark hands back, and how it is shown."""
+"""Defines the results of a benchmark and prints them."""
 
 from __future__ import annotations
 

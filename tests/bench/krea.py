@@ -1,4 +1,4 @@
-"""Krea Realtime on a CUDA device: the tiny set against the CPU, then speed and memory at the published size.
+"""Measures Krea Realtime on a CUDA device: tiny models against the CPU, then speed and memory at the published size.
 
     PYTHONPATH=. python tests/bench/krea.py [HEIGHTxWIDTH ...]
 

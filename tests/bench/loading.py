@@ -1,4 +1,4 @@
-"""Loading a transformer from a pickle: seconds and peak host memory, with and without its conversion in the cache.
+"""Measures loading a transformer from a pickle: time and peak host memory, with and without a cached conversion.
 
 Each load happens in a process of its own (`python -m tests.bench.loading FOLDER DTYPE`), since a peak
 is known once only.

@@ -1,4 +1,4 @@
-"""What writing costs beyond the disk and the encoder: slate frames replayed from memory through the real sinks."""
+"""Measures the cost of the sinks beyond disk and encoder, with slate frames replayed from memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the planner takes for a job of a million frames, with one prompt and with thousands of entries."""
+"""Measures the planner with a job of a million frames, with one prompt and with thousands of entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames that cost nothing to make: slate chunks drawn once and kept in memory."""
+"""Replays slate chunks from memory, so that generating frames costs no time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure, and print a table: python tests/bench/run.py [NAME ...] [--folder DIR] [--json]."""
+"""Runs benchmarks and prints a table: python tests/bench/run.py [NAME ...] [--folder DIR] [--json]."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Print the shape of the package as numbers: sizes, functions called once, import circles, lazy imports, names.
+"""Prints the shape of the package as numbers: sizes, functions called once, import circles, lazy imports, names.
 
     python tests/bench/shape.py [PACKAGE_FOLDER]
 

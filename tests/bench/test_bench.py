@@ -1,4 +1,4 @@
-"""Each benchmark runs, at a size where its figures mean nothing."""
+"""Checks that each benchmark runs, at sizes too small for meaningful figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine of two layers with random weights, which renders a chunk of 32 x 32 pixels in a blink."""
+"""Builds an engine of two layers with random weights, which renders a chunk of 32 x 32 pixels in milliseconds."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ ONES = {
 
 @pytest.mark.parametrize("mode", ["text", "video"])
 @pytest.mark.parametrize("window", ONES)
-def test_sink_and_window_of_chunks_of_one(mode: str, window: int) -> None:
+def test_sink_and_window_with_chunks_of_one_latent_frame(mode: str, window: int) -> None:
     want = ONES[window]
     assert attended(spec_of("streamdiffusionv2", window), mode, len(want)) == want
 
@@ -117,7 +117,7 @@ def test_the_next_chunk_takes_the_place_of_the_fourth_latent_frame_of_video() ->
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_what_leaves_the_window_is_folded_into_the_sink_once(dtype: torch.dtype) -> None:
+def test_frames_that_leave_the_window_fade_into_the_sink_once(dtype: torch.dtype) -> None:
     spec = spec_of("reward-forcing")
     cache = cache_of(spec, dtype=dtype)
     list(walk(cache, chunks_of(spec, "text", 3)))
@@ -155,7 +155,7 @@ def test_the_bank_takes_a_frame_of_every_third_chunk() -> None:
         assert sorted(seen[len(bank) :]) == frames((0, min(2, end)), (max(3, end - 9), end - 1))
 
 
-def test_a_full_bank_gives_up_what_the_prompt_asks_for_least() -> None:
+def test_a_full_bank_evicts_the_frame_that_agrees_least_with_the_prompt() -> None:
     text = TextCache(1, CPU)
     cache, chunks = banked(text)
     text.put(0, torch.ones(1, 512, 1, 2), torch.ones(1, 512, 1, 2))

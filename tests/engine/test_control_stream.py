@@ -99,7 +99,7 @@ def test_after_it_settled_no_gray_is_seen_again(vae: Vae, monkeypatch: pytest.Mo
     assert counted == [12]
 
 
-def test_an_encoder_that_never_settles_is_right_all_the_same(vae: Vae, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_that_never_settles_gives_correct_latents(vae: Vae, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GrayLatents, "KEPT", 5)
     pixels, chunks = clip("gggp")
     fed = stream(vae)

@@ -8,7 +8,7 @@ from scope_batch.errors import JobError, TemporaryError, UnavailableError
 
 
 @pytest.mark.parametrize("asked", ["cuda:99", "cuda:7", "mps", "abacus"])
-def test_a_device_that_is_not_there_is_unavailable(asked: str) -> None:
+def test_a_missing_device_is_unavailable(asked: str) -> None:
     with pytest.raises(UnavailableError, match=f"--device {asked}: "):
         resolve_device(asked)
 
@@ -37,7 +37,7 @@ def test_float32_is_not_tf32() -> None:
     assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
 
 
-def test_frames_that_are_not_finite_are_never_handed_out() -> None:
+def test_frames_that_are_not_finite_are_refused() -> None:
     frames, latents = torch.zeros(9, 4, 4, 3, dtype=torch.uint8), torch.zeros(1, 3, 16, 1, 1)
     made = DeviceFrames(4, frames, torch.tensor(False), latents)
     for read in (made.frames, made.latents):

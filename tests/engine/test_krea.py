@@ -1,4 +1,4 @@
-"""Krea Realtime on the tiny set: each property of its memory, since nobody has published its numbers."""
+"""Checks each property of Krea Realtime's context on the tiny models; no reference outputs are published."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def fresh_values(engine: CausalEngine, context: Tensor, text: str) -> list[Tenso
     return made
 
 
-def test_before_each_chunk_the_context_is_computed_anew_under_the_prompt_in_force(
+def test_the_context_is_recomputed_under_the_current_prompt_before_each_chunk(
     engine: CausalEngine, contexts: list[tuple[Tensor, list[Tensor]]]
 ) -> None:
     latents_of(engine, text_plan({"chunk": 2, "text": "a red dog"}, prompt="a cat"))
@@ -115,7 +115,7 @@ def test_before_each_chunk_the_context_is_computed_anew_under_the_prompt_in_forc
             assert torch.allclose(layer.flatten(2), fresh, atol=1e-5)
 
 
-def test_a_context_is_told_as_one_and_not_as_a_prompt_that_changed(engine: CausalEngine) -> None:
+def test_a_context_is_reported_as_context_and_not_as_a_recache(engine: CausalEngine) -> None:
     wanted, told = text_plan(chunks=2), list[Event]()
     with engine.session(wanted, told.append) as session:
         for chunk in wanted.chunks:
@@ -270,7 +270,7 @@ def test_memory_is_flat(engine: CausalEngine) -> None:
     assert held[0] == held[1]
 
 
-def test_what_lasts_is_forecast_to_the_byte(engine: CausalEngine) -> None:
+def test_the_streaming_state_is_forecast_to_the_byte(engine: CausalEngine) -> None:
     wanted, sizes = text_plan(chunks=4), model_sizes(KREA.id, "tiny", "wan", vace=False)
     assert sizes is not None
     expected = device_memory(wanted, KREA, sizes, Precision(backbone=4, vae=4))
@@ -284,7 +284,7 @@ def test_what_lasts_is_forecast_to_the_byte(engine: CausalEngine) -> None:
     assert held_bytes == expected.kv_cache + expected.history + expected.vae_streams
 
 
-def test_vace_steers_the_chunks_alone(contexts: list[tuple[Tensor, list[Tensor]]]) -> None:
+def test_vace_steers_the_chunks_but_not_the_context(contexts: list[tuple[Tensor, list[Tensor]]]) -> None:
     steered_engine = load(replace(REQUEST, vace=True), silent)
     unsteered = text_plan(chunks=3)
     chunks = unsteered.chunks

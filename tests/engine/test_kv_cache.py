@@ -41,7 +41,7 @@ def test_video_chunks_whose_lengths_do_not_divide_the_ring() -> None:
     assert held[:3] == [0, 1, 2] and sorted(held[3:]) == list(range(7, 16))
 
 
-def test_a_chunk_attends_to_what_is_filled() -> None:
+def test_a_chunk_attends_to_the_filled_slots() -> None:
     assert [LONGLIVE.chunk_span(start, 3).end for start in (0, 3, 9, 12, 300)] == [3, 6, 12, 12, 12]
 
 
@@ -79,7 +79,7 @@ def test_the_cache_stores_by_slot_and_hands_out_one_slice() -> None:
     assert seen[:2].tolist() == [0, 0] and sorted(seen[2:].tolist()) == [4, 4, 5, 5, 6, 6]
 
 
-def test_layers_read_inside_a_pass_alone() -> None:
+def test_layers_can_read_only_inside_a_pass() -> None:
     shape = CacheShape(1, rows=1, columns=2, heads=1, head_dim=2, dtype=torch.float32, device=CPU)
     cache, key = KVCache(RollingPolicy(LONGLIVE), shape, TextCache(1, CPU)), torch.zeros(1, 2, 1, 2)
     with cache.forward_pass(LONGLIVE.chunk_span(0, 1)):

@@ -1,4 +1,4 @@
-"""Which three latent frames a chunk continues."""
+"""Checks the three latent frames of the context before a chunk."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_new_sequence_remembers_nothing_of_the_old_one(vae: WanVae) -> None:
     assert torch.equal(sequence.context.last(0, 3), latents[:, [0, -2, -1]])
 
 
-def test_it_keeps_its_own_copies(vae: WanVae) -> None:
+def test_the_history_keeps_its_own_copies(vae: WanVae) -> None:
     sequence = Sequence(vae)
     latents = sequence.chunk()
     before = sequence.context.last(0, 3).clone()

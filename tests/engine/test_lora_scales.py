@@ -1,4 +1,4 @@
-"""LoRAs in sessions: what one render leaves behind never reaches the next, and only real changes cost anything."""
+"""Checks LoRA scales in sessions: renders do not affect each other, and only changes recompute anything."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_merged_and_branch_agree(parity_models: Path) -> None:
     assert max(error(other, made[0]) for other in made[1:]) < 1e-4
 
 
-def test_branches_leave_the_pipelines_own_branch_alone(parity_models: Path) -> None:
+def test_side_branches_do_not_change_the_pipelines_own_branch(parity_models: Path) -> None:
     merged, beside = (
         render(load(parity_models, (STYLE, None), builtin=form), (0.3,), (0.9,)) for form in ("merged", "adapter")
     )
@@ -123,7 +123,7 @@ def test_sessions_do_not_depend_on_each_other(branch: CausalEngine) -> None:
     assert np.array_equal(render(branch, (0.2,), (0.9,)), first)
 
 
-def test_session_that_was_given_up_leaves_no_scale_behind(branch: CausalEngine) -> None:
+def test_an_abandoned_session_does_not_affect_the_next_one(branch: CausalEngine) -> None:
     first = render(branch, (0.2,))
     asked = plan((1.5,), (1.5,))
     with branch.session(asked, silent) as session:

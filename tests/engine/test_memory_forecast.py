@@ -1,4 +1,4 @@
-"""The forecast held against a session of the tiny set, and its working memory against the tensors that are alive."""
+"""Compares the forecast with a session of the tiny models, and its working memory with the live tensors."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def within(value: object, seen: list[object]) -> Iterator[Tensor]:
             yield from within(part, seen)
 
 
-def test_what_lasts_is_exact_to_the_byte() -> None:
+def test_the_forecast_of_the_streaming_state_is_exact_to_the_byte() -> None:
     engine, expected = engine_in("float32"), forecast(CHUNKS, "float32")
     networks: list[nn.Module] = [engine.transformer, engine.vae.module]  # type: ignore[attr-defined, list-item]
     weights = held(t for network in networks for t in (*network.parameters(), *network.buffers()))
@@ -145,7 +145,7 @@ TEXT = [chunk(i) for i in range(3)]
     [(TEXT, "float32", 0.05), (TEXT, "bfloat16", 0.1), (CHUNKS, "float32", 0.05)],
     ids=["text", "text in bfloat16", "VACE and a recache"],
 )
-def test_working_memory_is_near_what_the_operations_hold(
+def test_the_forecast_of_working_memory_is_near_the_measured_one(
     chunks: list[Chunk], dtype: str, within: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nn.Upsample, "forward", enlarged)
@@ -154,7 +154,7 @@ def test_working_memory_is_near_what_the_operations_hold(
 
 
 @pytest.mark.parametrize("pipeline", [spec.id for spec in PIPELINES.values() if spec.needs_models][1:])
-def test_what_lasts_in_every_pipeline_is_exact_to_the_byte(pipeline: str) -> None:
+def test_the_streaming_state_of_every_pipeline_is_exact_to_the_byte(pipeline: str) -> None:
     job = load_text(
         f"pipeline_id: {pipeline}\nprompt: a\nmodels: tiny\nnum_frames: 30\nheight: {SIZE}\nwidth: {SIZE}\n"
         "denoising_steps: [1000]\nmemory_bank: " + str(PIPELINES[pipeline].memory_bank).lower(),

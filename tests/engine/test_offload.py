@@ -134,7 +134,7 @@ def test_on_a_cpu_there_is_nothing_to_win() -> None:
 
 
 @pytest.mark.parametrize(("free", "chosen", "words"), [(20, "off", []), (12, "on", ["12.0 GB and 12.0 GB of device"])])
-def test_auto_goes_by_the_forecast_and_says_so(
+def test_auto_follows_the_forecast_and_warns(
     free: int, chosen: str, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * 10**9, 80 * 10**9))

@@ -50,12 +50,12 @@ def test_a_transition_starts_at_its_source_and_ends_at_its_target() -> None:
     assert torch.allclose(embed(step(only("a"), "b", 0.25)), torch.lerp(TEXTS["a"], TEXTS["b"], 0.25))
 
 
-def test_a_transition_from_a_transition_starts_where_that_one_stood() -> None:
+def test_a_transition_starts_at_the_current_step_of_another() -> None:
     halfway = step(only("a"), "b", 0.5)
     assert torch.allclose(embed(halfway, step(0, "c", 0.0)), embed(halfway))
 
 
-def test_what_was_embedded_before_does_not_matter() -> None:
+def test_embeddings_do_not_depend_on_earlier_ones() -> None:
     halfway = step(only("a"), "b", 0.5)
     chain = [halfway, step(0, "c", 0.5), step(1, "d", 0.5)]
     seasoned = embedder(TEXTS.__getitem__, chain)

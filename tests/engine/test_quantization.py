@@ -1,4 +1,4 @@
-"""fp8 through torchao. A CPU cannot multiply fp8, so weights alone are fp8 here; the GPU bench runs the whole."""
+"""Checks fp8 through torchao. A CPU cannot multiply in fp8, so only weights are fp8 here; the GPU bench runs all."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def lora(*diffs: str) -> Lora:
     return Lora(Path("x.safetensors"), {}, {name: torch.zeros(1) for name in diffs})
 
 
-def test_a_lora_that_moves_whole_matrices_is_refused_by_name(transformer: Any) -> None:
+def test_a_lora_that_changes_whole_matrices_is_refused_by_name(transformer: Any) -> None:
     quantization.check_loras(transformer, [lora("blocks.0.attn1.to_q.bias", "blocks.0.norm2.weight")])
     with pytest.raises(JobError, match=r"x\.safetensors: changes whole matrices"):
         quantization.check_loras(transformer, [lora("blocks.0.attn1.to_q.weight")])

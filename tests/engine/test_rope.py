@@ -17,7 +17,7 @@ def test_table_equals_diffusers_table() -> None:
     assert torch.allclose(cos, want_cos[..., 0::2], atol=1e-6) and torch.allclose(sin, want_sin[..., 1::2], atol=1e-6)
 
 
-def test_a_table_may_start_anywhere_even_beyond_the_published_end() -> None:
+def test_a_table_may_start_at_any_position_even_beyond_the_published_end() -> None:
     whole = RotaryTable(128, 2, 2, 1100, CPU).at(range(1100))[0]
     part = RotaryTable(128, 2, 2, 3, CPU).at(range(1097, 1100))[0]
     assert torch.equal(whole[:, -12:], part)

@@ -1,4 +1,4 @@
-"""A session that VACE steers, on the tiny set: what is seen, what it costs, what it leaves behind."""
+"""Checks a session with VACE on the tiny models: its effect, its cost, and that sessions are independent."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_each_steered_chunk_encodes_one_pair_and_hints_once_per_step(engine: Cau
     assert calls == {"encodes": 2 * 2, "blocks": 2 * 2 * len(engine.transformer.vace_blocks)}
 
 
-def test_an_input_video_and_control_have_streams_of_their_own(engine: CausalEngine, calls: Counter[str]) -> None:
+def test_input_video_and_control_use_separate_streams(engine: CausalEngine, calls: Counter[str]) -> None:
     video = {"mode": "video", "noise_scale": 0.7}
     chunks = [
         replace(chunk(0, FRAMES), frames=13, keep=13, latents=4, **video),

@@ -57,7 +57,7 @@ def test_a_prompt_on_disk_needs_no_encoder(files: ModelFiles, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("damage", [lambda _: b"cut off", flip_a_bit], ids=["cut off", "one bit"])
-def test_a_damaged_embedding_is_made_again(files: ModelFiles, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_embedding_is_computed_again(files: ModelFiles, damage: Callable[[bytes], bytes]) -> None:
     first = PromptEncoder(files, CPU)
     first.prepare(["old lamp"])
     path = first._path("old lamp")
@@ -67,7 +67,7 @@ def test_a_damaged_embedding_is_made_again(files: ModelFiles, damage: Callable[[
     assert torch.equal(first("old lamp"), second("old lamp"))
 
 
-def test_a_prompt_that_is_too_long_shows_where_it_would_be_cut(files: ModelFiles) -> None:
+def test_the_message_about_a_long_prompt_shows_the_end_that_fits(files: ModelFiles) -> None:
     with pytest.raises(JobError, match=r"600 tokens, 512 are allowed; it would be cut after 'cat .* cat'"):
         PromptEncoder(files, CPU).prepare(["cat " * 599])
 

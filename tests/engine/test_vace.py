@@ -1,4 +1,4 @@
-"""Contexts of any chunks == the context of the whole clip."""
+"""Checks that contexts built chunk by chunk equal the context of the whole clip."""
 
 from __future__ import annotations
 
@@ -135,13 +135,13 @@ def test_a_stream_that_starts_late_sees_the_frame_before_and_then_the_clip(vae: 
     assert torch.equal(got[:, 32:, :3], mask_channels(torch.from_numpy(clip.masks[slice(*bounds(2))]), 3))
 
 
-def test_a_stream_that_paused_starts_anew(vae: Vae) -> None:
+def test_a_stream_restarts_after_a_pause(vae: Vae) -> None:
     clip = Clip("mmm")
     got = stream(vae, clip, [chunk_of(0), chunk_of(2, restart_streams=True)])
     assert torch.allclose(got[:, :32, 3:], clip.whole(vae, first=bounds(2)[0] - 1)[:, :, 1:], atol=1e-5)
 
 
-def test_a_stream_starts_anew_with_a_cut(vae: Vae) -> None:
+def test_a_stream_restarts_at_a_cut(vae: Vae) -> None:
     clip = Clip("m1m")
     got = stream(vae, clip, [chunk_of(0), chunk_of(1), chunk_of(2, cut=True)])
     first = bounds(2)[0]
@@ -206,7 +206,7 @@ def test_a_reference_alone_is_one_latent_frame(vae: Vae) -> None:
     assert torch.allclose(got[:, :16], encoded(vae, picture()), atol=1e-5) and not got[:, 16:].any()
 
 
-def test_a_reference_comes_first_and_leaves_the_streams_alone(vae: Vae) -> None:
+def test_a_reference_comes_first_and_does_not_change_the_streams(vae: Vae) -> None:
     clip, build = Clip("mm"), contexts(vae).build
     parts = []
     for i in range(2):
@@ -228,7 +228,7 @@ def test_arrays_may_be_read_only_views(vae: Vae) -> None:
     assert torch.equal(stream(vae, turned, [chunk_of(0)]), want)
 
 
-def test_missing_control_frames_are_told(vae: Vae) -> None:
+def test_missing_control_frames_are_refused(vae: Vae) -> None:
     chunk = chunk_of(0, vace=Vace(scale=1.0, stills=(Still(Path("first.png"), 0, 4),)))
     with pytest.raises(AssertionError, match="control frames are missing"):
         contexts(vae).build(chunk, ChunkInputs())

@@ -1,4 +1,4 @@
-"""VACE's control streams through a tiny auto-encoder, which groups frames 0-3, 4-7 ... from wherever it starts."""
+"""Checks VACE's control streams with a tiny auto-encoder, which groups frames 0-3, 4-7 ... of every stream."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_stream_that_starts_late_starts_with_its_chunk(vae: TaeVae, masks: str
     assert torch.equal(got[:, 32:, :3], mask_channels(torch.from_numpy(clip.masks[slice(*bounds(2))]), 3))
 
 
-def test_a_stream_that_paused_starts_anew(vae: TaeVae) -> None:
+def test_a_stream_restarts_after_a_pause(vae: TaeVae) -> None:
     clip = Clip("mmm")
     got = stream(vae, clip, [chunk_of(0), chunk_of(2, restart_streams=True)])
     assert torch.allclose(got[:, :32, 3:], whole(vae, clip, first=bounds(2)[0]), atol=1e-5)

@@ -87,7 +87,7 @@ def test_without_a_context_it_is_the_backbone(model: CausalVaceWan) -> None:
     assert torch.equal(Stream(model)(x, 0, prompt), Stream(backbone)(x, 0, prompt))
 
 
-def test_context_beyond_the_chunk_is_left_out(model: CausalVaceWan) -> None:
+def test_context_frames_beyond_the_chunk_are_ignored(model: CausalVaceWan) -> None:
     x, prompt, control = latents(), torch.randn(1, 512, 8), context(4)
     assert torch.equal(Stream(model)(x, 0, prompt, control), Stream(model)(x, 0, prompt, control[:, :, :3]))
 

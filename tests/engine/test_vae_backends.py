@@ -1,4 +1,4 @@
-"""The tiny auto-encoders: what a stream makes of its chunks == what the network makes of the whole clip."""
+"""Checks that a stream of a tiny auto-encoder gives the same as the network over the whole clip."""
 
 from __future__ import annotations
 

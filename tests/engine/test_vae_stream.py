@@ -53,7 +53,7 @@ def test_decoding_in_chunks_equals_the_whole_clip(vae: Vae) -> None:
         assert (frames.int() - whole.int()).abs().max() <= 1 and frames.shape == (25, 16, 32, 3)
 
 
-def test_two_streams_of_one_vae_do_not_meet(vae: Vae) -> None:
+def test_two_streams_of_one_vae_are_independent(vae: Vae) -> None:
     a, b = torch.randn(1, 6, 16, 2, 2), torch.randn(1, 6, 16, 2, 2)
     one, other = DecoderStream(vae), DecoderStream(vae)
     mixed = []
@@ -98,7 +98,7 @@ def test_all_256_levels_survive_the_way_there_and_back() -> None:
     assert torch.equal(to_uint8(from_uint8(levels)[0]).permute(1, 2, 3, 0), levels)
 
 
-def test_the_last_frames_stay_in_sight_unrounded_and_only_when_asked_for(vae: Vae) -> None:
+def test_the_last_frames_are_kept_unrounded_if_requested(vae: Vae) -> None:
     latents = torch.randn(1, 9, 16, 2, 2) * 3
     stream, blind = DecoderStream(vae, recent_frames=9), DecoderStream(vae)
     frames = torch.cat([stream.decode(part)[0] for part in latents.split(3, dim=1)])

@@ -1,4 +1,4 @@
-"""LoRA files for tests, made from pairs by module in the original naming."""
+"""Writes LoRA files for tests, from pairs by module in the original naming."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def test_full_hash_is_kept_until_the_file_changes(tmp_path: Path) -> None:
     assert cache.file_sha256(path).startswith("88d4266f")
 
 
-def test_a_full_hash_that_was_kept_wrongly_is_made_again(tmp_path: Path) -> None:
+def test_a_damaged_stored_hash_is_computed_again(tmp_path: Path) -> None:
     path = tmp_path / "x.bin"
     path.write_bytes(b"abc")
     right = cache.file_sha256(path)
@@ -84,7 +84,7 @@ def test_a_folder_in_the_way_of_a_file_or_a_lock_is_removed(tmp_path: Path) -> N
         assert cache.read_sealed(tmp_path / "x") == b"abc"
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SCOPE_BATCH_CACHE", str(tmp_path / "file" / "below"))
     with pytest.raises(OutputError, match=r"below/a: cannot be written .*SCOPE_BATCH_CACHE names another"):

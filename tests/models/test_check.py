@@ -76,7 +76,7 @@ def test_missing_and_unknown_keys(parity_models: Path, tmp_path: Path) -> None:
     assert result.state == "ok" and len(result.warnings) == 1 and "extra" in result.warnings[0]
 
 
-def test_what_needs_another_file_waits_for_it(folder: Path) -> None:
+def test_a_file_is_unknown_while_another_file_that_it_needs_is_missing(folder: Path) -> None:
     cut(folder / BACKBONE)
     results = checked(folder, vace=True)
     assert {results[name].state for name in (LORA, VACE)} == {"unknown"}
@@ -85,7 +85,7 @@ def test_what_needs_another_file_waits_for_it(folder: Path) -> None:
     assert checked(folder)[LORA].state == "wrong"
 
 
-def test_a_config_of_other_heads_is_found_out(folder: Path) -> None:
+def test_a_config_with_another_number_of_heads_is_wrong(folder: Path) -> None:
     (folder / CONFIG).unlink()
     (folder / CONFIG).write_text(json.dumps({"num_heads": 3}))
     assert "cannot be split into the 3 heads" in checked(folder)[BACKBONE].problem

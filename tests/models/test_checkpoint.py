@@ -135,7 +135,7 @@ def test_an_archive_that_unpacks_to_more_than_it_holds_is_refused_unopened(
     ("content", "kind"),
     [(b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n", "Git LFS"), (b"<html>", "web page")],
 )
-def test_what_stands_for_a_file_that_was_not_fetched_is_named(
+def test_a_placeholder_for_a_file_that_was_not_fetched_is_named(
     tmp_path: Path, name: str, content: bytes, kind: str
 ) -> None:
     (tmp_path / name).write_bytes(content.ljust(64))
@@ -179,7 +179,9 @@ def conversions(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def test_conversion_is_made_once_and_reused(tmp_path: Path, converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_is_converted_once_and_the_conversion_reused(
+    tmp_path: Path, converted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = saved(tmp_path / "x.pt", {"generator": STATE})
     assert same(read_checkpoint(path))
     monkeypatch.setattr(checkpoint, "_read_pickle", lambda _: pytest.fail("read the pickle again"))
@@ -216,7 +218,7 @@ def a_folder(conversion: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut_short, with_a_bit_flipped, without_its_checksum, a_folder])
-def test_damaged_conversion_is_made_again(tmp_path: Path, converted: Path, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_conversion_is_rebuilt(tmp_path: Path, converted: Path, damage: Callable[[Path], None]) -> None:
     path = saved(tmp_path / "x.pt", STATE)
     read_checkpoint(path)
     (only,) = conversions(converted)

@@ -55,7 +55,7 @@ def test_missing_files_are_named_with_the_way_to_get_them(home: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "near"), [("tinyy", " (did you mean tiny?)"), ("./Tiny", " (did you mean tiny?)"), ("/nope", "")]
 )
-def test_a_folder_that_is_not_there_is_told_with_the_size_of_a_pull(asked: str, near: str) -> None:
+def test_the_error_about_a_missing_folder_names_the_size_of_a_pull(asked: str, near: str) -> None:
     with pytest.raises(UnavailableError) as caught:
         find_models("krea-realtime-video", asked)
     folder = Path(asked).absolute()
@@ -78,7 +78,7 @@ def test_the_hubs_own_command_is_one_per_repository() -> None:
     )
 
 
-def test_who_named_the_folder_is_known(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_remembers_the_option_that_named_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert models_place("x").why == "--models" and models_place("x", "job.yaml").why == "job.yaml"
     assert models_place(None).why == "the platform's data folder"
     (home / ".daydream-scope" / "models").mkdir(parents=True)
@@ -95,11 +95,11 @@ def test_an_empty_tokenizer_folder_is_missing(home: Path) -> None:
         find_models("longlive", str(home), vae_type="lightvae")
 
 
-def test_the_lora_is_not_asked_for_when_it_is_left_out(parity_models: Path) -> None:
+def test_the_lora_is_not_needed_when_it_is_not_loaded(parity_models: Path) -> None:
     assert find_models("longlive", str(parity_models), vae_type="lightvae", builtin_lora=False).builtin_lora is None
 
 
-def test_where_the_files_are_is_known_without_torch() -> None:
+def test_paths_of_model_files_need_no_torch() -> None:
     code = "import sys, scope_batch.models.folder, scope_batch.models.cache; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -115,7 +115,7 @@ def test_the_large_pipeline_reads_its_own_config_and_module_and_shares_the_rest(
     assert large["vace"] == "WanVideo_comfy/Wan2_1-VACE_module_14B_bf16.safetensors"
 
 
-def test_the_small_whole_checkpoint_never_stands_for_the_large_module(home: Path) -> None:
+def test_the_small_whole_checkpoint_never_replaces_the_large_module(home: Path) -> None:
     whole = home / "Wan2.1-VACE-1.3B" / "diffusion_pytorch_model.safetensors"
     whole.parent.mkdir()
     whole.touch()

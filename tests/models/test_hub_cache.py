@@ -30,7 +30,7 @@ def keep(hub_cache: Path, artifact: Artifact) -> None:
         (repo / "refs" / "main").write_text("abc")
 
 
-def test_files_of_the_cache_are_linked_to_where_the_loaders_look(tmp_path: Path, hub_cache: Path) -> None:
+def test_files_of_the_cache_are_linked_into_the_models_folder(tmp_path: Path, hub_cache: Path) -> None:
     for artifact in LONGLIVE:
         keep(hub_cache, artifact)
     cached = find_cached(LONGLIVE, tmp_path / "models")
@@ -55,7 +55,7 @@ def test_links_reach_over_disks(tmp_path: Path, hub_cache: Path, monkeypatch: py
     assert (tmp_path / "models" / LONGLIVE[0].local).read_text() == "config.json"
 
 
-def test_what_the_cache_lacks_is_named_with_the_way_to_get_it(tmp_path: Path, hub_cache: Path) -> None:
+def test_files_missing_in_the_cache_are_named_with_a_download_command(tmp_path: Path, hub_cache: Path) -> None:
     for artifact in LONGLIVE[1:]:
         keep(hub_cache, artifact)
     with pytest.raises(UnavailableError) as caught:

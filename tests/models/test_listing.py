@@ -15,7 +15,7 @@ from scope_batch.pipelines.builtin import LONGLIVE
 from .helpers import BACKBONE
 
 
-def test_every_file_is_listed_once_with_what_asks_for_it(tmp_path: Path) -> None:
+def test_every_file_is_listed_once_with_the_option_that_needs_it(tmp_path: Path) -> None:
     files = list_files("longlive", tmp_path, vace=True)
     named = {file.artifact: file.needed_for for file in files}
     assert len(named) == len(files)
@@ -26,7 +26,7 @@ def test_every_file_is_listed_once_with_what_asks_for_it(tmp_path: Path) -> None
     assert named[artifacts("longlive", vace=True)[-1]] == "VACE"
 
 
-def test_a_pipeline_is_ready_without_what_only_some_jobs_ask_for(tmp_path: Path) -> None:
+def test_a_pipeline_is_ready_without_files_that_only_some_jobs_need(tmp_path: Path) -> None:
     for artifact in artifacts("longlive"):
         path = tmp_path / artifact.local / artifact.probe
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def test_every_pipeline_is_listed_those_of_plugins_too(tmp_path: Path, monkeypat
     assert not listed["longlive"].ready and listed["slate"].ready
 
 
-def test_a_whole_checkpoint_stands_for_its_module(tmp_path: Path) -> None:
+def test_a_whole_checkpoint_replaces_its_module(tmp_path: Path) -> None:
     path = tmp_path / VACE_CHECKPOINT.local
     path.parent.mkdir(parents=True)
     path.touch()

@@ -46,7 +46,7 @@ def rename(state: dict[str, torch.Tensor]) -> None:
         state[f"net.{key}"] = state.pop(key)
 
 
-def test_every_weight_lands_where_it_belongs(parity_models: Path) -> None:
+def test_every_weight_is_assigned_to_its_parameter(parity_models: Path) -> None:
     model = load_transformer(longlive(parity_models), builtin_lora="none")
     state = original(parity_models)
     block = model.blocks[2]
@@ -181,7 +181,7 @@ def test_lora_is_refused_before_the_backbone_is_read(
         load_transformer(files)
 
 
-def test_unknown_keys_are_named_and_left_out(parity_models: Path, tmp_path: Path) -> None:
+def test_unknown_keys_are_named_and_dropped(parity_models: Path, tmp_path: Path) -> None:
     change = partial(dict.update, **{"model.extra": torch.zeros(1), "model.step": torch.zeros(1)})
     events: list[Event] = []
     load_transformer(changed(parity_models, tmp_path / "m", BACKBONE, lambda s: change(s)), report=events.append)

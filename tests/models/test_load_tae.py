@@ -74,14 +74,14 @@ def test_a_file_that_does_not_fit_is_refused(
         load(changed(tiny, tmp_path, **tensors))
 
 
-def test_another_vae_under_this_name_is_told(tiny: ModelFiles) -> None:
+def test_the_file_of_another_vae_is_refused(tiny: ModelFiles) -> None:
     with pytest.raises(JobError, match="not a tiny auto-encoder"):
         load(replace(tiny, vae=find_models("longlive", "tiny").vae))
     with pytest.raises(JobError, match="not a Wan VAE"):
         load_vae(replace(tiny, vae_type="wan"), dtype=torch.float32, device=CPU)
 
 
-def test_what_a_file_holds_besides_is_left_out_with_a_warning(tiny: ModelFiles, tmp_path: Path) -> None:
+def test_extra_tensors_of_a_file_are_dropped_with_a_warning(tiny: ModelFiles, tmp_path: Path) -> None:
     heard: list[Event] = []
     load(changed(tiny, tmp_path, extra=torch.zeros(1)), heard)
     assert "1 keys that the tiny auto-encoder does not have are left out: extra" in str(heard)

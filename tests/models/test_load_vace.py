@@ -49,7 +49,7 @@ def backbone(folder: Path) -> State:
     return {key.removeprefix("model."): tensor for key, tensor in state.items()}
 
 
-def test_every_weight_lands_where_it_belongs(parity_models: Path) -> None:
+def test_every_weight_is_assigned_to_its_parameter(parity_models: Path) -> None:
     model, state = load_transformer(steered(parity_models)), module(parity_models)
     block = model.vace_blocks[1]
     assert model.config.vace_layers == [0, 2]
@@ -69,7 +69,9 @@ def test_without_a_module_there_is_none(parity_models: Path) -> None:
 
 @pytest.mark.parametrize("naming", ["original", "diffusers"])
 @pytest.mark.parametrize("base", [True, False])
-def test_a_whole_checkpoint_will_do(parity_models: Path, tmp_path: Path, naming: str, base: bool) -> None:
+def test_vace_can_be_loaded_from_a_whole_checkpoint(
+    parity_models: Path, tmp_path: Path, naming: str, base: bool
+) -> None:
     """Its own backbone is not used."""
     state = module(parity_models)
     want = load_transformer(steered(parity_models))
@@ -99,7 +101,7 @@ def test_parts_that_need_float32_keep_it(parity_models: Path) -> None:
     assert block.proj_out.weight.dtype == model.vace_patch_embedding.weight.dtype == torch.bfloat16
 
 
-def test_the_builtin_lora_is_for_the_backbone_alone(parity_models: Path) -> None:
+def test_the_builtin_lora_changes_only_the_backbone(parity_models: Path) -> None:
     state = module(parity_models)
     for form in ("merged", "adapter"):
         model = load_transformer(steered(parity_models), builtin_lora=form)

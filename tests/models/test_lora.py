@@ -129,7 +129,7 @@ def test_layers_saved_as_convolutions(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["style", "style_alpha", "style_downup"])
-def test_what_diffusers_converter_makes_of_a_file(parity_models: Path, name: str) -> None:
+def test_key_names_agree_with_diffusers_converter(parity_models: Path, name: str) -> None:
     path = parity_models / f"lora/{name}.safetensors"
     theirs = _convert_non_diffusers_wan_lora_to_diffusers(load_file(path))
     ours = read(path)
@@ -161,12 +161,12 @@ def test_values_that_cannot_be(file: Path, change: dict[str, Tensor], message: s
         read(write(file, pair(Q) | change))
 
 
-def test_bias_alone_is_an_effect(file: Path) -> None:
+def test_a_lora_with_only_a_bias_has_an_effect(file: Path) -> None:
     lora = read(write(file, {**pair(Q), f"{Q}.lora_B.weight": torch.zeros(WIDTH, 4), f"{Q}.diff_b": random(WIDTH)}))
     assert set(lora.diffs) == {f"{MODULE}.bias"}
 
 
-def test_builtin_lora_has_scaling_1_whatever_it_says(parity_models: Path, tmp_path: Path) -> None:
+def test_the_builtin_lora_has_factor_1_at_any_alpha(parity_models: Path, tmp_path: Path) -> None:
     def add_alpha(state: dict[str, Tensor]) -> None:
         state["base_model.model.blocks.0.self_attn.q.alpha"] = torch.tensor(1.0)
 
@@ -176,7 +176,7 @@ def test_builtin_lora_has_scaling_1_whatever_it_says(parity_models: Path, tmp_pa
     assert lora is not None and {made.factor for made in lora.pairs.values()} == {1.0}
 
 
-def test_builtin_lora_must_fit_as_a_whole(parity_models: Path, tmp_path: Path) -> None:
+def test_the_builtin_lora_must_fit_completely(parity_models: Path, tmp_path: Path) -> None:
     files = changed(
         parity_models, tmp_path / "models", LORA, lambda state: state.update(pair("blocks.9.ffn.0", out=FFN))
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.models import modules
 from scope_batch.models.folder import find_models
-from scope_batch.models.lora.adapters import BUILTIN_ADAPTER, MovedParameters, adapter_name, attach
+from scope_batch.models.lora.adapters import BUILTIN_ADAPTER, ChangedParameters, adapter_name, attach
 from scope_batch.models.lora.weights import Lora, read_loras
 from scope_batch.models.modules import BuiltinLora
 
@@ -116,14 +116,14 @@ def test_nothing_is_left_on_meta_or_in_training(parity_models: Path, loras: list
     assert not any(module.training for module in model.modules())
 
 
-def test_attaching_says_nothing(parity_models: Path, loras: list[Lora], caplog: pytest.LogCaptureFixture) -> None:
+def test_attaching_logs_nothing(parity_models: Path, loras: list[Lora], caplog: pytest.LogCaptureFixture) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         branched(parity_models, loras, "adapter")[1].set((0.5, 0.5))
     assert not caplog.records
 
 
-def test_a_branch_of_the_head_leaves_vace_alone(
+def test_a_branch_of_the_head_does_not_change_vace(
     parity_models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The names of both end on `proj_out`."""
@@ -154,7 +154,7 @@ def test_a_files_name_may_look_like_a_part_of_peft(parity_models: Path, tmp_path
 
 def test_weights_on_their_way_to_the_device_are_not_changed_under_its_hands(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, order = torch.nn.Linear(2, 2).requires_grad_(False), list[str]()
-    moved = MovedParameters(layer, [Lora(Path("a"), pairs={}, diffs={"bias": torch.ones(2)})])
+    moved = ChangedParameters(layer, [Lora(Path("a"), pairs={}, diffs={"bias": torch.ones(2)})])
     before = layer.bias.clone()
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: order.append("old" if layer.bias.equal(before) else "new"))
     moved.set([1.0])

@@ -1,4 +1,4 @@
-"""Strength of a LoRA as its settings state it: which modules a key of `alpha_pattern` is for."""
+"""Checks the alpha in a LoRA's settings, and the modules that a key of `alpha_pattern` matches."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_everything_fits(models: tuple[Shapes, Shapes], file: Path) -> None:
         (pair("patch_embedding", inp=36), "patch_embedding is [256, 16, 1, 2, 2] in base.pt, the LoRA has A [4, 36]"),
     ],
 )
-def test_made_for_another_model(
+def test_a_lora_for_another_model_is_refused(
     models: tuple[Shapes, Shapes], file: Path, tensors: dict[str, torch.Tensor], sizes: str
 ) -> None:
     with pytest.raises(JobError) as caught:
@@ -111,7 +111,7 @@ def test_parts_that_the_model_has_not(
         (pair("blocks.9.ffn.0") | pair("blocks.8.ffn.0") | pair(Q), "2 of 3 LoRA modules are not in base.pt"),
     ],
 )
-def test_nothing_or_too_little_is_left(
+def test_a_lora_with_too_few_usable_modules_is_refused(
     models: tuple[Shapes, Shapes], file: Path, tensors: dict[str, torch.Tensor], reason: str
 ) -> None:
     with pytest.raises(JobError) as caught:

@@ -35,7 +35,7 @@ class Counted(io.FileIO):
         return got
 
 
-def test_a_large_file_is_judged_by_its_header_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_header_of_a_large_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"blocks.{i}.{a}_attn.{x}" for i in range(30) for a in ("self", "cross") for x in "qkvo"]
     shapes = {".lora_down.weight": [200, 1536], ".lora_up.weight": [1536, 200], ".alpha": []}
     entries = {f"diffusion_model.{n}{end}": ("BF16", shape) for n in names for end, shape in shapes.items()}
@@ -112,10 +112,10 @@ def test_other_architectures(tmp_path: Path, module: str, told: str) -> None:
     assert told in refusal(write(tmp_path / "a.safetensors", pair(module)))
 
 
-def test_the_files_own_word(tmp_path: Path) -> None:
+def test_the_message_names_the_architecture_in_the_metadata(tmp_path: Path) -> None:
     note = {"modelspec.architecture": "stable-diffusion-xl-v1-base/lora"}
     path = write(tmp_path / "a.safetensors", pair("unknown.module"), **note)
-    assert "by its own word for stable-diffusion-xl-v1-base/lora" in refusal(path)
+    assert "its metadata names stable-diffusion-xl-v1-base/lora" in refusal(path)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_scale_0_leaves_every_weight_as_it_is(parity_models: Path, tmp_path: Pat
     assert all(torch.equal(without[key], with_0[key]) for key in without)
 
 
-def test_only_what_a_lora_names_is_touched(parity_models: Path, tmp_path: Path) -> None:
+def test_only_the_modules_of_the_lora_change(parity_models: Path, tmp_path: Path) -> None:
     files, made = longlive(parity_models), lora(tmp_path, **{"head.head.diff_b": random(64)})
     without, with_it = (load_transformer(files, merge=merge).state_dict() for merge in ([], [(made, 1.0)]))
     touched = {key for key in without if not torch.equal(without[key], with_it[key])}

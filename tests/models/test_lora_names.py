@@ -32,7 +32,7 @@ def modules(model_factory: ModuleType) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_every_module_is_called_what_diffusers_calls_it(modules: dict[str, str], prefix: str) -> None:
+def test_every_module_gets_its_diffusers_name(modules: dict[str, str], prefix: str) -> None:
     assert {name: diffusers_module(prefix + name) for name in modules} == modules
 
 
@@ -42,7 +42,7 @@ def test_underscores_in_a_name_do_not_matter(modules: dict[str, str], prefix: st
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_diffusers_own_names_stay(modules: dict[str, str], prefix: str) -> None:
+def test_diffusers_names_are_kept(modules: dict[str, str], prefix: str) -> None:
     assert {name: diffusers_module(prefix + name) for name in modules.values()} == {n: n for n in modules.values()}
 
 
@@ -71,5 +71,5 @@ def test_modules_of_other_wan_models_and_parameters(name: str, module: str) -> N
         "",
     ],
 )
-def test_what_wan_has_not(name: str) -> None:
+def test_names_that_wan_does_not_have(name: str) -> None:
     assert diffusers_module(name) is None

@@ -23,7 +23,7 @@ def test_cleaning_resolves_entities_and_white_space() -> None:
     assert clean("schÃ¶n") == "schön"
 
 
-def test_every_prompt_of_too_many_tokens_is_told_with_its_end(tokenizer: Path) -> None:
+def test_every_prompt_of_too_many_tokens_is_named_with_the_end_that_fits(tokenizer: Path) -> None:
     with pytest.raises(JobError) as caught:
         check_prompts(["red cat " * 300, "a dog", "blue " * 511, "dog " * 600], tokenizer)
     cats, dogs = caught.value.problems
@@ -48,7 +48,7 @@ def test_short_prompts_do_not_open_the_tokenizer(tokenizer: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_where_the_tokenizer_lies(tmp_path: Path, tokenizer: Path) -> None:
+def test_path_of_the_tokenizer(tmp_path: Path, tokenizer: Path) -> None:
     assert tokenizer_folder("longlive", "tiny") == tokenizer
     assert tokenizer_folder("longlive", str(tmp_path)) == tmp_path / TOKENIZER.local
     assert tokenizer_folder("slate", None) is None

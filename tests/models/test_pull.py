@@ -1,4 +1,4 @@
-"""Without a network: the Hub is a fake that speaks huggingface_hub's errors."""
+"""Checks pulls without a network: a fake Hub raises huggingface_hub's errors."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception, cause: Exceptio
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
 
 
-def test_everything_lands_where_the_loaders_look(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
+def test_files_are_fetched_into_the_loaders_layout(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
     fetches = plan_fetches(LONGLIVE, tmp_path)
     assert not list(tmp_path.iterdir()) and all(call["dry_run"] for call in calls)
     assert sum(fetch.size_bytes for fetch in fetches) == 7000 and sum(fetch.files for fetch in fetches) == 7
@@ -78,7 +78,7 @@ def test_everything_lands_where_the_loaders_look(tmp_path: Path, calls: list[dic
     assert plan_fetches(LONGLIVE, tmp_path) == ()
 
 
-def test_what_is_there_is_not_asked_for(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
+def test_existing_files_are_not_fetched(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
     for artifact in LONGLIVE:
         if artifact.role not in ("backbone", "builtin_lora"):
             path = tmp_path / artifact.local / artifact.probe
@@ -89,7 +89,7 @@ def test_what_is_there_is_not_asked_for(tmp_path: Path, calls: list[dict[str, An
     assert [call["patterns"] for call in calls] == [["models/longlive_base.pt", "models/lora.pt"]]
 
 
-def test_a_pinned_revision_is_the_one_that_is_asked_for(
+def test_a_pinned_revision_is_fetched(
     tmp_path: Path, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pull, "REVISIONS", {"daydreamlive/LongLive-1.3B": "abc123"})
@@ -116,7 +116,7 @@ def test_a_small_disk_is_refused_before_anything_is_fetched(
     assert all(call["dry_run"] for call in calls)
 
 
-def test_the_disks_own_error_is_not_the_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_error_is_not_reported_as_a_network_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(monkeypatch, OSError(28, "No space left on device"))
     with pytest.raises(OutputError, match="No space left"):
         plan_fetches(LONGLIVE, tmp_path)
@@ -147,7 +147,7 @@ CASES = [
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "wrapped"])
 @pytest.mark.parametrize(("make", "kind", "message"), CASES, ids=range(len(CASES)))
-def test_what_the_hub_says_becomes_a_way_on_and_no_secret_gets_out(
+def test_errors_of_the_hub_name_a_remedy_and_leak_no_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any, kind: type[Exception], message: str, wrapped: bool
 ) -> None:
     error = make()
@@ -157,7 +157,7 @@ def test_what_the_hub_says_becomes_a_way_on_and_no_secret_gets_out(
     assert SECRET not in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_licences_are_said_in_plain_words_and_never_guessed() -> None:
+def test_licences_are_plain_and_unknown_ones_are_not_guessed() -> None:
     assert "NOT for commercial use" in hub.licence_of("daydreamlive/LongLive-1.3B").words
     assert hub.licence_of("daydreamlive/Wan2.1-T2V-1.3B").commercial
     assert hub.licence_of("somebody/else") is hub.UNKNOWN and hub.UNKNOWN.commercial is None

@@ -22,17 +22,17 @@ def test_the_built_in_set_is_as_large_as_its_files() -> None:
     )
 
 
-def test_the_module_counts_only_where_it_is_loaded() -> None:
+def test_the_vace_module_counts_only_if_it_is_loaded() -> None:
     sizes = model_sizes("longlive", "tiny", "wan", vace=False)
     assert sizes is not None and (sizes.vace_blocks, sizes.vace) == (0, Weights())
 
 
-def test_of_an_unknown_pipeline_or_vae_nothing_is_said() -> None:
+def test_an_unknown_pipeline_or_vae_has_no_sizes() -> None:
     assert model_sizes("a-plugin", None, "wan", vace=False) is None
     assert model_sizes("longlive", None, "tae", vace=False) is None
 
 
-def test_what_is_missing_or_damaged_is_taken_as_published(tmp_path: Path) -> None:
+def test_missing_or_damaged_files_count_as_published(tmp_path: Path) -> None:
     published = replace(WAN_1_3B, vace_blocks=0, vace=Weights())
     assert model_sizes("longlive", str(tmp_path), "wan", vace=False) == published
     file = tmp_path / "LongLive-1.3B/models/longlive_base.pt"
@@ -84,7 +84,7 @@ def test_nothing_in_a_pickle_is_run(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert read_pickle_shapes(tmp_path / "x.pt") == {"a": (2,)} and capsys.readouterr().out == ""
 
 
-def test_what_side_branches_hold(tmp_path: Path) -> None:
+def test_parameters_of_side_branches(tmp_path: Path) -> None:
     lora = write(tmp_path / "x.safetensors", pair("blocks.0.self_attn.q") | {"blocks.0.norm3.diff_b": torch.ones(256)})
     found = model_sizes("longlive", "tiny", "wan", vace=False, loras=[lora, lora])
     assert found is not None and found.branches == SideBranches(numbers=2 * 2 * 4 * 256, moved=2 * 256)

@@ -46,7 +46,7 @@ def make_in(cache: str) -> str:
         return str(tiny_models_folder())
 
 
-def test_the_vace_module_is_made_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_vace_module_is_built_when_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     for name in "ab":
         monkeypatch.setenv("SCOPE_BATCH_CACHE", str(tmp_path / name))
@@ -63,7 +63,7 @@ def test_vae_keys_and_shapes_are_those_of_the_published_files(name: str, base_di
     assert {key: list(shape) for key, shape in vae_shapes(base_dim)} == published
 
 
-def test_two_makings_are_byte_for_byte_alike_and_only_what_is_needed(tmp_path: Path) -> None:
+def test_two_builds_are_equal_byte_for_byte_and_build_only_needed_files(tmp_path: Path) -> None:
     first, second = (digest(Path(make_in(str(tmp_path / name)))) for name in "ab")
     assert first == second
     wanted = [str(artifact.local) for artifact in layout.artifacts("longlive", "lightvae")]
@@ -101,7 +101,7 @@ def flip_a_bit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [lose, cut, flip_a_bit])
-def test_every_damaged_file_is_made_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_every_damaged_file_is_rebuilt(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     folder = Path(make_in(str(tmp_path)))
     before = digest(folder)
     for name in before:
@@ -110,7 +110,7 @@ def test_every_damaged_file_is_made_again(tmp_path: Path, damage: Callable[[Path
     assert digest(folder) == before
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_and_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -1,1 +1,1 @@
-"""LoRA files: their keys, strength and fit to the model, and their use merged into the weights or beside them."""
+"""Reads and checks LoRA files, and merges them into the weights or attaches them as side branches."""

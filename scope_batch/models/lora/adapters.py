@@ -1,6 +1,6 @@
-"""Applies LoRAs as side branches (PEFT adapters) beside the weights, for scales that change.
+"""Attaches LoRAs as side branches (PEFT adapters), whose scales can change during a render.
 
-Biases, norms and whole weights that a LoRA moves cannot be branches: they are added anew for every scale.
+Differences of biases, norms and whole weights cannot be side branches. They are added again at every change of scale.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ BUILTIN_ADAPTER = "builtin"
 
 
 def adapter_name(index: int, lora: Lora) -> str:
-    """Unique for each LoRA of a job: files in different folders may have the same name, and dots end a name in PEFT."""
+    """Return a name that is unique within the job (file names may repeat) and has no dots (PEFT forbids them)."""
     return f"lora{index}_{re.sub(r'[^A-Za-z0-9_]', '_', lora.path.stem)}"
 
 
 @torch.no_grad()
 def attach(model: Any, lora: Lora, name: str) -> None:
-    """Add the pairs of `lora` as the adapter `name`, in each layer's own dtype and device, alone active, scale 1.
+    """Add the pairs of `lora` as the adapter `name`, in each layer's dtype and device, and make it the only active one.
 
-    alpha / rank is part of B, so `set_adapters` takes scales as they are, whatever the ranks.
+    Its scale is 1. alpha / rank is part of B, so that the scales of `set_adapters` need no correction by rank.
     """
     halves: dict[str, Tensor] = {}
     for module, pair in lora.pairs.items():
@@ -38,56 +38,60 @@ def attach(model: Any, lora: Lora, name: str) -> None:
     if not halves:
         return
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # more than one adapter is intended
         warnings.filterwarnings("ignore", "TorchaoLoraLinear was instantiated")  # nothing is merged into fp8
-        # PEFT goes by whole names, but compares them with their ends: a VACE model has more than one `proj_out`.
+        # PEFT matches whole names, but warns about equal endings: a VACE model has more than one `proj_out`.
         warnings.filterwarnings("ignore", "While injecting the PEFT adapters, an inconsistency")
         model.load_lora_adapter(halves, prefix=None, adapter_name=name)
     branched = {module for module, layer in model.named_modules() if name in getattr(layer, "lora_A", ())}
-    assert branched == lora.pairs.keys(), f"{name}: other modules have a branch: {branched ^ lora.pairs.keys()}"
+    assert branched == lora.pairs.keys(), f"{name}: PEFT attached other modules: {branched ^ lora.pairs.keys()}"
     for module, pair in lora.pairs.items():
         layer = model.get_submodule(module)
-        assert layer.lora_alpha[name] == layer.r[name] == pair.rank, f"{module}: scales would not be taken as they are"
+        assert layer.lora_alpha[name] == layer.r[name] == pair.rank, f"{module}: PEFT would rescale the branch"
         for half, key in ((layer.lora_A, "lora_A"), (layer.lora_B, "lora_B")):
             half[name].weight.data = halves[f"{module}.{key}.weight"].to(layer.weight.device).to(layer.weight.dtype)
     model.eval().requires_grad_(False)
 
 
 def _shaped(pair: Pair, layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """float32 A and B as layers of the kind of `layer` hold them, on the CPU."""
+    """Return float32 A and B on the CPU, in the shapes of a linear or convolution layer like `layer`."""
     a, b = pair.matrices(torch.device("cpu"))
-    weight: Tensor = layer.weight  # type: ignore[assignment]  # a layer, or PEFT's around it
+    weight: Tensor = layer.weight  # type: ignore[assignment]  # a layer, or PEFT's wrapper of it
     b = b * pair.factor
     return a.reshape(-1, *weight.shape[1:]), b.reshape(*b.shape, *(1 for _ in weight.shape[2:]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Moved:
+class _ChangedParameter:
+    """A parameter that LoRAs add to. diffs: (index of the LoRA, float32 on the parameter's device)."""
+
     parameter: nn.Parameter
-    pristine: Tensor
+    original: Tensor
     diffs: tuple[tuple[int, Tensor], ...]
-    """(index of the LoRA, float32 on the parameter's device)."""
 
 
-class MovedParameters:
-    """Parameters of `model` that any of `loras` has a difference for, and their values without it."""
+class ChangedParameters:
+    """The parameters of `model` that any of `loras` has a whole difference for, with their original values."""
 
     def __init__(self, model: nn.Module, loras: Sequence[Lora]) -> None:
         names = dict.fromkeys(name for lora in loras for name in lora.diffs)
-        self._moved = [_moved(model.get_parameter(name), name, loras) for name in names]
+        self._changed = [_changed(model.get_parameter(name), name, loras) for name in names]
 
     @torch.no_grad()
     def set(self, scales: Sequence[float]) -> None:
-        """scales: one for each LoRA. The sum is computed in float32 and rounded once; at 0 nothing is left of it."""
-        if any(moved.parameter.is_pinned() for moved in self._moved):
-            torch.cuda.synchronize()  # weights that wait in host memory: copies still under way would read new values
-        for moved in self._moved:
-            total = moved.pristine.float()
-            for index, diff in moved.diffs:
+        """Set each parameter to its original value plus the scaled differences, summed in float32 and rounded once.
+
+        scales  one for each LoRA; with all at 0 the original values return exactly.
+        """
+        if any(changed.parameter.is_pinned() for changed in self._changed):
+            torch.cuda.synchronize()  # offloaded weights: copies to the device that are still running must finish first
+        for changed in self._changed:
+            total = changed.original.float()
+            for index, diff in changed.diffs:
                 total = torch.add(total, diff, alpha=scales[index])
-            moved.parameter.copy_(total)
+            changed.parameter.copy_(total)
 
 
-def _moved(parameter: nn.Parameter, name: str, loras: Sequence[Lora]) -> _Moved:
+def _changed(parameter: nn.Parameter, name: str, loras: Sequence[Lora]) -> _ChangedParameter:
     diffs = tuple((i, lora.diffs[name].to(parameter.device)) for i, lora in enumerate(loras) if name in lora.diffs)
-    return _Moved(parameter, parameter.detach().clone(), diffs)
+    return _ChangedParameter(parameter, parameter.detach().clone(), diffs)

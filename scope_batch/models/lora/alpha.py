@@ -1,4 +1,4 @@
-"""Computes the strength of a LoRA file: delta = scale * factor * B A, with factor = alpha / rank. Torch-free."""
+"""Computes the factor of a LoRA, usually alpha / rank: delta = scale * factor * B A. Torch-free."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _SHORT.maxstring = 60
 
 @dataclass(frozen=True, slots=True)
 class AlphaRule:
-    """The alpha of modules that have no `.alpha` of their own in the file.
+    """The alpha of modules for which the file has no `.alpha` tensor.
 
-    alpha            None: alpha = rank.
-    patterns         (expression that a module's name must match, alpha), before `alpha`; the first match counts.
-    rank_stabilised  factor = alpha / sqrt(rank).
+    alpha            default; None: alpha = rank, so that the factor is 1.
+    patterns         (expression for a module's name, alpha); the first match replaces the default.
+    rank_stabilised  factor = alpha / sqrt(rank), else alpha / rank.
     """
 
     alpha: float | None = None
@@ -34,7 +34,7 @@ class AlphaRule:
     rank_stabilised: bool = False
 
     def factor(self, name: str, rank: int, own: float | None) -> float:
-        """name: the module as the file calls it. own: its alpha in the file."""
+        """Return the factor of a module. name: of the module in the file; own: the value of its `.alpha` tensor."""
         alpha = own if own is not None else self._for(name)
         if alpha is None:
             return 1.0
@@ -45,15 +45,15 @@ class AlphaRule:
 
 
 def settings_beside(path: Path) -> Path | None:
-    """PEFT's `adapter_config.json`, without which its `adapter_model.safetensors` is only half of a LoRA."""
+    """Return PEFT's `adapter_config.json`, which holds the alpha of the `adapter_model.safetensors` beside it."""
     beside = path.with_name("adapter_config.json")
     return beside if path.stem == "adapter_model" and beside.is_file() else None
 
 
 def alpha_rule(path: Path, metadata: Mapping[str, str]) -> AlphaRule:
-    """What diffusers writes into the file's metadata, or PEFT into `adapter_config.json` beside `adapter_model`.
+    """Read the alphas that diffusers writes into the file's metadata, or PEFT into `adapter_config.json` beside it.
 
-    Raises JobError if that cannot be read, or if a key of `alpha_pattern` is not a plain name.
+    Raises JobError if they cannot be read, or if a key of `alpha_pattern` is not a plain name.
     """
     try:
         if _METADATA_KEY in metadata:
@@ -67,7 +67,7 @@ def alpha_rule(path: Path, metadata: Mapping[str, str]) -> AlphaRule:
 
 
 def _rule(source: Path, settings: Mapping[str, Any]) -> AlphaRule:
-    """source: the file that holds the settings."""
+    """Build the rule from diffusers' or PEFT's settings. source: their file, for messages."""
     alpha, patterns = settings.get("lora_alpha"), settings.get("alpha_pattern") or {}
     return AlphaRule(
         alpha=None if alpha is None else _number(alpha),
@@ -77,10 +77,10 @@ def _rule(source: Path, settings: Mapping[str, Any]) -> AlphaRule:
 
 
 def _pattern(source: Path, key: str) -> re.Pattern[str]:
-    """The expression by which PEFT finds the modules of a key: the whole name, or its end after a dot.
+    """Compile the expression with which PEFT matches a key to modules: the whole name, or its end after a dot.
 
-    PEFT takes any regular expression. Repetition and alternatives can take exponential time, so they are refused; what
-    is allowed matches a fixed number of characters.
+    PEFT allows any regular expression. Repetition and alternatives are refused here, because they can take exponential
+    time; allowed keys match a fixed number of characters.
     """
     name = key.removeprefix("^").removesuffix("$")
     if _OPERATORS.search(name.replace(r"\.", "")):

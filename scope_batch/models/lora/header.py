@@ -1,6 +1,6 @@
-"""Judges a LoRA file by its header, in milliseconds whatever its size, and its fit to the model by shapes.
+"""Checks LoRA files by their headers alone, in milliseconds: their kind, and their shapes against the model.
 
-Torch-free, so that `plan` does it too.
+Torch-free, so that `plan` can do it.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _ARCHITECTURES = (
 
 
 def check_lora_header(path: Path) -> None:
-    """Refuse a file that can be no LoRA for Wan, of whatever size.
+    """Raise JobError for a file that cannot be a LoRA for Wan of any size, or MissingInputError if it is missing.
 
-    Raises MissingInputError, or JobError: no safetensors, damaged, truncated, made for another architecture, of a kind
-    that cannot be applied, half a pair.
+    Refused are files that are not safetensors, damaged, truncated, for another architecture, of a kind that cannot be
+    applied, or with half a pair.
     """
     read_lora_layout(path)
 
 
 def read_lora_layout(path: Path) -> LoraLayout:
-    """As `check_lora_header`, and what the file holds."""
+    """Check the header as `check_lora_header` does, and return the layout of the file."""
     if is_file(path) and path.suffix != ".safetensors":
         raise JobError(f"{path}: a LoRA is read from a .safetensors file, nothing else")
     header = _header(path)
@@ -54,10 +54,10 @@ def _header(path: Path) -> SafetensorsHeader:
 
 
 def _architecture(header: SafetensorsHeader) -> str:
-    """The model that the file seems to be made for, for the error about a file that is not for Wan."""
-    told = header.metadata.get("modelspec.architecture") or header.metadata.get("ss_base_model_version")
-    if told:
-        return f" (by its own word for {told[:60]})"
+    """Name the model that the file seems to be for, in words for the error about a file that is not for Wan."""
+    architecture = header.metadata.get("modelspec.architecture") or header.metadata.get("ss_base_model_version")
+    if architecture:
+        return f" (its metadata names {architecture[:60]})"
     keys = "\n".join(header.tensors)
     return next(
         (f" (it looks like one for {what})" for pattern, what in _ARCHITECTURES if re.search(pattern, keys)), ""
@@ -65,7 +65,7 @@ def _architecture(header: SafetensorsHeader) -> str:
 
 
 Shapes = Mapping[str, Shape]
-"""Parameter of diffusers' model -> shape."""
+"""Shape by parameter of diffusers' model."""
 
 _MODEL_OF_WIDTH = {1536: "Wan 1.3B", 3072: "Wan2.2 5B", 5120: "Wan 14B"}
 
@@ -73,11 +73,12 @@ _MODEL_OF_WIDTH = {1536: "Wan 1.3B", 3072: "Wan2.2 5B", 5120: "Wan 14B"}
 def check_loras(
     paths: Sequence[Path], backbone: Shapes, vace: Shapes | None, model: str, report: Report = silent
 ) -> tuple[LoraLayout, ...]:
-    """What each file does to the model, from the files' headers alone.
+    """Return the layout of each file, without the parts that the model does not have, from the headers alone.
 
     backbone, vace  the model's parameters; vace is None when that module is not loaded.
-    model           what the model is called in messages.
-    Raises MissingInputError or JobError, one line for each file that does not fit. Reports what is left out.
+    model           name of the model in messages.
+    Raises MissingInputError, or JobError with one line for each file that does not fit. Reports a warning for each kind
+    of parts that is left out.
     """
     fits: list[LoraLayout] = []
     problems: list[str] = []
@@ -96,18 +97,18 @@ def check_loras(
 
 
 def fitting(layout: LoraLayout, backbone: Shapes, vace: Shapes | None, model: str) -> tuple[LoraLayout, list[str]]:
-    """The part of `layout` that the model has, and words for each sort of thing that it has not.
+    """Return the part of `layout` that the model has, and descriptions of the parts that it does not have.
 
-    Raises JobError when nothing is left, when more than half is unknown, and for a pair or difference of another size.
+    Raises JobError if nothing remains, if more than half is unknown, or if a pair or difference has another size.
     """
     shapes = {**backbone, **(vace or {})}
     targets = {module: f"{module}.weight" for module in layout.pairs} | {name: name for name in layout.diffs}
     absent = [target for target, parameter in targets.items() if parameter not in shapes]
-    left = set(absent)
+    dropped = set(absent)
     fits = replace(
         layout,
-        pairs={module: keys for module, keys in layout.pairs.items() if module not in left},
-        diffs={name: key for name, key in layout.diffs.items() if name not in left},
+        pairs={module: keys for module, keys in layout.pairs.items() if module not in dropped},
+        diffs={name: key for name, key in layout.diffs.items() if name not in dropped},
     )
     _check_sizes(fits, shapes, model)
     for_vace = [target for target in absent if is_of_vace(target) and vace is None]
@@ -123,10 +124,10 @@ def fitting(layout: LoraLayout, backbone: Shapes, vace: Shapes | None, model: st
         f"are not in {model}": others,
         "are unknown": layout.unknown,
     }
-    said = [f"{len(names)} that {reason} ({first_names(names)})" for reason, names in reasons.items() if names]
+    left_out = [f"{len(names)} that {reason} ({first_names(names)})" for reason, names in reasons.items() if names]
     if len(absent) == len(targets):
-        raise JobError(f"{layout.path}: nothing in it can be used: {'; '.join(said)}")
-    return fits, said
+        raise JobError(f"{layout.path}: nothing in it can be used: {'; '.join(left_out)}")
+    return fits, left_out
 
 
 def _check_sizes(layout: LoraLayout, shapes: Shapes, model: str) -> None:
@@ -136,7 +137,7 @@ def _check_sizes(layout: LoraLayout, shapes: Shapes, model: str) -> None:
         if math.prod(a[1:]) != math.prod(inp) or b[0] != out or math.prod(b) != b[0] * b[1]:
             raise JobError(
                 f"{layout.path}: made for another model: {module} is {[out, *inp]} in {model}, "
-                f"the LoRA has A {list(a)} and B {list(b)}{_of_width(module, a[-1] if len(a) == 2 else 0)}"
+                f"the LoRA has A {list(a)} and B {list(b)}{_model_hint(module, a[-1] if len(a) == 2 else 0)}"
             )
         if keys.bias is not None and layout.shapes[keys.bias] != (out,):
             raise JobError(f"{layout.path}: made for another model: {keys.bias} is {list(layout.shapes[keys.bias])}")
@@ -148,6 +149,6 @@ def _check_sizes(layout: LoraLayout, shapes: Shapes, model: str) -> None:
             )
 
 
-def _of_width(module: str, width: int) -> str:
-    known = _MODEL_OF_WIDTH.get(width) if ".attn" in module else None
-    return f"; that is {known}" if known else ""
+def _model_hint(module: str, width: int) -> str:
+    model = _MODEL_OF_WIDTH.get(width) if ".attn" in module else None
+    return f"; that is {model}" if model else ""

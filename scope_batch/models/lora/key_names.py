@@ -1,14 +1,11 @@
-"""Interprets the keys of a LoRA file: pairs of matrices and whole differences, by module of diffusers. Torch-free.
+"""Assigns the keys of a LoRA file to the modules of diffusers' Wan transformers. Torch-free.
 
-Every key is accounted for: it lands somewhere, is named as unknown, or the file is refused. What a file was trained to
-do is done as a whole or not at all, so kinds that cannot be applied (DoRA, LoHa ...) refuse the file.
-
-
-Names of the modules that a LoRA file may speak of -> modules of diffusers' Wan transformers. Torch-free.
+Every key is used or listed as unknown. A LoRA is applied completely or not at all: a file with keys of a kind that is
+not supported (DoRA, LoHa ...) is refused.
 
 Trainers write the same module as `diffusion_model.blocks.0.self_attn.q`, `lora_unet_blocks_0_self_attn_q`,
-`transformer.blocks.0.attn1.to_q` ... With underscores a name does not say where its parts end, so names are not taken
-apart: all that Wan has are listed, and compared with their dots turned into underscores.
+`transformer.blocks.0.attn1.to_q` ... A name with underscores cannot be split into its parts. So all names of Wan's
+modules are listed here, and compared with dots replaced by underscores.
 """
 
 from __future__ import annotations
@@ -48,7 +45,10 @@ _NAMES = [*_PARTS, *_FOREIGN]
 
 @dataclass(frozen=True, slots=True)
 class PairKeys:
-    """Keys of a module's A [rank, in ...], B [out, rank ...], and of its alpha and bias of B where it has them."""
+    """The keys of one module: A [rank, in ...], B [out, rank ...], and optionally alpha and the bias of B.
+
+    name  of the module in the file.
+    """
 
     name: str
     a: str
@@ -59,13 +59,13 @@ class PairKeys:
 
 @dataclass(frozen=True, slots=True)
 class LoraLayout:
-    """What a LoRA file holds.
+    """The contents of a LoRA file.
 
-    shapes  of all its tensors, by key.
-    pairs   by module of diffusers' model.
-    diffs   key of what is added to a parameter of diffusers' model.
-    unknown keys of modules that Wan has not.
-    rule    alpha of the pairs that have none in the file.
+    shapes   shape of every tensor, by key.
+    pairs    keys of A and B, by module of diffusers' model.
+    diffs    key of a whole difference, by parameter of diffusers' model.
+    unknown  keys of modules that Wan does not have.
+    rule     alpha of the pairs that have none in the file.
     """
 
     path: Path
@@ -77,37 +77,40 @@ class LoraLayout:
 
     @property
     def weights(self) -> list[str]:
-        """Keys of all tensors that are added to the model."""
+        """Return the keys of all tensors that change the model."""
         pairs = [key for pair in self.pairs.values() for key in (pair.a, pair.b, pair.bias) if key is not None]
         return [*pairs, *self.diffs.values()]
 
 
 def lora_layout(path: Path, shapes: Mapping[str, Shape], rule: AlphaRule, architecture: str = "") -> LoraLayout:
-    """The layout of a file with these keys; `architecture` is told when none of them is Wan's. Raises JobError."""
-    found, unknown = _found(path, shapes)
-    if 2 * len(unknown) > len(shapes) or not found:
+    """Return the layout of a file with these keys. Raises JobError if it is not a supported LoRA for Wan.
+
+    architecture  words about the model that it seems to be for, added to the message.
+    """
+    modules, unknown = _group_by_module(path, shapes)
+    if 2 * len(unknown) > len(shapes) or not modules:
         what = f"{len(unknown)} of {len(shapes)} keys are unknown: {first_names(unknown)}" if unknown else "it is empty"
         raise JobError(f"{path}: not a LoRA for Wan{architecture}: {what}")
     pairs: dict[str, PairKeys] = {}
     diffs: dict[str, str] = {}
-    alone: list[str] = []
-    for module, (name, parts) in found.items():
+    unpaired: list[str] = []
+    for module, (name, parts) in modules.items():
         if "a" in parts or "b" in parts:
             pairs[module] = _pair(path, name, parts, shapes)
         else:
-            alone += [parts[part] for part in ("alpha", "bias") if part in parts]
+            unpaired += [parts[part] for part in ("alpha", "bias") if part in parts]
         if "diff" in parts:
             diffs[module if module.endswith("scale_shift_table") else f"{module}.weight"] = parts["diff"]
         if "diff_b" in parts:
             diffs[f"{module}.bias"] = parts["diff_b"]
     if not pairs and not diffs:
-        raise JobError(f"{path}: holds no LoRA weights, only {first_names(alone)}")
-    return LoraLayout(path, shapes, pairs, diffs, (*unknown, *alone), rule)
+        raise JobError(f"{path}: holds no LoRA weights, only {first_names(unpaired)}")
+    return LoraLayout(path, shapes, pairs, diffs, (*unknown, *unpaired), rule)
 
 
-def _found(path: Path, keys: Collection[str]) -> tuple[dict[str, tuple[str, dict[str, str]]], list[str]]:
-    """{module: (its name in the file, {part: key})}, and the keys that mean nothing."""
-    found: dict[str, tuple[str, dict[str, str]]] = {}
+def _group_by_module(path: Path, keys: Collection[str]) -> tuple[dict[str, tuple[str, dict[str, str]]], list[str]]:
+    """Return {module: (its name in the file, {part: key})}, and the unknown keys."""
+    modules: dict[str, tuple[str, dict[str, str]]] = {}
     foreign: dict[str, list[str]] = {}
     unknown: list[str] = []
     for key in keys:
@@ -117,7 +120,7 @@ def _found(path: Path, keys: Collection[str]) -> tuple[dict[str, tuple[str, dict
             unknown.append(key)
         elif part in _FOREIGN:
             foreign.setdefault(part, []).append(key)
-        elif (first := found.setdefault(module, (name, {}))[1].setdefault(part, key)) != key:
+        elif (first := modules.setdefault(module, (name, {}))[1].setdefault(part, key)) != key:
             raise JobError(f"{path}: two keys mean the same: {first} and {key}")
     for kind, named in foreign.items():
         what = "whole weights of the model, not only a LoRA" if kind == "whole" else f"{kind} weights"
@@ -125,11 +128,11 @@ def _found(path: Path, keys: Collection[str]) -> tuple[dict[str, tuple[str, dict
             f"{path}: holds {what}, which cannot be applied ({len(named)} keys: {first_names(named)}); "
             "pairs of lora_A/lora_B or lora_down/lora_up, .diff and .diff_b can"
         )
-    return found, unknown
+    return modules, unknown
 
 
 def _split(key: str) -> tuple[str, str]:
-    """(name of the module, part), the part empty for a key of no known kind."""
+    """Split a key into the module's name and the part ("a", "b", "alpha" ...); the part is "" if it is unknown."""
     match = _ANY_PART.search(key)
     if match is None:
         return key, ""
@@ -138,8 +141,8 @@ def _split(key: str) -> tuple[str, str]:
 
 def _pair(path: Path, name: str, parts: Mapping[str, str], shapes: Mapping[str, Shape]) -> PairKeys:
     if not {"a", "b"} <= parts.keys():
-        here, there = ("a", "lora_B (lora_up)") if "a" in parts else ("b", "lora_A (lora_down)")
-        raise JobError(f"{path}: half a pair: {parts[here]} has no {there}")
+        present, missing = ("a", "lora_B (lora_up)") if "a" in parts else ("b", "lora_A (lora_down)")
+        raise JobError(f"{path}: half a pair: {parts[present]} has no {missing}")
     a, b = shapes[parts["a"]], shapes[parts["b"]]
     if len(a) < 2 or len(b) < 2 or a[0] != b[1] or a[0] == 0:
         raise JobError(f"{path}: {name}: A {list(a)} and B {list(b)} do not fit each other")
@@ -160,8 +163,8 @@ _IN_ATTENTION = {
     "norm_k_img": "norm_added_k",
 }
 _IN_BLOCK = {
-    **{f"self_attn.{ours}": f"attn1.{theirs}" for ours, theirs in _IN_ATTENTION.items()},
-    **{f"cross_attn.{ours}": f"attn2.{theirs}" for ours, theirs in _IN_ATTENTION.items()},
+    **{f"self_attn.{original}": f"attn1.{diffusers}" for original, diffusers in _IN_ATTENTION.items()},
+    **{f"cross_attn.{original}": f"attn2.{diffusers}" for original, diffusers in _IN_ATTENTION.items()},
     "ffn.0": "ffn.net.0.proj",
     "ffn.2": "ffn.net.2",
     "norm3": "norm2",
@@ -196,9 +199,9 @@ def _flat(name: str) -> str:
 
 
 def _by_flat_name(names: dict[str, str]) -> dict[str, str]:
-    # A diffusers name never means another module in the original naming: the original's norm2 has no weights.
-    return {_flat(theirs): theirs for theirs in names.values()} | {
-        _flat(ours): theirs for ours, theirs in names.items()
+    # No diffusers name is another module's original name: the only candidate, the original's norm2, has no weights.
+    return {_flat(diffusers): diffusers for diffusers in names.values()} | {
+        _flat(original): diffusers for original, diffusers in names.items()
     }
 
 
@@ -207,8 +210,8 @@ _FLAT_OUTSIDE = _by_flat_name(_OUTSIDE)
 
 
 def diffusers_module(name: str) -> str | None:
-    """The module (or, for `modulation`, the parameter) that `name` means, in any naming; None if Wan has none such."""
-    flat = _flat(name[found.end() :] if (found := _PREFIXES.match(name)) else name)
+    """Return diffusers' name of a module (or of the parameter `modulation`) from any naming; None if unknown."""
+    flat = _flat(name[prefix.end() :] if (prefix := _PREFIXES.match(name)) else name)
     if block := _BLOCK.fullmatch(flat):
         inside = _FLAT_IN_BLOCK.get(block[3])
         return f"{block[1]}.{block[2]}.{inside}" if inside else None
@@ -216,9 +219,10 @@ def diffusers_module(name: str) -> str | None:
 
 
 def is_of_image_to_video(module: str) -> bool:
-    """Whether a diffusers module exists only in models that take a first frame through CLIP."""
+    """Return True for a diffusers module that exists only in models that take a first frame through CLIP."""
     return any(part in module for part in ("add_k_proj", "add_v_proj", "norm_added_k", "image_embedder"))
 
 
 def is_of_vace(module: str) -> bool:
+    """Return True for a diffusers module of the VACE part."""
     return module.startswith("vace_")

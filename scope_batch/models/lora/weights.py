@@ -1,4 +1,4 @@
-"""Holds a LoRA in memory by module of diffusers' model, and merges LoRAs into the weights."""
+"""Reads the tensors of LoRAs, by module of diffusers' model, and merges LoRAs into the weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from scope_batch.models.lora.key_names import LoraLayout, PairKeys, lora_layout
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """delta = scale * factor * B A. A [rank, in ...], B [out, rank ...], in the file's dtype on the CPU."""
+    """The pair of one module, which adds scale * factor * B A to its weight.
+
+    a [rank, in ...], b [out, rank ...], in the file's dtype on the CPU. factor: see `alpha.AlphaRule`.
+    """
 
     a: Tensor
     b: Tensor
@@ -33,14 +36,17 @@ class Pair:
         return self.a.shape[0]
 
     def matrices(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """float32 A [rank, in * kernel], B [out, rank]: the same for layers and convolutions."""
-        wide = [half.to(device).float().flatten(1) for half in (self.a, self.b)]
-        return wide[0], wide[1]
+        """Return A [rank, in * kernel] and B [out, rank] in float32, for linear layers and convolutions alike."""
+        return self.a.to(device).float().flatten(1), self.b.to(device).float().flatten(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lora:
-    """What a LoRA changes: `pairs` by module; `diffs` by parameter, float32 and in its shape, to be added scaled."""
+    """A LoRA in memory.
+
+    pairs  by module of diffusers' model.
+    diffs  whole differences, float32 in the parameter's shape, by parameter; they are scaled and added.
+    """
 
     path: Path
     pairs: Mapping[str, Pair]
@@ -48,9 +54,10 @@ class Lora:
 
 
 def read_loras(paths: Sequence[Path], files: ModelFiles, report: Report = silent) -> list[Lora]:
-    """The job's LoRAs, each of them checked before the first is read.
+    """Read the job's LoRAs; all headers are checked before the first file is read.
 
-    Raises MissingInputError or JobError, one line for each file that cannot be used. Reports what is left out.
+    Raises MissingInputError, or JobError with one line for each file that cannot be used. Reports parts that the model
+    does not have as warnings.
     """
     if not paths:
         return []
@@ -60,18 +67,18 @@ def read_loras(paths: Sequence[Path], files: ModelFiles, report: Report = silent
 
 
 def read_lora(layout: LoraLayout) -> Lora:
-    """The tensors of a file whose header was checked. Raises JobError for NaN or Inf, and when all it adds is zero."""
+    """Read the tensors of a checked file. Raises JobError for NaN or infinite values, and if the LoRA has no effect."""
     state = read_checkpoint(layout.path)
     if not state.keys() >= set(layout.weights):
-        # What `read_checkpoint` takes off every key, the header still has.
+        # `read_checkpoint` has removed a prefix that the header's keys still have.
         state = {f"model.{key}": tensor for key, tensor in state.items()}
     return _lora(layout, state)
 
 
 def read_builtin_lora(files: ModelFiles, shapes: Mapping[str, torch.Size]) -> Lora | None:
-    """The pipeline's own LoRA, checked against the backbone's `shapes`; None where the pipeline has none.
+    """Read the pipeline's own LoRA and check it against the backbone's `shapes`; None if the pipeline has none.
 
-    Its scaling is 1.0 whatever its rank.
+    Its factor is always 1.0, as in the reference.
     """
     if files.builtin_lora is None:
         return None
@@ -81,7 +88,7 @@ def read_builtin_lora(files: ModelFiles, shapes: Mapping[str, torch.Size]) -> Lo
 
 
 def builtin_lora_layout(path: Path, header: State, backbone: Mapping[str, torch.Size], model: str) -> LoraLayout:
-    """What a pipeline's own LoRA with these tensors changes. Raises JobError unless all of it fits the backbone's."""
+    """Return the layout of a pipeline's own LoRA. Raises JobError if any part of it does not fit the backbone."""
     layout = lora_layout(path, {key: tuple(tensor.shape) for key, tensor in header.items()}, AlphaRule())
     keys.refuse_integers({key: header[key] for key in layout.weights}, path)
     layout, left_out = fitting(layout, backbone, None, model)
@@ -91,11 +98,11 @@ def builtin_lora_layout(path: Path, header: State, backbone: Mapping[str, torch.
 
 
 def _lora(layout: LoraLayout, state: State) -> Lora:
-    pairs = {module: _pair(layout, named, state) for module, named in layout.pairs.items()}
+    pairs = {module: _pair(layout, pair_keys, state) for module, pair_keys in layout.pairs.items()}
     diffs = {parameter: state[key].float() for parameter, key in layout.diffs.items()}
-    for module, named in layout.pairs.items():
-        if named.bias is not None:
-            bias = pairs[module].factor * state[named.bias].float()
+    for module, pair_keys in layout.pairs.items():
+        if pair_keys.bias is not None:
+            bias = pairs[module].factor * state[pair_keys.bias].float()
             diffs[f"{module}.bias"] = diffs.get(f"{module}.bias", torch.zeros_like(bias)) + bias
     for tensor in (*diffs.values(), *(half for pair in pairs.values() for half in (pair.a, pair.b))):
         if not tensor.float().isfinite().all():
@@ -106,12 +113,12 @@ def _lora(layout: LoraLayout, state: State) -> Lora:
     return Lora(layout.path, pairs, {name: diff for name, diff in diffs.items() if diff.any()})
 
 
-def _pair(layout: LoraLayout, named: PairKeys, state: State) -> Pair:
-    alpha = None if named.alpha is None else float(state[named.alpha].float())
+def _pair(layout: LoraLayout, pair_keys: PairKeys, state: State) -> Pair:
+    alpha = None if pair_keys.alpha is None else float(state[pair_keys.alpha].float())
     if alpha is not None and not math.isfinite(alpha):
-        raise JobError(f"{layout.path}: {named.alpha} is {alpha}")
-    a, b = state[named.a], state[named.b]
-    return Pair(a, b, layout.rule.factor(named.name, a.shape[0], alpha))
+        raise JobError(f"{layout.path}: {pair_keys.alpha} is {alpha}")
+    a, b = state[pair_keys.a], state[pair_keys.b]
+    return Pair(a, b, layout.rule.factor(pair_keys.name, a.shape[0], alpha))
 
 
 Merge = Sequence[tuple[Lora, float]]
@@ -119,16 +126,17 @@ Merge = Sequence[tuple[Lora, float]]
 
 
 def merged(key: str, weight: Tensor, merge: Merge, device: torch.device) -> Tensor:
-    """`weight` as it is if no LoRA touches it with a scale other than 0, else its sum with them, float32 on `device`.
+    """Return a weight with the LoRAs added, summed in float32 on `device`.
 
-    key     of diffusers' model.
-    weight  as the file has it.
+    If no LoRA with a scale other than 0 changes it, `weight` itself is returned.
+    key     of the weight in diffusers' model.
+    weight  in the dtype and on the device of the checkpoint.
     """
-    touching = [(lora, scale) for lora, scale in merge if scale and (key in lora.diffs or _module(key) in lora.pairs)]
-    if not touching:
+    active = [(lora, scale) for lora, scale in merge if scale and (key in lora.diffs or _module(key) in lora.pairs)]
+    if not active:
         return weight
     total = weight.to(device=device, dtype=torch.float32, copy=True).contiguous()
-    for lora, scale in touching:
+    for lora, scale in active:
         if (diff := lora.diffs.get(key)) is not None:
             total.add_(diff.to(device), alpha=scale)
         if (pair := lora.pairs.get(_module(key))) is not None:

@@ -1,1 +1,1 @@
-"""`models: tiny`: a small checkpoint set in the published layout, made on first use."""
+"""Builds the model files of `models: tiny`, a small random checkpoint set in the published layout."""

@@ -1,7 +1,7 @@
-"""`models: tiny`: a checkpoint set in the published layout, made from frozen random streams when it is first asked for.
+"""Builds the model files of `models: tiny` from fixed random numbers, in the published layout, on first use.
 
-It runs the real engine on a CPU in seconds and downloads nothing. What it shows are coloured shapes that drift and
-answer to the prompt, not pictures. Raise `folder.TINY_VERSION` whenever a byte of any file changes.
+They run the real engine on a CPU in seconds and need no download. A render shows drifting coloured shapes that depend
+on the prompt, no pictures. Increase `folder.TINY_VERSION` whenever a byte of any file changes.
 """
 
 from __future__ import annotations
@@ -26,18 +26,17 @@ from scope_batch.models.tiny import vace as tiny_vace
 HEADS, LAYERS, FFN, RANK = 2, 4, 512, 8
 
 _BARE = {"rewardforcing.pt"}
-"""Backbones that are published without a dictionary around their weights."""
+"""Backbones whose published file holds the weights directly, not in an inner dictionary."""
 
 _EPOCH_S = 946_684_800
-"""Every file has the same date, so that what is cached for one making holds for the next."""
+"""Modification time of every file: the fingerprint of a rebuilt file is then that of the old one."""
 
 
 def tiny_models_folder(pipeline_id: str = "longlive", *, vae_type: VaeType = "lightvae", vace: bool = False) -> Path:
-    """The folder with the tiny set for `pipeline_id`, in the cache folder; what is missing or damaged there is made.
+    """Return the cache folder with the tiny model files of `pipeline_id`. Missing or damaged files are built first.
 
-    vae_type  all but "wan", which the lightvae stands for; vace: with the VACE module.
-
-    Files appear whole, under a lock: any number of processes may ask at once. About a second the first time.
+    vae_type  any but "wan", for which "lightvae" is used; vace: with the VACE module.
+    It takes about a second the first time. A lock and atomic renames allow any number of processes at once.
     """
     folder = cache.cache_folder("tiny", f"v{TINY_VERSION}")
     artifacts = layout.artifacts(pipeline_id, vae_type, vace=vace)
@@ -46,18 +45,18 @@ def tiny_models_folder(pipeline_id: str = "longlive", *, vae_type: VaeType = "li
     with cache.lock(folder):
         for artifact in artifacts:
             if not cache.is_sound(folder / artifact.local):
-                _make(folder, artifact)
+                _build(folder, artifact)
     return folder
 
 
-def _make(folder: Path, artifact: Artifact) -> None:
+def _build(folder: Path, artifact: Artifact) -> None:
     target = folder / artifact.local
     part = target.with_name(f"part-{target.name}")
     with cache.writing(target):
         part.parent.mkdir(parents=True, exist_ok=True)
         cache.remove(part)
         try:
-            _MAKERS[artifact.role](part, artifact.local)
+            _BUILDERS[artifact.role](part, artifact.local)
             for file in [*part.rglob("*"), part]:
                 os.utime(file, (_EPOCH_S, _EPOCH_S))
             cache.remove(target)
@@ -88,8 +87,8 @@ def _lora(part: Path, local: PurePosixPath) -> None:
 
 
 def _vae(part: Path, local: PurePosixPath) -> None:
-    maker = tae.tae if local in {VAES[name].local for name in TAES} else vae.vae
-    _save(maker(tiny_weights.stream(str(local))), part)
+    build = tae.tae if local in {VAES[name].local for name in TAES} else vae.vae
+    _save(build(tiny_weights.stream(str(local))), part)
 
 
 def _text_encoder(part: Path, local: PurePosixPath) -> None:
@@ -107,12 +106,12 @@ def _vace(part: Path, local: PurePosixPath) -> None:
 
 
 def _save(state: Any, part: Path) -> None:
-    archive = io.BytesIO()  # a full disk is an OSError of our own writing, not whatever torch makes of it
+    archive = io.BytesIO()  # written by Python, so that a full disk raises OSError and no error of torch
     torch.save(state, archive)
     part.write_bytes(archive.getbuffer())
 
 
-_MAKERS: dict[Role, Callable[[Path, PurePosixPath], None]] = {
+_BUILDERS: dict[Role, Callable[[Path, PurePosixPath], None]] = {
     "config": _config,
     "backbone": _backbone,
     "builtin_lora": _lora,

@@ -1,4 +1,4 @@
-"""Random weights of the tiny set, in the original Wan naming, that keep a signal alive through every layer."""
+"""Builds random weights of the tiny models, in original Wan naming, with gains that keep signals stable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATCH = 16 * 2 * 2
 """Numbers in one token's patch: latent channels x height x width."""
 _TAKEN_OFF, _FIRST_GATHERED, _GATHERED, _COLOUR = 0.7, 3.0, 0.8, 1.0
 _NEARNESS = 1.4
-"""How sharply attention falls off with distance: the logits grow with its square."""
+"""Steepness with which attention falls off with distance; the logits grow with its square."""
 
 
 class Stream(Protocol):
@@ -26,9 +26,10 @@ class Stream(Protocol):
 
 
 def stream(name: str) -> Stream:
-    """A named source of random tensors with standard deviation `k`, the same on every machine and in every version.
+    """Return a source of random tensors with standard deviation `k`, which depend only on `name`.
 
-    numpy's legacy generator never changes; uniform numbers, because normals go through the platform's logarithm.
+    numpy's legacy generator is frozen, so that they are the same everywhere. They are uniform, because normal numbers
+    depend on the platform's logarithm.
     """
     state = np.random.RandomState(zlib.crc32(name.encode()))
 
@@ -40,11 +41,11 @@ def stream(name: str) -> Stream:
 
 
 def transformer(rng: Stream, *, heads: int, layers: int, ffn: int) -> State:
-    """A Wan backbone that draws, rather than one that makes noise of noise.
+    """Build a Wan backbone whose output is smooth coloured shapes, not noise.
 
-    The width is split in three: the noisy patch as it came in, what self-attention gathers of it from nearby places and
-    moments, and the rest, which prompt and feed-forward write to. The head takes the first off, puts the second in its
-    place and lets the third shift the colours.
+    The channels are split in three parts: the noisy input patch; the mean of patches nearby in space and time, which
+    self-attention gathers; and the rest, which the prompt and feed-forward layers write to. The head subtracts the
+    first, adds the second, and lets the third shift the colours.
     """
     width = heads * HEAD_DIM
     state: State = {
@@ -58,7 +59,7 @@ def transformer(rng: Stream, *, heads: int, layers: int, ffn: int) -> State:
     _linear(state, rng, "time_embedding.0", width, 256)
     _linear(state, rng, "time_embedding.2", width, width)
     _linear(state, rng, "time_projection.1", 6 * width, width, gain=0.1)
-    for half in ("weight", "bias"):  # an offset that is the same everywhere would be gathered and grow
+    for half in ("weight", "bias"):  # a constant offset would be gathered and grow
         state[f"time_projection.1.{half}"][: 2 * _PATCH] = 0
         state[f"time_embedding.2.{half}"][: 2 * _PATCH] = 0
     for i in range(layers):
@@ -66,7 +67,7 @@ def transformer(rng: Stream, *, heads: int, layers: int, ffn: int) -> State:
     _linear(state, rng, "head.head", _PATCH, width, bias=0)
     colours = rng(16, width, k=_COLOUR * (width - 2 * _PATCH) ** -0.5)
     head = state["head.head.weight"]
-    head.copy_(colours.repeat(4, 1))  # the head's rows are place in the patch, then channel
+    head.copy_(colours.repeat(4, 1))  # the head's rows are ordered by position in the patch, then channel
     head[:, : 2 * _PATCH] = 0
     head[(row * 2 + column) * 16 + channel, torch.arange(_PATCH)] = _TAKEN_OFF
     head[(row * 2 + column) * 16 + channel, torch.arange(_PATCH, 2 * _PATCH)] = -_GATHERED
@@ -88,15 +89,16 @@ def _block(state: State, rng: Stream, name: str, width: int, ffn: int, *, first:
     _linear(state, rng, f"{name}.ffn.2", width, ffn, gain=0.5)
     for half in ("cross_attn.o.weight", "cross_attn.o.bias", "ffn.2.weight", "ffn.2.bias"):
         rest = state[f"{name}.{half}"][2 * _PATCH :]
-        rest -= rest.mean(dim=0)  # what has a mean would reach the other two thirds through the norms
+        rest -= rest.mean(dim=0)  # a mean would leak into the other two parts through the norms
         state[f"{name}.{half}"][: 2 * _PATCH] = 0
 
 
 def _self_attention(state: State, rng: Stream, name: str, width: int, *, source: int) -> None:
-    """What is near in place and time, less the mean of everything in reach: shapes, but no growing cast.
+    """Build self-attention that returns the mean of nearby patches minus the mean of all patches.
 
-    Queries and keys of the first head are mostly one constant vector, so that rotary positions alone decide and near
-    attends to near; those of the other are almost nothing, so that it sees everything alike.
+    Queries and keys of the first head are mostly one constant vector, so that the rotary positions alone decide and
+    patches attend to near ones. Those of the second head are almost zero, so that it attends to all patches alike.
+    Subtracting the second keeps shapes and avoids a growing colour cast.
     """
     for x in "qk":
         _linear(state, rng, f"{name}.{x}", width, width, gain=0.1, bias=0)
@@ -105,7 +107,9 @@ def _self_attention(state: State, rng: Stream, name: str, width: int, *, source:
     _linear(state, rng, f"{name}.v", width, width, gain=0.3, bias=0)
     _linear(state, rng, f"{name}.o", width, width, gain=0.1, bias=0)
     dims = torch.arange(_PATCH)
-    one_colour = torch.block_diag(*[torch.full((4, 4), 0.25)] * 16)  # the four cells of a patch alike: no grid
+    one_colour = torch.block_diag(
+        *[torch.full((4, 4), 0.25)] * 16
+    )  # the four cells of a patch get the same values, so that no grid shows
     values, out = state[f"{name}.v.weight"], state[f"{name}.o.weight"]
     out[: 2 * _PATCH] = 0
     for first, sign in ((0, 1), (HEAD_DIM, -1)):
@@ -115,7 +119,7 @@ def _self_attention(state: State, rng: Stream, name: str, width: int, *, source:
 
 
 def _cross_attention(state: State, rng: Stream, name: str, width: int) -> None:
-    """Padding has a key of its own, opposite to every query: only the words of the prompt are looked at."""
+    """Build cross-attention that ignores padding: its key points away from every query."""
     for x in "qkvo":
         _linear(state, rng, f"{name}.{x}", width, width, bias=0)
     away = rng(width, k=1.0)
@@ -126,12 +130,12 @@ def _cross_attention(state: State, rng: Stream, name: str, width: int) -> None:
 
 
 def lora(rng: Stream, *, heads: int, layers: int, ffn: int, rank: int) -> State:
-    """A LoRA on every linear layer of the blocks, PEFT's naming, scaling 1."""
+    """Build a LoRA for every linear layer of the blocks, in PEFT's naming, with alpha / rank = 1."""
     state: State = {}
     for module, out, inp in _lora_targets(heads * HEAD_DIM, layers, ffn):
         state[f"base_model.model.{module}.lora_A.weight"] = rng(rank, inp, k=inp**-0.5)
         b = rng(out, rank, k=0.2 * rank**-0.5)
-        b[: 2 * _PATCH] = 0  # the two thirds that draw stay as they are
+        b[: 2 * _PATCH] = 0  # the parts that form the picture are not changed
         state[f"base_model.model.{module}.lora_B.weight"] = b
     return state
 
@@ -145,7 +149,7 @@ def _lora_targets(width: int, layers: int, ffn: int) -> Iterator[tuple[str, int,
 
 
 def text_encoder(rng: Stream, *, vocab: int) -> State:
-    """A UMT5 encoder of the published width."""
+    """Build a UMT5 encoder of the published width."""
     inner = TEXT_HEADS * TEXT_HEAD_DIM
     state: State = {"token_embedding.weight": rng(vocab, TEXT_WIDTH)}
     for i in range(TEXT_LAYERS):
@@ -164,7 +168,7 @@ def text_encoder(rng: Stream, *, vocab: int) -> State:
 
 
 def text_dtype(key: str) -> torch.dtype:
-    """As in the published file: fp8 without scales for the matrices of attention and feed-forward, else bfloat16."""
+    """Return the dtype in the published file: fp8 without scales for attention and feed-forward, else bfloat16."""
     return torch.float8_e4m3fn if ".attn." in key or ".ffn." in key else torch.bfloat16
 
 

@@ -1,6 +1,6 @@
-"""The tiny set's tiny auto-encoders: nearly linear, so that latents become soft coloured shapes and pictures come back.
+"""Builds the tiny auto-encoders of the tiny models: nearly linear ones, so that decoding undoes encoding.
 
-ReLU passes only what is not negative, so every signal runs as two channels, its positive and its negative part.
+ReLU removes negative values, so every signal has two channels: its positive and its negative part.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from scope_batch.models.tae import GROWS, Pool, TaeConfig, TinyAutoencoder
 from scope_batch.models.tiny.random_weights import Stream
 
 SIGNALS = 4
-"""That the decoder carries from the latents to the colours."""
+"""Number of signals between the latents and the colours in the decoder."""
 CONFIG = TaeConfig(encoder=6, decoder=(4 * SIGNALS,) * 4)
-"""Half of the decoder's channels hold the frame before, where it is wanted."""
+"""Half of the decoder's channels are for the frame before."""
 _HALF = 2 * SIGNALS
 _GRAY = 0.5
 _VIVID = 0.18
@@ -47,14 +47,14 @@ def _fill_decoder(state: State, rng: Stream) -> None:
     for key, frames in GROWS.items():
         between = [now] if frames == 1 else [(now + before) / 2, now]
         state[key] = torch.cat(between)[..., None, None]
-    for block in (11, 17):  # the last ones before a frame becomes two: they bring the frame before
+    for block in (11, 17):  # the last ones before a frame becomes two; they add the frame before
         state[f"decoder.{block}.conv.0.weight"] = _spread(torch.cat([0 * now, now.roll(_HALF, dims=0)], 1), _CENTRE)
         for layer in (2, 4):
             state[f"decoder.{block}.conv.{layer}.weight"] = _spread(torch.eye(4 * SIGNALS), _CENTRE)
 
 
 def _fill_encoder(state: State, model: TinyAutoencoder) -> None:
-    """What the decoder shows of a latent, undone; a picture becomes the smallest latent that shows it."""
+    """Invert the decoder: a frame is encoded to the smallest latents that decode to it."""
     eye = torch.eye(3)
     state["encoder.0.weight"] = _spread(torch.cat([eye, -eye]), _CENTRE)
     state["encoder.0.bias"] = torch.tensor([-_GRAY] * 3 + [_GRAY] * 3)
@@ -71,5 +71,5 @@ def _fill_encoder(state: State, model: TinyAutoencoder) -> None:
 
 
 def _spread(mix: Tensor, kernel: Tensor) -> Tensor:
-    """[out, in] -> [out, in, 3, 3]."""
+    """Multiply weights [out, in] by a kernel [3, 3] to [out, in, 3, 3]."""
     return mix[..., None, None] * kernel

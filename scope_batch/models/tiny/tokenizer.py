@@ -1,4 +1,4 @@
-"""The tiny set's tokenizer: a few hundred common words, letters, and bytes for the rest, so nothing becomes unknown."""
+"""Builds the tokenizer of the tiny models: common words, letters, and bytes for everything else."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PIECES = (*_SPECIAL, *_BYTES, _SPACE, *_LETTERS, *(_SPACE + word for word in _WO
 VOCAB = len(PIECES)
 assert len(set(PIECES)) == VOCAB
 
-# A whole word costs less than its letters one by one; a space and one letter of it cost less than two words.
+# A whole word costs less than its letters one by one; a space and one letter cost less than two words.
 _WORD_COST, _LETTER_COST = 10.0, 8.0
 
 
 def save(folder: Path) -> None:
-    """Write the tokenizer as transformers reads it; the end token is appended as UMT5's does."""
+    """Write the tokenizer in the format of transformers. It appends the end token, as UMT5's does."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

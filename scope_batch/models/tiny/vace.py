@@ -1,7 +1,7 @@
-"""The tiny set's VACE module: it reads colours out of the context and asks the backbone for latents that show them.
+"""Builds the VACE module of the tiny models, which steers the backbone to the colours of the context.
 
-Where the mask is 0 the picture takes the context's colours, where it is 1 its brightness alone. The backbone and the
-tiny VAE are random, so the two colour tables were fitted to them once: they hold for their weights only.
+Where the mask is 0 the output takes the context's colours; where it is 1 it takes only the brightness. The backbone and
+the tiny VAE are random, so the two colour tables below were fitted to their weights once and hold only for them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scope_batch.models.tiny.random_weights import HEAD_DIM, Stream
 
 _PATCH = geometry.LATENT_CHANNELS * geometry.PATCH**2
 _KEPT, _FOLLOWED = 3.0, 2.0
-"""How much of the hint is colour where the mask is 0, and brightness where it is 1."""
+"""Strength of the colour hint where the mask is 0, and of the brightness hint where it is 1."""
 
 # Red, green, blue in -1..1 from the 16 latent channels of the tiny encoder; gray (0) gives 0.
 _SEEN = (
@@ -34,16 +34,16 @@ _SHOWN_GRAY = (-0.26, -0.31, -0.34, -0.30, -0.13, -0.02, 0.43, 0.15, 0.12, -0.84
 
 
 def vace(rng: Stream, *, heads: int, layers: int, ffn: int) -> State:
-    """A VACE module on every second layer of a backbone of this size, in the original naming."""
+    """Build a VACE module for every second layer of a backbone of this size, in original Wan naming."""
     width = heads * HEAD_DIM
     state: State = {
         "vace_patch_embedding.weight": torch.zeros(width, geometry.VACE_CHANNELS, 1, geometry.PATCH, geometry.PATCH),
         "vace_patch_embedding.bias": torch.zeros(width),
     }
     channel, row, column = (torch.from_numpy(axis.reshape(-1)) for axis in np.indices((16, 2, 2)))
-    carried = torch.arange(_PATCH, 2 * _PATCH)  # where the backbone gathers what it will draw
+    carried = torch.arange(_PATCH, 2 * _PATCH)  # the channels from which the backbone forms the picture
     weight, bias = state["vace_patch_embedding.weight"], state["vace_patch_embedding.bias"]
-    for source, target in enumerate(_wanted().unbind(dim=1)):
+    for source, target in enumerate(_target_latents().unbind(dim=1)):
         weight[carried, source, 0, row, column] = target[channel]
     bias[carried] = _KEPT * torch.tensor(_SHOWN_GRAY)[channel]
     for j in range(len(range(0, layers, 2))):
@@ -51,11 +51,11 @@ def vace(rng: Stream, *, heads: int, layers: int, ffn: int) -> State:
     return state
 
 
-def _wanted() -> Tensor:
-    """[16, 96]: the latents to ask for, of every channel of the context in the same cell."""
+def _target_latents() -> Tensor:
+    """Return a matrix [16, 96] that maps the context's channels of a cell to the latents to produce there."""
     seen, shown = torch.tensor(_SEEN), torch.tensor(_SHOWN).T
     brightness = seen.mean(dim=0, keepdim=True).expand(3, -1)
-    # Gray is asked for everywhere by the bias; a mask of 1 takes it off again.
+    # The bias adds the latents of gray everywhere; a mask of 1 subtracts them again.
     masked = -_KEPT * torch.tensor(_SHOWN_GRAY)[:, None] / geometry.SPACE_STRIDE**2
     return torch.cat([_KEPT * shown @ seen, _FOLLOWED * shown @ brightness, masked.expand(-1, 64)], dim=1)
 

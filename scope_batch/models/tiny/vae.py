@@ -1,4 +1,4 @@
-"""The tiny set's VAE: Wan's own, 8 channels wide, with smooth kernels, so that latents become soft coloured shapes."""
+"""Builds the VAE of the tiny models: Wan's network, 8 channels wide, with smooth kernels."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _GAINS = {"decoder.head.2.weight": 1.1, "encoder.head.2.weight": 2.0}
 
 
 def vae(rng: Stream, base_dim: int = BASE_DIM) -> State:
+    """Build all weights of a Wan VAE of this width, in original naming."""
     return {key: _weight(rng, key, shape) for key, shape in vae_shapes(base_dim)}
 
 
@@ -27,25 +28,28 @@ def _weight(rng: Stream, key: str, shape: Shape) -> Tensor:
     if key.endswith("gamma"):
         return 1 + rng(*shape, k=0.1)
     if key.endswith("bias"):
-        return torch.zeros(shape)  # no constant offset, or every picture gets a colour cast
+        return torch.zeros(shape)  # a constant offset would give every picture a colour cast
     out, inp, *kernel = shape
     if "time_conv" in key:
-        return _in_between(out, inp)
+        return _time_kernel(out, inp)
     mix = rng(out, inp, k=_GAINS.get(key, 0.7 if "residual" in key else 1.0) * inp**-0.5)
     if "residual" in key or "head" in key:
-        mix -= mix.mean(dim=1, keepdim=True)  # what comes in is never negative on average: the same reason
+        mix -= mix.mean(dim=1, keepdim=True)  # inputs are positive on average and would add a colour cast too
     return mix.reshape(out, inp, *[1] * len(kernel)) * _kernel(kernel, _SOFT if "resample" in key else _CRISP)
 
 
-def _in_between(out: int, inp: int) -> Tensor:
-    """Twice the frames: first the mean of the frame before and this one, then this one. Half: a mean of three."""
+def _time_kernel(out: int, inp: int) -> Tensor:
+    """Return the kernel of a time convolution.
+
+    Upsampling yields the mean of the frame before and this frame, then this frame; downsampling a mean of three frames.
+    """
     same = torch.eye(inp).reshape(inp, inp, 1, 1, 1)
     before, this = (same * torch.tensor(taps).reshape(3, 1, 1) for taps in ((0.0, 0.5, 0.5), (0.0, 0.0, 1.0)))
     return torch.cat([before, this]) if out == 2 * inp else same * torch.tensor((0.25, 0.5, 0.25)).reshape(3, 1, 1)
 
 
 def _kernel(sizes: list[int], space: tuple[float, ...]) -> Tensor:
-    """A separable low-pass over the last two axes; over time the present alone."""
+    """Return a separable low-pass over the last two axes; over time it takes the current frame alone."""
     taps = [torch.tensor((0.0, 0.0, 1.0) if len(sizes) - i == 3 else space) for i in range(len(sizes))]
     grid = torch.meshgrid(
         *(tap if size == 3 else torch.ones(1) for tap, size in zip(taps, sizes, strict=True)), indexing="ij"
@@ -54,7 +58,7 @@ def _kernel(sizes: list[int], space: tuple[float, ...]) -> Tensor:
 
 
 def vae_shapes(base_dim: int) -> Iterator[tuple[str, Shape]]:
-    """Key and shape of every tensor of a Wan VAE file of this width (96: published, 24: lightvae)."""
+    """Yield key and shape of every tensor of a Wan VAE file of this width (96: published, 24: lightvae)."""
     yield from _encoder(base_dim)
     yield from _conv("conv1", 2 * _LATENT, 2 * _LATENT, 1, 1, 1)
     yield from _conv("conv2", _LATENT, _LATENT, 1, 1, 1)
