@@ -1,9 +1,9 @@
-"""Makes what the steering examples steer with: python examples/make_assets.py [FOLDER], by default examples/assets.
+"""Creates the input files of the steering examples: python examples/make_assets.py [FOLDER], default examples/assets.
 
-depth.mp4          45 frames: a ball rolls over a floor, near is bright, as a depth estimator would draw it.
-mask.mp4           37 frames, as long as clip.mp4: white where its boat is, and white = generate.
+depth.mp4          45 frames of a depth map, near = bright: a ball rolls over a floor.
+mask.mp4           37 frames, as long as clip.mp4: white (= generate) where the boat is.
 first.png last.png reference.png   a night, a morning, a balloon.
-tint.safetensors   a LoRA of rank 4 for the tiny model set; its colours drift to where no prompt takes them.
+tint.safetensors   a LoRA of rank 4 for the tiny models, which shifts the colours.
 """
 
 import subprocess
@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw
 from safetensors.numpy import save_file
 
 WIDTH, HEIGHT, FPS = 192, 112, 16
-SMOOTH = 4  # drawn this much larger, then reduced
+SMOOTH = 4  # factor of supersampling
 TINY_WIDTH, TINY_FFN, TINY_LAYERS, RANK = 256, 512, 4, 4
-DRAWING = 128  # of the width: the part of the tiny backbone that draws shapes, which the LoRA leaves alone
+SHAPE_CHANNELS = 128  # the first channels of the tiny backbone form the shapes; the LoRA does not change them
 
 
 def video(path, pictures):
@@ -46,7 +46,7 @@ def disc(picture, x, y, radius, color, flat=1.0):
 
 
 def depth(frames=45):
-    """The ball comes nearer as it rolls to the right."""
+    """Yield depth maps of a ball that rolls to the right and comes nearer."""
     for index in range(frames):
         share = index / (frames - 1)
         picture = gradient((25, 25, 25), (60, 60, 60))
@@ -58,7 +58,7 @@ def depth(frames=45):
 
 
 def mask(frames=37):
-    """Where the boat of clip.mp4 sails."""
+    """Yield masks of the boat in clip.mp4."""
     for index in range(frames):
         picture = gradient((0, 0, 0), (0, 0, 0))
         disc(picture, 35 + 37.5 * index / FPS, 66, 27, (255, 255, 255))
@@ -88,17 +88,17 @@ def balloon():
 
 
 def lora(seed=3, strength=6.0):
-    """Names and shapes as ComfyUI saves LoRAs for Wan. alpha = rank: scale 1 means the matrices as they are."""
+    """Return a LoRA with the key names and shapes of ComfyUI. alpha = rank, so that its factor is 1."""
     draw = np.random.RandomState(seed)
-    made = {}
+    tensors = {}
     for block in range(TINY_LAYERS):
         name = f"diffusion_model.blocks.{block}.ffn.2"
-        down = np.full((RANK, TINY_FFN), 1 / TINY_FFN)  # the hidden layer's mean, which is never 0
+        down = np.full((RANK, TINY_FFN), 1 / TINY_FFN)  # the mean of the hidden layer, which is never 0
         up = draw.standard_normal((TINY_WIDTH, RANK)) * strength
-        up[DRAWING:] -= up[DRAWING:].mean(axis=0)
-        up[:DRAWING] = 0
-        made |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": np.array(RANK)}
-    return {key: values.astype(np.float16) for key, values in made.items()}
+        up[SHAPE_CHANNELS:] -= up[SHAPE_CHANNELS:].mean(axis=0)
+        up[:SHAPE_CHANNELS] = 0
+        tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": np.array(RANK)}
+    return {key: values.astype(np.float16) for key, values in tensors.items()}
 
 
 folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "assets"

@@ -1,4 +1,4 @@
-"""The Python API: read a job, plan it, render it and watch. Usage: python examples/render.py examples/slate.yaml"""
+"""Shows the Python API: read, plan and render a job. Usage: python examples/render.py examples/slate.yaml"""
 
 import sys
 
@@ -12,5 +12,5 @@ def watch(event: Event) -> None:
 
 job = load_job(sys.argv[1], ["seed=1042"])
 print([(chunk.first_frame, chunk.keep) for chunk in prepare_job(job).chunks])
-done = render_job(job, options=RenderOptions(outputs=("out/api.npy",), overwrite=True), report=watch)
-print(f"{done.outcome}: {done.frames} frames in {done.outputs[0].path}, {done.render_s:.1f} s")
+result = render_job(job, options=RenderOptions(outputs=("out/api.npy",), overwrite=True), report=watch)
+print(f"{result.outcome}: {result.frames} frames in {result.outputs[0].path}, {result.render_s:.1f} s")

@@ -1,4 +1,4 @@
-"""A contact sheet of a rendered array, every 12th frame: python examples/sheet.py out/slate.npy out/slate.png"""
+"""Writes a contact sheet of a rendered array, every 12th frame: python examples/sheet.py out/slate.npy out/slate.png"""
 
 import sys
 

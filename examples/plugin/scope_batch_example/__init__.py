@@ -1,1 +1,1 @@
-"""A pipeline (`bars`) and a processor (`trails`) for scope-batch."""
+"""Adds a pipeline (`bars`) and a processor (`trails`) to scope-batch."""
