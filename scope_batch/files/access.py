@@ -1,4 +1,4 @@
-"""Calls the file system on paths that a user wrote, and turns its errors into one line each."""
+"""Accesses files at paths given by the user, and turns system errors into one line each."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SHOWN_CHARACTERS = 200
 
 @contextmanager
 def reading(path: Path, named: str = "") -> Iterator[None]:
-    """Around calls that open or read `path`: the system's errors become ours.
+    """Turn system errors of calls that open or read `path` into errors of this package.
 
-    named  what messages call it; one about its absence gives the whole path.
-    Raises MissingInputError where nothing is there, JobError for every other fault.
+    named  the path's name in messages; the message about a missing file gives the whole path.
+    Raises MissingInputError if there is no such file, JobError for every other error.
     """
     try:
         yield
@@ -32,13 +32,13 @@ def reading(path: Path, named: str = "") -> Iterator[None]:
     except ValueError as error:
         if _can_be_a_name(path):
             raise
-        raise JobError(f"{named or shown(path)}: is no name that a file can have") from error
+        raise JobError(f"{named or shown(path)}: is not a valid file name") from error
 
 
 def status_of(path: Path) -> os.stat_result | None:
-    """What the system knows of `path`, links followed; None where nothing is there.
+    """Return the status of `path`, following links; None if there is no such file.
 
-    Raises JobError for a path that cannot be looked at: a name that is too long, a folder that may not be entered.
+    Raises JobError for an inaccessible path: a name that is too long, a folder without permission.
     """
     try:
         with reading(path):
@@ -52,22 +52,22 @@ def status_of(path: Path) -> os.stat_result | None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a plain file is there. Raises as `status_of`."""
-    found = status_of(path)
-    return found is not None and stat.S_ISREG(found.st_mode)
+    """Return whether `path` is a regular file. Raises as `status_of`."""
+    status = status_of(path)
+    return status is not None and stat.S_ISREG(status.st_mode)
 
 
 def read_json(path: Path) -> Any:
-    """The value in a small JSON file. Raises MissingInputError, or JobError where it is none or cannot be read."""
+    """Return the value in a small JSON file. Raises MissingInputError, or JobError if it cannot be read as JSON."""
     try:
         with reading(path):
             return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:  # of the parser: no JSON, not UTF-8, nested too deep
+    except (ValueError, RecursionError) as error:  # from the parser: not JSON, not UTF-8, nested too deep
         raise JobError(f"{shown(path)}: not a readable JSON file") from error
 
 
 def shown(path: Path) -> str:
-    """The path for a message, its middle left out where it is very long."""
+    """Return the path for a message; the middle of a very long one is left out."""
     text = str(path)
     if len(text) <= _SHOWN_CHARACTERS:
         return text

@@ -1,6 +1,6 @@
-"""Numbered pictures: the files of a folder or of a pattern, in natural order, and whether they are one whole series.
+"""Lists numbered pictures of a folder or a pattern in natural order, and reports gaps and mixed series.
 
-A pattern is `frames/%05d.png` or `frames/depth_*.png`; only the file's name may be one.
+A pattern is `frames/%05d.png` or `frames/depth_*.png`; only the file's name may contain one.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from pathlib import Path
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".apng")
 SHOWN = 4
-"""How many series or gaps a message names."""
+"""Most series or gaps that a message names."""
 
 _NUMBER = re.compile(r"%(0?)(\d*)d")
 _DIGITS = re.compile(r"[0-9]+")
 
 
 def is_pattern(path: Path) -> bool:
-    """Whether the name stands for several files; what exists under the very name is no pattern."""
+    """Return whether the name is a pattern of several files. The name of an existing file is not."""
     if not (_NUMBER.search(path.name) or set("*?") & set(path.name)):
         return False
     try:
         return not path.exists()
-    except OSError:  # longer than any name may be
+    except OSError:  # the name is too long
         return True
 
 
 def pattern_files(pattern: Path) -> list[Path]:
-    """The existing pictures that a pattern names, in natural order."""
+    """Return the existing pictures that match a pattern, in natural order."""
     if not pattern.parent.is_dir():
         return []
     if _NUMBER.search(pattern.name):
@@ -40,39 +40,39 @@ def pattern_files(pattern: Path) -> list[Path]:
         widths = [(bool(zero), int(width or 0)) for zero, width in _NUMBER.findall(pattern.name)]
         numbers = [rf"[0-9]{{{width},}}" if zero and width else r"[0-9]+" for zero, width in widths]
         name = re.compile("".join(part + number for part, number in zip(parts, [*numbers, ""], strict=True)))
-        found = (path for path in pattern.parent.iterdir() if name.fullmatch(path.name))
+        matches = (path for path in pattern.parent.iterdir() if name.fullmatch(path.name))
     else:
-        found = (path for path in pattern.parent.iterdir() if fnmatchcase(path.name, pattern.name))
-    return _pictures(found)
+        matches = (path for path in pattern.parent.iterdir() if fnmatchcase(path.name, pattern.name))
+    return _pictures(matches)
 
 
 def folder_files(folder: Path) -> list[Path]:
-    """The pictures of a folder, in natural order. Files with other names are no part of it, nor are hidden ones."""
+    """Return the pictures of a folder in natural order, without hidden files and other types."""
     return _pictures(folder.iterdir())
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key under which runs of digits compare as numbers: 2 before 10."""
+    """Return a sort key that compares runs of digits as numbers: 2 before 10."""
     parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
     return (*((0, int(digits), "") if digits else (1, 0, text) for digits, text in parts), (2, 0, name))
 
 
-def doubts(names: Sequence[str]) -> list[str]:
-    """What speaks against names in natural order being one whole series: other series among them, missing numbers."""
-    series = [list(found) for _, found in groupby(sorted(names, key=_stem_key), key=_stem_key)]
-    series = [part for found in series for part in _split(found)]
-    numbered = [found for found in series if _DIGITS.search(found[0])]
+def series_warnings(names: Sequence[str]) -> list[str]:
+    """Return warnings about names in natural order: more than one series, missing numbers."""
+    stems = [list(group) for _, group in groupby(sorted(names, key=_stem_key), key=_stem_key)]
+    series = [part for stem in stems for part in _split(stem)]
+    numbered = [part for part in series if _DIGITS.search(part[0])]
     if not numbered:
         return []
-    gaps = [gap for found in numbered if (gap := _gap(found))]
+    gaps = [gap for part in numbered if (gap := _gap(part))]
     if len(series) == 1:
         return gaps
-    names_of_series = _listed(map(_told, series), len(series))
+    names_of_series = _listed(map(_series_name, series), len(series))
     return [f"holds {len(series)} series, {names_of_series}, read as one: name one of them by a pattern", *gaps]
 
 
-def _pictures(found: Iterable[Path]) -> list[Path]:
-    pictures = (path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+def _pictures(paths: Iterable[Path]) -> list[Path]:
+    pictures = (path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
     return sorted(pictures, key=lambda path: natural_key(path.name))
 
 
@@ -85,16 +85,16 @@ def _numbers(name: str) -> tuple[int, ...]:
 
 
 def _split(names: list[str]) -> Iterator[list[str]]:
-    """Names of one stem: several series where the last number starts anew, at the same number, under each of the
-    earlier numbers; times of day do not."""
+    """Split names of one stem into series, if for each value of the earlier numbers the last one starts at the same
+    number. Times of day do not, so they stay one series."""
     names = sorted(names, key=natural_key)
-    parts = [list(found) for _, found in groupby(names, key=lambda name: _numbers(name)[:-1])]
+    parts = [list(part) for _, part in groupby(names, key=lambda name: _numbers(name)[:-1])]
     starts = {_numbers(part[0])[-1:] for part in parts}
     yield from parts if len(starts) == 1 and min(map(len, parts)) > 1 else [names]
 
 
-def _told(names: Sequence[str]) -> str:
-    """ "depth_*.png (20)"; a single picture by its name."""
+def _series_name(names: Sequence[str]) -> str:
+    """Return "depth_*.png (20)" for a series, and the name of a single picture."""
     if len(names) == 1:
         return names[0]
     digits = list(_DIGITS.finditer(names[0]))
@@ -103,7 +103,7 @@ def _told(names: Sequence[str]) -> str:
 
 
 def _gap(names: list[str]) -> str | None:
-    """Numbers that are missing in a series whose last number alone moves; every tenth picture is no gap."""
+    """Return a warning about missing numbers, if only the last number varies. A constant step of 10 has no gaps."""
     numbers = sorted(_numbers(name) for name in names)
     if len(numbers) < 3 or len({number[:-1] for number in numbers}) > 1:
         return None
@@ -115,7 +115,7 @@ def _gap(names: list[str]) -> str | None:
         return None
     absent = (number for before, after in pairwise(counted) for number in range(before + step, after, step))
     listed = _listed(map(str, islice(absent, SHOWN)), missing)
-    return f"{_told(names)}: {'number' if missing == 1 else 'numbers'} {listed} missing"
+    return f"{_series_name(names)}: {'number' if missing == 1 else 'numbers'} {listed} missing"
 
 
 def _listed(words: Iterable[str], count: int) -> str:

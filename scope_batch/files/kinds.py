@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 START_BYTES = 64
-"""How much of a file `described` needs."""
+"""Number of bytes from the start of a file that `described` needs."""
 
 _BY_START = (
     (b"version https://git-lfs", "a Git LFS pointer, which `git lfs pull` replaces by the file"),
@@ -11,8 +11,8 @@ _BY_START = (
     (b"\x80", "a pickle"),
     (b"<", "a web page"),
 )
-_STANDS_IN = (b"version https://git-lfs", b"<!doctype html", b"<html", b"<?xml")
-"""Beginnings, in small letters, of what stands in the place of a file that was not fetched."""
+_PLACEHOLDERS = (b"version https://git-lfs", b"<!doctype html", b"<html", b"<?xml")
+"""Beginnings, in lower case, of placeholders for a file that was not downloaded."""
 
 _TO_JPEG = "convert it to .jpg or .png"
 TO_MP4 = "convert it to .mp4: ffmpeg -i IN -crf 14 out.mp4"
@@ -28,15 +28,15 @@ _REMEDIES = {
 
 
 def described(start: bytes) -> str:
-    """What a file is that begins with `start`: "a Git LFS pointer, which ..."; "" for anything else."""
-    return next((what for magic, what in _BY_START if start.startswith(magic)), "")
+    """Return the kind of a file that begins with `start`: "a Git LFS pointer, which ..."; "" for an unknown one."""
+    return next((kind for magic, kind in _BY_START if start.startswith(magic)), "")
 
 
 def stand_in(start: bytes) -> str:
-    """The same, but only for what is never the file itself: a Git LFS pointer, a web page."""
-    return described(start) if start.lower().startswith(_STANDS_IN) else ""
+    """Return the kind of a placeholder for a file, a Git LFS pointer or a web page; "" for any other start."""
+    return described(start) if start.lower().startswith(_PLACEHOLDERS) else ""
 
 
 def remedy(suffix: str) -> str:
-    """What a file of a known but unreadable kind (".heic") should be converted to; "" for any other."""
+    """Return how to convert a file of a known but unsupported type (".heic"); "" for any other."""
     return _REMEDIES.get(suffix.lower(), "")

@@ -17,7 +17,7 @@ from scope_batch.errors import JobError
 from scope_batch.files.kinds import described
 
 HEADER_LIMIT_BYTES = 100_000_000
-"""The format's own limit."""
+"""The limit of the format."""
 
 _LENGTH_BYTES = 8
 _DTYPE_BYTES = {
@@ -30,7 +30,7 @@ _DTYPE_BYTES = {
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """dtype is the format's word ("F32", "BF16" ...); start and end are bytes from the beginning of the file."""
+    """dtype: the format's name ("F32", "BF16" ...); start, end: bytes from the beginning of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -45,9 +45,9 @@ class SafetensorsHeader:
 
 
 def read_safetensors_header(file: BinaryIO, name: str) -> SafetensorsHeader:
-    """Of a file opened at its beginning; `name` stands for it in messages.
+    """Read the header of a file opened at its beginning; messages call it `name`.
 
-    Raises JobError for a file that is no safetensors file, or is damaged or truncated.
+    Raises JobError if it is not a safetensors file, or is damaged or truncated.
     """
     size = os.fstat(file.fileno()).st_size
     raw = _read_json(file, size, name)
@@ -78,19 +78,19 @@ def _read_json(file: BinaryIO, size: int, name: str) -> bytes:
 
 
 def _refuse(start: bytes, name: str) -> NoReturn:
-    looks = f": it looks like {what}" if (what := described(start)) else ""
-    raise JobError(f"{name}: not a safetensors file{looks if start else ': it is empty'}")
+    hint = f": it looks like {kind}" if (kind := described(start)) else ""
+    raise JobError(f"{name}: not a safetensors file{hint if start else ': it is empty'}")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        raise ValueError("a name comes twice")
+        raise ValueError("duplicate name")
     return table
 
 
 def _entry(value: Mapping[str, Any], data_start: int) -> TensorEntry:
-    """Raises ValueError or the like for an entry that contradicts itself."""
+    """Raises ValueError, TypeError or LookupError for an inconsistent entry."""
     begin, end = value["data_offsets"]
     if any(type(number) is not int or number < 0 for number in (begin, end, *value["shape"])):
         raise ValueError("not a size")
@@ -106,4 +106,4 @@ def _check_places(tensors: Mapping[str, TensorEntry], data_start: int, size: int
             raise JobError(f"{name}: damaged: its tensors overlap or leave gaps")
         end = entry.end
     if end != size:
-        raise JobError(f"{name}: truncated or damaged: {size:,} bytes, its header speaks of {end:,} bytes")
+        raise JobError(f"{name}: truncated or damaged: {size:,} bytes, its header declares {end:,} bytes")

@@ -12,7 +12,7 @@ from PIL import Image, ImageSequence
 
 from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.files.image_series import IMAGE_SUFFIXES, doubts, folder_files, pattern_files
+from scope_batch.files.image_series import IMAGE_SUFFIXES, folder_files, pattern_files, series_warnings
 from scope_batch.files.kinds import TO_MP4
 from scope_batch.media.images import ImageFacts, Near, image_facts, opened_image, read_image, rgb_of, without_doubts
 from scope_batch.media.source import Frame, Source
@@ -34,7 +34,7 @@ class ImageFolderSource(Source):
         self.width, self.height = facts[0].width, facts[0].height
         self.notes = tuple(dict.fromkeys(note for fact in facts for note in fact.notes))
         found = [warning for fact in facts for warning in fact.warnings]
-        self.warnings = (*doubts([picture.name for picture in self._paths]), *dict.fromkeys(found))
+        self.warnings = (*series_warnings([picture.name for picture in self._paths]), *dict.fromkeys(found))
         self.timing = Timing.even(len(self._paths))
 
     def frame(self, index: int) -> Frame:

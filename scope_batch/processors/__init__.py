@@ -1,8 +1,8 @@
-"""Processors: what frames pass before and after the pipeline. Torch-free.
+"""Processes frames before and after the pipeline. Torch-free.
 
-A processor is a `ProcessorSpec`: an id, the type of its parameters, and what makes a `Processor` of them. Opened, a
-processor is a `Stream`, which gets the frames of one render in order, chunk by chunk, and carries its state across the
-borders. `check_processor` puts one through that. Built-in ones and those of other packages are registered alike.
+A `ProcessorSpec` has an id, the type of its parameters, and a function that makes a `Processor` from them. A processor
+opens a `Stream` for each render, which takes the frames in order, chunk by chunk, and keeps its state between chunks.
+`check_processor` tests a processor. Built-in ones and those of other packages are registered in the same way.
 """
 
 from scope_batch.core.registry import Registry

@@ -1,4 +1,4 @@
-"""The built-in processors: passthrough, gray and edges."""
+"""Defines the built-in processors: passthrough, gray and edges."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PASSTHROUGH = ProcessorSpec("passthrough", "leaves every frame as it is", lambda
 
 
 RED, GREEN, BLUE = (np.uint32(thousandths) for thousandths in (299, 587, 114))
-"""Shares of ITU-R BT.601."""
+"""Weights of the channels in luma, ITU-R BT.601, in thousandths."""
 assert RED + GREEN + BLUE == 1000
 
 
 def luma(frame: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """uint8 [H, W, 3] -> 0..255 [H, W], rounded to the nearest, halves up."""
+    """Return the luma of uint8 RGB [H, W, 3] as uint32 [H, W] in 0..255, rounded half up."""
     sums: NDArray[np.uint32] = frame[..., 0] * RED
     sums += frame[..., 1] * GREEN
     sums += frame[..., 2] * BLUE
@@ -33,17 +33,18 @@ def luma(frame: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 
 def gray(frames: Frames) -> Frames:
-    made = np.empty_like(frames)
-    for index, frame in enumerate(frames):  # one at a time stays in the cache
-        made[index] = luma(frame)[..., None]
-    return made
+    """Return uint8 [T, H, W, 3] with the luma in all channels."""
+    output = np.empty_like(frames)
+    for index, frame in enumerate(frames):  # one frame at a time fits the CPU's cache
+        output[index] = luma(frame)[..., None]
+    return output
 
 
 GRAY = ProcessorSpec("gray", "brightness in all three channels (BT.601)", lambda _: EachFrame(gray))
 
 
 STEP_RESPONSE = 4
-"""Of a Sobel operator: what a step of one level between two rows or columns gives."""
+"""The Sobel operator's response to a step of one level between two rows or columns."""
 
 
 class EdgeParameters(Parameters):
@@ -53,10 +54,12 @@ class EdgeParameters(Parameters):
 
 
 def edges(frames: Frames, strength: float) -> Frames:
-    """A step of s levels shows as min(strength * s, 255): by a fixed measure, so that nothing flickers with the rest
-    of its frame. At the border the picture goes on as its last row or column."""
+    """Return the Sobel edges of uint8 [T, H, W, 3]: a step of s levels becomes min(strength * s, 255).
+
+    The scale is fixed, not relative to the frame, so that edges do not flicker. Borders are padded by repetition.
+    """
     scale = np.float32(strength / STEP_RESPONSE)
-    made = np.empty_like(frames)
+    output = np.empty_like(frames)
     for index, frame in enumerate(frames):
         level = np.pad(luma(frame).astype(np.int16), 1, mode="edge")
         down = level[:-2] + level[2:] + 2 * level[1:-1]
@@ -65,8 +68,8 @@ def edges(frames: Frames, strength: float) -> Frames:
         squares += np.square(across[2:] - across[:-2], dtype=np.int32)
         magnitude = np.sqrt(squares.astype(np.float32))
         magnitude *= scale
-        made[index] = np.rint(np.minimum(magnitude, np.float32(255))).astype(np.uint8)[..., None]
-    return made
+        output[index] = np.rint(np.minimum(magnitude, np.float32(255))).astype(np.uint8)[..., None]
+    return output
 
 
 EDGES = ProcessorSpec(

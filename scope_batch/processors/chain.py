@@ -1,4 +1,4 @@
-"""Applies several processors one after another, as one, and checks that each returns what it declares."""
+"""Chains processors into one, and checks that each returns the number and size of frames that it declares."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A processor in its place.
+    """A processor in a chain.
 
-    parameters  as the job gives them.
-    where       "the processor 'x' of scope-batch-example 0.1.0", None for what is built in: code of others fails in
-                one line, which begins so.
+    parameters  the values in the job.
+    where       "the processor 'x' of scope-batch-example 0.1.0", with which errors of its code begin; None for a
+                built-in processor.
 
-    A processor is never asked about 0 frames: one that interpolates might say -1.
+    A processor is never called with 0 frames, for which one that interpolates might declare -1.
     """
 
     id: str
@@ -63,13 +63,13 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Processors in the order in which frames pass them; an empty chain changes nothing. Methods as in `Processor`."""
+    """Processors in order of application; an empty chain changes nothing. Methods as in `Processor`."""
 
     stages: tuple[Stage, ...] = ()
 
     @classmethod
     def of(cls, processors: Iterable[ProcessorRef]) -> Chain:
-        """Raises UnavailableError for a processor of another package that cannot be made."""
+        """Raises UnavailableError for a processor of another package that cannot be built."""
         stages = []
         for ref in processors:
             spec, where = PROCESSORS.get(ref.id), PROCESSORS.where(ref.id)
@@ -94,7 +94,7 @@ class Chain:
         return reduce(lambda size, stage: stage.size_out(*size), self.stages, (height, width))
 
     def open(self, height: int, width: int) -> ChainStream:
-        """A stream of the whole chain, which holds every processor to what it declares."""
+        """Open a stream of the whole chain, which checks the frames that every processor returns."""
         return ChainStream(self.stages, height, width)
 
 
@@ -102,44 +102,46 @@ NO_PROCESSORS = Chain()
 
 
 class ChainStream:
-    """The stream of a whole chain; see `Stream`. It takes blocks of no frames too, and returns frames after a flush."""
+    """The stream of a chain, see `Stream`. It also accepts empty blocks, and `flush` always returns an array."""
 
     def __init__(self, stages: Iterable[Stage], height: int, width: int) -> None:
         self._size = (height, width)
-        self._streams: list[HeldStream] = []
+        self._streams: list[CheckedStream] = []
         for stage in stages:
-            self._streams.append(HeldStream(stage, *self._size))
+            self._streams.append(CheckedStream(stage, *self._size))
             self._size = self._streams[-1].size_out
 
     def process(self, frames: Frames) -> Frames:
         return self._through(self._streams, frames)
 
     def flush(self) -> Frames:
-        """What every stage still holds, passed through those behind it."""
-        left = [self._through(self._streams[index + 1 :], stream.flush()) for index, stream in enumerate(self._streams)]
-        return np.concatenate([np.empty((0, *self._size, 3), np.uint8), *left])
+        """Flush every stage and pass its remaining frames through the later stages."""
+        rest = [self._through(self._streams[index + 1 :], stream.flush()) for index, stream in enumerate(self._streams)]
+        return np.concatenate([np.empty((0, *self._size, 3), np.uint8), *rest])
 
     def state(self) -> dict[str, Any]:
-        """Copies of what every stage remembers, by stage and name: "0.stream.last". See `ResumableStream`.
+        """Return copies of the state of every stage, by stage and name: "0.stream.last". See `ResumableStream`.
 
         Raises UnavailableError if the stream of a stage has no `state` and `restore`.
         """
-        return {f"{i}.{name}": value for i, held in enumerate(self._streams) for name, value in held.state().items()}
+        return {
+            f"{i}.{name}": value for i, stream in enumerate(self._streams) for name, value in stream.state().items()
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue as the chain did from which `state` came; the arrays in it are copied."""
+        """Restore a state of `state()`, whose arrays are copied."""
         for index, stream in enumerate(self._streams):
-            stream.restore(_below(f"{index}.", state))
+            stream.restore(_with_prefix(f"{index}.", state))
 
     @staticmethod
-    def _through(streams: Iterable[HeldStream], frames: Frames) -> Frames:
+    def _through(streams: Iterable[CheckedStream], frames: Frames) -> Frames:
         for stream in streams:
             frames = stream.process(frames)
         return frames
 
 
-class HeldStream:
-    """One processor's stream. Raises UnavailableError if it returns anything but what it has declared."""
+class CheckedStream:
+    """One processor's stream. Raises UnavailableError if it returns other frames than it has declared."""
 
     def __init__(self, stage: Stage, height: int, width: int) -> None:
         self.size_out = stage.size_out(height, width)
@@ -149,20 +151,20 @@ class HeldStream:
 
     def process(self, frames: Frames) -> Frames:
         if not len(frames):
-            return self._nothing()
-        given = frames.view()
-        given.flags.writeable = False
+            return self._no_frames()
+        read_only = frames.view()
+        read_only.flags.writeable = False
         with foreign(self._stage.where):
-            made = self._stream.process(given)
+            output = self._stream.process(read_only)
         self._taken += len(frames)
-        return self._checked(made, self._stage.frames_ready(self._taken))
+        return self._checked(output, self._stage.frames_ready(self._taken))
 
     def flush(self) -> Frames:
         if not self._taken:
-            return self._nothing()
+            return self._no_frames()
         with foreign(self._stage.where):
-            left = self._stream.flush()
-        return self._checked(self._nothing() if left is None else left, self._stage.frames_out(self._taken))
+            output = self._stream.flush()
+        return self._checked(self._no_frames() if output is None else output, self._stage.frames_out(self._taken))
 
     def state(self) -> dict[str, Any]:
         with foreign(self._stage.where):
@@ -176,7 +178,7 @@ class HeldStream:
     def restore(self, state: Mapping[str, Any]) -> None:
         self._taken, self._returned = state["taken"], state["returned"]
         with foreign(self._stage.where):
-            self._resumable().restore(copy.deepcopy(_below("stream.", state)))
+            self._resumable().restore(copy.deepcopy(_with_prefix("stream.", state)))
 
     def _resumable(self) -> ResumableStream:
         if isinstance(self._stream, ResumableStream):
@@ -187,17 +189,19 @@ class HeldStream:
     def _name(self) -> str:
         return self._stage.where or f"the processor {self._stage.id!r}"
 
-    def _nothing(self) -> Frames:
+    def _no_frames(self) -> Frames:
         return np.empty((0, *self.size_out, 3), np.uint8)
 
-    def _checked(self, made: Frames, expected: int) -> Frames:
+    def _checked(self, output: Frames, expected: int) -> Frames:
         shape = (expected - self._returned, *self.size_out, 3)
-        if not isinstance(made, np.ndarray) or made.dtype != np.uint8 or made.shape != shape:
-            found = f"{made.dtype} {made.shape}" if isinstance(made, np.ndarray) else type(made).__name__
-            raise UnavailableError(f"{self._name}: returned {found} after {self._taken} frames, declared uint8 {shape}")
+        if not isinstance(output, np.ndarray) or output.dtype != np.uint8 or output.shape != shape:
+            actual = f"{output.dtype} {output.shape}" if isinstance(output, np.ndarray) else type(output).__name__
+            raise UnavailableError(
+                f"{self._name}: returned {actual} after {self._taken} frames, declared uint8 {shape}"
+            )
         self._returned = expected
-        return made
+        return output
 
 
-def _below(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+def _with_prefix(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""Checks that a processor keeps its contract; for the tests of plugin authors."""
+"""Checks that a processor fulfils its contract; for the tests of plugin authors."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from scope_batch.core.frames import Frames
 
 DIVISIONS: tuple[tuple[int, ...], ...] = ((1,), (2,), (9, 12), (13, 12), (5, 4), (7, 1, 30))
-"""Lengths of blocks, repeated to the end: frame by frame, and as pipelines make their chunks."""
+"""Lengths of blocks, repeated to the end: single frames, and the chunk sizes of pipelines."""
 
 
 def check_processor(spec: ProcessorSpec, frames: Frames | None = None, **parameters: Any) -> Frames:
-    """Raise AssertionError unless the processor, made from `parameters`, keeps the contract; returns what it made.
+    """Raise AssertionError unless the processor with `parameters` fulfils the contract; returns its output.
 
-    frames  uint8 [T, H, W, 3], moving pictures by default: 60 of 48x64.
+    frames  uint8 [T, H, W, 3], by default 60 moving frames of 48x64.
 
-    Checked: however the frames are divided into blocks the same come out; as many as declared, after every block and
-    in all, at the declared size; streams know nothing of each other; nothing that was returned changes later; a stream
-    with `state` and `restore` is continued exactly.
+    Checks that the output does not depend on the lengths of blocks; that it has the declared number of frames, after
+    every block and in total, and the declared size; that streams do not affect each other; that returned frames never
+    change; and that a stream with `state` and `restore` continues exactly.
     """
     frames = moving_frames() if frames is None else frames
     chain = Chain((Stage(spec.id, parameters, spec.build(parameters)),))
@@ -33,7 +33,7 @@ def check_processor(spec: ProcessorSpec, frames: Frames | None = None, **paramet
     assert chain.fps_factor > 0, f"{spec.id}: fps_factor is {chain.fps_factor}"
     for division in DIVISIONS:
         divided = _run(chain, frames, division)
-        assert np.array_equal(divided, whole), f"{spec.id}: blocks of {division} frames change what comes out"
+        assert np.array_equal(divided, whole), f"{spec.id}: blocks of {division} frames change the output"
     for count in range(1, min(len(frames), 6)):
         assert len(_run(chain, frames[:count], (1,))) == chain.frames_out(count)
     _check_side_by_side(spec.id, chain, frames, whole)
@@ -42,29 +42,29 @@ def check_processor(spec: ProcessorSpec, frames: Frames | None = None, **paramet
 
 
 def moving_frames(count: int = 60, height: int = 48, width: int = 64) -> Frames:
-    """A bright disc on its way over a coloured gradient, in growing light, under a little noise."""
+    """Return uint8 [count, height, width, 3]: a bright disc moves over a gradient that brightens, with slight noise."""
     rows, columns = np.mgrid[:height, :width]
-    made = np.empty((count, height, width, 3), np.uint8)
-    noise = np.random.default_rng(0).integers(0, 16, made.shape, np.uint8)
+    output = np.empty((count, height, width, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 16, output.shape, np.uint8)
     for index in range(count):
         x, y = width * (index + 0.5) / count, height * (0.5 + 0.3 * np.sin(index / 6))
         ground = np.stack([columns * 160 // width, rows * 160 // height, (rows + columns + 2 * index) % 160], axis=-1)
         disc = (columns - x) ** 2 + (rows - y) ** 2 < (height / 5) ** 2
-        made[index] = np.where(disc[..., None], (230, 200, 60), ground) * ((index + count) / (2 * count))
-    made += noise
-    return made
+        output[index] = np.where(disc[..., None], (230, 200, 60), ground) * ((index + count) / (2 * count))
+    output += noise
+    return output
 
 
 def _run(chain: Chain, frames: Frames, division: Sequence[int]) -> Frames:
-    """What comes out of the frames in blocks; a block that changes after it was returned is a fault."""
+    """Return the output for frames in blocks of these lengths; a returned block that changes later is an error."""
     stream = chain.open(*frames.shape[1:3])
-    made: list[Frames] = []
+    output: list[Frames] = []
     copies: list[Frames] = []
     for step in _steps(stream, frames, division):
-        made.append(step())
-        copies.append(made[-1].copy())
-    assert all(np.array_equal(block, copy) for block, copy in zip(made, copies, strict=True)), (
-        "frames that were returned have changed since"
+        output.append(step())
+        copies.append(output[-1].copy())
+    assert all(np.array_equal(block, copy) for block, copy in zip(output, copies, strict=True)), (
+        "returned frames were changed later"
     )
     return np.concatenate(copies)
 
@@ -81,25 +81,25 @@ def _steps(stream: ChainStream, frames: Frames, division: Sequence[int]) -> Iter
 
 
 def _check_side_by_side(name: str, chain: Chain, frames: Frames, whole: Frames) -> None:
-    """Two streams in turn, the other one of other frames."""
+    """Feed two streams in turn with different frames."""
     streams = [chain.open(*frames.shape[1:3]) for _ in range(2)]
-    made = []
+    output = []
     for index in range(len(frames)):
-        made.append(streams[0].process(frames[index : index + 1]))
+        output.append(streams[0].process(frames[index : index + 1]))
         streams[1].process(255 - frames[index : index + 1])
-    made.append(streams[0].flush())
-    assert np.array_equal(np.concatenate(made), whole), f"{name}: a stream knows what passed through another one"
+    output.append(streams[0].flush())
+    assert np.array_equal(np.concatenate(output), whole), f"{name}: a stream is affected by another one"
 
 
 def _check_resuming(name: str, chain: Chain, frames: Frames, whole: Frames) -> None:
-    """A new stream takes over after every block of some frames, if the stream can be saved at all."""
+    """Continue in a new stream after every block of five frames, if the stream can be saved."""
     height, width = frames.shape[1:3]
     if not isinstance(chain.stages[0].open(height, width), ResumableStream):
         return
-    stream, made = chain.open(height, width), []
+    stream, output = chain.open(height, width), []
     for first in range(0, len(frames), 5):
-        made.append(stream.process(frames[first : first + 5]))
+        output.append(stream.process(frames[first : first + 5]))
         state, stream = stream.state(), chain.open(height, width)
         stream.restore(state)
-    made.append(stream.flush())
-    assert np.array_equal(np.concatenate(made), whole), f"{name}: a restored stream does not continue the saved one"
+    output.append(stream.flush())
+    assert np.array_equal(np.concatenate(output), whole), f"{name}: a restored stream does not continue the saved one"

@@ -1,4 +1,4 @@
-"""The contract of a processor."""
+"""Defines the contract of a processor."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 
 class Parameters(BaseModel):
-    """What a processor is made from: a subclass declares its fields, with defaults, limits and descriptions.
+    """The parameters of a processor; a subclass declares the fields, with defaults, limits and descriptions.
 
-    Unknown names and values of another type are refused before anything is rendered.
+    Unknown names and values of a wrong type are refused before the render starts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Stream(Protocol):
-    """One render's way through a processor. Frames come in order, in blocks of any length but 0.
+    """Processes the frames of one render, which come in order, in non-empty blocks.
 
-    However they are divided, the frames that come out are the same. Frames are read-only, in and out: a stream may keep
-    what it got, and never changes what it has returned.
+    The output must not depend on the lengths of the blocks. Frames are read-only, in and out: a stream may keep its
+    input, and never changes a returned array.
     """
 
     def process(self, frames: Frames) -> Frames:
-        """Take the next frames, uint8 [T, H, W, 3]; return the finished ones, as many as `frames_ready` announces.
+        """Take the next frames, uint8 [T, H, W, 3]; return the finished ones, as many as `frames_ready` declares.
 
-        A view that is not contiguous may be returned.
+        The result may be a view that is not contiguous.
         """
         ...
 
     def flush(self) -> Frames | None:
-        """After the last frame: what is still held back, None = nothing. Called once, unless no frame came."""
+        """Return the remaining frames after the last input, None = none. Called once, but not if there was no input."""
         ...
 
 
@@ -51,50 +51,50 @@ class ResumableStream(Stream, Protocol):
     """
 
     def state(self) -> dict[str, Any]:
-        """Everything that it remembers, by name: arrays, ints, floats, strings, None, or lists of those."""
+        """Return the whole state by name: arrays, ints, floats, strings, None, or lists of those."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue as the stream did from which `state` came. The arrays are the stream's own from now on."""
+        """Restore a state of `state()`. The stream may keep and change its arrays."""
         ...
 
 
 class Processor(ABC):
-    """A processor with its parameters: what it does to time and size, known before anything is rendered.
+    """A processor with its parameters. It declares its effect on frame counts, rate and size before the render.
 
-    The same whatever it is opened for: everything that changes lives in the streams.
+    It has no state of its own: everything that changes belongs to the streams.
     """
 
     fps_factor: Fraction = Fraction(1)
-    """Rate of the frames that come out, relative to those that go in."""
+    """Frame rate of the output, relative to the input."""
 
     def frames_out(self, frames: int) -> int:
-        """Frames that come out of a stream of `frames` in all, flushed."""
+        """Return the number of output frames for `frames` input frames in total, after the flush."""
         return frames
 
     def frames_ready(self, frames: int) -> int:
-        """Those that have come out after the first `frames`, before the flush; fewer where it looks ahead."""
+        """Return the number of output frames after the first `frames`, before the flush; fewer if it looks ahead."""
         return self.frames_out(frames)
 
     def size_out(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) in pixels of what comes out."""
+        """Return (height, width) of the output in pixels."""
         return height, width
 
     @abstractmethod
     def open(self, height: int, width: int) -> Stream:
-        """A new stream of frames of that size. Several may be open at once, on different threads."""
+        """Open a stream for frames of that size. Several may be open at once, on different threads."""
 
 
 @dataclass(frozen=True, slots=True)
 class EachFrame(Processor):
-    """A processor that treats every frame by itself, so that it has nothing to remember.
+    """A processor that treats every frame on its own and thus has no state.
 
-    `treat`: uint8 [T, H, W, 3] -> the same shape.
+    `treat`: uint8 [T, H, W, 3] -> uint8 of the same shape.
     """
 
     treat: Callable[[Frames], Frames]
 
-    def open(self, height: int, width: int) -> EachFrame:  # noqa: ARG002  (any size is alike)
+    def open(self, height: int, width: int) -> EachFrame:  # noqa: ARG002  (the size does not matter)
         return self
 
     def process(self, frames: Frames) -> Frames:
@@ -107,14 +107,14 @@ class EachFrame(Processor):
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing to do."""
+        """Do nothing, as there is no state."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessorSpec:
-    """`id` is what a job calls it; `make` gets an instance of `parameters` and loads what the processor needs.
+    """`id` is its name in a job; `make` builds the processor from an instance of `parameters`.
 
-    `make` runs for `scope-batch plan` too: what is heavy belongs into `Processor.open`.
+    `make` also runs for `scope-batch plan`: load models in `Processor.open`, not here.
     """
 
     id: str
@@ -123,7 +123,7 @@ class ProcessorSpec:
     parameters: type[Parameters] = Parameters
 
     def read(self, values: Mapping[str, Any]) -> Parameters:
-        """Parameters from a job's values, in which a list may stand for a tuple. Raises pydantic's ValidationError."""
+        """Validate a job's values, where a list may stand for a tuple. Raises pydantic's ValidationError."""
         return self.parameters.model_validate_json(json.dumps(dict(values)))
 
     def build(self, values: Mapping[str, Any]) -> Processor:

@@ -10,7 +10,7 @@ from scope_batch.files.access import is_file, reading, status_of
 LONG = "x" * 300
 
 
-def test_what_is_not_there_has_no_status(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_status(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert status_of(tmp_path / "file") is not None and is_file(tmp_path / "file")
     assert status_of(tmp_path / "none") is None and status_of(tmp_path / "file" / "below") is None
@@ -18,14 +18,14 @@ def test_what_is_not_there_has_no_status(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
-    [(LONG, "File name too long"), ("a\0b", "no name that a file"), ("a\ud800", "no name that a file")],
+    ("name", "message"),
+    [(LONG, "File name too long"), ("a\0b", "is not a valid file name"), ("a\ud800", "is not a valid file name")],
 )
-def test_a_name_that_no_file_can_have_is_one_short_line(tmp_path: Path, name: str, said: str) -> None:
-    with pytest.raises(JobError, match=said) as caught:
+def test_an_invalid_file_name_is_one_short_line(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(JobError, match=message) as caught:
         status_of(tmp_path / name)
     assert len(str(caught.value)) < 300
-    with pytest.raises(JobError, match=said), reading(tmp_path / name):
+    with pytest.raises(JobError, match=message), reading(tmp_path / name):
         (tmp_path / name).open()
 
 

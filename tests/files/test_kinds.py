@@ -1,4 +1,4 @@
-"""Files that stand in the place of others are named, wherever a file is read."""
+"""Placeholders of files that were not downloaded are named, wherever a file is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scope_batch.models.checkpoint import read_checkpoint
 from scope_batch.sinks.metadata import read_metadata
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 12345\n"
-SAYS = (
+MESSAGE = (
     r"a\.\w+: (not a safetensors file: it looks like|is) a Git LFS pointer, which `git lfs pull` replaces by the file"
 )
 
@@ -33,13 +33,13 @@ SAYS = (
 )  # fmt: skip
 def test_a_git_lfs_pointer_is_named(tmp_path: Path, name: str, read) -> None:
     (tmp_path / name).write_bytes(POINTER)
-    with pytest.raises(JobError, match=SAYS):
+    with pytest.raises(JobError, match=MESSAGE):
         read(tmp_path / name)
 
 
 def test_a_pointer_among_pictures_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(POINTER)
-    with pytest.raises(JobError, match=SAYS):
+    with pytest.raises(JobError, match=MESSAGE):
         open_source(tmp_path)
 
 

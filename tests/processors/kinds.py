@@ -218,7 +218,7 @@ GOOD = (DOUBLE, TRAIL, AHEAD, FAR, HALF)
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have them found, as if a package had brought them."""
+    """Register them like the processors of an installed package."""
     group = "scope_batch.processors"
     names = ("double", "slow", "trail", "ahead", "far", "half", "failing", "tenfold")
     entries = {name: (EntryPoint(name, f"{__name__}:{name.upper()}", group),) for name in names}

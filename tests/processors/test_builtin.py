@@ -20,17 +20,17 @@ def test_passthrough_changes_nothing() -> None:
 def test_gray_is_bt601_rounded_for_colours_all_over_the_cube() -> None:
     levels = np.arange(0, 256, 5)
     colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, len(levels), 3)
-    wanted = np.floor((colours @ [299, 587, 114]) / 1000 + 0.5)
-    made = gray(colours.astype(np.uint8))
-    assert all(np.array_equal(made[..., channel], wanted) for channel in range(3))
+    expected = np.floor((colours @ [299, 587, 114]) / 1000 + 0.5)
+    output = gray(colours.astype(np.uint8))
+    assert all(np.array_equal(output[..., channel], expected) for channel in range(3))
 
 
 def test_an_edge_is_as_bright_as_its_step_is_high() -> None:
     frames = np.full((1, 8, 8, 3), 40, np.uint8)
     frames[:, :, 4:] = 100
-    (made,) = edges(frames, 1.0)
-    assert (made[:, 3:5] == 60).all() and not made[:, :3].any() and not made[:, 5:].any()
-    assert (edges(frames.swapaxes(1, 2), 1.0)[0] == made.swapaxes(0, 1)).all()
+    (output,) = edges(frames, 1.0)
+    assert (output[:, 3:5] == 60).all() and not output[:, :3].any() and not output[:, 5:].any()
+    assert (edges(frames.swapaxes(1, 2), 1.0)[0] == output.swapaxes(0, 1)).all()
     assert edges(frames, 2.0).max() == 120 and edges(frames, 16.0).max() == 255
 
 

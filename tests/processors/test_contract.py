@@ -13,9 +13,9 @@ from tests.processors import kinds
 from tests.processors.kinds import AHEAD, DOUBLE, FAILING, FAR, GOOD, HALF, TENFOLD, TRAIL, per_frame, spec_of
 
 BROKEN = {
-    "blocks of .* change what comes out": per_frame("levelled", kinds.levelled),
+    "blocks of .* change the output": per_frame("levelled", kinds.levelled),
     "read-only": per_frame("in place", kinds.in_place),
-    "have changed since": spec_of("one buffer", kinds.OneBuffer()),
+    "were changed later": spec_of("one buffer", kinds.OneBuffer()),
     r"returned uint8 \(600, 48, 64, 3\) after 60 frames, declared uint8 \(60, 48, 64, 3\)": TENFOLD,
     "returned float64": per_frame("floats", lambda frames: frames / 2),
     "returned list": per_frame("list", list),
@@ -39,7 +39,7 @@ def test_whatever_keeps_the_contract_passes(spec: ProcessorSpec) -> None:
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_whatever_breaks_it_is_found(fault: str) -> None:
+def test_every_fault_is_reported(fault: str) -> None:
     with pytest.raises((AssertionError, UnavailableError, ValueError), match=fault):
         check_processor(BROKEN[fault])
 
@@ -49,10 +49,10 @@ def test_a_chain_declares_what_it_makes() -> None:
     assert (chain.fps_factor, chain.size_out(48, 64)) == (Fraction(1), (24, 32))
     frames = moving_frames()
     blocks = frames[:9], frames[9:9], frames[9:21], frames[21:]
-    made = run(chain, *blocks)
+    output = run(chain, *blocks)
     ready = [chain.frames_ready(count) for count in (9, 9, 21, 60)]
-    assert [len(block) for block in made] == [ready[0], 0, ready[2] - ready[1], ready[3] - ready[2], 60 - ready[3]]
-    assert np.array_equal(np.concatenate(made), np.concatenate(run(chain, frames)))
+    assert [len(block) for block in output] == [ready[0], 0, ready[2] - ready[1], ready[3] - ready[2], 60 - ready[3]]
+    assert np.array_equal(np.concatenate(output), np.concatenate(run(chain, frames)))
 
 
 def test_stages_are_flushed_through_those_behind_them() -> None:
@@ -79,7 +79,7 @@ def test_a_fault_of_a_plugin_is_one_line_with_its_name_and_a_fault_of_ours_a_bug
         run(Chain((theirs,)), moving_frames(1))
 
 
-def test_of_no_frames_nothing_comes_whatever_a_processor_reckons() -> None:
+def test_no_frames_give_no_frames_whatever_a_processor_declares() -> None:
     class Between(kinds.Doubling):
         def frames_out(self, frames: int) -> int:
             return 2 * frames - 1
@@ -95,19 +95,19 @@ def test_of_no_frames_nothing_comes_whatever_a_processor_reckons() -> None:
 def test_a_restored_chain_continues_after_any_block() -> None:
     chain, frames = chain_of(DOUBLE, AHEAD, TRAIL, FAR), moving_frames(48)
     stream, blocks, states = chain.open(48, 64), [frames[first : first + 6] for first in range(0, 48, 6)], []
-    made = []
+    output = []
     for block in blocks:
         states.append(stream.state())
-        made.append(stream.process(block))
+        output.append(stream.process(block))
     last, resumed = stream.flush(), chain.open(48, 64)
     for border in reversed(range(len(blocks))):
         resumed.restore(states[border])
-        for block, want in zip(blocks[border:], made[border:], strict=True):
+        for block, want in zip(blocks[border:], output[border:], strict=True):
             assert np.array_equal(resumed.process(block), want)
         assert np.array_equal(resumed.flush(), last)
 
 
-def test_what_passed_later_does_not_change_a_state() -> None:
+def test_later_frames_do_not_change_a_saved_state() -> None:
     stream, frames = chain_of(TRAIL).open(48, 64), moving_frames(3)
     stream.process(frames[:1])
     state = stream.state()

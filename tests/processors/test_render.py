@@ -55,7 +55,7 @@ def test_a_doubled_rate_is_exact_in_every_output(slate: Renderer) -> None:
     assert (done.frames, done.num_frames) == (50, 50)
 
 
-def test_what_is_told_on_the_way_counts_delivered_frames(slate: Renderer) -> None:
+def test_progress_counts_delivered_frames(slate: Renderer) -> None:
     slate({**DOUBLED, "post_processor_id": ["double", "half"]}, "a.npy")
     (started,) = of_kind(slate.events, Started)
     assert (started.num_frames, started.fps, started.height, started.width) == (25, 16, 32, 32)
@@ -67,12 +67,12 @@ def test_what_is_told_on_the_way_counts_delivered_frames(slate: Renderer) -> Non
 
 def test_chunks_that_are_held_back_whole_come_at_the_end(slate: Renderer) -> None:
     plain = slate.frames(SLATE, num_frames=25)
-    made = slate.frames(SLATE, num_frames=25, post_processor_id="far")
-    assert np.array_equal(made, mean(plain, plain[[24] * 25]))
+    output = slate.frames(SLATE, num_frames=25, post_processor_id="far")
+    assert np.array_equal(output, mean(plain, plain[[24] * 25]))
     assert [chunk.frames_done for chunk in of_kind(slate.events, ChunkDone)] == [0, 0, 25]
 
 
-def test_the_metadata_is_a_job_again_and_what_is_made_is_known(slate: Renderer) -> None:
+def test_the_metadata_is_a_job_and_its_output_is_up_to_date(slate: Renderer) -> None:
     processor = {"id": "edges", "params": {"strength": 2}}
     job = {**DOUBLED, "post_processor_id": [processor, "double"]}
     slate(job, "a.mp4")
@@ -83,7 +83,7 @@ def test_the_metadata_is_a_job_again_and_what_is_made_is_known(slate: Renderer) 
     skipped = slate_again(slate, job, skip)
     assert [event.message for event in skipped] == ["every output exists and was made from this job"]
     processor["params"] = {"strength": 3}
-    with pytest.raises(Exception, match="made from this very job"):
+    with pytest.raises(Exception, match="rendered from this job"):
         slate_again(slate, job, skip)
 
 
@@ -94,7 +94,7 @@ def slate_again(slate: Renderer, job: dict[str, Any], options: RenderOptions) ->
     return list(of_kind(events, Finished))
 
 
-def test_sound_is_as_long_as_what_is_delivered(slate: Renderer, tmp_path: Path) -> None:
+def test_sound_is_as_long_as_the_delivered_video(slate: Renderer, tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "sine=d=9", tmp_path / "sound.wav")
     slate({**SLATE, "num_frames": 16, "audio": str(tmp_path / "sound.wav"), "post_processor_id": "slow"}, "a.mp4")
     ffmpeg("-i", slate.folder / "a.mp4", "-map", "0:a", slate.folder / "out.wav")
@@ -104,7 +104,7 @@ def test_sound_is_as_long_as_what_is_delivered(slate: Renderer, tmp_path: Path) 
     assert np.abs(samples[int(1.5 * 44100) : int(1.9 * 44100)]).max() > 1000, "it falls silent"
 
 
-def test_after_a_signal_what_a_processor_holds_is_written(slate: Renderer) -> None:
+def test_after_a_signal_the_remaining_frames_of_a_processor_are_written(slate: Renderer) -> None:
     plain = slate.frames(SLATE, num_frames=25)
     for left in slate.folder.iterdir():
         left.unlink()
@@ -161,8 +161,8 @@ def test_the_input_is_processed_before_it_is_rendered(slate: Renderer, by: str) 
     after = {} if by == "latents" else {"pre_processor_output": "vace_frames"}
     job = {**SLATE, "num_frames": 20}
     wanted = slate.npy(job, input_path=str(slate.folder / "gray.npy"), **before)
-    made = slate.npy(job, input_path=str(slate.folder / "colour.npy"), pre_processor_id="gray", **after)
-    assert made == wanted != slate.npy(job, input_path=str(slate.folder / "colour.npy"), **before)
+    output = slate.npy(job, input_path=str(slate.folder / "colour.npy"), pre_processor_id="gray", **after)
+    assert output == wanted != slate.npy(job, input_path=str(slate.folder / "colour.npy"), **before)
 
 
 def test_a_job_with_several_faults_tells_each(slate: Renderer) -> None:
@@ -172,7 +172,7 @@ def test_a_job_with_several_faults_tells_each(slate: Renderer) -> None:
     assert json.dumps(caught.value.problems).count("strength") == 2
 
 
-def test_what_looks_like_a_file_is_public_by_its_name_alone() -> None:
+def test_a_parameter_that_looks_like_a_path_is_public_by_its_name_alone() -> None:
     job = job_of(SLATE, post_processor_id={"id": "edges"})
     (use,) = job.post_processor_id
     named = use.model_copy(update={"params": {"table": "/home/me/film.cube", "mode": "a/b"}})
