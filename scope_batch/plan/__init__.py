@@ -1,4 +1,4 @@
-"""The planner: a job becomes frozen chunks with every default resolved, before anything loads."""
+"""Plans a job: turns it into frozen chunks with every default resolved, before anything is loaded."""
 
 from scope_batch.core.plan import ClipFacts
 from scope_batch.plan.planner import plan_job

@@ -1,6 +1,6 @@
-"""Lists which pipelines and modes honour which fields. What cannot be honoured is refused, never ignored.
+"""Lists which pipelines and modes honour which fields. A field that cannot be honoured is refused, never ignored.
 
-A field written with another value than its default is a problem; written with its default it is worth a note.
+If such a field is set to its default, that is a note; if it is set to another value, a problem.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a job has.
+    """Inputs and features of a job, as far as capabilities depend on them.
 
-    clip            an input video; video: a chunk that is made from one; sound: a sound track.
-    control         control frames or masks of the whole job; steered: anything that steers through VACE.
-    moving          files with more than one frame among all control; moving_control: among that of the whole job.
-    fitted          pictures that are resized; loras: LoRAs; processed: pre-processors.
-    steering        the field that sends the input video through VACE, if one does.
+    clip            there is an input video; video: some chunk is made from video; sound: there is a sound track.
+    control         there are control frames or masks of the whole job; steered: there is any input of VACE.
+    moving          some control has more than one frame; moving_control: some control of the whole job does.
+    fitted          pictures are resized; loras: there are LoRAs; processed: there are pre-processors.
+    steering        the field that sends the input video through VACE.
     """
 
     spec: PipelineSpec
@@ -77,10 +77,10 @@ def context_of(job: Job, spec: PipelineSpec, facts: Facts) -> Context:
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """`field`, at request or chunk level, has an effect only where `honoured`; elsewhere `reason` says why not.
+    """`field`, at request or chunk level, has an effect only where `honoured`. `reason`: why it has none elsewhere.
 
-    of_models  about a model's files or numbers: a pipeline without any lets it pass with a note, so that the slate
-               draws every job.
+    of_models  about a model's files or numbers: a pipeline without models only notes it, so that the slate renders
+               every job.
     """
 
     field: str
@@ -104,7 +104,7 @@ def _with_bias(context: Context) -> bool:
 NO_INPUT = "there is no input video (input_path)"
 NO_LORA = "the job uses no LoRA (lora_scales)"
 NO_VACE = "{pipeline} has no VACE"
-NO_MOVING_CONTROL = "there are no vace_frames or vace_masks of the job that move"
+NO_MOVING_CONTROL = "the job has no vace_frames or vace_masks with more than one frame"
 IMAGE_FIELDS = ("first_frame_image", "last_frame_image", "vace_ref_images")
 
 CAPABILITIES = (
@@ -127,8 +127,8 @@ CAPABILITIES = (
     Capability("vace_ref_images", _with_vace, NO_VACE),
     Capability("vace_use_input_video", _with_vace, NO_VACE),
     Capability("vace_context_scale", lambda job: job.steered, "nothing steers through VACE"),
-    Capability("vace_length", lambda job: job.control, "there are no vace_frames or vace_masks of the job"),
-    Capability("vace_fps", lambda job: job.moving, "there are no vace_frames or vace_masks that move"),
+    Capability("vace_length", lambda job: job.control, "the job has no vace_frames or vace_masks"),
+    Capability("vace_fps", lambda job: job.moving, "there are no vace_frames or vace_masks with more than one frame"),
     Capability("vace_start", lambda job: job.moving_control, NO_MOVING_CONTROL),
     Capability("vace_end", lambda job: job.moving_control, NO_MOVING_CONTROL),
     Capability("vae_type", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
@@ -149,19 +149,19 @@ def check(job: Job, spec: PipelineSpec, facts: Facts, diagnostics: Diagnostics) 
         if capability.honoured(context):
             continue
         reason = capability.reason.format(pipeline=spec.id, no_video=context.no_video)
-        for where, value in _written(job, capability.field):
+        for where, value in _set_values(job, capability.field):
             if _is_default(value, capability.default) or (capability.of_models and not spec.needs_models):
                 diagnostics.notes.append(f"{where} has no effect: {reason}")
             else:
                 allowed = (
                     ""
                     if capability.default in (None, ())
-                    else f" (only its default is allowed here: {_spelled(capability.default)})"
+                    else f" (only its default is allowed here: {_yaml_word(capability.default)})"
                 )
                 diagnostics.problems.append(f"{where}: cannot be honoured, {reason}{allowed}")
 
 
-def _written(job: Job, field: str) -> Iterator[tuple[str, Any]]:
+def _set_values(job: Job, field: str) -> Iterator[tuple[str, Any]]:
     if field in job.model_fields_set:
         yield place(job, field), getattr(job, field)
     for index, entry in enumerate(job.chunk_specs):
@@ -179,5 +179,5 @@ def _is_default(value: Any, default: Any) -> bool:
     return bool(value == default)
 
 
-def _spelled(value: Any) -> str:
+def _yaml_word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

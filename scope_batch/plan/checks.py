@@ -40,18 +40,18 @@ def check_clip(job: Job, settings: Settings, clip: ClipFacts | None, diagnostics
 
 
 def check_entry_clips(entries: Iterable[Entry], settings: Settings, facts: Facts, diagnostics: Diagnostics) -> None:
-    """The input video of an entry is taken frame by frame, as the job plays it."""
+    """Note input videos of entries that play at another speed: their frames are used one by one."""
     clip_fields = [entry.clip_fields["input_video"] for entry in entries if "input_video" in entry.clip_fields]
-    alike: dict[Fraction, list[ClipField]] = {}
+    groups: dict[Fraction, list[ClipField]] = {}
     for clip_field in clip_fields:
         timing = facts[clip_field.source].timing
         if timing is not None and timing.mean_fps != settings.fps:
-            alike.setdefault(timing.mean_fps, []).append(clip_field)
-    for fps, found in alike.items():
+            groups.setdefault(timing.mean_fps, []).append(clip_field)
+    for fps, group in groups.items():
         pace = "faster" if settings.fps > fps else "slower"
-        more = f" (and {counted(len(found) - 1, 'more clip')})" if len(found) > 1 else ""
+        more = f" (and {counted(len(group) - 1, 'more clip')})" if len(group) > 1 else ""
         diagnostics.notes.append(
-            f"{found[0].label}{more} has {rate(fps)} fps, the output {rate(settings.fps)}: it plays {pace}"
+            f"{group[0].label}{more} has {rate(fps)} fps, the output {rate(settings.fps)}: it plays {pace}"
         )
 
 
@@ -61,18 +61,18 @@ def _check_length(job: Job, settings: Settings, clip: ClipFacts, diagnostics: Di
         if clip.frames > frames:
             diagnostics.notes.append(f"the input has {clip.frames} frames, the first {frames} are used")
         return
-    short = f"the input has {counted(clip.frames, 'frame')}, the job asks for {frames}"
+    length = f"the input has {counted(clip.frames, 'frame')}, the job asks for {frames}"
     if job.input_length == "error":
         diagnostics.problems.append(
-            f"{place(job, 'input_length')}: {short} (num_frames: input takes its length; loop and hold go on)"
+            f"{place(job, 'input_length')}: {length} (num_frames: input takes its length; loop and hold extend it)"
         )
         return
     how = "it starts over" if job.input_length == "loop" else "its last frame is held"
-    diagnostics.warnings.append(f"{short}: {how} from frame {clip.frames} on (input_length: {job.input_length})")
+    diagnostics.warnings.append(f"{length}: {how} from frame {clip.frames} on (input_length: {job.input_length})")
 
 
 def note_shapes_of_control(job: Job, settings: Settings, facts: Facts, diagnostics: Diagnostics) -> None:
-    """Arrays are never resized, and images always fill the picture."""
+    """Note control of another shape than the output. Arrays are never resized, images always fill the picture."""
     first: dict[ClipSource, ClipField] = {}
     for clip_field in all_clip_fields(job):
         first.setdefault(clip_field.source, clip_field)
@@ -92,9 +92,13 @@ def _check_shape(job: Job, settings: Settings, clip: ClipFacts, diagnostics: Dia
 
 
 def _other_shape(job: Job, settings: Settings, whose: str, width: int, height: int) -> str:
-    done = {"crop": "the edges that stick out are cut off", "pad": "bars fill the rest", "stretch": "it is distorted"}
+    effects = {
+        "crop": "the edges that stick out are cut off",
+        "pad": "bars fill the rest",
+        "stretch": "it is distorted",
+    }
     output = f"{settings.width}x{settings.height}"
-    return f"fit: {job.fit}: {whose} {width}x{height} has another shape than the output's {output}: {done[job.fit]}"
+    return f"fit: {job.fit}: {whose} {width}x{height} has another shape than the output's {output}: {effects[job.fit]}"
 
 
 def _check_sound(job: Job, clip: ClipFacts, diagnostics: Diagnostics) -> None:
@@ -115,25 +119,25 @@ def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, diagnost
 
 def _check_positions(chunks: Sequence[Chunk], settings: Settings, diagnostics: Diagnostics) -> None:
     if settings.spec.memory != "rolling":
-        return  # positions start anew with every chunk
-    known = geometry.ROPE_TABLE_LATENTS - settings.spec.block
-    beyond = next((chunk for chunk in chunks if chunk.start_latent >= known), None)
+        return  # positions restart with every chunk
+    longest = geometry.ROPE_TABLE_LATENTS - settings.spec.block
+    beyond = next((chunk for chunk in chunks if chunk.start_latent >= longest), None)
     if beyond is not None:
         diagnostics.warnings.append(
-            f"from chunk {beyond.index} (frame {beyond.first_frame}) on the sequence is longer than {known - 1} latent "
-            "frames: no published run went there; reset_cache starts it anew"
+            f"from chunk {beyond.index} (frame {beyond.first_frame}) on the sequence is longer than {longest - 1} "
+            "latent frames: no published run was that long; reset_cache restarts it"
         )
 
 
 def _check_steps(chunks: Sequence[Chunk], diagnostics: Diagnostics) -> None:
     lists = {chunk.denoising_steps for chunk in chunks}
-    not_falling = {steps for steps in lists if any(a <= b for a, b in pairwise(steps))}
-    rising = [chunk for chunk in chunks if chunk.denoising_steps in not_falling] if not_falling else []
+    rising_lists = {steps for steps in lists if any(a <= b for a, b in pairwise(steps))}
+    rising = [chunk for chunk in chunks if chunk.denoising_steps in rising_lists] if rising_lists else []
     if rising:
         steps = " ".join(map(str, rising[0].denoising_steps))
         diagnostics.warnings.append(
-            f"denoising_steps: {steps} in {name_chunks(chunk.index for chunk in rising)} do not fall; they lead from "
-            "noise (1000) to the picture"
+            f"denoising_steps: {steps} in {name_chunks(chunk.index for chunk in rising)} do not fall; they must lead "
+            "from noise (1000) to the picture"
         )
 
 

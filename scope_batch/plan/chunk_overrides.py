@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from scope_batch.job.prompts import WeightedPrompt
 
 PROMPT_FIELDS = ("text", "prompts", "transition_target_prompts")
-"""Three names for one setting: the new prompts."""
+"""The three fields that set new prompts."""
 PROTOCOL_TRANSITION_STEPS = 4
-"""Steps of a `transition_target_prompts` that names none: the protocol's default."""
-LEAST_STEPS = 2
-"""Of a transition; with fewer the new prompt is in force at once."""
+"""Steps of a `transition_target_prompts` without `transition_num_steps`: the protocol's default."""
+MIN_TRANSITION_STEPS = 2
+"""Minimum of steps of a transition; with fewer the new prompt applies at once."""
 DEFAULT_TRANSITION_METHOD: BlendMethod = "linear"
 
 
@@ -55,17 +55,17 @@ class ChunkOverrides:
 
     @property
     def wants_transition(self) -> bool:
-        return self.transition_num_steps is not None and self.transition_num_steps >= LEAST_STEPS
+        return self.transition_num_steps is not None and self.transition_num_steps >= MIN_TRANSITION_STEPS
 
     @property
     def reference(self) -> Path | None:
-        """The reference image: a chunk takes one."""
+        """The reference image; a chunk has at most one."""
         return self.vace_ref_images[0] if self.vace_ref_images else None
 
     def over(self, earlier: ChunkOverrides, fields: Collection[str]) -> ChunkOverrides:
-        """`earlier` with the settings of these fields of the job replaced by those of `self`.
+        """Return `earlier` with the settings of `fields` replaced by those of `self`.
 
-        Scales of other LoRAs, and clips of other fields, stay.
+        Scales of other LoRAs, and clips of other fields, are kept.
         """
         clip_fields = {
             **earlier.clip_fields,
@@ -82,11 +82,11 @@ class ChunkOverrides:
 
 
 NO_OVERRIDES = ChunkOverrides("")
-"""Of a chunk without entries."""
+"""The overrides of a chunk without entries."""
 
 
 def read_overrides(where: str, spec: ChunkSpec, clip_fields: Mapping[str, ClipField]) -> ChunkOverrides:
-    """The settings of one entry; `where` names it in messages."""
+    """Read the settings of one entry; `where` names it in messages."""
     steps = spec.transition_num_steps
     if steps is None and spec.transition_target_prompts is not None:
         steps = PROTOCOL_TRANSITION_STEPS
@@ -113,6 +113,6 @@ def read_overrides(where: str, spec: ChunkSpec, clip_fields: Mapping[str, ClipFi
 
 
 def normalised(prompts: Sequence[WeightedPrompt]) -> tuple[Prompt, ...]:
-    """Weighted texts as prompts whose weights sum to 1."""
+    """Return the prompts with weights that sum to 1."""
     total = sum(prompt.weight for prompt in prompts)
     return tuple(Prompt(prompt.text, prompt.weight / total) for prompt in prompts)

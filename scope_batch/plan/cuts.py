@@ -1,4 +1,4 @@
-"""Names the reasons for which a sequence starts anew, and checks them against the job's policy on cuts."""
+"""Names the reasons for hard cuts, and checks them against the job's policy on cuts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ LORA_CHANGE = "LoRA change"
 
 CutPolicy = Literal["allow", "warn", "forbid"]
 
-WAYS_OUT = {
-    NEW_STEPS: "manage_cache: false lets the sequence go on",
-    LORA_CHANGE: "on_lora_change: keep or recache lets the sequence go on",
-    NEW_VIDEO_PROMPT: "a transition or manage_cache: false lets the sequence go on",
-    NEW_CONTROL_PROMPT: "a transition or manage_cache: false lets the sequence go on",
+REMEDIES = {
+    NEW_STEPS: "manage_cache: false avoids the cut",
+    LORA_CHANGE: "on_lora_change: keep or recache avoids the cut",
+    NEW_VIDEO_PROMPT: "a transition or manage_cache: false avoids the cut",
+    NEW_CONTROL_PROMPT: "a transition or manage_cache: false avoids the cut",
 }
 
 
 def check_cuts(chunks: Sequence[Chunk], policy: CutPolicy, diagnostics: Diagnostics) -> None:
-    """`forbid` counts every cut after the start; `warn` leaves out those that the job asks for by `reset_cache`."""
+    """Report the cuts after the start: all if `policy` is forbid, all but those by `reset_cache` if it is warn."""
     by_reason: dict[str, list[int]] = {}
     for chunk in chunks[1:]:
         if chunk.cut_reason is not None:
@@ -38,12 +38,12 @@ def check_cuts(chunks: Sequence[Chunk], policy: CutPolicy, diagnostics: Diagnost
         if policy == "forbid":
             diagnostics.problems.append(f"cuts: forbid, but there is a {where}")
         elif policy == "warn" and reason != RESET:
-            way_out = f"; {WAYS_OUT[reason]}" if reason in WAYS_OUT else ""
-            diagnostics.warnings.append(where + way_out)
+            remedy = f"; {REMEDIES[reason]}" if reason in REMEDIES else ""
+            diagnostics.warnings.append(where + remedy)
 
 
 def check_opening_noise(chunks: Sequence[Chunk], diagnostics: Diagnostics) -> None:
-    """A cut draws its noise from the base seed alone: with the same seed as an earlier cut it repeats that opening."""
+    """Warn about cuts that repeat noise: after a cut it depends on the base seed alone."""
     first_with: dict[int, int] = {}
     repeats: dict[int, list[int]] = {}
     for chunk in chunks:

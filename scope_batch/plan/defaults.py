@@ -1,4 +1,4 @@
-"""Lists the values that a job left to their defaults and that take part in its render."""
+"""Lists the default values that affect the render of a job."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def defaults_in_force(job: Job, settings: Settings, facts: Facts, chunks: Sequence[Chunk]) -> dict[str, Any]:
-    """Field -> value, as a job file writes it: the job with these written out asks for the same chunks.
+    """Return field -> default value, as in a job file. A job with these values set has the same chunks.
 
-    Fields that have no effect in this job are left out, for written down they would be refused or noted.
+    Fields without effect in this job are left out: if they were set, they would be refused or noted.
     """
     context = context_of(job, settings.spec, facts)
     idle = {capability.field for capability in CAPABILITIES if not capability.honoured(context)}
-    kept = {name for name in type(job).model_fields if getattr(job, name) == type(job).model_fields[name].default}
-    values = job.model_dump(mode="json", include=kept - idle)
+    unset = {name for name in type(job).model_fields if getattr(job, name) == type(job).model_fields[name].default}
+    values = job.model_dump(mode="json", include=unset - idle)
     resolved = {
         "height": settings.height,
         "width": settings.width,
@@ -34,14 +34,14 @@ def defaults_in_force(job: Job, settings: Settings, facts: Facts, chunks: Sequen
         "denoising_steps": _steps(settings, chunks),
     }
     values |= {name: value for name, value in resolved.items() if name in values}
-    return {name: value for name, value in values.items() if name not in _NO_SETTINGS and value not in (None, [], {})}
+    return {name: value for name, value in values.items() if name not in _NOT_SETTINGS and value not in (None, [], {})}
 
 
-_NO_SETTINGS = frozenset(("version", "output", "video", "cuts"))
+_NOT_SETTINGS = frozenset(("version", "output", "video", "cuts"))
 """Fields whose default does not affect the frames."""
 
 
 def _steps(settings: Settings, chunks: Sequence[Chunk]) -> tuple[int, ...] | None:
-    """None where text and video chunks each have a list of their own."""
+    """Return the steps, or None if text and video chunks have different lists."""
     modes = {chunk.mode for chunk in chunks}
     return settings.denoising_steps[modes.pop()] if len(modes) == 1 else None

@@ -1,4 +1,4 @@
-"""Collects what a plan reports besides its chunks: problems (the job is refused), warnings and notes."""
+"""Collects the problems (the job is refused), warnings and notes of a plan."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from scope_batch.job import Job
 
 SHOWN = 6
-"""How many chunks a remark names before it only counts."""
+"""Chunks that a message names; the rest are only counted."""
 
 
 @dataclass(slots=True)
 class Diagnostics:
-    """Collected while planning. Problems are lines of one JobError; warnings and notes end up in the Plan."""
+    """Messages collected while planning. Problems become lines of one JobError; the plan keeps warnings and notes."""
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -30,14 +30,14 @@ class Diagnostics:
 
 
 def place(job: Job, field: str, *path: str | int) -> str:
-    """ "job.yaml:14:7: chunk_specs[2].seed"; a job that was not read from a text has no line and column."""
+    """Return "job.yaml:14:7: chunk_specs[2].seed"; without line and column if the job was not read from a text."""
     where = job.where(field, *path)
     name = field + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return f"{where}: {name}" if ":" in where else name
 
 
 def name_chunks(indices: Iterable[int]) -> str:
-    """ "chunk 3", "chunks 3, 6, 9", "chunks 1, 2, 3, 4, 5, 6 and 12 more"."""
+    """Return "chunk 3", "chunks 3, 6, 9" or "chunks 1, 2, 3, 4, 5, 6 and 12 more"."""
     indices = list(indices)
     listed = ", ".join(map(str, indices[:SHOWN]))
     more = f" and {len(indices) - SHOWN} more" if len(indices) > SHOWN else ""

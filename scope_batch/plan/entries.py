@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from scope_batch.core import geometry
 from scope_batch.plan.chunk_overrides import (
     DEFAULT_TRANSITION_METHOD,
-    LEAST_STEPS,
+    MIN_TRANSITION_STEPS,
     NO_OVERRIDES,
     PROMPT_FIELDS,
     ChunkOverrides,
@@ -34,43 +34,43 @@ WHOLE_SLOT = frozenset(
 )  # fmt: skip
 """Fields that act in every chunk of a slot; prompts, images, cuts and control act in its first one."""
 TIME_SLACK = 1e-6
-"""Frames. A time that is meant to be exactly a frame's must not miss it by a rounding error."""
+"""Tolerance, in frames, for rounding errors of a time that is meant to be exactly that of a frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry. Exactly one of `chunk` and `frame` is set.
 
-    order   position in the file; place: where that is, for messages.
-    asked   the user's wording of where it should act.
-    fields  the job's names of what it sets, in the model's order, clips last.
-    again   it acted in an earlier chunk of its slot already.
+    order     index in the file; place: its line and column, for messages.
+    position  the user's position: "chunk 3", "frame 30", "time 2.5 s".
+    fields    names of the fields that it sets, in the model's order, clips last.
+    repeated  it has acted in an earlier chunk of its slot.
     """
 
     order: int
     place: str
-    asked: str
+    position: str
     chunk: int | None
     frame: int | None
     fields: tuple[str, ...] = ()
     overrides: ChunkOverrides = NO_OVERRIDES
-    again: bool = False
+    repeated: bool = False
 
     @property
     def label(self) -> str:
-        return f"{self.place} ({self.asked})"
+        return f"{self.place} ({self.position})"
 
     @property
     def clip_fields(self) -> Mapping[str, ClipField]:
         return self.overrides.clip_fields
 
     def in_later_chunk(self) -> Entry:
-        """The entry in a later chunk of its slot: only some of its fields act there."""
-        return replace(self, fields=tuple(name for name in self.fields if name in WHOLE_SLOT), again=True)
+        """Return the entry for a later chunk of its slot, where only some of its fields act."""
+        return replace(self, fields=tuple(name for name in self.fields if name in WHOLE_SLOT), repeated=True)
 
 
 def frame_at(seconds: float, fps: Fraction) -> int:
-    """The frame that is on screen at a time (seconds >= 0)."""
+    """Return the frame that is shown at a time (seconds >= 0)."""
     return math.floor(seconds * float(fps) + TIME_SLACK)
 
 
@@ -82,7 +82,7 @@ def read_entries(job: Job, fps: Fraction, num_frames: int, diagnostics: Diagnost
     for entry in entries:
         if entry.frame is not None and entry.frame >= num_frames:
             diagnostics.problems.append(
-                f"{entry.label}: frame {entry.frame} lies beyond the end; this job has frames 0 to {num_frames - 1}"
+                f"{entry.label}: frame {entry.frame} is beyond the end; this job has frames 0 to {num_frames - 1}"
             )
         if not entry.fields:
             diagnostics.warnings.append(f"{entry.label}: sets nothing")
@@ -91,14 +91,14 @@ def read_entries(job: Job, fps: Fraction, num_frames: int, diagnostics: Diagnost
 
 def _read(order: int, where: str, spec: ChunkSpec, fps: Fraction, clip_fields: Mapping[str, ClipField]) -> Entry:
     if spec.chunk is not None:
-        asked, chunk, frame = f"chunk {spec.chunk}", spec.chunk, None
+        position, chunk, frame = f"chunk {spec.chunk}", spec.chunk, None
     elif spec.frame is not None:
-        asked, chunk, frame = f"frame {spec.frame}", None, spec.frame
+        position, chunk, frame = f"frame {spec.frame}", None, spec.frame
     else:
         assert spec.time is not None, "the job model lets no entry through without a place"
-        asked, chunk, frame = f"time {spec.time:g} s", None, frame_at(spec.time, fps)
-    overrides = read_overrides(f"{where} ({asked})", spec, clip_fields)
-    return Entry(order, where, asked, chunk, frame, (*_fields(spec), *clip_fields), overrides)
+        position, chunk, frame = f"time {spec.time:g} s", None, frame_at(spec.time, fps)
+    overrides = read_overrides(f"{where} ({position})", spec, clip_fields)
+    return Entry(order, where, position, chunk, frame, (*_fields(spec), *clip_fields), overrides)
 
 
 def _fields(spec: ChunkSpec) -> list[str]:
@@ -111,9 +111,9 @@ def _fields(spec: ChunkSpec) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ChunkStart:
-    """What is known of a chunk before it is decided whether it is cut off from the one before.
+    """The facts about a chunk that are known before it is decided whether it begins with a cut.
 
-    frames_if_uncut  frames that it makes if it is not: entries and keyframes in them take effect at its first frame.
+    frames_if_uncut  its frames if it does not: entries and keyframes in them take effect at its first frame.
     list_position    the `chunk:` of entries, and the index into lists of values, that it takes; see `Grid`.
     """
 
@@ -124,12 +124,12 @@ class ChunkStart:
 
     @property
     def end_if_uncut(self) -> int:
-        """The frame after its last one, if it is not cut."""
+        """The frame after the last one, if the chunk does not begin with a cut."""
         return self.first_frame + self.frames_if_uncut
 
 
-class Agenda:
-    """Entries waiting for their chunk. Chunks ask from left to right, each once."""
+class EntryQueue:
+    """The entries that no chunk has taken yet. `take` is called once per chunk, in order."""
 
     def __init__(self, entries: Iterable[Entry], grid: Grid) -> None:
         entries = list(entries)
@@ -144,13 +144,13 @@ class Agenda:
 
     @property
     def is_empty(self) -> bool:
-        """No entry is left, and none acts in further chunks of its slot."""
+        """True if no entry is left, and none acts in further chunks of its slot."""
         return not (self._by_chunk or self._by_frame or self._current[1])
 
     def take(self, start: ChunkStart) -> list[Entry]:
-        """The entries of a chunk, the later ones last.
+        """Take the entries of a chunk, in the order of their frames.
 
-        An entry by chunk stands at the chunk's first frame; of two at one frame the file's order decides.
+        An entry by chunk is at the chunk's first frame; entries of the same frame keep the order of the file.
         """
         taken = [(start.first_frame, entry.order, entry) for entry in self._at(start.list_position)]
         while self._by_frame and self._by_frame[0][0] < start.end_if_uncut:
@@ -159,46 +159,46 @@ class Agenda:
         return [entry for _, _, entry in sorted(taken, key=lambda item: item[:2])]
 
     def _at(self, position: int) -> list[Entry]:
-        """The entries by `chunk`; what acts in all chunks of a slot acts again in its later ones."""
+        """Return the entries by `chunk`. In later chunks of a slot, fields that act in the whole slot are repeated."""
         if position == self._current[0]:
             return [entry.in_later_chunk() for entry in self._current[1]]
         self._current = position, self._by_chunk.pop(position, [])
         return self._current[1]
 
-    def report_left(self, chunks: int, diagnostics: Diagnostics) -> None:
-        """Entries that never landed are problems. `chunks`: how many the job turned out to have."""
+    def report_unused(self, chunks: int, diagnostics: Diagnostics) -> None:
+        """Report entries that no chunk has taken as problems. `chunks`: number of chunks of the job."""
         for index in sorted(self._by_chunk):
             for entry in self._by_chunk[index]:
                 diagnostics.problems.append(f"{entry.label}: {self._grid.missing(index, chunks)}")
         for frame, _, entry in self._by_frame:
-            # The thirteenth frame of a video cut lies beyond its reach, and belongs to the next chunk if there is one.
+            # The thirteenth frame of a video cut belongs to the next chunk; here there is none.
             diagnostics.problems.append(
                 f"{entry.label}: no chunk starts after frame {frame}; allowed: 0 to {frame - 1}"
             )
 
 
 def merge(entries: Sequence[Entry], chunk: int, diagnostics: Diagnostics) -> ChunkOverrides:
-    """The settings of all entries that share a chunk; where two set one field the later wins, with a warning."""
+    """Merge the entries of a chunk. If two set the same field, the later one wins, with a warning."""
     merged = ChunkOverrides(" + ".join(entry.label for entry in entries))
     setters: dict[tuple[str, str], Entry] = {}
     for entry in entries:
         for shown, key in _settings(entry):
             if key in setters:
                 diagnostics.warnings.append(
-                    f"{entry.label} and {setters[key].label} both land on chunk {chunk} and set {shown}: "
-                    f"the later place, {entry.asked}, wins"
+                    f"{entry.label} and {setters[key].label} both act in chunk {chunk} and set {shown}: "
+                    f"the later one, {entry.position}, wins"
                 )
             setters[key] = entry
         merged = entry.overrides.over(merged, entry.fields)
     if not merged.wants_transition and merged.transition_method != DEFAULT_TRANSITION_METHOD:
         diagnostics.problems.append(
-            f"{merged.where}: transition_method needs transition_num_steps ({LEAST_STEPS} or more)"
+            f"{merged.where}: transition_method needs transition_num_steps ({MIN_TRANSITION_STEPS} or more)"
         )
     return merged
 
 
 def _settings(entry: Entry) -> Iterator[tuple[str, tuple[str, str]]]:
-    """(name in messages, key) of each setting of an entry; the scale of each LoRA is a setting of its own."""
+    """Yield (name in messages, key) of each setting of an entry; the scale of each LoRA is a separate setting."""
     for name in entry.fields:
         if name == "lora_scales":
             for path in entry.overrides.lora_scales:
@@ -209,7 +209,7 @@ def _settings(entry: Entry) -> Iterator[tuple[str, tuple[str, str]]]:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """by_slots: `chunk: k` is slot k; a chunk takes the entry of the slot that it begins in, to the nearest half."""
+    """Maps chunks to the `chunk:` numbers of entries. `by_slots`: these count slots; a chunk has the nearest slot."""
 
     by_slots: bool
     num_frames: int
@@ -218,11 +218,11 @@ class Grid:
         return ChunkStart(index, first_frame, frames_if_uncut, self.position(index, first_frame))
 
     def position(self, index: int, first_frame: int) -> int:
-        """The `chunk:` whose entry the chunk takes; several chunks may share a slot."""
+        """Return the `chunk:` number of a chunk; several chunks may share a slot."""
         return geometry.protocol_slot(first_frame, self.num_frames) if self.by_slots else index
 
     def missing(self, position: int, chunks: int) -> str:
-        """Why no chunk took the entry of `position`; `chunks`: how many the job turned out to have."""
+        """Return the reason why no chunk took the entry of `position`. `chunks`: number of chunks of the job."""
         noun, count = ("slot", self._slots) if self.by_slots else ("chunk", chunks)
         if position < count:
             return f"no chunk begins near slot {position} (cuts have moved them)"

@@ -1,4 +1,4 @@
-"""Notes on fields that the mode and the pipeline honour, but that find nothing to act on in this job."""
+"""Notes fields that the mode and the pipeline honour, but that have no effect in this job."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from scope_batch.job import Job
 
 WHOLE_PIXELS = 1
-"""A fit that cuts or pads less than this is no change of shape."""
+"""A fit that cuts or pads fewer pixels than this does not change the shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a job came to.
+    """A planned job with the facts that show which fields had an effect.
 
-    overrides       per chunk, what its entries ask for.
-    causes       per chunk, what would cut it off by itself, whether `manage_cache` lets it or not.
-    method_used  the job's `prompt_interpolation_method` blended something.
+    overrides    per chunk, the settings of its entries.
+    causes       per chunk, the changes that would cut it, whether `manage_cache` allows the cut or not.
+    method_used  prompts were blended with the job's `prompt_interpolation_method`.
     control_is_short  control or masks of the whole job end before it.
     """
 
@@ -42,9 +42,11 @@ class Outcome:
     method_used: bool
     control_is_short: bool
 
-    def replaced(self, of: Callable[[ChunkOverrides], object], among: Callable[[Chunk], bool] = lambda _: True) -> bool:
-        """Whether every chunk that `among` picks, if it picks any, has a value of its own."""
-        own = [of(overrides) for chunk, overrides in zip(self.chunks, self.overrides, strict=True) if among(chunk)]
+    def all_replace(
+        self, get: Callable[[ChunkOverrides], object], used: Callable[[Chunk], bool] = lambda _: True
+    ) -> bool:
+        """Return True if there are chunks for which `used` is true, and entries set a value for each of them."""
+        own = [get(overrides) for chunk, overrides in zip(self.chunks, self.overrides, strict=True) if used(chunk)]
         return bool(own) and None not in own
 
 
@@ -54,11 +56,11 @@ def note_idle(job: Job, outcome: Outcome, diagnostics: Diagnostics) -> None:
         if reason is not None:
             diagnostics.notes.append(f"{place(job, field)} has no effect: {reason}")
     _note_partly(job, outcome, diagnostics)
-    diagnostics.notes.extend(_of_entries(outcome))
+    diagnostics.notes.extend(_entry_notes(outcome))
 
 
 def same_shape(width: int, height: int, settings: Settings) -> bool:
-    """Whether a picture of that size fills the output without a cut, a bar or a distortion."""
+    """Return True if a picture of that size fills the output without a cut, a bar or a distortion."""
     cover = max(settings.width / width, settings.height / height)
     return max(abs(width * cover - settings.width), abs(height * cover - settings.height)) < WHOLE_PIXELS
 
@@ -79,49 +81,49 @@ def _prompt(_: Job, outcome: Outcome) -> str | None:
 
 
 def _seed(_: Job, outcome: Outcome) -> str | None:
-    return OWN if outcome.replaced(lambda overrides: overrides.seed) else None
+    return OWN if outcome.all_replace(lambda overrides: overrides.seed) else None
 
 
 def _noise_scale(_: Job, outcome: Outcome) -> str | None:
-    return OWN if outcome.replaced(lambda overrides: overrides.noise_scale, _is_video) else None
+    return OWN if outcome.all_replace(lambda overrides: overrides.noise_scale, _is_video) else None
 
 
 def _noise_controller(_: Job, outcome: Outcome) -> str | None:
-    return OWN if outcome.replaced(lambda overrides: overrides.noise_controller, _is_video) else None
+    return OWN if outcome.all_replace(lambda overrides: overrides.noise_controller, _is_video) else None
 
 
 def _denoising_steps(_: Job, outcome: Outcome) -> str | None:
-    return OWN if outcome.replaced(lambda overrides: overrides.denoising_steps) else None
+    return OWN if outcome.all_replace(lambda overrides: overrides.denoising_steps) else None
 
 
 def _vace_context_scale(_: Job, outcome: Outcome) -> str | None:
-    return OWN if outcome.replaced(lambda overrides: overrides.vace_context_scale, _is_steered) else None
+    return OWN if outcome.all_replace(lambda overrides: overrides.vace_context_scale, _is_steered) else None
 
 
 def _attention_bias(_: Job, outcome: Outcome) -> str | None:
     if all(chunk.start_latent == 0 for chunk in outcome.chunks):
         return "no chunk has earlier frames to attend to"
-    return OWN if outcome.replaced(lambda overrides: overrides.kv_cache_attention_bias) else None
+    return OWN if outcome.all_replace(lambda overrides: overrides.kv_cache_attention_bias) else None
 
 
 def _method(_: Job, outcome: Outcome) -> str | None:
-    return None if outcome.method_used else "no prompts blend by it"
+    return None if outcome.method_used else "no prompts are blended with it"
 
 
 def _manage_cache(job: Job, outcome: Outcome) -> str | None:
-    if outcome.replaced(lambda overrides: overrides.manage_cache):
+    if outcome.all_replace(lambda overrides: overrides.manage_cache):
         return OWN
-    asked = [
+    managed = [
         causes
         for causes, overrides in zip(outcome.causes, outcome.overrides, strict=True)
         if overrides.manage_cache is None
     ]
-    return None if job.manage_cache or any(asked) else "nothing would cut a chunk off by itself"
+    return None if job.manage_cache or any(managed) else "no change would cut a chunk"
 
 
 def _cuts(job: Job, outcome: Outcome) -> str | None:
-    unasked = any(chunk.cut_reason not in (None, RESET) for chunk in outcome.chunks[1:])
-    return "there is no cut but those asked for" if job.cuts == "allow" and not unasked else None
+    automatic = any(chunk.cut_reason not in (None, RESET) for chunk in outcome.chunks[1:])
+    return "the only cuts are those by reset_cache" if job.cuts == "allow" and not automatic else None
 
 
 def _chunk_grid(job: Job, outcome: Outcome) -> str | None:
@@ -133,19 +135,19 @@ def _chunk_grid(job: Job, outcome: Outcome) -> str | None:
     last = max(last, *(entry.chunk + 1 for entry in job.chunk_specs if entry.chunk is not None), 0)
     if last == 0:
         return "nothing is placed by chunk"
-    alike = all(
+    same = all(
         min(grid.position(chunk.index, chunk.first_frame), last) == min(chunk.index, last) for chunk in outcome.chunks
     )
     placed = any(overrides.clip_fields for overrides in outcome.overrides)
-    return "slots and chunks count alike here" if alike and not placed else None
+    return "slots and chunks have equal numbers here" if same and not placed else None
 
 
 def _fit(job: Job, outcome: Outcome) -> str | None:
     facts = [outcome.facts[clip_field.source] for clip_field in all_clip_fields(job)]
     sizes = [(fact.width, fact.height) for fact in facts if not fact.exact]
     sizes += [(outcome.clip.width, outcome.clip.height)] if outcome.clip is not None else []
-    alike = bool(sizes) and all(same_shape(*size, outcome.settings) for size in sizes)
-    return "every picture that it is about has the output's shape" if alike else None
+    same = bool(sizes) and all(same_shape(*size, outcome.settings) for size in sizes)
+    return "every picture has the output's shape" if same else None
 
 
 def _input_length(job: Job, outcome: Outcome) -> str | None:
@@ -166,8 +168,8 @@ def _lora_merge(job: Job, outcome: Outcome) -> str | None:
     if job.quantization is not None:
         return f"under quantization: {job.quantization} LoRAs stay beside the weights anyway"
     by_lora = zip(*(chunk.lora_scales for chunk in outcome.chunks), strict=True)
-    move = all(len({*scales}) > 1 for scales in by_lora)
-    return "LoRAs whose scale moves are never merged" if move and outcome.chunks[0].lora_scales else None
+    change = all(len({*scales}) > 1 for scales in by_lora)
+    return "LoRAs whose scale changes are never merged" if change and outcome.chunks[0].lora_scales else None
 
 
 def _vace_use_input_video(job: Job, _: Outcome) -> str | None:
@@ -176,21 +178,21 @@ def _vace_use_input_video(job: Job, _: Outcome) -> str | None:
     return None
 
 
-def _hidden(kind: Kind, field: str) -> Callable[[Job, Outcome], str | None]:
+def _covered(kind: Kind, field: str) -> Callable[[Job, Outcome], str | None]:
     def reason(job: Job, outcome: Outcome) -> str | None:
         own = [place(job, name) for name in ("input_path", "vace_frames", "vace_masks")]
         spans = [
-            (lies.first_frame, lies.end_frame)
-            for lies in outcome.placements
-            if lies.source.kind == kind and lies.where not in own
+            (placement.first_frame, placement.end_frame)
+            for placement in outcome.placements
+            if placement.source.kind == kind and placement.where not in own
         ]
-        return f"{field} of entries lies over every frame" if _reach(spans) >= outcome.settings.num_frames else None
+        return f"{field} of entries covers every frame" if _reach(spans) >= outcome.settings.num_frames else None
 
     return reason
 
 
 def _reach(spans: Iterable[tuple[int, int]]) -> int:
-    """The frame up to which spans cover everything from 0 on."""
+    """Return the end of the range from frame 0 on that the spans cover without a gap."""
     end = 0
     for first, until in sorted(spans):
         if first <= end:
@@ -200,8 +202,8 @@ def _reach(spans: Iterable[tuple[int, int]]) -> int:
 
 def _input_path(job: Job, outcome: Outcome) -> str | None:
     if job.input_steers:
-        return _hidden("frames", "vace_frames")(job, outcome)
-    return _hidden("video", "input_video")(job, outcome)
+        return _covered("frames", "vace_frames")(job, outcome)
+    return _covered("video", "input_video")(job, outcome)
 
 
 REASONS: dict[str, Callable[[Job, Outcome], str | None]] = {
@@ -216,8 +218,8 @@ REASONS: dict[str, Callable[[Job, Outcome], str | None]] = {
     "input_path": _input_path,
     "input_length": _input_length,
     "fit": _fit,
-    "vace_frames": _hidden("frames", "vace_frames"),
-    "vace_masks": _hidden("masks", "vace_masks"),
+    "vace_frames": _covered("frames", "vace_frames"),
+    "vace_masks": _covered("masks", "vace_masks"),
     "vace_context_scale": _vace_context_scale,
     "vace_use_input_video": _vace_use_input_video,
     "vace_length": _vace_length,
@@ -225,26 +227,26 @@ REASONS: dict[str, Callable[[Job, Outcome], str | None]] = {
     "chunk_grid": _chunk_grid,
     "cuts": _cuts,
 }
-"""By field of the job: why it has no effect, or None if it has one."""
+"""Field of the job -> function that returns why it has no effect, or None if it has one."""
 
 
 PARTLY: dict[str, tuple[Callable[[Chunk], bool], str]] = {
     "noise_scale": (_is_video, "the others have no input video"),
     "noise_controller": (_is_video, "the others have no input video"),
-    "vace_context_scale": (_is_steered, "nothing steers the others"),
+    "vace_context_scale": (_is_steered, "the others have no VACE input"),
 }
-"""Numbers that only some chunks take: which, and why the others do not."""
+"""Field -> function that tells which chunks use it, and why the others do not."""
 
 
 def _note_partly(job: Job, outcome: Outcome, diagnostics: Diagnostics) -> None:
-    for field, (takes, why) in PARTLY.items():
-        taking = [chunk.index for chunk in outcome.chunks if takes(chunk)] if field in job.model_fields_set else []
-        if 0 < len(taking) < len(outcome.chunks):
-            diagnostics.notes.append(f"{place(job, field)} acts in {name_chunks(taking)} only: {why}")
+    for field, (uses, reason) in PARTLY.items():
+        using = [chunk.index for chunk in outcome.chunks if uses(chunk)] if field in job.model_fields_set else []
+        if 0 < len(using) < len(outcome.chunks):
+            diagnostics.notes.append(f"{place(job, field)} acts in {name_chunks(using)} only: {reason}")
 
 
-def _of_entries(outcome: Outcome) -> Iterator[str]:
-    """Of fields that an entry sets for its chunk; those of a slot act if they act in one of its chunks."""
+def _entry_notes(outcome: Outcome) -> Iterator[str]:
+    """Yield notes on entries without effect. An entry of a slot has one if it has one in any chunk of the slot."""
     managed: dict[str, bool] = {}
     for chunk, overrides, causes in zip(outcome.chunks, outcome.overrides, outcome.causes, strict=True):
         if overrides.manage_cache not in (None, outcome.settings.manage_cache):
@@ -257,4 +259,4 @@ def _of_entries(outcome: Outcome) -> Iterator[str]:
             yield f"{overrides.where}: reset_cache has no effect: the {NEW_MODE[chunk.mode]} is a cut anyway"
     for where, acts in managed.items():
         if not acts:
-            yield f"{where}: manage_cache has no effect: nothing would cut the chunk off by itself"
+            yield f"{where}: manage_cache has no effect: no change would cut the chunk"

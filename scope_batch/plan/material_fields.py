@@ -25,11 +25,11 @@ PART_FIELDS = frozenset(f"{field}_{part}" for field in KINDS for part in ("offse
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipField:
-    """A source that a field of the job names.
+    """A field of the job with the source that it names.
 
-    where   that field, for messages.
-    locked  it is placed on the timeline of the whole job, not inside one chunk.
-    of_job  it controls the whole job; False: it belongs to an entry.
+    where   place and name of the field, for messages.
+    locked  the source is placed on the timeline of the whole job, not inside one chunk.
+    of_job  the field is one of the whole job; False: of an entry.
     """
 
     source: ClipSource
@@ -43,8 +43,8 @@ class ClipField:
         return f"{self.where}: {self.source.path.name}"
 
 
-def input_material(job: Job) -> ClipSource | None:
-    """The input video; with `input_steers` it goes through VACE."""
+def input_source(job: Job) -> ClipSource | None:
+    """Return the source of the input video; its kind is "frames" if it goes through VACE."""
     if job.input_path is None:
         return None
     rate = None if job.input_fps == "native" else Fraction(job.input_fps)
@@ -53,32 +53,32 @@ def input_material(job: Job) -> ClipSource | None:
 
 
 def job_clip_fields(job: Job) -> Iterator[ClipField]:
-    """Control and masks of the whole job."""
+    """Yield control and masks of the whole job."""
     for field, path in (("vace_frames", job.vace_frames), ("vace_masks", job.vace_masks)):
         if path is not None:
             yield ClipField(ClipSource(KINDS[field], path), place(job, field), of_job=True)
 
 
 def entry_clip_fields(job: Job, order: int) -> dict[str, ClipField]:
-    """What entry `order` of `chunk_specs` brings along, by field."""
+    """Return field -> clip field of entry `order` of `chunk_specs`."""
     spec = job.chunk_specs[order]
-    found = ((field, _named(job.data_blob_path, spec, field, kind)) for field, kind in KINDS.items())
+    sources = ((field, _named(job.data_blob_path, spec, field, kind)) for field, kind in KINDS.items())
     return {
         field: ClipField(source, _where(job, order, field, source), spec.vace_temporally_locked)
-        for field, source in found
+        for field, source in sources
         if source is not None
     }
 
 
 def all_clip_fields(job: Job) -> Iterator[ClipField]:
-    """Everything whose facts the planner needs, besides the input video."""
+    """Yield every clip field whose facts the planner needs; the input video is not among them."""
     yield from job_clip_fields(job)
     for order in range(len(job.chunk_specs)):
         yield from entry_clip_fields(job, order).values()
 
 
 def check_sizes(job: Job, height: int, width: int, facts: Facts, diagnostics: Diagnostics) -> None:
-    """Arrays are as large as the frames."""
+    """Report arrays of another size than the frames."""
     for clip_field in all_clip_fields(job):
         fact = facts[clip_field.source]
         if fact.exact and (fact.height, fact.width) != (height, width):
@@ -87,8 +87,8 @@ def check_sizes(job: Job, height: int, width: int, facts: Facts, diagnostics: Di
             )
 
 
-def tell_what_was_found(job: Job, facts: Facts, diagnostics: Diagnostics) -> None:
-    """Notes and warnings about the files, each once, with the first field that names it."""
+def report_facts(job: Job, facts: Facts, diagnostics: Diagnostics) -> None:
+    """Add notes and warnings about the files, once for each file, under the first field that names it."""
     first = {clip_field.source: clip_field for clip_field in reversed(list(all_clip_fields(job)))}
     named = {(clip_field.source.path, str(clip_field.source.kind)) for clip_field in first.values()}
     for clip_field in first.values():

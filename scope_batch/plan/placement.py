@@ -20,9 +20,9 @@ from scope_batch.plan.material_fields import (
     ClipField,
     Facts,
     check_sizes,
-    input_material,
+    input_source,
     job_clip_fields,
-    tell_what_was_found,
+    report_facts,
 )
 from scope_batch.plan.settings import Settings
 
@@ -36,13 +36,13 @@ AFTER_END = {
     "end": "nothing follows it",
 }
 CONTROL_FILLS: dict[str, Fill] = {"error": "none", "hold": "hold", "loop": "loop", "end": "none"}
-"""By `input_length` and `vace_length`: what goes on after the last frame."""
+"""`input_length` or `vace_length` -> frames after the last one of the source."""
 
 
 class TimelineBuilder:
-    """Places the whole job's material at once, that of entries as the walk over the chunks meets them.
+    """Places the sources of the whole job at once, and those of entries chunk by chunk.
 
-    Some entries lie at a frame that is known beforehand (`fixed`): arrays as long as the job, and those of slots.
+    Some sources of entries have a first frame that is known at once: arrays as long as the job, and those of slots.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class TimelineBuilder:
         diagnostics: Diagnostics,
     ) -> None:
         self.opening = _opening_mode(settings, entries)
-        self._settings, self._remarks, self._fit = settings, diagnostics, job.fit
+        self._settings, self._diagnostics, self._fit = settings, diagnostics, job.fit
         self.control_is_short = False
         self._fixed: set[ClipField] = set()
         self._placed: set[ClipField] = set()
@@ -65,28 +65,28 @@ class TimelineBuilder:
         self._of_entries: list[Placement] = []
         self._control = Coverage()
         check_sizes(job, settings.height, settings.width, facts, diagnostics)
-        tell_what_was_found(job, facts, diagnostics)
+        report_facts(job, facts, diagnostics)
         self._timing = ControlTiming(job, settings, clip, facts, diagnostics)
         self._place_job(job)
         self._place_fixed(entries)
 
     def mode(self, overrides: ChunkOverrides) -> Mode:
-        """A chunk is made from video where the job has an input video or the chunk brings one."""
+        """Return the mode of a chunk: video if the job or an entry of the chunk has an input video."""
         clip_field = overrides.clip_fields.get("input_video")
         if clip_field is not None and (clip_field in self._fixed or clip_field not in self._placed):
             return "video"
         return self._settings.mode
 
     def controlled(self, overrides: ChunkOverrides, start: ChunkStart) -> bool:
-        """Whether control frames or masks cover part of the chunk, before it is known whether it is cut."""
-        brought = any(
+        """Return True if control frames or masks cover part of the chunk, selected as uncut."""
+        in_entries = any(
             clip_field.source.kind in CONTROL and self._is_new(clip_field)
             for clip_field in overrides.clip_fields.values()
         )
-        return self._control.covers(start.first_frame, min(start.end_if_uncut, self._settings.num_frames)) or brought
+        return self._control.covers(start.first_frame, min(start.end_if_uncut, self._settings.num_frames)) or in_entries
 
     def place_chunk(self, overrides: ChunkOverrides, index: int, first_frame: int, frames: int) -> None:
-        """What the chunk's entries bring begins at its first frame; `frames` = how many it makes."""
+        """Place the sources of a chunk's entries at its first frame. `frames`: frames of the chunk."""
         for field, clip_field in overrides.clip_fields.items():
             if not self._is_new(clip_field):
                 continue
@@ -96,14 +96,14 @@ class TimelineBuilder:
                 self._place_inside(field, clip_field, index, first_frame, frames)
 
     def finish(self, chunks: Sequence[ChunkGrid]) -> tuple[Placement, ...]:
-        """All placements: those of the whole job, over them those of entries by where they begin. Says what was held,
-        what lies over what, and which chunk waits for video in vain."""
+        """Return all placements: those of the whole job, then those of entries by first frame; later ones cover earlier
+        ones. Reports held frames, overlaps, and chunks without input video."""
         for field, held in self._held.items():
-            self._remarks.notes.append(
+            self._diagnostics.notes.append(
                 f"{field} of {name_chunks(held)} is shorter than its chunk: its last frame is held"
             )
         for kind in KINDS.values():
-            self._warn_overlaps([found for found in self._of_entries if found.source.kind == kind])
+            self._warn_overlaps([placement for placement in self._of_entries if placement.source.kind == kind])
         placements = (*self._of_job, *sorted(self._of_entries, key=lambda placement: placement.first_frame))
         self._check_video(chunks, placements)
         return placements
@@ -112,10 +112,10 @@ class TimelineBuilder:
         return clip_field not in self._fixed and clip_field not in self._placed
 
     def _frames(self, clip_field: ClipField) -> int:
-        return self._timing.taken(clip_field).frames
+        return self._timing.selected(clip_field).frames
 
     def _place_job(self, job: Job) -> None:
-        source = input_material(job)
+        source = input_source(job)
         if source is not None:
             whole = (0, self._settings.num_frames)
             placement = self._place(source, whole, INPUT_FILLS[job.input_length], place(job, "input_path"))
@@ -124,40 +124,42 @@ class TimelineBuilder:
             self._place_control(job, clip_field)
 
     def _place_control(self, job: Job, clip_field: ClipField) -> None:
-        taken, needed = self._timing.taken(clip_field), self._settings.num_frames
-        has, length = taken.frames, job.vace_length
-        self.control_is_short |= has < needed and not (taken.still and length in ("hold", "loop"))
-        if length == "error" and taken.still:
+        selected, needed = self._timing.selected(clip_field), self._settings.num_frames
+        has, length = selected.frames, job.vace_length
+        self.control_is_short |= has < needed and not (selected.still and length in ("hold", "loop"))
+        if length == "error" and selected.still:
             length = "hold"
         if has < needed and length == "error":
             rates = self._timing.rates(clip_field)
             hint = f"; {rates}: {self._timing.remedy()}" if rates else ""
-            self._remarks.problems.append(
+            self._diagnostics.problems.append(
                 f"{clip_field.label} has {counted(has, 'frame')}, the job {needed} "
                 f"(vace_length: hold, loop or end{hint})"
             )
         if has > needed:
-            self._remarks.notes.append(f"{clip_field.label} has {has} frames, the first {needed} are used")
-        if has < needed and length in AFTER_END and not taken.still:
+            self._diagnostics.notes.append(f"{clip_field.label} has {has} frames, the first {needed} are used")
+        if has < needed and length in AFTER_END and not selected.still:
             short = f"{clip_field.label} has {counted(has, 'frame')}, the job {needed}"
-            self._remarks.notes.append(f"{short}: {AFTER_END[length]} (vace_length: {length})")
+            self._diagnostics.notes.append(f"{short}: {AFTER_END[length]} (vace_length: {length})")
         end = has if length == "end" else needed
-        self._of_job.append(self._place(taken.source, (0, min(end, needed)), CONTROL_FILLS[length], clip_field.where))
+        self._of_job.append(
+            self._place(selected.source, (0, min(end, needed)), CONTROL_FILLS[length], clip_field.where)
+        )
 
     def _place_fixed(self, entries: Iterable[Entry]) -> None:
         entries = sorted(entries, key=lambda entry: (entry.chunk or 0, entry.order))
         for field in KINDS:
-            in_step = self._follows_chunks(field, entries)
+            by_chunks = self._follows_chunks(field, entries)
             for entry in entries:
                 clip_field = entry.clip_fields.get(field)
-                first = None if clip_field is None else self._known_first(entry, clip_field, in_step=in_step)
+                first = None if clip_field is None else self._known_first(entry, clip_field, by_chunks=by_chunks)
                 if clip_field is not None and first is not None:
                     self._fixed.add(clip_field)
                     self._place_clip_field(clip_field, first, self._frames(clip_field), "none")
         self._note_whole(entries)
 
     def _note_whole(self, entries: Iterable[Entry]) -> None:
-        """An array as long as the job acts before the place of its entry, too."""
+        """Note arrays as long as the job: they act from frame 0 on, before the place of their entry."""
         first: dict[ClipSource, tuple[Entry, ClipField]] = {}
         for entry in sorted(entries, key=lambda entry: entry.chunk or entry.frame or 0):
             for clip_field in entry.clip_fields.values():
@@ -165,29 +167,29 @@ class TimelineBuilder:
                     first.setdefault(clip_field.source, (entry, clip_field))
         for entry, clip_field in first.values():
             if entry.chunk or entry.frame:
-                self._remarks.notes.append(
-                    f"{clip_field.label} is as long as the job: it acts from frame 0 on, not from {entry.asked}"
+                self._diagnostics.notes.append(
+                    f"{clip_field.label} is as long as the job: it acts from frame 0 on, not from {entry.position}"
                 )
 
     def _follows_chunks(self, field: str, entries: Iterable[Entry]) -> bool:
-        """Whether the entries of slots give their arrays chunk by chunk: that of slot 0 is as long as chunk 0."""
+        """Return True if the arrays of slots have the lengths of chunks: that of slot 0 is as long as chunk 0."""
         opening = self._settings.spec.chunk_frames(self.opening, first=True)
         first = next(
             (entry.clip_fields[field] for entry in entries if entry.chunk == 0 and field in entry.clip_fields), None
         )
         return first is not None and first.locked and self._frames(first) == opening
 
-    def _known_first(self, entry: Entry, clip_field: ClipField, *, in_step: bool) -> int | None:
-        """The frame at which a clip begins if that does not depend on the chunks; None: at its chunk's first frame."""
+    def _known_first(self, entry: Entry, clip_field: ClipField, *, by_chunks: bool) -> int | None:
+        """Return the first frame of a source if it does not depend on the chunks; None: that of its chunk."""
         control = clip_field.source.kind in CONTROL
         if control and not clip_field.locked:
             return None
         if control and self._frames(clip_field) == self._settings.num_frames:
             return 0
-        if not self._settings.grid.by_slots or entry.chunk is None or in_step:
+        if not self._settings.grid.by_slots or entry.chunk is None or by_chunks:
             return None
         if not control and self._frames(clip_field) > geometry.PROTOCOL_SLOT_FRAMES:
-            self._remarks.problems.append(
+            self._diagnostics.problems.append(
                 f"{clip_field.label} has {self._frames(clip_field)} frames, a slot {geometry.PROTOCOL_SLOT_FRAMES}"
             )
         return entry.chunk * geometry.PROTOCOL_SLOT_FRAMES
@@ -195,30 +197,36 @@ class TimelineBuilder:
     def _place_inside(self, field: str, clip_field: ClipField, index: int, first_frame: int, frames: int) -> None:
         has = self._frames(clip_field)
         if has > frames:
-            hint = " (vace_temporally_locked: true lets it go on)" if clip_field.source.kind in CONTROL else ""
-            self._remarks.problems.append(f"{clip_field.label} has {has} frames, chunk {index} makes {frames}{hint}")
-        if has < min(frames, self._settings.num_frames - first_frame) and not self._timing.taken(clip_field).still:
+            hint = (
+                " (vace_temporally_locked: true continues it in later chunks)"
+                if clip_field.source.kind in CONTROL
+                else ""
+            )
+            self._diagnostics.problems.append(
+                f"{clip_field.label} has {has} frames, chunk {index} makes {frames}{hint}"
+            )
+        if has < min(frames, self._settings.num_frames - first_frame) and not self._timing.selected(clip_field).still:
             self._held.setdefault(field, []).append(index)
         elif has == frames and clip_field.source.kind in CONTROL:
-            self._remarks.notes.append(
+            self._diagnostics.notes.append(
                 f"{clip_field.label}: vace_temporally_locked: false has no effect, it has as many frames as its chunk"
             )
         self._place_clip_field(clip_field, first_frame, frames, "hold")
 
     def _place_clip_field(self, clip_field: ClipField, first: int, frames: int, fill: Fill) -> None:
         self._placed.add(clip_field)
-        taken = self._timing.taken(clip_field)
-        if taken.still and clip_field.locked and clip_field.source.kind in CONTROL:
+        selected = self._timing.selected(clip_field)
+        if selected.still and clip_field.locked and clip_field.source.kind in CONTROL:
             frames, fill = self._settings.num_frames - first, "hold"
-            self._stills.add(taken.source)
+            self._stills.add(selected.source)
         span = first, min(first + frames, self._settings.num_frames)
         if fill == "none" and first + frames > span[1]:
             used = (
                 f"the first {span[1] - first} are used" if span[1] > first else "none is used: it begins after the end"
             )
-            self._remarks.notes.append(f"{clip_field.label} has {frames} frames, {used}")
+            self._diagnostics.notes.append(f"{clip_field.label} has {frames} frames, {used}")
         if span[0] < span[1]:
-            self._of_entries.append(self._place(taken.source, span, fill, clip_field.where))
+            self._of_entries.append(self._place(selected.source, span, fill, clip_field.where))
 
     def _place(self, source: ClipSource, span: tuple[int, int], fill: Fill, where: str) -> Placement:
         fit: Fit = self._fit
@@ -228,42 +236,42 @@ class TimelineBuilder:
         return placement
 
     def _check_video(self, chunks: Sequence[ChunkGrid], placements: Sequence[Placement]) -> None:
-        """A slot's video may be so short that it ends before the slot's chunk begins."""
-        video = Coverage((lies.first_frame, lies.end_frame) for lies in placements if lies.source.kind == "video")
-        bare = [
+        """Report video chunks without input video: the video of a slot may end before the chunk begins."""
+        video = Coverage((each.first_frame, each.end_frame) for each in placements if each.source.kind == "video")
+        missing = [
             chunk.index
             for chunk in chunks
             if chunk.mode == "video" and not video.covers(chunk.first_frame, chunk.last_frame + 1)
         ]
-        if bare:
-            self._remarks.problems.append(f"input_video: none of its frames lies in {name_chunks(bare)}")
+        if missing:
+            self._diagnostics.problems.append(f"input_video: has no frames for {name_chunks(missing)}")
 
     def _warn_overlaps(self, placements: Sequence[Placement]) -> None:
-        """One warning per kind: where two entries lie over each other, unless they are the same array, or a still that
-        holds until there is something else."""
-        over: list[tuple[Placement, Placement]] = []
+        """Add one warning for sources of entries that overlap, unless they are the same array, or a still, which is
+        shown until something else follows."""
+        overlaps: list[tuple[Placement, Placement]] = []
         widest: Placement | None = None
-        for lies in sorted(placements, key=lambda placement: placement.first_frame):
-            if widest is not None and lies.first_frame < widest.end_frame and lies.source != widest.source:
-                over.append((widest, lies))
-            if lies.source not in self._stills and (widest is None or lies.end_frame > widest.end_frame):
-                widest = lies
-        if over:
-            below, above = over[0]
-            more = f", and in {len(over) - 1} more places" if len(over) > 1 else ""
+        for placement in sorted(placements, key=lambda placement: placement.first_frame):
+            if widest is not None and placement.first_frame < widest.end_frame and placement.source != widest.source:
+                overlaps.append((widest, placement))
+            if placement.source not in self._stills and (widest is None or placement.end_frame > widest.end_frame):
+                widest = placement
+        if overlaps:
+            below, above = overlaps[0]
+            more = f", and in {len(overlaps) - 1} more places" if len(overlaps) > 1 else ""
             until = min(below.end_frame, above.end_frame) - 1
-            self._remarks.warnings.append(
-                f"{above.where} and {below.where} lie over each other in frames {above.first_frame} to {until}"
-                f"{more}: the later place shows"
+            self._diagnostics.warnings.append(
+                f"{above.where} and {below.where} overlap in frames {above.first_frame} to {until}"
+                f"{more}: the later one is used"
             )
 
 
 def _opening_mode(settings: Settings, entries: Iterable[Entry]) -> Mode:
-    """The mode of chunk 0, which decides how far it reaches."""
+    """Return the mode of chunk 0, which decides its length."""
     reach = settings.spec.chunk_frames(settings.mode, first=True)
-    brought = any(
+    in_entries = any(
         "input_video" in entry.clip_fields
         for entry in entries
         if entry.chunk == 0 or (entry.frame is not None and entry.frame < reach)
     )
-    return "video" if brought else settings.mode
+    return "video" if in_entries else settings.mode

@@ -17,12 +17,12 @@ from scope_batch.plan.chunk_overrides import NO_OVERRIDES, ChunkOverrides
 from scope_batch.plan.cuts import LORA_CHANGE, NEW_CONTROL_PROMPT, NEW_MODE, NEW_STEPS, RESET, START
 from scope_batch.plan.defaults import defaults_in_force
 from scope_batch.plan.diagnostics import Diagnostics
-from scope_batch.plan.entries import Agenda, ChunkStart, merge, read_entries
+from scope_batch.plan.entries import ChunkStart, EntryQueue, merge, read_entries
 from scope_batch.plan.idle import Outcome, note_idle
 from scope_batch.plan.material_fields import Facts
 from scope_batch.plan.placement import TimelineBuilder
 from scope_batch.plan.processors import post_processing, read_processors, refs
-from scope_batch.plan.prompt_steps import Prompting, check_prompts
+from scope_batch.plan.prompt_steps import PromptSteps, check_prompts
 from scope_batch.plan.scheduled_values import ScheduledValues, read_scheduled_values
 from scope_batch.plan.settings import Settings, resolve
 from scope_batch.plan.sound_track import place_sound
@@ -38,10 +38,10 @@ NO_FACTS: dict[ClipSource, ClipSourceFacts] = {}
 def plan_job(
     job: Job, spec: PipelineSpec, clip: ClipFacts | None, facts: Facts = NO_FACTS, sound: SoundFacts | None = None
 ) -> Plan:
-    """Plan every chunk. Pure: reads no file. `clip` is required when the job has an input video, `facts` of whatever
-    else `plan.material_fields.all_clip_fields` finds in it, `sound` when it has any that can be read.
+    """Plan every chunk, without reading any file. `clip` is required for a job with an input video, `facts` for all
+    `plan.material_fields.all_clip_fields`, `sound` for a job with readable sound.
 
-    Raises JobError (every problem on its own line) for a job that cannot be rendered as it is written.
+    Raises JobError (each problem on its own line) for a job that cannot be rendered.
     """
     diagnostics = Diagnostics(warnings=[*job.source.warnings])
     capabilities.check(job, spec, facts, diagnostics)
@@ -54,9 +54,9 @@ def plan_job(
     timeline = TimelineBuilder(job, settings, entries, clip, facts, diagnostics)
     pre, post = read_processors(job, settings, diagnostics)
     diagnostics.refuse()
-    prompting = Prompting(settings.blend_method, settings.prompts, diagnostics)
+    prompts = PromptSteps(settings.blend_method, settings.prompts, diagnostics)
     scheduled = read_scheduled_values(job, settings, diagnostics)
-    walk = Walk(settings, Agenda(entries, settings.grid), diagnostics, prompting, scheduled, timeline)
+    walk = Walk(settings, EntryQueue(entries, settings.grid), diagnostics, prompts, scheduled, timeline)
     walk.run()
     placements = timeline.finish(walk.chunks)
     vaces = steer(job, walk.chunks, walk.overrides, placements, diagnostics)
@@ -70,7 +70,7 @@ def plan_job(
         walk.overrides,
         walk.causes,
         placements,
-        method_used=prompting.method_used,
+        method_used=prompts.method_used,
         control_is_short=timeline.control_is_short,
     )
     note_idle(job, outcome, diagnostics)
@@ -98,8 +98,8 @@ def plan_job(
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What may cut a chunk off from the one before. prompt: a plain change; control: VACE frames in its un-cut reach;
-    loras: a scale moves."""
+    """Changes of a chunk that may cause a cut. prompt: it changes without a transition; control: VACE frames cover part
+    of the uncut chunk; loras: a scale changes."""
 
     mode: Mode
     steps: tuple[int, ...]
@@ -110,12 +110,12 @@ class Changes:
 
 @dataclass(slots=True)
 class Walk:
-    """The state between one chunk and the next. `causes`: per chunk, what would cut it off by itself."""
+    """Plans one chunk after another. `causes`: per chunk, the changes that would cut it."""
 
     settings: Settings
-    agenda: Agenda
+    queue: EntryQueue
     diagnostics: Diagnostics
-    prompting: Prompting
+    prompts: PromptSteps
     scheduled: ScheduledValues
     timeline: TimelineBuilder
     chunks: list[ChunkGrid] = field(default_factory=list)
@@ -133,8 +133,8 @@ class Walk:
             self.chunks.append(chunk)
             first_frame += chunk.frames
             start_latent = chunk.start_latent + self.settings.spec.advance(chunk.mode, first=chunk.cut)
-        self.prompting.note_slerps()
-        self.agenda.report_left(len(self.chunks), self.diagnostics)
+        self.prompts.note_slerps()
+        self.queue.report_unused(len(self.chunks), self.diagnostics)
 
     def _chunk(self, index: int, first_frame: int, start_latent: int) -> ChunkGrid:
         settings, spec = self.settings, self.settings.spec
@@ -145,7 +145,7 @@ class Walk:
         changes = Changes(
             mode=mode,
             steps=steps,
-            prompt=self.prompting.ask(index, overrides),
+            prompt=self.prompts.take(index, overrides),
             control=self.timeline.controlled(overrides, start),
             loras=self.scheduled.advance(start, overrides),
         )
@@ -153,7 +153,7 @@ class Walk:
         cut = cut_reason is not None
         frames = spec.chunk_frames(mode, first=cut)
         self.timeline.place_chunk(overrides, index, first_frame, frames)
-        conditioning, text_changed = self.prompting.settle(
+        conditioning, text_changed = self.prompts.resolve(
             index, overrides, cut=cut, last=first_frame + frames >= settings.num_frames
         )
         recached = text_changed and not cut and spec.on_prompt_change == "recache"
@@ -175,9 +175,9 @@ class Walk:
         )
 
     def _is_settled(self) -> bool:
-        """Every chunk to come equals the last one but for its place: nothing is scheduled any more, nothing is on its
-        way, and the last chunk itself was no exception."""
-        if not self.chunks or not self.agenda.is_empty or self.prompting.running or not self.scheduled.are_steady:
+        """Return True if all later chunks equal the last one but for their place: no entry, schedule or transition is
+        left, and the last chunk itself has no entries, cut or new prompt."""
+        if not self.chunks or not self.queue.is_empty or self.prompts.running or not self.scheduled.are_constant:
             return False
         last, settings = self.chunks[-1], self.settings
         return (
@@ -188,7 +188,7 @@ class Walk:
         )
 
     def _repeat_last(self, first_frame: int, start_latent: int) -> None:
-        """Chunks like the last one up to the end of the job. A long job consists of them, so each is made at once."""
+        """Add chunks like the last one up to the end of the job. They are built directly, as a long job has many."""
         last, end = self.chunks[-1], self.settings.num_frames
         starts = range(first_frame, end, last.frames)
         self.chunks += [
@@ -215,13 +215,13 @@ class Walk:
         self.scheduled.repeat(len(starts))
 
     def _overrides(self, start: ChunkStart) -> ChunkOverrides:
-        entries = self.agenda.take(start)
+        entries = self.queue.take(start)
         if not entries:
             self.overrides.append(NO_OVERRIDES)
             return NO_OVERRIDES
         for entry in entries:
-            if not entry.again:
-                self.landings.append(Landing(entry.asked, start.index, start.first_frame, entry.fields))
+            if not entry.repeated:
+                self.landings.append(Landing(entry.position, start.index, start.first_frame, entry.fields))
         self.overrides.append(merge(entries, start.index, self.diagnostics))
         return self.overrides[-1]
 

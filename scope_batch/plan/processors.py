@@ -1,4 +1,4 @@
-"""Makes a job's processors from their parameters and checks that they fit where the job puts them."""
+"""Creates a job's processors from their parameters and checks that they fit before or after the pipeline."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from scope_batch.job import Job
     from scope_batch.job.fields import ProcessorUse
 
-TRIED_FRAMES = 32
-"""A pre-processor that keeps so many lengths keeps all; at the render it is held to it anyway."""
+TESTED_FRAMES = 32
+"""Lengths for which a pre-processor must keep the number of frames; the render checks the real one."""
 
 
 def read_processors(job: Job, settings: Settings, diagnostics: Diagnostics) -> tuple[Chain, Chain]:
-    """What stands before and behind the pipeline."""
+    """Return the chains before and after the pipeline."""
     pre = _chain(job, "pre_processor_id", job.pre_processor_id, diagnostics)
     post = _chain(job, "post_processor_id", job.post_processor_id, diagnostics)
     _check_pre(job, pre, settings, diagnostics)
@@ -42,7 +42,7 @@ def refs(chain: Chain) -> tuple[ProcessorRef, ...]:
 
 
 def post_processing(chain: Chain, settings: Settings, chunks: Sequence[Chunk]) -> PostProcessing | None:
-    """The delivered frames, from what the processors declare; None without processors."""
+    """Compute the delivered frames from what the processors declare; None without processors."""
     if not chain:
         return None
     frames = chain.frames_out(settings.num_frames)
@@ -52,9 +52,9 @@ def post_processing(chain: Chain, settings: Settings, chunks: Sequence[Chunk]) -
 
 
 def _check_pre(job: Job, chain: Chain, settings: Settings, diagnostics: Diagnostics) -> None:
-    """Frame i of the input stays frame i of the output."""
+    """Check that frame i of the input remains frame i of the output."""
     size = settings.height, settings.width
-    counts = (*range(1, TRIED_FRAMES + 1), settings.num_frames)
+    counts = (*range(1, TESTED_FRAMES + 1), settings.num_frames)
     for index, stage in enumerate(chain.stages):
         where = place(job, "pre_processor_id", index)
         if stage.fps_factor != 1 or any(stage.frames_out(count) != count for count in counts):
@@ -78,13 +78,13 @@ def _check_entries(job: Job, diagnostics: Diagnostics) -> None:
         for field in ("input_video", "input_video_offset"):
             if getattr(entry, field) is not None:
                 diagnostics.problems.append(
-                    f"{place(job, 'chunk_specs', index, field)}: would pass no pre-processor: with "
-                    "pre_processor_output: vace_frames only input_path does"
+                    f"{place(job, 'chunk_specs', index, field)}: would not be pre-processed: with "
+                    "pre_processor_output: vace_frames only input_path is"
                 )
 
 
 def _check_post(job: Job, chain: Chain, settings: Settings, diagnostics: Diagnostics) -> None:
     if chain and chain.frames_out(settings.num_frames) < 1:
-        what = " and ".join(stage.id for stage in chain.stages)
-        made = counted(settings.num_frames, "frame")
-        diagnostics.problems.append(f"{place(job, 'post_processor_id')}: {what} makes no frame of {made}")
+        names = " and ".join(stage.id for stage in chain.stages)
+        count = counted(settings.num_frames, "frame")
+        diagnostics.problems.append(f"{place(job, 'post_processor_id')}: {names} delivers no frame from {count}")

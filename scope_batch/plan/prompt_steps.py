@@ -1,4 +1,4 @@
-"""Decides which prompt, blend or transition step is in force in each chunk, and reports doubtful texts and weights."""
+"""Decides the prompt, blend or transition step of each chunk, and reports doubtful texts and weights."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """A transition on its way: `step` is the next one to be made, of `steps` >= 2, the first in chunk `began`."""
+class RunningTransition:
+    """A running transition: `step` is the next one of `steps` >= 2, the first of which was in `first_chunk`."""
 
     source: Blend | int
     target: Blend
     method: BlendMethod
     steps: int
     step: int
-    began: int
+    first_chunk: int
     where: str
 
     def at(self, t: float) -> Transition:
@@ -32,27 +32,27 @@ class Running:
 
 
 @dataclass(slots=True)
-class Prompting:
-    """Moves once per chunk: `ask` first (may this chunk be a prompt cut?), then `settle`.
+class PromptSteps:
+    """Decides the conditioning of one chunk after another: `take` first reads its overrides, then `resolve` decides.
 
-    method    the request's, for prompts that name none.
-    opening   the request's own prompts, in force from chunk 0 on unless its entry names others.
-    in_force  what the previous chunk ran with; a finished transition counts as its target.
+    method    the job's, for prompts without one.
+    opening   the job's prompts, used from chunk 0 on unless its entry sets others.
+    in_force  conditioning of the previous chunk; that of a finished transition is its target.
     running   the transition that the next chunk continues.
-    method_used  something was blended by `method`.
+    method_used  prompts were blended with `method`.
     """
 
     method: BlendMethod
     opening: tuple[Prompt, ...]
     diagnostics: Diagnostics
     in_force: Conditioning | None = None
-    running: Running | None = None
+    running: RunningTransition | None = None
     linear_slerps: list[int] = field(default_factory=list)
     method_used: bool = False
     _target: Blend | None = None
 
-    def ask(self, chunk: int, overrides: ChunkOverrides) -> bool:
-        """Take the chunk's overrides; True if they are a plain change of prompt."""
+    def take(self, chunk: int, overrides: ChunkOverrides) -> bool:
+        """Take the chunk's overrides; return True if they change the prompt without a transition."""
         self._target = None
         prompts = overrides.prompts or (self.opening if chunk == 0 else None)
         if prompts is not None:
@@ -60,7 +60,7 @@ class Prompting:
             self._target = self._blend(chunk, prompts, overrides.prompt_interpolation_method or self.method)
         elif overrides.prompt_interpolation_method is not None:
             self._reblend(chunk, overrides.prompt_interpolation_method)
-        if self._target is not None and same(self._target, self.in_force):
+        if self._target is not None and is_same(self._target, self.in_force):
             self._target = None
             if overrides.wants_transition:
                 self.diagnostics.notes.append(
@@ -68,10 +68,10 @@ class Prompting:
                 )
         return self._target is not None and not overrides.wants_transition
 
-    def settle(self, chunk: int, overrides: ChunkOverrides, *, cut: bool, last: bool) -> tuple[Conditioning, bool]:
-        """The conditioning of the chunk, and whether it differs from the previous chunk's."""
+    def resolve(self, chunk: int, overrides: ChunkOverrides, *, cut: bool, last: bool) -> tuple[Conditioning, bool]:
+        """Return the conditioning of the chunk, and whether it differs from the previous chunk's."""
         if cut:
-            return self._land(chunk, overrides)
+            return self._resolve_cut(chunk, overrides)
         if self._target is not None:
             self._warn_replaced(chunk, overrides)
             self.running = self._begin(chunk, overrides, self._target) if overrides.wants_transition else None
@@ -91,7 +91,7 @@ class Prompting:
             )
 
     def _reblend(self, chunk: int, method: BlendMethod) -> None:
-        """A method given alone: the prompts in force, or those that a running transition goes to, blended anew."""
+        """Blend the current prompts, or the target of a running transition, with a new method."""
         if self.running is None:
             assert isinstance(self.in_force, Blend)
             self._target = self._blend(chunk, self.in_force.prompts, method)
@@ -104,41 +104,41 @@ class Prompting:
             self.linear_slerps.append(chunk)
         return make_blend(prompts, method)
 
-    def _begin(self, chunk: int, overrides: ChunkOverrides, target: Blend) -> Running:
+    def _begin(self, chunk: int, overrides: ChunkOverrides, target: Blend) -> RunningTransition:
         assert self.in_force is not None and overrides.transition_num_steps is not None
-        # A transition in force was cut short: the chunk before this one ran with that very step.
+        # A transition was interrupted: the new one starts from the step of the chunk before.
         source = chunk - 1 if isinstance(self.in_force, Transition) else self.in_force
-        return Running(
+        return RunningTransition(
             source, target, overrides.transition_method, overrides.transition_num_steps, 0, chunk, overrides.where
         )
 
-    def _step(self, chunk: int, running: Running, last: bool) -> Transition:
-        landing = running.step == running.steps - 1
-        if last and not landing:
+    def _step(self, chunk: int, running: RunningTransition, last: bool) -> Transition:
+        finishes = running.step == running.steps - 1
+        if last and not finishes:
             self._warn_short(chunk, running)
-        step = running.at(1.0 if last or landing else running.step / (running.steps - 1))
-        self.running = None if landing else replace(running, step=running.step + 1)
-        self.in_force = running.target if landing else step
+        step = running.at(1.0 if last or finishes else running.step / (running.steps - 1))
+        self.running = None if finishes else replace(running, step=running.step + 1)
+        self.in_force = running.target if finishes else step
         return step
 
-    def _land(self, chunk: int, overrides: ChunkOverrides) -> tuple[Conditioning, bool]:
-        """A cut has no way from here to there: whatever was asked for or under way is there at once."""
+    def _resolve_cut(self, chunk: int, overrides: ChunkOverrides) -> tuple[Conditioning, bool]:
+        """Resolve a chunk that begins with a cut: no transition crosses it, so its target applies at once."""
         before = self.in_force
         if self._target is not None and overrides.wants_transition:
-            why = "the job starts here" if chunk == 0 else "the sequence starts anew here"
+            reason = "the job starts here" if chunk == 0 else "the sequence restarts here"
             self.diagnostics.warnings.append(
                 f"{overrides.where}: transition_num_steps has no effect: a transition cannot start on chunk {chunk} "
-                f"({why}), its target is in force at once"
+                f"({reason}), its target is in force at once"
             )
         elif self._target is None and self.running is not None:
             self.diagnostics.warnings.append(
                 f"{self.running.where}: the cut at chunk {chunk} ends the transition on its target "
                 f"after {self.running.step} of {self.running.steps} steps"
             )
-        landed = self._target or (self.running.target if self.running else before)
-        assert landed is not None
-        self.in_force, self.running = landed, None
-        return landed, landed != before
+        target = self._target or (self.running.target if self.running else before)
+        assert target is not None
+        self.in_force, self.running = target, None
+        return target, target != before
 
     def _warn_replaced(self, chunk: int, overrides: ChunkOverrides) -> None:
         if self.running is not None:
@@ -147,11 +147,11 @@ class Prompting:
                 f"{self.running.steps} steps of the transition: its target is never reached"
             )
 
-    def _warn_short(self, chunk: int, running: Running) -> None:
-        fit = chunk - running.began + 1
+    def _warn_short(self, chunk: int, running: RunningTransition) -> None:
+        fit = chunk - running.first_chunk + 1
         self.diagnostics.warnings.append(
             f"{running.where}: the transition asks for {running.steps} steps and the job ends after "
-            f"{counted(fit, 'step')}: its last chunk lands on the target (transition_num_steps: {fit} would fit)"
+            f"{counted(fit, 'step')}: its last chunk shows the target (transition_num_steps: {fit} would fit)"
         )
 
 
@@ -159,12 +159,12 @@ SAME_WEIGHT = 1e-9
 
 
 def make_blend(prompts: tuple[Prompt, ...], method: BlendMethod) -> Blend:
-    """A blend; slerp is for two prompts, any other number is blended linearly."""
+    """Return a blend. Slerp needs two prompts; any other number is blended linearly."""
     return Blend(prompts, method if len(prompts) == 2 else "linear")
 
 
-def same(blend: Blend, other: Conditioning | None) -> bool:
-    """Whether `other` is this very blend (up to rounding of the weights). A transition is none."""
+def is_same(blend: Blend, other: Conditioning | None) -> bool:
+    """Return True if `other` is the same blend, up to rounding of the weights."""
     return (
         isinstance(other, Blend)
         and blend.method == other.method
@@ -179,35 +179,35 @@ def same(blend: Blend, other: Conditioning | None) -> bool:
 Texts = tuple[tuple[str, float], ...]
 _LORA = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
 _EMPHASIS = re.compile(r"[(\[][^()\[\]]+:\d*\.\d+[)\]]")
-"""(a cat:1.2) of ComfyUI and A1111, [a cat:0.5]."""
+"""Weights as in ComfyUI and A1111: (a cat:1.2), [a cat:0.5]."""
 
 
 def check_prompts(job: Job, diagnostics: Diagnostics) -> None:
     for where, texts in _prompts_of(job):
         for index, (text, weight) in enumerate(texts):
-            one = where if len(texts) == 1 else f"{where}[{index}]"
-            _check_text(one, text, diagnostics)
+            prompt_place = where if len(texts) == 1 else f"{where}[{index}]"
+            _check_text(prompt_place, text, diagnostics)
             if weight == 0:
-                diagnostics.notes.append(f"{one} has no effect: its weight is 0")
+                diagnostics.notes.append(f"{prompt_place} has no effect: its weight is 0")
             elif len(texts) == 1 and weight != 1:
-                diagnostics.notes.append(f"{one}: weight has no effect: there is one prompt, which counts in full")
+                diagnostics.notes.append(f"{prompt_place}: weight has no effect: there is only one prompt")
 
 
 def _check_text(where: str, text: str, diagnostics: Diagnostics) -> None:
     if not text.strip():
-        diagnostics.warnings.append(f"{where}: is empty, so no words lead the picture")
-    if found := _LORA.search(text):
+        diagnostics.warnings.append(f"{where}: is empty, so the picture has no prompt")
+    if match := _LORA.search(text):
         diagnostics.warnings.append(
-            f"{where}: {found[0]} loads no LoRA, it counts as plain words (lora_scales loads one)"
+            f"{where}: {match[0]} does not load a LoRA, it is read as plain words (lora_scales loads one)"
         )
-    if found := _EMPHASIS.search(text):
+    if match := _EMPHASIS.search(text):
         diagnostics.notes.append(
-            f"{where}: {found[0]} weighs nothing, it counts as plain words (prompts may have a weight)"
+            f"{where}: {match[0]} is not a weight, it is read as plain words (prompts may have a weight)"
         )
 
 
 def _prompts_of(job: Job) -> Iterator[tuple[str, Texts]]:
-    """(place, texts with their weights) of every field that holds prompts."""
+    """Yield (place, texts with their weights) of every field that holds prompts."""
     yield place(job, "prompt"), tuple((prompt.text, prompt.weight) for prompt in job.prompt)
     for index, entry in enumerate(job.chunk_specs):
         if entry.text is not None:

@@ -1,4 +1,4 @@
-"""Resolves all scheduled numbers chunk by chunk, then builds the chunks with them when the grid is known."""
+"""Resolves all scheduled numbers chunk by chunk, then builds the chunks with them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ScheduledValues:
-    """Takes every chunk in order by `advance`, then `apply` builds them all.
+    """The scheduled numbers of a job. `advance` is called for every chunk in order, then `apply` builds all chunks.
 
     bias  weight of cached frames in attention, where the pipeline has one.
     """
@@ -34,7 +34,7 @@ class ScheduledValues:
     overrides: list[ChunkOverrides] = field(default_factory=list)
 
     def advance(self, start: ChunkStart, overrides: ChunkOverrides) -> bool:
-        """Take the next chunk; returns whether a LoRA's scale moves with it.
+        """Advance to the next chunk; return True if the scale of a LoRA changes.
 
         `overrides` replace the scheduled numbers in this chunk.
         """
@@ -44,12 +44,12 @@ class ScheduledValues:
         return self.loras.advance(start, overrides.lora_scales)
 
     @property
-    def are_steady(self) -> bool:
-        """No number is scheduled: each is the same in all chunks whose entries do not set it."""
-        return not self.loras.tracks and all(curve.is_steady for curve in self._curves)
+    def are_constant(self) -> bool:
+        """True if no number is scheduled: each is the same in all chunks whose entries do not set it."""
+        return not self.loras.curves and all(curve.is_constant for curve in self._curves)
 
     def repeat(self, chunks: int) -> None:
-        """`chunks` more chunks without entries, of steady numbers."""
+        """Add `chunks` chunks without entries, with constant numbers."""
         self.overrides += [NO_OVERRIDES] * chunks
         for curve in self._curves:
             curve.repeat(chunks)
@@ -59,38 +59,38 @@ class ScheduledValues:
         return [curve for curve in (self.noise, self.vace, self.bias) if curve is not None]
 
     def apply(self, grid: Sequence[ChunkGrid], vaces: Sequence[Vace | None]) -> tuple[list[Chunk], tuple[LoraUse, ...]]:
-        """The finished chunks, from the grid and from what steers each through VACE."""
+        """Build the chunks from the grid and the VACE input of each. Returns them with the use of each LoRA."""
         noise_scales, vace_scales, biases = self.noise.values(), self.vace.values(), self._biases()
         lora_scales = self.loras.scales(len(grid))
         before = lora_scales[0]
         chunks: list[Chunk] = []
-        for at, overrides, noise, vace, vace_scale, bias, scales in zip(
+        for cell, overrides, noise, vace, vace_scale, bias, scales in zip(
             grid, self.overrides, noise_scales, vaces, vace_scales, biases, lora_scales, strict=True
         ):
             if vace is not None:
                 own = overrides.vace_context_scale
                 vace = replace(vace, scale=vace_scale if own is None else own)
-            if at.mode == "text":
+            if cell.mode == "text":
                 noise_scale = None
             else:
                 noise_scale = noise if overrides.noise_scale is None else overrides.noise_scale
             lora_changed = scales != before
             chunks.append(
                 Chunk(
-                    index=at.index,
-                    first_frame=at.first_frame,
-                    frames=at.frames,
-                    keep=at.keep,
-                    latents=at.latents,
-                    start_latent=at.start_latent,
-                    mode=at.mode,
-                    cut_reason=at.cut_reason,
-                    recache_reason=self.loras.recache_reason(at) if lora_changed else at.recache_reason,
-                    conditioning=at.conditioning,
-                    text_changed=at.text_changed,
-                    seed=at.seed,
-                    denoising_steps=at.denoising_steps,
-                    noise_controller=at.noise_controller,
+                    index=cell.index,
+                    first_frame=cell.first_frame,
+                    frames=cell.frames,
+                    keep=cell.keep,
+                    latents=cell.latents,
+                    start_latent=cell.start_latent,
+                    mode=cell.mode,
+                    cut_reason=cell.cut_reason,
+                    recache_reason=self.loras.recache_reason(cell) if lora_changed else cell.recache_reason,
+                    conditioning=cell.conditioning,
+                    text_changed=cell.text_changed,
+                    seed=cell.seed,
+                    denoising_steps=cell.denoising_steps,
+                    noise_controller=cell.noise_controller,
                     noise_scale=noise_scale,
                     vace=vace,
                     lora_scales=scales,

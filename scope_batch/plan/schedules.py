@@ -1,7 +1,7 @@
-"""Computes a scheduled number chunk by chunk, from left to right, while the grid of chunks is still being decided.
+"""Computes a scheduled number chunk by chunk, while the frame ranges of later chunks are still unknown.
 
-Between a number's key and the next one the value is linear in the chunk index, so it is known only when that key has
-landed. Whether it *moves* is known at once, and that is all that can decide over a cut.
+Between two keyframes the value is linear in the chunk index, so it is known only when the chunk of the second one is.
+That it *changes* is known at once, and this is all that a cut depends on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scope_batch.plan.entries import ChunkStart
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What expressions may ask of a job. `seed`: the request's first."""
+    """The variables of expressions. `seed`: the job's first."""
 
     num_frames: int
     fps: Fraction
@@ -47,9 +47,9 @@ class Key:
 
 @dataclass(slots=True)
 class Curve:
-    """One scheduled number, low..high. `where` names it in messages; what is wrong is added to `diagnostics`.
+    """One scheduled number in low..high. `where` names it in messages; faults are added to `diagnostics`.
 
-    `advance` is called for every chunk, in order; after each call `moves` and `known` speak of that chunk.
+    `advance` is called for every chunk, in order; after each call `moves` and `known` are about that chunk.
     """
 
     where: str
@@ -58,19 +58,19 @@ class Curve:
     high: float
     clock: Clock
     diagnostics: Diagnostics
-    _steady: float | None = field(init=False)
-    _landed: int = 0
+    _constant: float | None = field(init=False)
+    _chunks: int = 0
     _keys: deque[Key] = field(init=False)
     _values: list[float | None] = field(default_factory=list)
-    _in_force: Key | None = None
-    _landed_on: int = 0
+    _key: Key | None = None
+    _key_chunk: int = 0
     _first_frame: int = 0
     _moves: bool = False
-    _inside: list[str] = field(default_factory=list)
+    _late: list[str] = field(default_factory=list)
     _faulty: bool = False
 
     def __post_init__(self) -> None:
-        self._steady = self.schedule.values[0] if len(self.schedule.values) == 1 else None
+        self._constant = self.schedule.values[0] if len(self.schedule.values) == 1 else None
         read = [key for written in self.schedule.keys if (key := self._read(written)) is not None]
         self._keys = deque(sorted(read, key=lambda key: key.frame))
         for before, key in pairwise(self._keys):
@@ -78,56 +78,56 @@ class Curve:
                 self._fault(f"two keyframes at frame {key.frame}; one is allowed")
 
     def advance(self, start: ChunkStart) -> None:
-        """Take the next chunk."""
+        """Advance to the next chunk."""
         index, first_frame = start.index, start.first_frame
-        self._landed += 1
-        if self._steady is not None:
+        self._chunks += 1
+        if self._constant is not None:
             return
         self._first_frame = first_frame
-        arrived: list[Key] = []
+        reached: list[Key] = []
         while self._keys and min(self._keys[0].frame, self.clock.last_frame) < start.end_if_uncut:
-            arrived.append(self._keys.popleft())
+            reached.append(self._keys.popleft())
         before = self._values[-1] if self._values else None
         if self.schedule.values:
             self._values.append(self.schedule.at(start.list_position))
-        elif arrived:
-            before = self._arrive(arrived, index, first_frame)
+        elif reached:
+            before = self._apply_keys(reached, index, first_frame)
         else:
-            self._values.append(self._on_the_way(index, first_frame))
+            self._values.append(self._between_keys(index, first_frame))
         now = self._values[-1]
-        self._moves = index > 0 and (now != before if now is not None else self._in_force is not None)
+        self._moves = index > 0 and (now != before if now is not None else self._key is not None)
 
     @property
-    def is_steady(self) -> bool:
-        """One number for the whole job."""
-        return self._steady is not None
+    def is_constant(self) -> bool:
+        """True if the number is the same for the whole job."""
+        return self._constant is not None
 
     def repeat(self, chunks: int) -> None:
-        """`chunks` more chunks of a steady number."""
-        assert self.is_steady
-        self._landed += chunks
+        """Add `chunks` chunks of a constant number."""
+        assert self.is_constant
+        self._chunks += chunks
 
     @property
     def moves(self) -> bool:
-        """Whether the value of the chunk that landed last differs from the one before. Of a way that leads to an
-        expression, whose value is not known yet, this is taken for granted."""
+        """True if the value of the latest chunk differs from the one before. If it leads to an expression, whose value
+        is not known yet, True is assumed."""
         return self._moves
 
     @property
     def known(self) -> float | None:
-        """The value of the chunk that landed last; None as long as it depends on where the next key lands."""
-        return self._values[-1] if self._steady is None else self._steady
+        """Value of the latest chunk; None as long as it depends on the chunk of the next keyframe."""
+        return self._values[-1] if self._constant is None else self._constant
 
     def values(self) -> tuple[float, ...]:
-        """One per landed chunk, when all have landed."""
-        if self._steady is not None:
-            return (self._steady,) * self._landed
+        """Return one value per chunk. Call it after the last chunk."""
+        if self._constant is not None:
+            return (self._constant,) * self._chunks
         if self._keys:
-            self._land_late()
-        if self._inside:
-            more = f" and {len(self._inside) - SHOWN} more" if len(self._inside) > SHOWN else ""
+            self._apply_late_keys()
+        if self._late:
+            more = f" and {len(self._late) - SHOWN} more" if len(self._late) > SHOWN else ""
             self.diagnostics.notes.append(
-                f"{self.where}: keys inside a chunk act from its first frame: {', '.join(self._inside[:SHOWN])}{more}"
+                f"{self.where}: keys inside a chunk act from its first frame: {', '.join(self._late[:SHOWN])}{more}"
             )
         return tuple(self.low if value is None else value for value in self._values)
 
@@ -142,55 +142,55 @@ class Curve:
                 return None
             shown = f"{_shortened(text)} = {frame}"
         if not 0 <= frame <= self.clock.num_frames:
-            end = f"{self.clock.num_frames} stands for the end"
-            self._fault(f"the keyframe {shown} lies outside the job; allowed: 0 to {self.clock.last_frame}, {end}")
+            end = f"{self.clock.num_frames} is the end"
+            self._fault(f"the keyframe {shown} is outside the job; allowed: 0 to {self.clock.last_frame}, {end}")
             return None
         return Key(frame, written.value)
 
-    def _arrive(self, keys: list[Key], index: int, first_frame: int) -> float:
-        """Lands `keys` on a chunk; the value of the chunk before it. The way up to here led to the first of them."""
-        arrival = self._at(keys[0].value, index, first_frame)
-        value = arrival if len(keys) == 1 else self._at(keys[-1].value, index, first_frame)
+    def _apply_keys(self, keys: list[Key], index: int, first_frame: int) -> float:
+        """Apply `keys` to a chunk; chunks before it interpolate to the first of them. Returns the value before it."""
+        end_value = self._at(keys[0].value, index, first_frame)
+        value = end_value if len(keys) == 1 else self._at(keys[-1].value, index, first_frame)
         if len(keys) > 1:
             named = " and ".join(str(key.frame) for key in keys[-2:])
             self.diagnostics.notes.append(
-                f"{self.where}: the keys {named} both land on chunk {index}: the later, {keys[-1].frame}, wins"
+                f"{self.where}: the keys {named} both act in chunk {index}: the later, {keys[-1].frame}, wins"
             )
         if keys[-1].frame != first_frame:
-            self._inside.append(f"{keys[-1].frame} -> chunk {index} (frame {first_frame})")
-        self._fill(arrival, index)
+            self._late.append(f"{keys[-1].frame} -> chunk {index} (frame {first_frame})")
+        self._fill(end_value, index)
         before = self._values[-1] if self._values else None
         self._values.append(value)
-        self._in_force, self._landed_on = keys[-1], index
+        self._key, self._key_chunk = keys[-1], index
         return value if before is None else before
 
-    def _land_late(self) -> None:
-        """Handles keyframes on the thirteenth frame of a video cut, when the job ends with that frame."""
+    def _apply_late_keys(self) -> None:
+        """Apply keyframes on the thirteenth frame of a video cut, if the job ends with that frame."""
         self._values.pop()
-        index, before = len(self._values), self._in_force
-        here = [before] if before is not None and self._landed_on == index else []
-        self._arrive([*here, *self._keys], index, self._first_frame)
+        index, before = len(self._values), self._key
+        same_chunk = [before] if before is not None and self._key_chunk == index else []
+        self._apply_keys([*same_chunk, *self._keys], index, self._first_frame)
         self._keys.clear()
 
-    def _fill(self, arrival: float, index: int) -> None:
-        """The values on the way, now that its end is known; before the first key they are that key's."""
-        if self._in_force is None:
-            self._values = [arrival] * index
+    def _fill(self, end_value: float, index: int) -> None:
+        """Interpolate the values up to a key. Before the first key they are constant."""
+        if self._key is None:
+            self._values = [end_value] * index
             return
-        start, steps = self._landed_on, index - self._landed_on
+        start, steps = self._key_chunk, index - self._key_chunk
         if not steps:
             return
-        departure = self._values[start]
-        assert departure is not None
+        start_value = self._values[start]
+        assert start_value is not None
         for chunk in range(start + 1, index):
             if self._values[chunk] is None:
                 share = chunk - start
-                self._values[chunk] = (departure * (steps - share) + arrival * share) / steps
+                self._values[chunk] = (start_value * (steps - share) + end_value * share) / steps
 
-    def _on_the_way(self, index: int, first_frame: int) -> float | None:
-        if self._in_force is None:
+    def _between_keys(self, index: int, first_frame: int) -> float | None:
+        if self._key is None:
             return None
-        value = self._in_force.value
+        value = self._key.value
         if isinstance(value, Expression):
             return self._at(value, index, first_frame)
         return value if not self._keys or self._keys[0].value == value else None
@@ -212,7 +212,7 @@ class Curve:
         return number
 
     def _fault(self, message: str) -> None:
-        """The first fault is enough: the others follow from it, or read alike. After it nothing is evaluated."""
+        """Report the first fault only: others follow from it or repeat it. After it nothing is evaluated."""
         if not self._faulty:
             self._faulty = True
             self.diagnostics.problems.append(f"{self.where}: {message}")

@@ -18,15 +18,15 @@ from scope_batch.plan.chunk_overrides import normalised
 from scope_batch.plan.entries import Grid
 
 RESOLVED_DEFAULTS = {"noise_scale": DEFAULT_NOISE_SCALE, "noise_controller": False, "kv_cache_attention_bias": 1.0}
-"""Of fields whose default is None in a job file, the values that change nothing where the field cannot act."""
+"""Fields with default None in a job file -> value that is accepted where the field has no effect."""
 MODES: tuple[Mode, ...] = ("text", "video")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds for the whole render. Sizes in pixels, steps are timesteps in 0..1000.
+    """Settings of the whole render. Sizes in pixels, steps are timesteps in 0..1000.
 
-    mode  of every chunk that brings no input video of its own.
+    mode  mode of every chunk without an input video of its own.
     """
 
     spec: PipelineSpec
@@ -47,7 +47,7 @@ class Settings:
 
 
 def default_of(field: str) -> Any:
-    """The default of a field of the job, or of its entries alone, as the schema has it; of a schedule its number."""
+    """Return the schema's default of a field of the job or of its entries; for a schedule its number."""
     if field in RESOLVED_DEFAULTS:
         return RESOLVED_DEFAULTS[field]
     default = (Job if field in Job.model_fields else ChunkSpec).model_fields[field].default
@@ -59,10 +59,10 @@ def mode_of(job: Job) -> Mode:
 
 
 def resolve(job: Job, spec: PipelineSpec, clip: ClipFacts | None) -> Settings:
-    """Raises ValueError if a job with an input comes without the facts of its clip."""
+    """Resolve all defaults. Raises ValueError for a job with an input video if `clip` is None."""
     mode = mode_of(job)
     if job.input_path is not None and clip is None:
-        raise ValueError("a job with an input video is planned with the facts of its clip")
+        raise ValueError("a job with an input video needs the facts of its clip")
     num_frames = _num_frames(job, clip)
     return Settings(
         spec=spec,
@@ -84,7 +84,7 @@ def resolve(job: Job, spec: PipelineSpec, clip: ClipFacts | None) -> Settings:
 
 
 def _noise_controller(job: Job) -> bool:
-    """On unless a noise scale is written anywhere: under the controller that number would count for 10 %."""
+    """Return the default: on unless a noise scale is set anywhere, which would count for 10 % under the controller."""
     if job.noise_controller is not None:
         return job.noise_controller
     return job.noise_scale is None and all(entry.noise_scale is None for entry in job.chunk_specs)

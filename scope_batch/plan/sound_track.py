@@ -1,4 +1,4 @@
-"""Places the sound along the picture, and warns where the two are of different length or speed."""
+"""Aligns the sound with the picture, and warns if they differ in length or speed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from scope_batch.plan.view.text import clock, rate
 if TYPE_CHECKING:
     from scope_batch.job import Job
 
-QUIET_S = Fraction(1, 20)
-"""Sound and picture that differ by less than this, or by less than a frame, are in step: codecs work in packets."""
-GOES_ON: dict[AudioLength, str] = {
+TOLERANCE_S = Fraction(1, 20)
+"""Sound and picture may differ by this, or by one frame: codecs work in packets."""
+AFTER_END: dict[AudioLength, str] = {
     "stop": "silence from there on",
     "loop": "it starts over",
     "hold": "its last second is repeated",
@@ -27,16 +27,16 @@ GOES_ON: dict[AudioLength, str] = {
 def place_sound(
     job: Job, plan: Plan, clip: ClipFacts | None, sound: SoundFacts, diagnostics: Diagnostics
 ) -> SoundTrack:
-    """The sound of a plan that is whole but for it. The input's sound starts with the first frame that is read."""
-    placing = _Placing(job, plan, sound, diagnostics)
+    """Return the sound track of a plan without one. The input's sound starts at the first frame that is read."""
+    placer = _SoundPlacer(job, plan, sound, diagnostics)
     if job.audio != "input":
-        return placing.of_file()
+        return placer.of_file()
     assert clip is not None, "the job model lets `input` through only beside an input_path"
-    return placing.of_clip(clip)
+    return placer.of_clip(clip)
 
 
 @dataclass(frozen=True, slots=True)
-class _Placing:
+class _SoundPlacer:
     job: Job
     plan: Plan
     sound: SoundFacts
@@ -48,19 +48,19 @@ class _Placing:
 
     @property
     def picture_s(self) -> Fraction:
-        made = self.plan.delivery
-        return made.frames / made.fps
+        delivery = self.plan.delivery
+        return delivery.frames / delivery.fps
 
     @property
-    def quiet_s(self) -> Fraction:
-        return max(QUIET_S, 1 / self.plan.delivery.fps)
+    def tolerance_s(self) -> Fraction:
+        return max(TOLERANCE_S, 1 / self.plan.delivery.fps)
 
     def of_file(self) -> SoundTrack:
         heard_s, length = self.sound.seconds, self.job.audio_length or "stop"
-        if heard_s > self.picture_s + self.quiet_s:
+        if heard_s > self.picture_s + self.tolerance_s:
             over = heard_s - self.picture_s
             lengths = f"{self.where} is {_s(heard_s)} long, the picture {_s(self.picture_s)}"
-            self._say(f"{lengths}: {_s(over)} are cut off", "stop says that this is meant")
+            self._report(f"{lengths}: {_s(over)} are cut off", "stop confirms this")
         self._check_end(heard_s, length)
         return SoundTrack(self.sound.path, self.sound.start_s, min(heard_s, self.picture_s), length, heard_s)
 
@@ -82,7 +82,7 @@ class _Placing:
         if not (starts_over and length == "loop"):
             self._check_end(heard_s, length)
             return SoundTrack(self.sound.path, start_s, min(heard_s, self.picture_s), length, heard_s)
-        if heard_s < min(shown_s, read_s) - self.quiet_s:
+        if heard_s < min(shown_s, read_s) - self.tolerance_s:
             short = _s(min(shown_s, read_s) - heard_s)
             self.diagnostics.warnings.append(
                 f"{self.where}: its sound ends {short} before its picture: silence in each round"
@@ -90,13 +90,13 @@ class _Placing:
         return SoundTrack(self.sound.path, start_s, min(heard_s, shown_s), length, shown_s)
 
     def _first_s(self, clip: ClipFacts) -> Fraction:
-        """When the first frame that is read is shown, in seconds from the first of the clip."""
+        """Return the time of the first frame that is read, in seconds from the start of the clip."""
         timing, start = clip.timing or Timing.even(clip.frames, clip.fps), Fraction(self.job.input_start)
         return start if self.job.input_fps != "native" else timing.at_s(timing.shown_before(start))
 
     def _check_speed(self, clip: ClipFacts, read_s: Fraction, shown_s: Fraction) -> None:
         apart = abs(shown_s - read_s)
-        if apart <= self.quiet_s:
+        if apart <= self.tolerance_s:
             return
         fast = shown_s < read_s
         pace = f"{float(read_s / shown_s if fast else shown_s / read_s):.3g}x {'fast' if fast else 'slow'}"
@@ -109,20 +109,20 @@ class _Placing:
         )
 
     def _check_end(self, heard_s: Fraction, length: AudioLength) -> None:
-        if heard_s < self.picture_s - self.quiet_s:
+        if heard_s < self.picture_s - self.tolerance_s:
             early, end = _s(self.picture_s - heard_s), clock(float(heard_s))
-            said = f"{self.where}: the sound ends at {end}, {early} before the picture: {GOES_ON[length]}"
-            self._say(said, "loop, hold or stop")
-        elif self.job.audio_length is not None and heard_s <= self.picture_s + self.quiet_s:
+            message = f"{self.where}: the sound ends at {end}, {early} before the picture: {AFTER_END[length]}"
+            self._report(message, "loop, hold or stop")
+        elif self.job.audio_length is not None and heard_s <= self.picture_s + self.tolerance_s:
             where = place(self.job, "audio_length")
             self.diagnostics.notes.append(f"{where} has no effect: the sound ends with the picture")
 
-    def _say(self, said: str, allowed: str) -> None:
-        """A warning, or only a note where the job asks for it."""
+    def _report(self, message: str, allowed: str) -> None:
+        """Add a warning, or only a note if the job sets audio_length."""
         if self.job.audio_length is None:
-            self.diagnostics.warnings.append(f"{said} (audio_length: {allowed})")
+            self.diagnostics.warnings.append(f"{message} (audio_length: {allowed})")
         else:
-            self.diagnostics.notes.append(said)
+            self.diagnostics.notes.append(message)
 
 
 def _s(seconds: Fraction) -> str:

@@ -1,4 +1,4 @@
-"""Jobs and plans in one line."""
+"""Makes jobs and plans in one line."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ CLIP = ClipFacts(width=576, height=320, frames=96, fps=Fraction(16), has_audio=F
 
 
 def plan(*entries: dict[str, Any], spec: PipelineSpec = LONGLIVE, **fields: Any) -> Plan:
-    """A text job of 96 frames and one prompt, "A"."""
+    """Plan a text job of 96 frames and one prompt, "A"."""
     return plan_job(Job(**{"prompt": "A", "num_frames": 96, "chunk_specs": list(entries), **fields}), spec, None)
 
 
 def video_plan(*entries: dict[str, Any], clip: ClipFacts = CLIP, spec: PipelineSpec = LONGLIVE, **fields: Any) -> Plan:
-    """The same from a clip of just that length, size and rate."""
+    """Plan the same job with a clip of that length, size and rate."""
     values = {"prompt": "A", "num_frames": 96, "input_path": "/clip.mp4", "chunk_specs": list(entries), **fields}
     return plan_job(Job(**values), spec, clip)
 
 
 def mark(chunk: Chunk) -> str:
-    """ "cut", "recache", "text" or "": what happens at a chunk."""
+    """Return the event of a chunk: "cut", "recache", "text" or ""."""
     return "cut" if chunk.cut else "recache" if chunk.recache else "text" if chunk.text_changed else ""
 
 
@@ -39,7 +39,7 @@ def marks(plan: Plan) -> list[str]:
 
 
 def text(chunk: Chunk) -> str:
-    """The single prompt of a blend, or "A>B 0.50" on the way."""
+    """Return the single prompt of a blend, or "A>B 0.50" for a step of a transition."""
     way = chunk.conditioning
     if isinstance(way, Transition):
         source = way.source.prompts[0].text if isinstance(way.source, Blend) else "..."

@@ -1,4 +1,4 @@
-"""Jobs of every mode, and a value other than the default for every field: what the silent-field test is made from."""
+"""Makes the cases of test_silent_fields: jobs of every mode, and for every field a value other than its default."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BLOB_SHAPES = {"vace_frames": [1, 3, 12, 64, 64], "vace_masks": [1, 1, 12, 64, 6
 
 
 def make_files(folder: Path) -> None:
-    """Small files that the jobs name, made in the working directory."""
+    """Write the small files that the jobs name to the working directory."""
     np.save(folder / "clip.npy", np.zeros((40, 64, 64, 3), np.uint8))
     np.save(folder / "short.npy", np.zeros((12, 64, 64, 3), np.uint8))
     np.save(folder / "wide.npy", np.zeros((40, 48, 96, 3), np.uint8))
@@ -115,7 +115,7 @@ OPENINGS = frozenset(
     ("longlive", "longlive, video", "one chunk", "one chunk that sets all", "slots", "control", "moving lora",
      "video in one chunk")
 )  # fmt: skip
-"""Modes in which an entry of chunk 0 is tried besides one of chunk 1."""
+"""Modes in which an entry of chunk 0 is tried, too, not only one of chunk 1."""
 
 VALUES: dict[str, tuple[Any, ...]] = {
     "pipeline_id": ("memflow", "slate"),
@@ -174,7 +174,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
 """Values other than the default; those of booleans and lists of words are read from the schema."""
 
 GUARDS = {("input_length", "error"), ("cuts", "forbid"), ("lora_merge", "always")}
-"""They ask for a refusal; where there is nothing to refuse they have done their work."""
+"""Values that ask for an error; they have had their effect if there is nothing to refuse."""
 
 FOLDED = {"chunk_prompts": "text", "first_frames": "first_frame_image", "last_frames": "last_frame_image"}
 """Lists of the protocol's first revision, and the field of an entry that they become."""

@@ -1,4 +1,4 @@
-"""Jobs with material that is not there: facts are made up by name, "depth 96.mp4" has 96 frames."""
+"""Plans jobs whose files do not exist: their facts come from their names, "depth 96.mp4" has 96 frames."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def facts_of(job: Job) -> Facts:
 
 
 def fact_of(path: Path, part: Any) -> ClipSourceFacts:
-    """Arrays are 64x64 unless their name has a size, "small 32x32 12.npy"; videos are 99x77, and state a rate if their
-    name does, "depth 24fps 48.mp4"; a PNG is a still."""
+    """Invent the facts of a source. Arrays are 64x64 unless their name has a size, "small 32x32 12.npy"; videos are
+    99x77, and state a rate if their name does, "depth 24fps 48.mp4"; a PNG is a still."""
     if part is not None:
         video = len(part.shape) == 4
         frames, height, width = part.shape[:3] if video else part.shape[2:]
@@ -52,12 +52,12 @@ def plan_of(job: Job, spec: PipelineSpec | None = None, clip: ClipFacts = CLIP) 
 
 
 def steered(*entries: dict[str, Any], spec: PipelineSpec = LONGLIVE, **fields: Any) -> Plan:
-    """A 64x64 text job of 96 frames."""
+    """Plan a 64x64 text job of 96 frames."""
     return plan_of(Job(**{"prompt": "A", "num_frames": 96, **SIZE, "chunk_specs": list(entries), **fields}), spec)
 
 
 def written(text: str) -> Plan:
-    """The same from a text, whose first two lines are the prompt and the size."""
+    """Plan the same job from a text, whose first two lines are the prompt and the size."""
     return plan_of(load_text(f"prompt: a\n{{height: 64}}\n{text}", name="j"))
 
 
@@ -67,9 +67,9 @@ def vace(chunk: Chunk) -> Vace:
 
 
 def controlled(plan: Plan) -> list[int]:
-    """Chunks that control frames or masks steer."""
+    """Return the chunks that have control frames or masks."""
     return [chunk.index for chunk in plan.chunks if chunk.vace is not None and chunk.vace.timeline]
 
 
 def spans(plan: Plan) -> list[tuple[str, int, int]]:
-    return [(lies.source.path.stem, lies.first_frame, lies.end_frame) for lies in plan.placements]
+    return [(placement.source.path.stem, placement.first_frame, placement.end_frame) for placement in plan.placements]

@@ -1,4 +1,4 @@
-"""The weight of cached frames in attention: of one pipeline alone, scheduled like the other numbers."""
+"""Tests the weight of cached frames in attention, which one pipeline has, and its schedule."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def biases(plan: Plan) -> list[float | None]:
     return [None if c.attention_bias is None else round(c.attention_bias, 3) for c in plan.chunks]
 
 
-def test_the_pipeline_s_default_holds() -> None:
+def test_the_pipelines_default_holds() -> None:
     assert biases(biased()) == [0.3] * 4
 
 
@@ -33,7 +33,7 @@ def test_a_schedule_moves_it() -> None:
     assert biases(biased(kv_cache_attention_bias=[0.5, 0.2])) == [0.5, 0.2, 0.2, 0.2]
 
 
-def test_a_chunk_s_own_holds_for_that_chunk() -> None:
+def test_a_chunks_own_holds_for_that_chunk() -> None:
     assert biases(biased({"chunk": 1, "kv_cache_attention_bias": 1.0})) == [0.3, 1.0, 0.3, 0.3]
 
 

@@ -1,4 +1,4 @@
-"""What a pipeline cannot honour."""
+"""Tests that fields are refused which a pipeline cannot honour."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scope_batch.render.prepare import prepare_job
 @pytest.mark.parametrize(
     "field", ["quantization: fp8_e4m3fn", "vae_type: tae", "vae_dtype: float32", "memory_bank: true"]
 )
-def test_what_is_about_models_passes_the_slate_with_a_note(field: str) -> None:
+def test_fields_about_models_are_only_noted_for_the_slate(field: str) -> None:
     """So that it draws every job."""
     notes = prepare_job(load_text(f"pipeline_id: slate\nprompt: a\n{field}", name="j")).notes
     assert any(note.startswith(f"j:3:1: {field.split(':')[0]} has no effect: slate has no ") for note in notes)

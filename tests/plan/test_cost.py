@@ -1,4 +1,4 @@
-"""What planning costs is counted here, in calls; tests/bench/planner.py measures the seconds."""
+"""Counts the calls that planning takes; tests/bench/planner.py measures the seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.plan.helpers import SDV2, plan, video_plan
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often chunks were walked and formulas evaluated."""
+    """Counts how often chunks are planned and formulas evaluated."""
     counted: Counter[str] = Counter()
 
     def count(owner: type, name: str) -> None:
@@ -34,8 +34,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def test_chunks_after_the_last_entry_are_repeated_not_walked(calls: Counter[str]) -> None:
-    made = plan({"chunk": 5, "text": "B", "transition_num_steps": 3}, num_frames=120_000)
-    assert len(made.chunks) == 10_001 and calls["_chunk"] < 12
+    planned = plan({"chunk": 5, "text": "B", "transition_num_steps": 3}, num_frames=120_000)
+    assert len(planned.chunks) == 10_001 and calls["_chunk"] < 12
 
 
 SETTLING: dict[str, dict[str, Any]] = {
@@ -58,7 +58,7 @@ SETTLING: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fields", SETTLING.values(), ids=SETTLING.keys())
 @pytest.mark.parametrize("num_frames", [200, 201, 204])
-def test_repeated_chunks_are_those_that_walking_makes(
+def test_repeated_chunks_equal_planned_ones(
     fields: dict[str, Any], num_frames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repeated = plan_to_dict(plan(num_frames=num_frames, **fields))
@@ -74,8 +74,8 @@ def test_they_are_so_in_video_mode_and_with_small_chunks(make: Any, monkeypatch:
 
 
 def test_a_formula_is_evaluated_once_per_chunk(calls: Counter[str]) -> None:
-    made = plan(num_frames=1200, first_frame_image="/a.png", vace_context_scale="0:(1 + 0.5*sin(t))")
-    assert calls["value"] == len(made.chunks)
+    planned = plan(num_frames=1200, first_frame_image="/a.png", vace_context_scale="0:(1 + 0.5*sin(t))")
+    assert calls["value"] == len(planned.chunks)
 
 
 def test_nothing_is_evaluated_after_a_value_outside_the_range(calls: Counter[str]) -> None:

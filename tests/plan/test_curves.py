@@ -11,13 +11,13 @@ import pytest
 from scope_batch.errors import JobError
 from scope_batch.job.schedule import Scheduled
 from scope_batch.plan.diagnostics import Diagnostics
-from scope_batch.plan.entries import Agenda, ChunkStart, Entry, Grid
+from scope_batch.plan.entries import ChunkStart, Entry, EntryQueue, Grid
 from scope_batch.plan.schedules import Clock, Curve
 from tests.plan.helpers import plan, video_plan
 from tests.plan.steering import steered
 
 TEXT = (0, 9, 21, 33, 45)
-"""First frames of a text job without cuts."""
+"""First frames of the chunks of a text job without cuts."""
 
 
 def curve(written: Any, *, num_frames: int = 57, low: float = -10, high: float = 10) -> Curve:
@@ -25,28 +25,28 @@ def curve(written: Any, *, num_frames: int = 57, low: float = -10, high: float =
     return Curve("field", schedule, low, high, Clock(num_frames, Fraction(16), 42), Diagnostics())
 
 
-def landed(made: Curve, starts: Iterable[int] = TEXT) -> list[bool]:
-    """Whether each chunk moves."""
+def landed(planned: Curve, starts: Iterable[int] = TEXT) -> list[bool]:
+    """Advance through the chunks; return for each whether its value changes."""
     moves = []
     for index, first_frame in enumerate(starts):
-        made.advance(ChunkStart(index, first_frame, 12 if index else 9, index))
-        moves.append(made.moves)
+        planned.advance(ChunkStart(index, first_frame, 12 if index else 9, index))
+        moves.append(planned.moves)
     return moves
 
 
 def values(written: Any, starts: Iterable[int] = TEXT, **options: Any) -> list[float]:
-    made = curve(written, **options)
-    landed(made, starts)
-    result = made.values()
-    assert made.diagnostics.problems == []
+    planned = curve(written, **options)
+    landed(planned, starts)
+    result = planned.values()
+    assert planned.diagnostics.problems == []
     return [round(value, 9) for value in result]
 
 
 def problem(written: Any, **options: Any) -> str:
-    made = curve(written, **options)
-    landed(made)
-    made.values()
-    (line,) = made.diagnostics.problems
+    planned = curve(written, **options)
+    landed(planned)
+    planned.values()
+    (line,) = planned.diagnostics.problems
     return line
 
 
@@ -78,8 +78,8 @@ def test_the_value_of_every_chunk(written: Any, expected: list[float]) -> None:
 @pytest.mark.parametrize("num_frames", [45, 48, 57])
 def test_a_key_at_the_end_is_reached_in_the_last_chunk(num_frames: int) -> None:
     starts = [start for start in TEXT if start < num_frames]
-    made = values({0: 0, num_frames: 1}, starts, num_frames=num_frames)
-    assert made == pytest.approx([i / (len(starts) - 1) for i in range(len(starts))])
+    planned = values({0: 0, num_frames: 1}, starts, num_frames=num_frames)
+    assert planned == pytest.approx([i / (len(starts) - 1) for i in range(len(starts))])
 
 
 def test_it_lands_on_the_chunks_there_are_not_on_those_that_were_expected() -> None:
@@ -87,10 +87,10 @@ def test_it_lands_on_the_chunks_there_are_not_on_those_that_were_expected() -> N
 
 
 def test_lists_are_read_at_the_slot() -> None:
-    made = curve([1, 2, 3])
+    planned = curve([1, 2, 3])
     for index, slot in enumerate((0, 0, 2)):
-        made.advance(ChunkStart(index, 12 * index, 12, slot))
-    assert made.values() == (1, 1, 3)
+        planned.advance(ChunkStart(index, 12 * index, 12, slot))
+    assert planned.values() == (1, 1, 3)
 
 
 @pytest.mark.parametrize(
@@ -105,30 +105,30 @@ def test_lists_are_read_at_the_slot() -> None:
         ("0:(0), 33:(1-t+33)", [0, 1, 1, 1, 1]),
     ],
 )
-def test_whether_it_moves_is_known_at_once_and_true(written: Any, expected: list[int]) -> None:
-    made = curve(written, low=-99)
-    assert landed(made) == [bool(move) for move in expected]
-    result = made.values()
+def test_a_change_is_known_at_once(written: Any, expected: list[int]) -> None:
+    planned = curve(written, low=-99)
+    assert landed(planned) == [bool(move) for move in expected]
+    result = planned.values()
     assert [a != b for a, b in pairwise(result)] == [bool(move) for move in expected[1:]]
 
 
-def test_what_is_on_its_way_is_not_known_yet() -> None:
-    made = curve({0: 0, 21: 1})
+def test_a_value_between_keys_is_not_known_yet() -> None:
+    planned = curve({0: 0, 21: 1})
     known = []
     for index, first_frame in enumerate(TEXT):
-        made.advance(ChunkStart(index, first_frame, 12 if index else 9, index))
-        known.append(made.known)
+        planned.advance(ChunkStart(index, first_frame, 12 if index else 9, index))
+        known.append(planned.known)
     assert known == [0, None, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "message"),
     [
-        ({0: 0, 58: 1}, "field: the keyframe 58 lies outside the job; allowed: 0 to 56, 57 stands for the end"),
-        ("0:(1), max_f + 2:(2)", "field: the keyframe max_f + 2 = 58 lies outside the job; "
-         "allowed: 0 to 56, 57 stands for the end"),
-        ("0:(1), 0 - 1:(2)", "field: the keyframe 0 - 1 = -1 lies outside the job; "
-         "allowed: 0 to 56, 57 stands for the end"),
+        ({0: 0, 58: 1}, "field: the keyframe 58 is outside the job; allowed: 0 to 56, 57 is the end"),
+        ("0:(1), max_f + 2:(2)", "field: the keyframe max_f + 2 = 58 is outside the job; "
+         "allowed: 0 to 56, 57 is the end"),
+        ("0:(1), 0 - 1:(2)", "field: the keyframe 0 - 1 = -1 is outside the job; "
+         "allowed: 0 to 56, 57 is the end"),
         ("0:(1), 1/(s - 42):(2)", "field: the keyframe 1/(s - 42) divides by zero"),
         ("28:(1), max_f/2:(2)", "field: two keyframes at frame 28; one is allowed"),
         ("0:(t)", "field: t is 21 at frame 21 (chunk 2); allowed: -10..10"),
@@ -137,24 +137,24 @@ def test_what_is_on_its_way_is_not_known_yet() -> None:
          "at frame 21 (chunk 2)"),
     ],
 )  # fmt: skip
-def test_the_first_thing_that_is_wrong_is_said_with_field_frame_and_chunk(written: Any, said: str) -> None:
-    assert problem(written) == said
+def test_the_first_fault_is_reported_with_field_frame_and_chunk(written: Any, message: str) -> None:
+    assert problem(written) == message
 
 
 @pytest.mark.parametrize("written", [{0: 0.2, 25: 0.8}, {0: 0.2, 26: 0.8}, {0: 0.2, 13: 0.4, 26: 0.8}, {26: 0.8}])
 def test_a_key_on_the_thirteenth_frame_of_a_cut_lands_on_it_where_the_job_ends(written: dict[int, float]) -> None:
-    made = video_plan({"chunk": 1, "reset_cache": True}, noise_scale=written, num_frames=26)
-    assert [c.frames for c in made.chunks] == [13, 13]
-    assert [c.noise_scale for c in made.chunks] == [written.get(0, 0.8), 0.8]
-    assert any("the keys 13 and 26 both land on chunk 1" in note for note in made.notes) == (13 in written)
+    planned = video_plan({"chunk": 1, "reset_cache": True}, noise_scale=written, num_frames=26)
+    assert [c.frames for c in planned.chunks] == [13, 13]
+    assert [c.noise_scale for c in planned.chunks] == [written.get(0, 0.8), 0.8]
+    assert any("the keys 13 and 26 both act in chunk 1" in note for note in planned.notes) == (13 in written)
 
 
 def test_keys_inside_a_chunk_and_keys_that_share_one_are_noted() -> None:
-    made = curve({0: 0, 22: 1, 30: 2, 48: 3})
-    landed(made)
-    made.values()
-    assert made.diagnostics.notes == [
-        "field: the keys 22 and 30 both land on chunk 2: the later, 30, wins",
+    planned = curve({0: 0, 22: 1, 30: 2, 48: 3})
+    landed(planned)
+    planned.values()
+    assert planned.diagnostics.notes == [
+        "field: the keys 22 and 30 both act in chunk 2: the later, 30, wins",
         "field: keys inside a chunk act from its first frame: 30 -> chunk 2 (frame 21), 48 -> chunk 4 (frame 45)",
     ]
 
@@ -166,47 +166,45 @@ def test_keys_land_where_entries_land_on_any_grid(seed: int) -> None:
     while (following := starts[-1] + rng.choice((9, 12))) < num_frames:
         starts.append(following)
     frames = sorted(rng.sample(range(starts[-1]), 12))
-    made = curve({frame: index - 6 for index, frame in enumerate(frames)}, num_frames=num_frames)
-    agenda = Agenda([Entry(i, "", "", None, frame) for i, frame in enumerate(frames)], Grid(False, num_frames))
+    planned = curve({frame: index - 6 for index, frame in enumerate(frames)}, num_frames=num_frames)
+    queue = EntryQueue([Entry(i, "", "", None, frame) for i, frame in enumerate(frames)], Grid(False, num_frames))
     arrived, taken = {}, {}
     for index, first_frame in enumerate(starts):
         reach = 12 if index else 9
         start = ChunkStart(index, first_frame, reach, index)
-        if entries := agenda.take(start):
+        if entries := queue.take(start):
             arrived[index], taken[index] = entries[0].order - 6, entries[-1].order - 6
-        made.advance(start)
-    result = made.values()
+        planned.advance(start)
+    result = planned.values()
     assert {index: result[index] for index in taken} == taken
     assert set(result[: min(taken)]) <= {arrived[min(taken)]}
     assert set(result[max(taken) :]) == {taken[max(taken)]}
 
 
 def test_the_noise_of_a_video_follows_its_keyframes() -> None:
-    made = video_plan(noise_scale={0: 0.8, 49: 0.4}, num_frames=61)
-    assert [c.noise_scale for c in made.chunks] == pytest.approx([0.8, 0.7, 0.6, 0.5, 0.4])
-    assert not any(c.noise_controller for c in made.chunks)
+    planned = video_plan(noise_scale={0: 0.8, 49: 0.4}, num_frames=61)
+    assert [c.noise_scale for c in planned.chunks] == pytest.approx([0.8, 0.7, 0.6, 0.5, 0.4])
+    assert not any(c.noise_controller for c in planned.chunks)
     assert plan(seed=[1, 2], num_frames=33).chunks[2].seed == 2
 
 
 def test_the_strength_of_vace_follows_its_schedule_but_for_chunks_with_their_own() -> None:
     schedule = {0: 0, 48: 1}
-    made = steered({"chunk": 1, "vace_context_scale": 2}, vace_frames="/c 96.npy", vace_context_scale=schedule)
-    assert [c.vace.scale for c in made.chunks[:6] if c.vace] == [0, 2, 0.5, 0.75, 1, 1]
+    planned = steered({"chunk": 1, "vace_context_scale": 2}, vace_frames="/c 96.npy", vace_context_scale=schedule)
+    assert [c.vace.scale for c in planned.chunks[:6] if c.vace] == [0, 2, 0.5, 0.75, 1, 1]
 
 
-def test_a_chunk_s_own_number_replaces_the_scheduled_one() -> None:
-    made = video_plan({"chunk": 1, "noise_scale": 0.1}, noise_scale="0:(0.8), 49:(0.4)", num_frames=61)
-    assert [c.noise_scale for c in made.chunks] == pytest.approx([0.8, 0.1, 0.6, 0.5, 0.4])
+def test_a_chunks_own_number_replaces_the_scheduled_one() -> None:
+    planned = video_plan({"chunk": 1, "noise_scale": 0.1}, noise_scale="0:(0.8), 49:(0.4)", num_frames=61)
+    assert [c.noise_scale for c in planned.chunks] == pytest.approx([0.8, 0.1, 0.6, 0.5, 0.4])
 
 
-def test_a_schedule_in_a_job_without_video_is_refused_unless_it_says_the_default() -> None:
+def test_a_schedule_in_a_job_without_video_is_refused_unless_it_is_the_default() -> None:
     assert plan(noise_scale="0:(0.7)").notes == ("noise_scale has no effect: there is no input video (input_path)",)
     with pytest.raises(JobError, match="noise_scale: cannot be honoured"):
         plan(noise_scale={0: 0.7, 48: 0.6})
 
 
 def test_a_keyframe_beyond_the_end_names_the_frames_there_are() -> None:
-    with pytest.raises(
-        JobError, match=r"^noise_scale: the keyframe 97 lies outside .* 0 to 95, 96 stands for the end$"
-    ):
+    with pytest.raises(JobError, match=r"^noise_scale: the keyframe 97 is outside .* 0 to 95, 96 is the end$"):
         video_plan(noise_scale={0: 0.7, 97: 0.6})

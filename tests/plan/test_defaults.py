@@ -1,4 +1,4 @@
-"""The values that a job left to their defaults, written out, are the same job."""
+"""Tests that a job with its default values written out is the same job."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_written_out_they_plan_the_same(fields: dict[str, Any], pipeline: str) -
     assert before | {"notes": None} == after | {"notes": None}
 
 
-def test_they_hold_what_decides_the_frames() -> None:
+def test_they_hold_the_values_that_decide_the_frames() -> None:
     defaults = dict(planned(TEXT, "longlive").defaults)
     expected = {"pipeline_id": "longlive", "seed": 42, "height": 320, "width": 576, "fps": 16, "vae_type": "wan"}
     assert defaults | expected == defaults and defaults["denoising_steps"] == (1000, 750, 500, 250)

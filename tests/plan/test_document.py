@@ -25,9 +25,9 @@ def test_the_keys_that_scripts_rely_on() -> None:
     assert document["landings"] == [{"asked": "frame 30", "chunk": 2, "first_frame": 21, "fields": ["seed"]}]
 
 
-def test_it_is_json_and_says_what_the_plan_says() -> None:
-    made = video_plan({"chunk": 1, "text": "B", "transition_num_steps": 3}, noise_scale=0.5)
-    document = json.loads(json.dumps(plan_to_dict(made)))
+def test_it_is_json_with_the_values_of_the_plan() -> None:
+    planned = video_plan({"chunk": 1, "text": "B", "transition_num_steps": 3}, noise_scale=0.5)
+    document = json.loads(json.dumps(plan_to_dict(planned)))
     assert document["mode"] == "video"
     assert sum(chunk["keep"] for chunk in document["chunks"]) == document["num_frames"] == 96
     assert document["chunks"][1]["noise_scale"] == 0.5
@@ -54,7 +54,7 @@ def test_a_long_chain_of_interrupted_transitions_is_written_without_recursion() 
     assert abs(sum(weights) - 1) < 1e-4
 
 
-def test_a_rate_that_is_no_whole_number_is_written_both_ways() -> None:
+def test_a_fractional_rate_is_written_both_ways() -> None:
     document = plan_to_dict(plan(fps="30000/1001"))
     assert (document["fps_exact"], round(document["fps"], 2)) == ("30000/1001", 29.97)
     assert plan_to_dict(plan(fps=Fraction(25)))["fps"] == 25

@@ -1,4 +1,4 @@
-"""What was found in the files of a job is told in its plan."""
+"""Tests that a plan reports facts about the files of its job."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from scope_batch.plan import plan_job
 from tests.plan.helpers import CLIP, LONGLIVE, video_plan
 
 
-def test_what_was_found_in_the_clip_is_told_with_its_name() -> None:
+def test_facts_about_the_clip_are_reported_with_its_name() -> None:
     plan = video_plan(clip=replace(CLIP, notes=("HLG, converted to SDR",), warnings=("number 7 is missing",)))
     assert "clip.mp4: HLG, converted to SDR" in plan.notes and "clip.mp4: number 7 is missing" in plan.warnings
 
 
-def test_what_was_found_in_control_is_told_once_with_its_field(tmp_path) -> None:
+def test_facts_about_control_are_reported_once_with_its_field(tmp_path) -> None:
     depth = tmp_path / "depth.mkv"
     job = Job(prompt="A", num_frames=24, vace_frames=depth, chunk_specs=[{"chunk": 1, "vace_frames": depth}])
     facts = {ClipSource("frames", depth): ClipSourceFacts(24, 320, 576, exact=False, notes=("is interlaced",))}
@@ -24,7 +24,7 @@ def test_what_was_found_in_control_is_told_once_with_its_field(tmp_path) -> None
     assert [note for note in notes if "interlaced" in note] == ["vace_frames: depth.mkv: is interlaced"]
 
 
-def test_tensors_that_nothing_reads_are_told() -> None:
+def test_unread_tensors_are_reported() -> None:
     both = Path("/both.safetensors")
     facts = {
         ClipSource("frames", both): ClipSourceFacts(24, 320, 576, exact=True, unread=("masks", "other")),

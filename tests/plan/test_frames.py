@@ -35,16 +35,16 @@ def test_one_latent_per_block_makes_five_then_four_frames() -> None:
 
 @pytest.mark.parametrize("frames", range(1, 61))
 @pytest.mark.parametrize("reset", [None, 1, 2])
-def test_exactly_the_asked_frames_without_gaps(frames: int, reset: int | None) -> None:
+def test_exactly_the_requested_frames_without_gaps(frames: int, reset: int | None) -> None:
     for make in (plan, video_plan):
         entries = [{"chunk": reset, "reset_cache": True}] if reset and frames > 30 else []
-        made = make(*entries, num_frames=frames)
-        delivered = [f for c in made.chunks for f in range(c.first_frame, c.first_frame + c.keep)]
+        planned = make(*entries, num_frames=frames)
+        delivered = [f for c in planned.chunks for f in range(c.first_frame, c.first_frame + c.keep)]
         assert delivered == list(range(frames))
-        assert all(c.keep == c.frames for c in made.chunks[:-1])
+        assert all(c.keep == c.frames for c in planned.chunks[:-1])
 
 
-def test_a_reset_starts_a_first_chunk_anew() -> None:
+def test_a_reset_starts_another_first_chunk() -> None:
     chunks = plan({"chunk": 2, "reset_cache": True}, num_frames=48).chunks
     assert [(c.frames, c.start_latent) for c in chunks[:4]] == [(9, 0), (12, 3), (9, 0), (12, 3)]
     assert chunks[2].cut_reason == "reset_cache"
@@ -54,7 +54,7 @@ def test_num_frames_input_is_the_length_of_the_clip() -> None:
     assert video_plan(num_frames="input", clip=replace(CLIP, frames=50)).num_frames == 50
 
 
-def test_fps_is_the_job_s_else_the_clip_s_else_sixteen() -> None:
+def test_fps_is_the_jobs_else_the_clips_else_sixteen() -> None:
     clip = replace(CLIP, fps=Fraction(25))
     assert video_plan(clip=clip, fps=30).fps == 30
     assert video_plan(clip=clip).fps == 25
@@ -62,9 +62,9 @@ def test_fps_is_the_job_s_else_the_clip_s_else_sixteen() -> None:
     assert plan().fps == 16
 
 
-def test_the_size_is_the_job_s_else_the_pipeline_s_never_the_clip_s() -> None:
-    made = video_plan(clip=replace(CLIP, width=1920, height=1080), height=480)
-    assert (made.height, made.width) == (480, 576)
+def test_the_size_is_the_jobs_else_the_pipelines_never_the_clip_s() -> None:
+    planned = video_plan(clip=replace(CLIP, width=1920, height=1080), height=480)
+    assert (planned.height, planned.width) == (480, 576)
 
 
 def test_a_short_clip_loops_or_holds_with_a_warning_or_is_refused() -> None:
@@ -84,14 +84,14 @@ def test_a_short_clip_loops_or_holds_with_a_warning_or_is_refused() -> None:
         (ClipFacts(576, 320, 96, Fraction(25), False), {"fps": 16}, "it plays slower"),
     ],
 )
-def test_what_happens_to_the_clip_is_noted(clip: ClipFacts, fields: dict[str, object], note: str) -> None:
+def test_changes_of_the_clip_are_noted(clip: ClipFacts, fields: dict[str, object], note: str) -> None:
     (only,) = video_plan(clip=clip, **fields).notes
     assert note in only
 
 
 def test_a_clip_that_fits_needs_no_note() -> None:
-    made = video_plan(clip=replace(CLIP, width=1152, height=640))
-    assert (made.notes, made.warnings) == ((), ())
+    planned = video_plan(clip=replace(CLIP, width=1152, height=640))
+    assert (planned.notes, planned.warnings) == ((), ())
 
 
 def test_audio_input_without_sound_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Fields that find nothing to act on are noted, with the reason."""
+"""Tests that fields without effect are noted, with the reason."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.plan.steering import steered
 KREA = PIPELINES["krea-realtime-video"]
 
 
-def idle(made: Plan) -> list[str]:
-    return [note for note in made.notes if "has no effect" in note]
+def idle(planned: Plan) -> list[str]:
+    return [note for note in planned.notes if "has no effect" in note]
 
 
 OWN = {"seed": 1, "denoising_steps": [900, 400], "manage_cache": True}
@@ -25,12 +25,12 @@ OWN = {"seed": 1, "denoising_steps": [900, 400], "manage_cache": True}
 @pytest.mark.parametrize(
     ("fields", "note"),
     [
-        ({"manage_cache": False}, "manage_cache has no effect: nothing would cut a chunk off by itself"),
-        ({"cuts": "allow"}, "cuts has no effect: there is no cut but those asked for"),
+        ({"manage_cache": False}, "manage_cache has no effect: no change would cut a chunk"),
+        ({"cuts": "allow"}, "cuts has no effect: the only cuts are those by reset_cache"),
         ({"chunk_grid": 12}, "chunk_grid has no effect: nothing is placed by chunk"),
-        ({"chunk_grid": 12, "seed": [1, 2000]}, "chunk_grid has no effect: slots and chunks count alike here"),
+        ({"chunk_grid": 12, "seed": [1, 2000]}, "chunk_grid has no effect: slots and chunks have equal numbers here"),
         ({"lora_scales": {"/a.safetensors": [0, 1]}, "lora_merge": "never"},
-         "lora_merge has no effect: LoRAs whose scale moves are never merged"),
+         "lora_merge has no effect: LoRAs whose scale changes are never merged"),
         ({"lora_scales": {"/a.safetensors": 1}, "lora_merge": "never", "quantization": "fp8_e4m3fn"},
          "lora_merge has no effect: under quantization: fp8_e4m3fn LoRAs stay beside the weights anyway"),
     ],
@@ -42,8 +42,8 @@ def test_a_field_of_a_text_job(fields: dict[str, Any], note: str) -> None:
 @pytest.mark.parametrize("field", ["seed", "denoising_steps"])
 def test_a_value_that_every_chunk_replaces(field: str) -> None:
     value = {"seed": 5, "denoising_steps": [800]}[field]
-    made = plan({"chunk": 0, field: OWN[field]}, num_frames=9, **{field: value})
-    assert idle(made) == [f"{field} has no effect: every chunk has its own"]
+    planned = plan({"chunk": 0, field: OWN[field]}, num_frames=9, **{field: value})
+    assert idle(planned) == [f"{field} has no effect: every chunk has its own"]
 
 
 def test_a_prompt_that_is_never_shown() -> None:
@@ -70,7 +70,7 @@ def test_control_that_is_long_enough_needs_no_rule() -> None:
 
 def test_control_that_entries_hide() -> None:
     notes = idle(steered({"chunk": 0, "vace_frames": "/d 96.npy"}, vace_frames="/c 96.npy"))
-    assert notes == ["vace_frames has no effect: vace_frames of entries lies over every frame"]
+    assert notes == ["vace_frames has no effect: vace_frames of entries covers every frame"]
 
 
 def test_a_lock_that_control_of_one_chunk_does_not_need() -> None:
@@ -84,22 +84,24 @@ def test_a_cut_where_the_sequence_starts_anyway() -> None:
     assert note == "chunk_specs[0] (chunk 0): reset_cache has no effect: chunk 0 starts the sequence anyway"
 
 
-def test_a_chunk_in_which_there_is_nothing_to_manage() -> None:
+def test_manage_cache_without_a_possible_cut_is_noted() -> None:
     (note,) = idle(plan({"chunk": 1, "manage_cache": False}))
-    assert note == "chunk_specs[0] (chunk 1): manage_cache has no effect: nothing would cut the chunk off by itself"
+    assert note == "chunk_specs[0] (chunk 1): manage_cache has no effect: no change would cut the chunk"
     assert idle(plan({"chunk": 1, "manage_cache": False, "denoising_steps": [900, 400]})) == []
 
 
-def test_a_strength_for_chunks_that_nothing_steers() -> None:
-    made = steered({"chunk": 1, "vace_frames": "/c 12.npy"}, vace_context_scale=[0.2, 0.5])
-    assert "vace_context_scale acts in chunk 1 only: nothing steers the others" in made.notes
+def test_a_scale_for_chunks_without_vace_input_is_noted() -> None:
+    planned = steered({"chunk": 1, "vace_frames": "/c 12.npy"}, vace_context_scale=[0.2, 0.5])
+    assert "vace_context_scale acts in chunk 1 only: the others have no VACE input" in planned.notes
 
 
 def test_control_of_an_entry_that_runs_beyond_the_end() -> None:
-    made = steered({"chunk": 7, "vace_frames": "/c 30.npy"})
-    assert made.notes == ("chunk_specs[0].vace_frames: c 30.npy has 30 frames, the first 15 are used",)
+    planned = steered({"chunk": 7, "vace_frames": "/c 30.npy"})
+    assert planned.notes == ("chunk_specs[0].vace_frames: c 30.npy has 30 frames, the first 15 are used",)
 
 
 def test_a_method_that_no_prompts_blend_by() -> None:
-    made = plan({"chunk": 0, "text": "B", "prompt_interpolation_method": "linear"}, prompt_interpolation_method="slerp")
-    assert "prompt_interpolation_method has no effect: no prompts blend by it" in made.notes
+    planned = plan(
+        {"chunk": 0, "text": "B", "prompt_interpolation_method": "linear"}, prompt_interpolation_method="slerp"
+    )
+    assert "prompt_interpolation_method has no effect: no prompts are blended with it" in planned.notes

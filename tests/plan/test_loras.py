@@ -15,12 +15,12 @@ from tests.plan.helpers import SDV2, marks, plan, video_plan
 A, B = "/l/a.safetensors", "/l/b.safetensors"
 
 
-def scales(made: Plan) -> list[tuple[float, ...]]:
-    return [chunk.lora_scales for chunk in made.chunks]
+def scales(planned: Plan) -> list[tuple[float, ...]]:
+    return [chunk.lora_scales for chunk in planned.chunks]
 
 
-def changed(made: Plan) -> list[int]:
-    return [chunk.index for chunk in made.chunks if chunk.lora_changed]
+def changed(planned: Plan) -> list[int]:
+    return [chunk.index for chunk in planned.chunks if chunk.lora_changed]
 
 
 def problem(*entries: dict[str, Any], **fields: Any) -> str:
@@ -31,58 +31,64 @@ def problem(*entries: dict[str, Any], **fields: Any) -> str:
 
 
 def test_loras_stand_in_the_order_of_the_job_then_of_the_chunks() -> None:
-    made = plan({"chunk": 1, "lora_scales": {"/l/c.safetensors": 1, A: 1}}, lora_scales={B: 1, A: 0.5})
-    assert [use.path for use in made.loras] == [Path(B), Path(A), Path("/l/c.safetensors")]
+    planned = plan({"chunk": 1, "lora_scales": {"/l/c.safetensors": 1, A: 1}}, lora_scales={B: 1, A: 0.5})
+    assert [use.path for use in planned.loras] == [Path(B), Path(A), Path("/l/c.safetensors")]
 
 
-def test_a_chunk_s_scale_holds_from_there_on_and_is_0_before_where_only_a_chunk_names_it() -> None:
-    made = plan({"chunk": 1, "lora_scales": {B: 2}}, {"chunk": 3, "lora_scales": {A: 0}}, lora_scales={A: 1})
-    assert scales(made)[:5] == [(1, 0), (1, 2), (1, 2), (0, 2), (0, 2)]
-    assert changed(made) == [1, 3]
+def test_a_chunks_scale_holds_from_there_on_and_is_0_before_where_only_a_chunk_names_it() -> None:
+    planned = plan({"chunk": 1, "lora_scales": {B: 2}}, {"chunk": 3, "lora_scales": {A: 0}}, lora_scales={A: 1})
+    assert scales(planned)[:5] == [(1, 0), (1, 2), (1, 2), (0, 2), (0, 2)]
+    assert changed(planned) == [1, 3]
 
 
 @pytest.mark.parametrize("schedule", [[0, 1], {0: 0, 9: 1}, "0:(min(t, 1))"])
 def test_of_a_lora_with_a_schedule_a_chunk_replaces_its_own_value_only(schedule: Any) -> None:
-    made = plan({"chunk": 2, "lora_scales": {A: 5}}, lora_scales={A: schedule}, num_frames=45)
-    assert scales(made) == [(0,), (1,), (5,), (1,)]
-    assert changed(made) == [1, 2, 3]
+    planned = plan({"chunk": 2, "lora_scales": {A: 5}}, lora_scales={A: schedule}, num_frames=45)
+    assert scales(planned) == [(0,), (1,), (5,), (1,)]
+    assert changed(planned) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("schedule", [1, [1, 1], {0: 1, 9: 1}, "0:(1)"])
-def test_a_schedule_that_says_one_number_is_that_number(schedule: Any) -> None:
-    made = plan({"chunk": 1, "lora_scales": {A: 2}}, lora_scales={A: schedule}, num_frames=45)
-    assert scales(made) == [(1,), (2,), (2,), (2,)]
+def test_a_schedule_of_one_number_is_that_number(schedule: Any) -> None:
+    planned = plan({"chunk": 1, "lora_scales": {A: 2}}, lora_scales={A: schedule}, num_frames=45)
+    assert scales(planned) == [(1,), (2,), (2,), (2,)]
 
 
 def test_a_ramp_over_eight_chunks_cuts_and_recaches_nothing() -> None:
-    made = plan(lora_scales={A: {0: 0, 89: 1}}, num_frames=93)
-    assert [round(scale, 6) for (scale,) in scales(made)] == [round(i / 7, 6) for i in range(8)]
-    assert changed(made) == list(range(1, 8)) and not any(marks(made)[1:])
+    planned = plan(lora_scales={A: {0: 0, 89: 1}}, num_frames=93)
+    assert [round(scale, 6) for (scale,) in scales(planned)] == [round(i / 7, 6) for i in range(8)]
+    assert changed(planned) == list(range(1, 8)) and not any(marks(planned)[1:])
 
 
-def test_a_recache_is_told_with_its_reason() -> None:
-    made = plan({"chunk": 2, "text": "B"}, lora_scales={A: [0, 0, 1, 2]}, on_lora_change="recache", num_frames=57)
-    assert [c.recache_reason for c in made.chunks] == [None, None, "prompt change and LoRA change", "LoRA change", None]
-    made = plan({"chunk": 1, "reset_cache": True}, lora_scales={A: [0, 1]}, on_lora_change="recache")
-    assert made.chunks[1].lora_changed and made.chunks[1].recache_reason is None
-    made = video_plan(lora_scales={A: [0, 1]}, on_lora_change="recache")
-    assert [c.recache_reason for c in made.chunks[:3]] == [None, "LoRA change", None]
+def test_a_recache_is_shown_with_its_reason() -> None:
+    planned = plan({"chunk": 2, "text": "B"}, lora_scales={A: [0, 0, 1, 2]}, on_lora_change="recache", num_frames=57)
+    assert [c.recache_reason for c in planned.chunks] == [
+        None,
+        None,
+        "prompt change and LoRA change",
+        "LoRA change",
+        None,
+    ]
+    planned = plan({"chunk": 1, "reset_cache": True}, lora_scales={A: [0, 1]}, on_lora_change="recache")
+    assert planned.chunks[1].lora_changed and planned.chunks[1].recache_reason is None
+    planned = video_plan(lora_scales={A: [0, 1]}, on_lora_change="recache")
+    assert [c.recache_reason for c in planned.chunks[:3]] == [None, "LoRA change", None]
 
 
 def test_a_change_that_cuts_is_decided_from_left_to_right_and_warned_about() -> None:
-    made = plan(lora_scales={A: {0: 0, 20: 0, 21: 1, 50: 2}}, on_lora_change="cut", num_frames=60)
-    assert [c.first_frame for c in made.chunks] == [0, 9, 21, 30, 39, 48]
-    assert marks(made) == ["cut", "", "cut", "cut", "cut", ""]
-    assert changed(made) == [2, 3, 4]
-    assert made.warnings[0] == (
-        "hard cut at chunks 2, 3, 4 (frame 21 on): LoRA change; on_lora_change: keep or recache lets the sequence go on"
+    planned = plan(lora_scales={A: {0: 0, 20: 0, 21: 1, 50: 2}}, on_lora_change="cut", num_frames=60)
+    assert [c.first_frame for c in planned.chunks] == [0, 9, 21, 30, 39, 48]
+    assert marks(planned) == ["cut", "", "cut", "cut", "cut", ""]
+    assert changed(planned) == [2, 3, 4]
+    assert planned.warnings[0] == (
+        "hard cut at chunks 2, 3, 4 (frame 21 on): LoRA change; on_lora_change: keep or recache avoids the cut"
     )
 
 
 def test_every_cut_of_a_schedule_is_a_change_and_every_change_a_cut() -> None:
     for schedule in ({0: 0, 50: 1, 51: 0}, "0:(0), 30:(chunk % 2), 70:(3)", [1, 1, 0]):
-        made = plan({"frame": 40, "lora_scales": {A: 9}}, lora_scales={A: schedule}, on_lora_change="cut")
-        assert changed(made) == [c.index for c in made.chunks[1:] if c.cut]
+        planned = plan({"frame": 40, "lora_scales": {A: 9}}, lora_scales={A: schedule}, on_lora_change="cut")
+        assert changed(planned) == [c.index for c in planned.chunks[1:] if c.cut]
 
 
 def test_cuts_forbidden_refuse_a_schedule_that_cuts() -> None:
@@ -94,8 +100,8 @@ def test_cuts_forbidden_refuse_a_schedule_that_cuts() -> None:
     ("merge", "merged"), [("auto", [True, False]), ("never", [False, False])]
 )  # fmt: skip
 def test_one_scale_for_the_whole_job_is_merged(merge: str, merged: list[bool]) -> None:
-    made = plan(lora_scales={A: 1, B: [0, 1]}, lora_merge=merge)
-    assert made.loras == (LoraUse(Path(A), merged[0]), LoraUse(Path(B), merged[1]))
+    planned = plan(lora_scales={A: 1, B: [0, 1]}, lora_merge=merge)
+    assert planned.loras == (LoraUse(Path(A), merged[0]), LoraUse(Path(B), merged[1]))
 
 
 def test_a_changing_scale_cannot_always_be_merged() -> None:
@@ -124,19 +130,19 @@ def test_settings_of_loras_need_one() -> None:
     )
 
 
-def test_what_to_do_at_a_change_is_in_vain_without_one() -> None:
+def test_on_lora_change_has_no_effect_without_a_change() -> None:
     assert plan(lora_scales={A: 1}, on_lora_change="cut").notes == ("on_lora_change has no effect: no scale changes",)
 
 
-def test_lists_are_read_by_slot_on_the_protocol_s_grid() -> None:
-    made = plan(lora_scales={A: [0, 1, 2, 3, 4]}, chunk_grid=12, num_frames=48)
-    assert scales(made) == [(0,), (1,), (2,), (3,), (3,)]
-    assert made.warnings == ("LoRA a.safetensors: 5 values for 4 slots; the last 1 are never used",)
+def test_lists_are_read_by_slot_on_the_protocols_grid() -> None:
+    planned = plan(lora_scales={A: [0, 1, 2, 3, 4]}, chunk_grid=12, num_frames=48)
+    assert scales(planned) == [(0,), (1,), (2,), (3,), (3,)]
+    assert planned.warnings == ("LoRA a.safetensors: 5 values for 4 slots; the last 1 are never used",)
 
 
 def test_a_scale_of_a_slot_acts_in_all_its_chunks() -> None:
-    made = plan({"chunk": 3, "lora_scales": {A: 9}}, lora_scales={A: [0, 1]}, chunk_grid=12, num_frames=48)
-    assert scales(made) == [(0,), (1,), (1,), (9,), (9,)]
+    planned = plan({"chunk": 3, "lora_scales": {A: 9}}, lora_scales={A: [0, 1]}, chunk_grid=12, num_frames=48)
+    assert scales(planned) == [(0,), (1,), (1,), (9,), (9,)]
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:
@@ -147,39 +153,39 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
         "on_lora_change: one-by-one never recaches; allowed: keep, cut"
     )
     assert problem(lora_scales={A: 1}, on_lora_change="recache", spec=KREA) == (
-        "on_lora_change: krea-realtime-video makes its context anew for every chunk anyway; allowed: keep, cut"
+        "on_lora_change: krea-realtime-video recomputes its context for every chunk anyway; allowed: keep, cut"
     )
 
 
 def test_a_chunk_that_manages_no_cache_is_not_cut() -> None:
-    made = plan({"chunk": 1, "manage_cache": False}, lora_scales={A: [0, 1]}, on_lora_change="cut")
-    assert not made.chunks[1].cut and made.chunks[1].lora_changed
+    planned = plan({"chunk": 1, "manage_cache": False}, lora_scales={A: [0, 1]}, on_lora_change="cut")
+    assert not planned.chunks[1].cut and planned.chunks[1].lora_changed
 
 
 def test_entries_that_share_a_chunk_set_the_scales_of_different_loras() -> None:
     entries = {"frame": 10, "lora_scales": {A: 1}}, {"frame": 12, "lora_scales": {B: 2, A: 3}}
-    made = plan(*entries, num_frames=20)
-    assert scales(made) == [(0, 0), (3, 2)]
-    assert made.warnings == (
-        "chunk_specs[1] (frame 12) and chunk_specs[0] (frame 10) both land on chunk 1 and set the scale of "
-        "a.safetensors: the later place, frame 12, wins",
+    planned = plan(*entries, num_frames=20)
+    assert scales(planned) == [(0, 0), (3, 2)]
+    assert planned.warnings == (
+        "chunk_specs[1] (frame 12) and chunk_specs[0] (frame 10) both act in chunk 1 and set the scale of "
+        "a.safetensors: the later one, frame 12, wins",
     )
 
 
 def test_two_spellings_of_one_file_are_one_lora(tmp_path: Path) -> None:
     (tmp_path / "real.safetensors").touch()
     (tmp_path / "link.safetensors").symlink_to(tmp_path / "real.safetensors")
-    made = plan(
+    planned = plan(
         {"chunk": 1, "lora_scales": {str(tmp_path / "link.safetensors"): 2}},
         lora_scales={str(tmp_path / "real.safetensors"): 1},
         num_frames=20,
     )
-    assert len(made.loras) == 1 and scales(made) == [(1,), (2,)]
+    assert len(planned.loras) == 1 and scales(planned) == [(1,), (2,)]
 
 
 def test_any_number_of_loras() -> None:
-    made = plan(lora_scales={f"/l/{i}.safetensors": i / 10 for i in range(40)}, num_frames=9)
-    assert scales(made) == [tuple(i / 10 for i in range(40))]
+    planned = plan(lora_scales={f"/l/{i}.safetensors": i / 10 for i in range(40)}, num_frames=9)
+    assert scales(planned) == [tuple(i / 10 for i in range(40))]
 
 
 def test_the_document_names_each_lora_by_its_file_and_by_its_path_where_names_are_alike() -> None:
@@ -194,7 +200,7 @@ def test_the_document_names_each_lora_by_its_file_and_by_its_path_where_names_ar
 
 
 def test_under_fp8_loras_stay_side_branches() -> None:
-    made = plan(lora_scales={A: 1}, quantization="fp8_e4m3fn")
-    assert [lora.merged for lora in made.loras] == [False]
+    planned = plan(lora_scales={A: 1}, quantization="fp8_e4m3fn")
+    assert [lora.merged for lora in planned.loras] == [False]
     with pytest.raises(JobError, match="lora_merge: always contradicts quantization: fp8_e4m3fn"):
         plan(lora_scales={A: 1}, quantization="fp8_e4m3fn", lora_merge="always")

@@ -34,7 +34,7 @@ def forecast(wanted: Plan, sizes: ModelSizes = PLAIN, precision: Precision = BFL
     ],
     ids=["832x480", "576x320", "832x480, VACE unused", "832x480, VACE in every chunk"],
 )
-def test_it_is_near_what_a_gpu_measured(wanted: Plan, sizes: ModelSizes, measured_gb: float) -> None:
+def test_it_is_near_the_measurement_on_a_gpu(wanted: Plan, sizes: ModelSizes, measured_gb: float) -> None:
     assert forecast(wanted, sizes).peak == pytest.approx(measured_gb * 1e9, rel=0.1)
 
 
@@ -47,7 +47,7 @@ def test_a_memory_bank_takes_four_frames_more() -> None:
     assert forecast(banked).kv_cache * 12 == forecast(plan()).kv_cache * 16
 
 
-def test_fp8_halves_what_is_in_linear_layers() -> None:
+def test_fp8_halves_the_linear_layers() -> None:
     before, after = forecast(plan()), forecast(plan(), precision=precision_of("auto", "auto", "fp8_e4m3fn"))
     assert 0.5 * before.weights < after.weights < 0.6 * before.weights
     assert replace(after, weights=0, prompts=0, offloadable=0) == replace(before, weights=0, prompts=0, offloadable=0)
@@ -63,14 +63,14 @@ def test_float32_is_twice_as_much() -> None:
     assert forecast(plan(), precision=Precision(4, 4)).kv_cache == 2 * forecast(plan()).kv_cache
 
 
-def test_the_plan_tells_it() -> None:
+def test_the_plan_shows_it() -> None:
     wanted = replace(plan(), memory=forecast(plan(SWITCH)))
     lines = [part.plain for part in render_plan(wanted).renderables if hasattr(part, "plain")]  # type: ignore[attr-defined]
     memory = next(line for line in lines if line.startswith("memory:"))
     assert (
         "about 6." in memory
         and "KV cache 1.6" in memory
-        and "as published" in memory
+        and "published sizes" in memory
         and "prompts are encoded" in memory
     )
     document = plan_to_dict(wanted)["device_memory"]

@@ -1,4 +1,4 @@
-"""What the plan says of each pipeline's own numbers and ways."""
+"""Tests the plans of each pipeline: its chunk lengths, steps and cache behaviour."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def test_noise_seeds(spec: PipelineSpec, text: list[int], video: list[int]) -> N
 
 
 def test_a_cut_counts_from_the_start_again() -> None:
-    made = video_plan({"chunk": 2, "reset_cache": True, "seed": 7000}, spec=REWARD)
-    assert [chunk.start_latent for chunk in made.chunks[:4]] == [0, 3, 0, 3]
-    assert [chunk.latents for chunk in made.chunks[:4]] == [4, 3, 4, 3]
+    planned = video_plan({"chunk": 2, "reset_cache": True, "seed": 7000}, spec=REWARD)
+    assert [chunk.start_latent for chunk in planned.chunks[:4]] == [0, 3, 0, 3]
+    assert [chunk.latents for chunk in planned.chunks[:4]] == [4, 3, 4, 3]
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,10 @@ def test_a_specification_takes_no_other_words(fields: dict[str, str]) -> None:
         replace(MEMFLOW, **fields)  # type: ignore[arg-type]
 
 
-def test_the_memory_bank_is_memflow_s_alone() -> None:
-    made = plan(spec=MEMFLOW, memory_bank=True)
-    assert made.memory_bank and not plan(spec=MEMFLOW).memory_bank
-    assert plan_to_dict(made)["memory_bank"] is True and "memory bank" in shown(made)
+def test_the_memory_bank_is_memflows_alone() -> None:
+    planned = plan(spec=MEMFLOW, memory_bank=True)
+    assert planned.memory_bank and not plan(spec=MEMFLOW).memory_bank
+    assert plan_to_dict(planned)["memory_bank"] is True and "memory bank" in shown(planned)
     with pytest.raises(JobError, match="memory_bank: cannot be honoured, reward-forcing has no memory bank"):
         plan(spec=REWARD, memory_bank=True)
     assert "memory_bank has no effect" in plan(spec=SDV2, memory_bank=False).notes[0]

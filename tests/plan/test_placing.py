@@ -28,22 +28,23 @@ def blob(field: str, shape: list[int], offset: int = 0) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("length", "fill"), [("loop", "loop"), ("hold", "hold"), ("error", "hold")])
 def test_the_input_video_covers_the_whole_job(length: str, fill: str) -> None:
-    lies = only(input_path="/clip.mp4", input_length=length, input_start=2.5, input_fps=12, fit="pad")
-    assert (lies.source.kind, lies.first_frame, lies.end_frame, lies.fill, lies.fit) == ("video", 0, 96, fill, "pad")
-    assert (lies.source.start_s, lies.source.end_s, lies.source.fps) == (2.5, None, 12)
+    placement = only(input_path="/clip.mp4", input_length=length, input_start=2.5, input_fps=12, fit="pad")
+    source, span = placement.source, (placement.first_frame, placement.end_frame)
+    assert (source.kind, span, placement.fill, placement.fit) == ("video", (0, 96), fill, "pad")
+    assert (source.start_s, source.end_s, source.fps) == (2.5, None, 12)
 
 
 def test_the_input_video_may_steer_through_vace() -> None:
-    made = steered(input_path="/clip.mp4", vace_use_input_video=True)
-    assert made.placements[0].source.kind == "frames"
-    assert {chunk.mode for chunk in made.chunks} == {"text"}
-    assert controlled(made) == list(range(9))
+    planned = steered(input_path="/clip.mp4", vace_use_input_video=True)
+    assert planned.placements[0].source.kind == "frames"
+    assert {chunk.mode for chunk in planned.chunks} == {"text"}
+    assert controlled(planned) == list(range(9))
 
 
 @pytest.mark.parametrize(("length", "end", "fill"), [("hold", 96, "hold"), ("loop", 96, "loop"), ("end", 40, "none")])
-def test_short_control_goes_on_or_ends(length: str, end: int, fill: str) -> None:
-    lies = only(vace_frames="/c 40.mp4", vace_length=length)
-    assert (lies.first_frame, lies.end_frame, lies.fill) == (0, end, fill)
+def test_short_control_is_continued_or_ends(length: str, end: int, fill: str) -> None:
+    placement = only(vace_frames="/c 40.mp4", vace_length=length)
+    assert (placement.first_frame, placement.end_frame, placement.fill) == (0, end, fill)
 
 
 def test_control_that_ends_steers_no_later_chunk() -> None:
@@ -51,82 +52,86 @@ def test_control_that_ends_steers_no_later_chunk() -> None:
 
 
 def test_short_control_is_refused_with_both_lengths() -> None:
-    said = "vace_masks: m 40.mp4 has 40 frames, the job 96 (vace_length: hold, loop or end)"
-    assert refusal(vace_frames="/c 96.npy", vace_masks="/m 40.mp4") == said
+    message = "vace_masks: m 40.mp4 has 40 frames, the job 96 (vace_length: hold, loop or end)"
+    assert refusal(vace_frames="/c 96.npy", vace_masks="/m 40.mp4") == message
 
 
 def test_surplus_control_is_noted() -> None:
     assert "vace_frames: c 120.npy has 120 frames, the first 96 are used" in steered(vace_frames="/c 120.npy").notes
 
 
-def test_what_follows_short_control_is_noted() -> None:
+def test_the_continuation_of_short_control_is_noted() -> None:
     (note,) = steered(vace_frames="/c 90.npy", vace_length="loop").notes
     assert note == "vace_frames: c 90.npy has 90 frames, the job 96: it starts over (vace_length: loop)"
 
 
 def test_control_of_another_shape_is_noted_once() -> None:
-    made = steered({"chunk": 1, "vace_masks": "/m 12.mp4"}, vace_frames="/c 96.mp4", fit="pad")
-    assert [note for note in made.notes if note.startswith("fit: ")] == [
+    planned = steered({"chunk": 1, "vace_masks": "/m 12.mp4"}, vace_frames="/c 96.mp4", fit="pad")
+    assert [note for note in planned.notes if note.startswith("fit: ")] == [
         "fit: pad: vace_frames: c 96.mp4 (and 1 more file): 99x77 has another shape than the output's 64x64: bars fill "
         "the rest"
     ]
 
 
-def test_an_entry_s_control_begins_at_its_chunk_and_goes_on() -> None:
-    made = steered({"frame": 30, "vace_frames": "/c 20.npy"})
-    assert spans(made) == [("c 20", 21, 41)]
-    assert controlled(made) == [2, 3]
-    assert made.landings[0].fields == ("vace_frames",)
+def test_an_entrys_control_begins_at_its_chunk_and_continues() -> None:
+    planned = steered({"frame": 30, "vace_frames": "/c 20.npy"})
+    assert spans(planned) == [("c 20", 21, 41)]
+    assert controlled(planned) == [2, 3]
+    assert planned.landings[0].fields == ("vace_frames",)
 
 
 def test_an_array_as_long_as_the_job_is_its_timeline() -> None:
-    made = steered({"chunk": 3, "vace_frames": "/c 96.npy"})
-    assert spans(made) == [("c 96", 0, 96)]
-    assert made.notes == (
+    planned = steered({"chunk": 3, "vace_frames": "/c 96.npy"})
+    assert spans(planned) == [("c 96", 0, 96)]
+    assert planned.notes == (
         "chunk_specs[0].vace_frames: c 96.npy is as long as the job: it acts from frame 0 on, not from chunk 3",
     )
     assert steered(*({"chunk": k, "vace_frames": "/c 96.npy"} for k in (3, 0))).notes == ()
 
 
-def test_what_reaches_beyond_the_end_is_left_out() -> None:
+def test_frames_beyond_the_end_are_left_out() -> None:
     assert spans(steered({"chunk": 8, "vace_frames": "/c 12.npy"})) == [("c 12", 93, 96)]
 
 
-def test_a_chunk_s_own_control_is_held_to_its_end() -> None:
-    made = steered({"chunk": 2, "vace_frames": "/c 5.npy", "vace_temporally_locked": False})
-    (lies,) = made.placements
-    assert (lies.first_frame, lies.end_frame, lies.fill) == (21, 33, "hold")
-    assert made.notes == ("vace_frames of chunk 2 is shorter than its chunk: its last frame is held",)
+def test_a_chunks_own_control_is_held_to_its_end() -> None:
+    planned = steered({"chunk": 2, "vace_frames": "/c 5.npy", "vace_temporally_locked": False})
+    (placement,) = planned.placements
+    assert (placement.first_frame, placement.end_frame, placement.fill) == (21, 33, "hold")
+    assert planned.notes == ("vace_frames of chunk 2 is shorter than its chunk: its last frame is held",)
 
 
-def test_a_chunk_s_own_control_may_not_be_longer() -> None:
-    said = refusal({"chunk": 0, "vace_frames": "/c 12.npy", "vace_temporally_locked": False})
-    assert "vace_frames: c 12.npy has 12 frames, chunk 0 makes 9 (vace_temporally_locked: true" in said
+def test_a_chunks_own_control_may_not_be_longer() -> None:
+    message = refusal({"chunk": 0, "vace_frames": "/c 12.npy", "vace_temporally_locked": False})
+    assert "vace_frames: c 12.npy has 12 frames, chunk 0 makes 9 (vace_temporally_locked: true" in message
 
 
 def test_where_two_entries_overlap_the_later_shows() -> None:
-    made = steered({"chunk": 1, "vace_frames": "/a 24.npy"}, {"chunk": 2, "vace_frames": "/b 12.npy"})
-    assert spans(made) == [("a 24", 9, 33), ("b 12", 21, 33)]
-    assert made.warnings == (
-        "chunk_specs[1].vace_frames and chunk_specs[0].vace_frames lie over each other in frames 21 to 32: "
-        "the later place shows",
+    planned = steered({"chunk": 1, "vace_frames": "/a 24.npy"}, {"chunk": 2, "vace_frames": "/b 12.npy"})
+    assert spans(planned) == [("a 24", 9, 33), ("b 12", 21, 33)]
+    assert planned.warnings == (
+        "chunk_specs[1].vace_frames and chunk_specs[0].vace_frames overlap in frames 21 to 32: the later one is used",
     )
 
 
-def test_an_entry_over_the_job_s_control_is_no_accident() -> None:
-    made = steered({"chunk": 1, "vace_frames": "/b 12.npy"}, vace_frames="/a 96.npy")
-    assert spans(made) == [("a 96", 0, 96), ("b 12", 9, 21)] and made.warnings == ()
+def test_an_entry_over_the_jobs_control_is_no_warning() -> None:
+    planned = steered({"chunk": 1, "vace_frames": "/b 12.npy"}, vace_frames="/a 96.npy")
+    assert spans(planned) == [("a 96", 0, 96), ("b 12", 9, 21)] and planned.warnings == ()
 
 
 def test_a_part_of_the_blob_is_material_too() -> None:
-    made = steered({"chunk": 1, **blob("vace_masks", [1, 1, 12, 64, 64], 256)}, data_blob_path="/blob")
-    (lies,) = made.placements
-    assert lies.source.part is not None
-    assert (lies.source.kind, lies.source.part.offset, lies.first_frame, lies.end_frame) == ("masks", 256, 9, 21)
+    planned = steered({"chunk": 1, **blob("vace_masks", [1, 1, 12, 64, 64], 256)}, data_blob_path="/blob")
+    (placement,) = planned.placements
+    assert placement.source.part is not None
+    assert (placement.source.kind, placement.source.part.offset, placement.first_frame, placement.end_frame) == (
+        "masks",
+        256,
+        9,
+        21,
+    )
 
 
 @pytest.mark.parametrize(
-    ("entry", "fields", "said"),
+    ("entry", "fields", "message"),
     [
         ({"vace_frames": "/c 12.npy", "vace_masks": "/m 9.npy"}, {}, "vace_masks: m 9.npy has 9 masks for 12 frames"),
         ({"vace_frames": "/s 32x32 12.npy"}, {}, "vace_frames: s 32x32 12.npy is 32x32, the job 64x64"),
@@ -135,8 +140,8 @@ def test_a_part_of_the_blob_is_material_too() -> None:
         (blob("input_video", [9, 32, 32, 3]), {"data_blob_path": "/b"}, "input_video_offset: b is 32x32"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(entry: dict[str, Any], fields: dict[str, Any], said: str) -> None:
-    assert said in refusal({"chunk": 1, **entry}, **fields)
+def test_arrays_that_do_not_fit_are_refused(entry: dict[str, Any], fields: dict[str, Any], message: str) -> None:
+    assert message in refusal({"chunk": 1, **entry}, **fields)
 
 
 def test_pictures_are_resized() -> None:
@@ -144,10 +149,10 @@ def test_pictures_are_resized() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"vace_context_scale": 0.5}, "vace_context_scale: cannot be honoured, nothing steers through VACE"),
-        ({"vace_length": "loop"}, "vace_length: cannot be honoured, there are no vace_frames or vace_masks of the job"),
+        ({"vace_length": "loop"}, "vace_length: cannot be honoured, the job has no vace_frames or vace_masks"),
         ({"fit": "pad"}, "fit: cannot be honoured, there is no video to fit"),
         ({"fit": "pad", "vace_frames": "/c 96.npy"}, "fit: cannot be honoured, there is no video to fit"),
         (
@@ -156,15 +161,15 @@ def test_pictures_are_resized() -> None:
         ),
     ],
 )
-def test_a_field_without_effect_is_refused(fields: dict[str, Any], said: str) -> None:
-    assert refusal(**fields).startswith(said)
+def test_a_field_without_effect_is_refused(fields: dict[str, Any], message: str) -> None:
+    assert refusal(**fields).startswith(message)
 
 
 def test_planning_material_takes_work_in_proportion_to_the_chunks() -> None:
     def steer(chunks: int) -> None:
         entries = [{"chunk": k, "vace_frames": "/c 30.npy"} for k in range(0, chunks, 2)]
-        made = steered(*entries, num_frames=12 * chunks)
-        assert len(controlled(made)) == len(made.chunks)
+        planned = steered(*entries, num_frames=12 * chunks)
+        assert len(controlled(planned)) == len(planned.chunks)
 
     assert growth(steer, 400) < 2.1
 

@@ -24,38 +24,38 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
 
 
-def shown(made: Plan) -> list[str]:
+def shown(planned: Plan) -> list[str]:
     console = Console(width=120, file=StringIO(), highlight=False)
     with console.capture() as capture:
-        console.print(render_plan(made))
+        console.print(render_plan(planned))
     return capture.get().splitlines()
 
 
 def column(lines: list[str], title: str) -> list[str]:
-    """Of the table of chunks."""
+    """Return a column of the table of chunks."""
     head = next(index for index, line in enumerate(lines) if line.split()[:1] == ["chunk"])
     place = lines[head].split().index(title)
     rows = takewhile(str.strip, lines[head + 2 :])
     return [row.split()[place] for row in rows]
 
 
-def test_without_processors_what_is_made_is_delivered() -> None:
-    made = plan()
-    assert (made.delivery.frames, made.delivery.fps, made.delivery.height) == (96, 16, made.height)
-    assert all(len(made.delivered(chunk)) == chunk.keep for chunk in made.chunks)
-    assert not any(line.split()[:4] == ["chunk", "frames", "keep", "out"] for line in shown(made))
+def test_without_processors_all_frames_are_delivered() -> None:
+    planned = plan()
+    assert (planned.delivery.frames, planned.delivery.fps, planned.delivery.height) == (96, 16, planned.height)
+    assert all(len(planned.delivered(chunk)) == chunk.keep for chunk in planned.chunks)
+    assert not any(line.split()[:4] == ["chunk", "frames", "keep", "out"] for line in shown(planned))
 
 
 @pytest.mark.parametrize("names", ["double", "far", "half", ["double", "far", "half"], ["half", "double", "double"]])
 @pytest.mark.parametrize("num_frames", [1, 9, 10, 96])
-def test_what_the_chunks_deliver_is_the_whole_without_a_gap(names: str | list[str], num_frames: int) -> None:
-    made = plan(num_frames=num_frames, post_processor_id=names)
-    parts = [made.delivered(chunk) for chunk in made.chunks]
-    assert parts[0].start == 0 and parts[-1].stop == made.delivery.frames
+def test_the_chunks_deliver_all_frames_without_a_gap(names: str | list[str], num_frames: int) -> None:
+    planned = plan(num_frames=num_frames, post_processor_id=names)
+    parts = [planned.delivered(chunk) for chunk in planned.chunks]
+    assert parts[0].start == 0 and parts[-1].stop == planned.delivery.frames
     assert all(before.stop == after.start for before, after in pairwise(parts))
 
 
-def test_the_table_shows_what_stands_where_and_what_comes_out() -> None:
+def test_the_table_shows_processors_and_delivered_frames() -> None:
     lines = shown(video_plan(num_frames=25, pre_processor_id=["gray", "trail"], post_processor_id=["double", "half"]))
     assert lines[1].startswith(
         "input through gray -> trail · out through double -> half: 25 frames of 288x160 at 16 fps"
@@ -63,7 +63,7 @@ def test_the_table_shows_what_stands_where_and_what_comes_out() -> None:
     assert column(lines, "out") == ["0-11", "12-24"]
 
 
-def test_chunks_that_deliver_nothing_say_so() -> None:
+def test_chunks_without_delivered_frames_are_marked() -> None:
     assert column(shown(plan(num_frames=21, post_processor_id="far")), "out") == ["none", "0-20"]
 
 
@@ -78,9 +78,9 @@ def test_the_document_has_them_with_their_parameters() -> None:
 
 
 def test_control_from_processed_input_is_planned_as_text() -> None:
-    made = video_plan(pre_processor_id="edges", pre_processor_output="vace_frames", vace_context_scale=0.5)
-    assert {chunk.mode for chunk in made.chunks} == {"text"} and all(chunk.vace for chunk in made.chunks)
-    (placement,) = made.placements
+    planned = video_plan(pre_processor_id="edges", pre_processor_output="vace_frames", vace_context_scale=0.5)
+    assert {chunk.mode for chunk in planned.chunks} == {"text"} and all(chunk.vace for chunk in planned.chunks)
+    (placement,) = planned.placements
     assert placement.processed and (placement.source.kind, placement.first_frame, placement.end_frame) == (
         "frames",
         0,
@@ -104,7 +104,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "line"), BAD)
-def test_what_cannot_be_is_refused(fields: dict[str, Any], line: str) -> None:
+def test_an_impossible_use_is_refused(fields: dict[str, Any], line: str) -> None:
     with pytest.raises((JobError, ValueError), match=line):
         video_plan(**fields)
 
@@ -120,7 +120,7 @@ def test_a_pre_processor_needs_an_input_and_for_vace_a_pipeline_that_has_it() ->
 def test_input_of_entries_goes_through_vace_unprocessed_and_is_refused() -> None:
     entry = {"chunk": 1, "input_video": "/other 12.npy"}
     steering = {"pre_processor_id": "gray", "input_path": "/clip.mp4"}
-    line = r"chunk_specs\[0\]\.input_video: would pass no pre-processor"
+    line = r"chunk_specs\[0\]\.input_video: would not be pre-processed"
     with pytest.raises(JobError, match=line):
         steered(entry, **steering, vace_use_input_video=True)
     assert steered(entry, **steering).chunks[1].mode == "video"

@@ -1,4 +1,4 @@
-"""Whatever a job says has an effect in the plan, or a remark says that it has none: every field in every mode."""
+"""Tests that every field, in every mode, changes the plan or is reported to have no effect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scope_batch.render.prepare import outputs_of, plan_document, prepare_job, u
 from tests.plan.silent import BASE, ELSEWHERE, FOLDED, INSIDE, MODES, SCHEMA, Case, cases, make_files
 
 Said = tuple[dict[str, Any] | None, frozenset[str]]
-"""What a job comes to, None where it is refused, and the diagnostics on it."""
+"""The plan of a job, None if it is refused, and its diagnostics."""
 
 
 PROBES = (
@@ -54,7 +54,7 @@ def come_to(job_json: str) -> Said:
     return document, frozenset(diagnostics)
 
 
-def said(job: dict[str, Any]) -> Said:
+def message(job: dict[str, Any]) -> Said:
     try:
         return come_to(json.dumps(job))
     except ScopeBatchError:
@@ -62,8 +62,8 @@ def said(job: dict[str, Any]) -> Said:
 
 
 def is_silent(case: Case) -> bool:
-    before, old = said(case.without)
-    after, new = said(case.with_field)
+    before, old = message(case.without)
+    after, new = message(case.with_field)
     assert before is not None, f"{case.mode} is no job"
     if after is None or after != before or in_force(case, before):
         return False
@@ -73,7 +73,7 @@ def is_silent(case: Case) -> bool:
 
 
 def in_force(case: Case, document: dict[str, Any]) -> bool:
-    """Whether the value is what the job comes to without it."""
+    """Return True if the job has the same plan without the value."""
     chunks = document["chunks"] if case.chunk is None else document["chunks"][case.chunk : case.chunk + 1]
     return all(chunk.get(case.field) == case.value for chunk in chunks)
 

@@ -21,7 +21,7 @@ def row(text: str, chunk: int) -> list[str]:
     return next(line.split() for line in text.splitlines() if line.split()[:1] == [str(chunk)])
 
 
-def test_a_row_tells_frames_kept_what_happens_and_the_seed() -> None:
+def test_a_row_shows_delivered_frames_event_and_seed() -> None:
     text = shown(plan({"chunk": 2, "text": "dog"}, num_frames=40))
     assert row(text, 2) == ["2", "21-32", "12", "recache:", "prompt", "change", "dog", "48"]
     assert row(text, 3) == ["3", "33-39", "7/12", "51"]
@@ -77,7 +77,7 @@ def test_the_smallest_and_the_fullest_plan_fit_eighty_columns() -> None:
 LORA = "/l/dissolve.safetensors"
 
 
-def test_what_changes_has_a_row_of_blocks_and_a_column() -> None:
+def test_a_changing_value_has_a_row_of_blocks_and_a_column() -> None:
     text = shown(video_plan(noise_scale={0: 0.8, 49: 0.4}, lora_scales={LORA: {0: 0, 49: 1}}, num_frames=61))
     assert "noise          0.80 █▆▅▃▁ 0.40" in text
     assert "lora dissolve  0.00 ▁▃▅▆█ 1.00" in text

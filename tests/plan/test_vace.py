@@ -25,13 +25,13 @@ def test_the_last_image_covers_the_last_delivered_frame(frames: int, first: int,
 
 
 def test_the_first_image_covers_four_frames_and_no_other_chunk_is_steered() -> None:
-    made = steered(first_frame_image="/a.png")
-    (still,) = vace(made.chunks[0]).stills
+    planned = steered(first_frame_image="/a.png")
+    (still,) = vace(planned.chunks[0]).stills
     assert (str(still.path), still.first, still.end) == ("/a.png", 0, 4)
-    assert all(chunk.vace is None for chunk in made.chunks[1:])
+    assert all(chunk.vace is None for chunk in planned.chunks[1:])
 
 
-def test_both_images_of_one_chunk_lie_over_each_other_in_order() -> None:
+def test_both_images_of_one_chunk_overlap_in_order() -> None:
     chunk = steered({"chunk": 2, "last_frame_image": "/b.png", "first_frame_image": "/a.png"}).chunks[2]
     assert [(str(s.path), s.first, s.end) for s in vace(chunk).stills] == [("/a.png", 0, 4), ("/b.png", 8, 12)]
 
@@ -57,54 +57,54 @@ def test_chunks_that_are_always_short_are_not_warned_about() -> None:
 
 
 def test_an_image_of_the_entry_goes_before_the_job_s() -> None:
-    made = steered({"chunk": 0, "first_frame_image": "/own.png"}, first_frame_image="/a.png")
-    assert str(vace(made.chunks[0]).stills[0].path) == "/own.png"
-    assert "first_frame_image: is not used" in made.warnings[0]
+    planned = steered({"chunk": 0, "first_frame_image": "/own.png"}, first_frame_image="/a.png")
+    assert str(vace(planned.chunks[0]).stills[0].path) == "/own.png"
+    assert "first_frame_image: is not used" in planned.warnings[0]
 
 
-def test_streams_start_anew_after_a_pause() -> None:
-    made = steered(*PAUSE)
-    assert controlled(made) == [1, 3, 4]
-    assert [vace(made.chunks[k]).restart_streams for k in (1, 3, 4)] == [True, True, False]
-    assert [made.chunks[k].lead for k in (1, 3, 4)] == [1, 1, 0]
+def test_streams_restart_after_a_pause() -> None:
+    planned = steered(*PAUSE)
+    assert controlled(planned) == [1, 3, 4]
+    assert [vace(planned.chunks[k]).restart_streams for k in (1, 3, 4)] == [True, True, False]
+    assert [planned.chunks[k].lead for k in (1, 3, 4)] == [1, 1, 0]
 
 
-def test_streams_start_anew_at_a_cut() -> None:
-    made = steered({"chunk": 2, "reset_cache": True}, vace_frames="/c 96.npy")
-    assert [vace(chunk).restart_streams for chunk in made.chunks[:4]] == [True, False, True, False]
-    assert made.chunks[2].lead == 0
+def test_streams_restart_at_a_cut() -> None:
+    planned = steered({"chunk": 2, "reset_cache": True}, vace_frames="/c 96.npy")
+    assert [vace(chunk).restart_streams for chunk in planned.chunks[:4]] == [True, False, True, False]
+    assert planned.chunks[2].lead == 0
 
 
 def test_a_reference_alone_feeds_no_stream() -> None:
-    made = steered({"chunk": 2, "vace_ref_images": ["/r.png"]}, {"chunk": 3, "vace_frames": "/c 12.npy"})
-    assert not vace(made.chunks[2]).has_frames
-    assert vace(made.chunks[3]).restart_streams
+    planned = steered({"chunk": 2, "vace_ref_images": ["/r.png"]}, {"chunk": 3, "vace_frames": "/c 12.npy"})
+    assert not vace(planned.chunks[2]).has_frames
+    assert vace(planned.chunks[3]).restart_streams
 
 
-def test_nothing_lingers() -> None:
-    made = steered({"chunk": 2, "vace_ref_images": ["/r.png"], "first_frame_image": "/a.png"})
-    assert [chunk.index for chunk in made.chunks if chunk.vace] == [2]
+def test_vace_inputs_act_in_their_chunk_only() -> None:
+    planned = steered({"chunk": 2, "vace_ref_images": ["/r.png"], "first_frame_image": "/a.png"})
+    assert [chunk.index for chunk in planned.chunks if chunk.vace] == [2]
 
 
-def test_the_job_s_reference_acts_where_nothing_else_does() -> None:
-    made = steered({"chunk": 2, "first_frame_image": "/a.png"}, vace_ref_images=["/r.png"])
-    assert [chunk.index for chunk in made.chunks if vace(chunk).reference is None] == [2]
-    assert "acts in chunks 0, 1, 3, 4, 5, 6 and 2 more" in made.notes[0]
+def test_the_jobs_reference_acts_where_nothing_else_does() -> None:
+    planned = steered({"chunk": 2, "first_frame_image": "/a.png"}, vace_ref_images=["/r.png"])
+    assert [chunk.index for chunk in planned.chunks if vace(chunk).reference is None] == [2]
+    assert "acts in chunks 0, 1, 3, 4, 5, 6 and 2 more" in planned.notes[0]
 
 
 def test_or_in_chunk_0_where_something_acts_everywhere() -> None:
-    made = steered(vace_frames="/c 96.npy", vace_ref_images=["/r.png"])
-    assert [chunk.index for chunk in made.chunks if vace(chunk).reference] == [0]
-    assert "acts in chunk 0 only" in made.notes[0]
-    assert "in chunk 0 control and first images act one latent frame late" in made.notes[1]
+    planned = steered(vace_frames="/c 96.npy", vace_ref_images=["/r.png"])
+    assert [chunk.index for chunk in planned.chunks if vace(chunk).reference] == [0]
+    assert "acts in chunk 0 only" in planned.notes[0]
+    assert "in chunk 0 control and first images act one latent frame late" in planned.notes[1]
 
 
 @pytest.mark.parametrize("material", [{"vace_frames": "/c 96.npy"}, {"vace_masks": "/m 96.npy"}])
 def test_a_new_prompt_with_vace_frames_is_a_cut(material: dict[str, Any]) -> None:
-    made = steered({"chunk": 2, "text": "B"}, **material)
-    assert made.chunks[2].cut_reason == "prompt change with VACE frames"
-    assert made.chunks[2].resets_noise_controller
-    assert "a transition or manage_cache: false lets the sequence go on" in made.warnings[0]
+    planned = steered({"chunk": 2, "text": "B"}, **material)
+    assert planned.chunks[2].cut_reason == "prompt change with VACE frames"
+    assert planned.chunks[2].resets_noise_controller
+    assert "a transition or manage_cache: false avoids the cut" in planned.warnings[0]
 
 
 def test_a_transition_manage_cache_or_a_still_is_none() -> None:
@@ -120,14 +120,14 @@ def test_the_uncut_reach_decides_over_the_cut() -> None:
     assert marks(steered({**late, "text": "B"}))[3] == "cut"
 
 
-def test_the_scale_is_the_entry_s_else_the_schedule_s() -> None:
-    made = steered({"chunk": 1, "vace_context_scale": 0.5}, vace_frames="/c 96.npy", vace_context_scale=[2.0])
-    assert [vace(chunk).scale for chunk in made.chunks[:3]] == [2.0, 0.5, 2.0]
+def test_the_scale_is_the_entrys_else_the_schedule_s() -> None:
+    planned = steered({"chunk": 1, "vace_context_scale": 0.5}, vace_frames="/c 96.npy", vace_context_scale=[2.0])
+    assert [vace(chunk).scale for chunk in planned.chunks[:3]] == [2.0, 0.5, 2.0]
 
 
-def test_a_scale_without_anything_to_scale_is_told() -> None:
+def test_a_scale_without_vace_input_is_reported() -> None:
     (warning,) = steered({"chunk": 2, "vace_context_scale": 0.5}, first_frame_image="/a.png").warnings
-    assert "nothing steers chunk 2" in warning
+    assert "there is no VACE input in chunk 2" in warning
 
 
 def test_a_pipeline_without_vace_refuses_each_field() -> None:
@@ -136,7 +136,7 @@ def test_a_pipeline_without_vace_refuses_each_field() -> None:
     assert [problem.endswith("one-by-one has no VACE") for problem in caught.value.problems] == [True, True]
 
 
-def test_json_tells_what_steers_a_chunk() -> None:
+def test_json_lists_the_vace_inputs_of_a_chunk() -> None:
     document = plan_to_dict(steered({"chunk": 1, "last_frame_image": "/e.png"}, vace_masks="/m 96.npy"))
     nothing: dict[str, Any] = {"stills": [], "reference": None}
     assert document["chunks"][0]["vace"] == {"sources": ["mask"], **nothing, "scale": 1.0, "fresh": True}
@@ -147,9 +147,9 @@ def test_json_tells_what_steers_a_chunk() -> None:
     assert told.items() <= placement.items() and placement["fill"] == "none"
 
 
-def test_the_table_tells_it_too() -> None:
-    made = steered({"chunk": 1, "vace_ref_images": ["/r.png"], "vace_context_scale": 0.5}, vace_frames="/c 96.npy")
-    text = shown(made, width=120)
+def test_the_table_lists_them_too() -> None:
+    planned = steered({"chunk": 1, "vace_ref_images": ["/r.png"], "vace_context_scale": 0.5}, vace_frames="/c 96.npy")
+    text = shown(planned, width=120)
     assert "control+reference 0.50" in text
     assert "vace_frames  c 96.npy  -> frames 0-95" in text
 
@@ -171,34 +171,40 @@ def test_a_full_plan_fits_eighty_columns() -> None:
 
 
 def test_scales_of_many_idle_chunks_are_one_remark() -> None:
-    made = steered(*({"chunk": k, "vace_context_scale": 1.0} for k in (2, 3)), first_frame_image="/a.png")
-    assert made.warnings == () and "nothing steers chunks 2, 3" in made.notes[0]
+    planned = steered(*({"chunk": k, "vace_context_scale": 1.0} for k in (2, 3)), first_frame_image="/a.png")
+    assert planned.warnings == () and "there is no VACE input in chunks 2, 3" in planned.notes[0]
 
 
 def test_a_scale_acts_in_the_chunk_of_its_slot_that_something_steers() -> None:
     entries = [{"chunk": k, "first_frame_image": "/a.png", "vace_context_scale": 0.5} for k in range(4)]
-    made = steered(*entries, chunk_grid=12, num_frames=48)
-    assert [chunk.vace is None for chunk in made.chunks] == [False, False, False, False, True] and not made.warnings
+    planned = steered(*entries, chunk_grid=12, num_frames=48)
+    assert [chunk.vace is None for chunk in planned.chunks] == [
+        False,
+        False,
+        False,
+        False,
+        True,
+    ] and not planned.warnings
     (warning,) = steered({**entries[3], "first_frame_image": None}, *entries[:3], chunk_grid=12, num_frames=48).warnings
-    assert warning.endswith("vace_context_scale has no effect, nothing steers chunks 3, 4")
+    assert warning.endswith("vace_context_scale has no effect, there is no VACE input in chunks 3, 4")
 
 
-def test_a_last_image_that_hides_the_first_is_told() -> None:
+def test_a_last_image_that_covers_the_first_is_reported() -> None:
     images = {"first_frame_image": "/a.png", "last_frame_image": "/e.png"}
-    assert "last_frame_image lies over the first image of chunk 0" in steered(**images, num_frames=4).warnings
+    assert "last_frame_image covers part of the first image of chunk 0" in steered(**images, num_frames=4).warnings
     assert steered(**images, num_frames=9).warnings == ()
 
 
 def test_images_keep_their_names_wherever_they_lie() -> None:
-    """A last image may begin with its chunk."""
+    """Tests a last image that begins with its chunk."""
     entry = {"chunk": 1, "first_frame_image": "/a.png", "last_frame_image": "/e.png"}
     assert sources_of(steered(entry, num_frames=11))[1] == ("first image", "last image")
 
 
 def test_a_chunk_with_room_for_one_image_belongs_to_it_whole() -> None:
     images = {"chunk": 1, "first_frame_image": "/b.png"}, {"chunk": 2, "last_frame_image": "/e.png"}
-    made = steered(*images, spec=SDV2, num_frames=13, first_frame_image="/a.png")
-    stills = [still for chunk in made.chunks for still in vace(chunk).stills]
+    planned = steered(*images, spec=SDV2, num_frames=13, first_frame_image="/a.png")
+    stills = [still for chunk in planned.chunks for still in vace(chunk).stills]
     assert [(still.name, still.first, still.end) for still in stills] == [
         ("first image", 0, 5),
         ("first image", 0, 4),

@@ -13,8 +13,8 @@ def test_a_seed_list_is_per_chunk_and_its_last_value_repeats() -> None:
 
 
 def test_the_noise_is_drawn_from_the_seed_plus_the_latents_since_the_cut() -> None:
-    made = plan({"chunk": 2, "reset_cache": True, "seed": 7}, num_frames=40)
-    assert [c.noise_seed for c in made.chunks] == [42, 45, 7, 45]
+    planned = plan({"chunk": 2, "reset_cache": True, "seed": 7}, num_frames=40)
+    assert [c.noise_seed for c in planned.chunks] == [42, 45, 7, 45]
 
 
 def test_a_longer_list_than_chunks_is_warned_about() -> None:
@@ -23,10 +23,10 @@ def test_a_longer_list_than_chunks_is_warned_about() -> None:
     )
 
 
-def test_a_chunk_s_own_values_hold_for_that_chunk() -> None:
+def test_a_chunks_own_values_hold_for_that_chunk() -> None:
     entry = {"chunk": 1, "seed": 9, "noise_scale": 0.3, "noise_controller": True}
-    made = video_plan(entry, noise_scale=0.5)
-    assert [(c.seed, c.noise_scale, c.noise_controller) for c in made.chunks[:3]] == [
+    planned = video_plan(entry, noise_scale=0.5)
+    assert [(c.seed, c.noise_scale, c.noise_controller) for c in planned.chunks[:3]] == [
         (42, 0.5, False),
         (9, 0.3, True),
         (42, 0.5, False),
@@ -51,9 +51,9 @@ def test_steps_default_per_mode() -> None:
 
 
 def test_other_steps_for_one_chunk_cut_there_and_after() -> None:
-    made = plan({"chunk": 1, "denoising_steps": [1000, 500]})
-    assert marks(made)[:4] == ["cut", "cut", "cut", ""]
-    assert made.chunks[1].cut_reason == "denoising_steps change"
+    planned = plan({"chunk": 1, "denoising_steps": [1000, 500]})
+    assert marks(planned)[:4] == ["cut", "cut", "cut", ""]
+    assert planned.chunks[1].cut_reason == "denoising_steps change"
 
 
 def test_other_steps_go_on_where_the_cache_is_left_alone() -> None:
@@ -61,13 +61,13 @@ def test_other_steps_go_on_where_the_cache_is_left_alone() -> None:
 
 
 def test_reasons_of_one_cut_are_named_together() -> None:
-    made = video_plan({"chunk": 1, "denoising_steps": [1000, 500], "text": "B"})
-    assert made.chunks[1].cut_reason == "denoising_steps change and prompt change in video mode"
+    planned = video_plan({"chunk": 1, "denoising_steps": [1000, 500], "text": "B"})
+    assert planned.chunks[1].cut_reason == "denoising_steps change and prompt change in video mode"
 
 
-def test_cuts_are_warned_about_but_not_those_asked_for() -> None:
-    made = video_plan({"chunk": 1, "text": "B", "seed": 1}, {"chunk": 3, "reset_cache": True, "seed": 2})
-    (warning,) = made.warnings
+def test_cuts_are_warned_about_but_not_requested_ones() -> None:
+    planned = video_plan({"chunk": 1, "text": "B", "seed": 1}, {"chunk": 3, "reset_cache": True, "seed": 2})
+    (warning,) = planned.warnings
     assert warning.startswith("hard cut at chunk 1 (frame 13): prompt change in video mode; ")
 
 
@@ -125,5 +125,5 @@ def test_the_same_holds_for_an_entry() -> None:
 
 def test_in_video_mode_the_input_s_fields_are_honoured() -> None:
     clip = replace(CLIP, width=500, frames=50)
-    made = video_plan(clip=clip, noise_scale=0.5, fit="pad", input_length="hold", noise_controller=False)
-    assert not any("has no effect" in note for note in made.notes)
+    planned = video_plan(clip=clip, noise_scale=0.5, fit="pad", input_length="hold", noise_controller=False)
+    assert not any("has no effect" in note for note in planned.notes)

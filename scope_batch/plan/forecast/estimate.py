@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 _FLOAT_BYTES = 4
 _GRAY_LATENTS = 30
-"""Latent frames of gray that VACE keeps, at most."""
+"""Maximum of gray latent frames that VACE keeps."""
 _TEXT_WIDTH = 4096
-"""Of UMT5-XXL's embeddings."""
+"""Width of UMT5-XXL's embeddings."""
 _MODULATIONS = 6
 _OFFLOAD_SLOTS = 2
 """Blocks that `--low-vram` has on the device: the one that computes, and the next one."""
@@ -36,7 +36,7 @@ class Precision:
 
 
 def precision_of(dtype: str, vae_dtype: str, quantization: str | None = None) -> Precision:
-    """From `--dtype`, `vae_dtype` and `quantization`; "auto" is bfloat16, and for the VAE the backbone's dtype."""
+    """Return the precision for these options; "auto" is bfloat16, and for the VAE the backbone's dtype."""
     backbone = _FLOAT_BYTES if dtype == "float32" else 2
     vae_bytes = backbone if vae_dtype == "auto" else _FLOAT_BYTES if vae_dtype == "float32" else 2
     return Precision(backbone, vae_bytes, fp8=quantization is not None)
@@ -55,7 +55,7 @@ def device_memory(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision: 
     window_tokens *= geometry.tokens_per_latent(plan.height, plan.width)
     text_layers = backbone.layers + (sizes.vace_blocks if _runs_vace(plan) else 0)
     embeddings = len(_timesteps(plan)) * (1 + _MODULATIONS) * backbone.width * number
-    # Of a context the first latent frame is made from the recent frames.
+    # The first latent frame of a context is encoded from the recent frames.
     history_latents = geometry.CONTEXT_LATENTS - 1 if spec.memory == "context" else spec.window
     offloaded = max(backbone.layers - _OFFLOAD_SLOTS, 0) + max(sizes.vace_blocks - _OFFLOAD_SLOTS, 0)
     return DeviceMemory(
@@ -74,12 +74,12 @@ def device_memory(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision: 
 
 
 def _runs_vace(plan: Plan) -> bool:
-    """VACE's blocks run in some chunk, and keep the prompt's keys and values."""
+    """Return True if VACE's blocks run in some chunk; they then keep the prompt's keys and values."""
     return any(chunk.vace is not None and chunk.vace.scale > 0 for chunk in plan.chunks)
 
 
 def _timesteps(plan: Plan) -> set[int]:
-    """All timesteps whose embeddings the session keeps; those of a noise controller move, and count once."""
+    """Return all timesteps whose embeddings the session keeps. Those of a noise controller vary, and count once."""
 
     def steps(chunk: Chunk) -> tuple[int, ...]:
         if chunk.mode == "text" or chunk.noise_scale is None:
@@ -90,13 +90,13 @@ def _timesteps(plan: Plan) -> set[int]:
 
 
 def _latent_bytes(plan: Plan) -> int:
-    """Of one latent frame in float32."""
+    """Return the bytes of one latent frame in float32."""
     cells = (plan.height // geometry.SPACE_STRIDE) * (plan.width // geometry.SPACE_STRIDE)
     return geometry.LATENT_CHANNELS * cells * _FLOAT_BYTES
 
 
 def _stream_bytes(plan: Plan, spec: PipelineSpec, width: int, number_bytes: int) -> int:
-    """Of the decoder, an encoder for the input video, and encoders for VACE's gray, replaced and kept pixels.
+    """Return the bytes of the decoder, an encoder for the input video, and VACE's for gray, replaced and kept pixels.
 
     Kept pixels have no encoder of their own if every mask is 1.
     """
@@ -105,7 +105,7 @@ def _stream_bytes(plan: Plan, spec: PipelineSpec, width: int, number_bytes: int)
         stills = any(chunk.vace is not None and chunk.vace.stills for chunk in plan.chunks)
         masked = stills or any(placement.source.kind == "masks" for placement in plan.placements)
         encoders += 2 + masked
-    context = spec.memory == "context"  # it has an encoder of its own, and the frames before rounding
+    context = spec.memory == "context"  # has an encoder of its own, and keeps frames before rounding
     statistics = (_VAE_STREAMS + context) * 2 * geometry.LATENT_CHANNELS  # mean and deviation of each channel
     recent = geometry.RECENT_FRAMES * 3 * plan.height * plan.width if context else 0
     return (
@@ -116,12 +116,12 @@ def _stream_bytes(plan: Plan, spec: PipelineSpec, width: int, number_bytes: int)
 
 
 def _working_bytes(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision: Precision) -> int:
-    """The largest of the steps of the largest chunk."""
+    """Return the bytes of the largest step of the largest chunk."""
     frame_numbers = 3 * plan.height * plan.width
     latents = max(chunk.latents for chunk in plan.chunks)
     at_once = spec.window if any(chunk.recache for chunk in plan.chunks) else latents
     tokens = at_once * geometry.tokens_per_latent(plan.height, plan.width)
-    # A chunk's frames as uint8, and the last group of them as the VAE made it.
+    # A chunk's frames as uint8, and the last group of them in the VAE's dtype.
     frames = max(chunk.frames for chunk in plan.chunks) + geometry.TIME_STRIDE * precision.vae
     steps = [
         _pass_bytes(sizes.backbone, tokens, precision.backbone, vace=_runs_vace(plan)),
@@ -135,7 +135,7 @@ def _working_bytes(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision:
 
 
 def _pass_bytes(backbone: Backbone, tokens: int, number_bytes: int, *, vace: bool) -> int:
-    """About the most that one forward pass over `tokens` needs: in a feed-forward, an attention, or around a norm."""
+    """Estimate the peak of one forward pass over `tokens`: in a feed-forward, an attention, or around a norm."""
     hidden = tokens * backbone.width
     feed_forward = 2 * tokens * backbone.ffn * number_bytes + 3 * hidden * number_bytes
     attention = hidden * (6 * number_bytes + _FLOAT_BYTES)  # a query is rotated in float32, half by half

@@ -1,4 +1,4 @@
-"""Computes the device memory of Wan's VAE: feature caches to the byte, working memory about right.
+"""Computes the device memory of Wan's VAE: feature caches exactly, working memory approximately.
 
 Arguments: `width` = channels of the full-size layers (96 as published), frame sizes in pixels, `number_bytes` = bytes
 of one number in the VAE's dtype.
@@ -10,7 +10,7 @@ from scope_batch.core import geometry
 
 _FLOAT_BYTES = 4
 _CACHED_FRAMES = 2
-"""Every causal convolution keeps the last two frames of its input; one with a stride in time keeps one."""
+"""Frames of its input that a causal convolution keeps; one with a stride in time keeps one."""
 
 _ENCODER = {1: 2 * 4, 2: 2 * (1 + 6), 4: 2 * (2 + 12) + 2, 8: 2 * (4 + 12 + 20) + 4}
 _DECODER = {8: 2 * (16 + 28), 4: 2 * (2 + 24), 2: 2 * (2 + 10), 1: 2 * (1 + 5 + 1)}
@@ -18,13 +18,13 @@ _DECODER = {8: 2 * (16 + 28), 4: 2 * (2 + 24), 2: 2 * (2 + 10), 1: 2 * (1 + 5 + 
 
 
 def encoder_cache_bytes(width: int, height: int, frame_width: int, number_bytes: int) -> int:
-    """From the second latent frame of a stream on, when every convolution has its frames."""
+    """Return the bytes from the second latent frame of a stream on, when all caches are full."""
     image = 3 * _CACHED_FRAMES * height * frame_width
     return (image + _cached(_ENCODER, width, height, frame_width)) * number_bytes
 
 
 def decoder_cache_bytes(width: int, height: int, frame_width: int, number_bytes: int) -> int:
-    """As `encoder_cache_bytes`."""
+    """Return the bytes of the decoder's caches, as `encoder_cache_bytes`."""
     latents = geometry.LATENT_CHANNELS * _CACHED_FRAMES * height * frame_width // geometry.SPACE_STRIDE**2
     return (latents + _cached(_DECODER, width, height, frame_width)) * number_bytes
 
@@ -34,20 +34,20 @@ def _cached(features: dict[int, int], width: int, height: int, frame_width: int)
 
 
 def decode_peak_bytes(width: int, height: int, frame_width: int, number_bytes: int) -> int:
-    """Of one latent frame: the last doubling of the size, or the residual blocks behind it, whichever is more."""
+    """Return the peak for one latent frame: in the last doubling of the size, or in the residual blocks after it."""
     full = width * geometry.TIME_STRIDE * height * frame_width
     return max(_upsampling(full // 2, number_bytes), _residual(full, number_bytes))
 
 
 def encode_peak_bytes(width: int, height: int, frame_width: int, number_bytes: int) -> int:
-    """Of one group of frames: the residual blocks at full size."""
+    """Return the peak for one group of frames, in the residual blocks at full size."""
     return _residual(width * geometry.TIME_STRIDE * height * frame_width, number_bytes)
 
 
 def _upsampling(numbers: int, number_bytes: int) -> int:
-    """The stage's input, the tensor to be enlarged, its frames one by one, and the result, enlarged in float32.
+    """Return the bytes of the stage's input, the tensor to enlarge, its single frames, and the result in float32.
 
-    numbers  of the tensor to be enlarged: twice the channels at a quarter of the cells.
+    numbers  elements of the tensor to enlarge: twice the channels at a quarter of the cells.
     """
     kept = 3 * numbers * number_bytes
     if number_bytes == _FLOAT_BYTES:
@@ -56,7 +56,7 @@ def _upsampling(numbers: int, number_bytes: int) -> int:
 
 
 def _residual(numbers: int, number_bytes: int) -> int:
-    """The stage's input, the block's input and its activation; that with the cached frames before it, twice (joined,
-    then padded); the new cached frames."""
+    """Return the bytes of the stage's input, the block's input and its activation; the activation with cached frames
+    before it, twice (joined, then padded); the new cached frames."""
     cached = numbers * _CACHED_FRAMES // geometry.TIME_STRIDE
     return (3 * numbers + 2 * (numbers + cached) + cached) * number_bytes

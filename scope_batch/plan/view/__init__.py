@@ -1,1 +1,1 @@
-"""The plan for people and programs: a table for terminals, JSON, and text."""
+"""Shows a plan: as a table for terminals, as JSON, and as text."""

@@ -1,4 +1,4 @@
-"""The chunks of a plan as a table, or as paragraphs where a terminal is too narrow for one."""
+"""Shows the chunks of a plan as a table, or as paragraphs if the terminal is too narrow."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from scope_batch.plan.view.curves import lora_scales
 from scope_batch.plan.view.text import shares_of, sources_of
 
 FOLDED_FROM = 60
-"""Plans with more chunks than this show a run of like chunks as one row."""
+"""Plans with more chunks than this show a run of equal chunks as one row."""
 FIRST_ROWS, LAST_ROWS = 150, 50
-"""Of a longer table the rows between these are left out."""
+"""Rows shown of a longer table; those between are left out."""
 WIDE_LORAS = 3
-"""More changing scales than this wrap."""
-LEAST_TEXT = 12
-"""Terminal columns below which a column that wraps cannot be read."""
+"""With more changing scales than this, the column wraps."""
+MIN_TEXT_COLUMNS = 12
+"""Minimum of terminal columns for a readable column that wraps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One chunk, or the run of like chunks from `chunk` to `last`. `sources`: what steers them through VACE."""
+    """One chunk, or a run of equal chunks from `chunk` to `last`. `sources`: their VACE inputs."""
 
     chunk: Chunk
     last: Chunk
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`ratio`: takes part in the room that is left, and wraps; None: as wide as its widest cell."""
+    """A column. `ratio`: share of the remaining width, text wraps; None: as wide as the widest cell."""
 
     title: str
     show: Callable[[Row], str]
@@ -62,15 +62,17 @@ class ChunkTable:
             self._rows = [*rows[:FIRST_ROWS], None, *rows[-LAST_ROWS:]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if self._least_width() <= options.max_width:
+        if self._min_width() <= options.max_width:
             yield self._table()
         else:
             yield from self._paragraphs()
 
-    def _least_width(self) -> int:
+    def _min_width(self) -> int:
         rows = [row for row in self._rows if row is not None]
         widths = [
-            LEAST_TEXT if column.ratio else max(cell_len(text) for text in (column.title, *map(column.show, rows)))
+            MIN_TEXT_COLUMNS
+            if column.ratio
+            else max(cell_len(text) for text in (column.title, *map(column.show, rows)))
             for column in self._columns
         ]
         return sum(widths) + len(widths)
@@ -87,7 +89,7 @@ class ChunkTable:
         return table
 
     def _paragraphs(self) -> Iterator[Text]:
-        """The numbers of a row in one line, each text below them in a line of its own."""
+        """Yield each row as a line of numbers, followed by a line for each text."""
         for row in self._rows:
             if row is None:
                 yield Text("…")
@@ -106,32 +108,32 @@ SETTINGS: tuple[tuple[str, Callable[[Chunk], str]], ...] = (
 
 
 def _settings(chunk: Chunk) -> tuple[object, ...]:
-    """All that `SETTINGS` show of a chunk."""
+    """Return the values of a chunk that `SETTINGS` show."""
     return chunk.denoising_steps, chunk.noise_scale, chunk.noise_controller, chunk.attention_bias
 
 
 def constant_setting(distinct: Sequence[Chunk], show: Callable[[Chunk], str]) -> str:
-    """The text that all chunks share, or nothing. `distinct`: from `distinct_settings`."""
+    """Return the text that all chunks share, or "". `distinct`: from `distinct_settings`."""
     texts = {show(chunk) for chunk in distinct}
     return texts.pop() if len(texts) == 1 else ""
 
 
 def distinct_settings(chunks: Sequence[Chunk]) -> list[Chunk]:
-    """One chunk for each of the settings that occur."""
+    """Return one chunk for each combination of settings."""
     return list({_settings(chunk): chunk for chunk in chunks}.values())
 
 
 def _rows(plan: Plan) -> Iterator[Row]:
     shares = shares_of(plan.chunks)
     sources = ["+".join(words) for words in sources_of(plan)]
-    landed = {landing.chunk for landing in plan.landings}
+    with_entries = {landing.chunk for landing in plan.landings}
     fold = len(plan.chunks) > FOLDED_FROM
 
     def breaks(chunk: Chunk) -> bool:
         before = plan.chunks[chunk.index - 1]
         steered_alike = sources[chunk.index] == sources[before.index] and chunk.vace == before.vace
-        landed_on = bool({chunk.index, before.index} & landed)
-        return not fold or landed_on or not steered_alike or not _continues(before, chunk)
+        has_entries = bool({chunk.index, before.index} & with_entries)
+        return not fold or has_entries or not steered_alike or not _continues(before, chunk)
 
     runs = 0
     run_of = [runs := runs + breaks(chunk) for chunk in plan.chunks]
@@ -142,7 +144,7 @@ def _rows(plan: Plan) -> Iterator[Row]:
 
 
 def _continues(before: Chunk, chunk: Chunk) -> bool:
-    """Whether a chunk is no more than its predecessor leads one to expect."""
+    """Return True if a chunk continues its predecessor without any change."""
     quiet = not (chunk.cut or chunk.text_changed or before.cut or before.text_changed)
     alike = chunk.seed == before.seed and chunk.keep == before.keep
     alike = alike and chunk.noise_scale == before.noise_scale and not chunk.lora_changed
@@ -178,9 +180,9 @@ def _span(first: int, last: int) -> str:
 
 
 def _keep(row: Row) -> str:
-    """Delivered frames per chunk, of how many made where they differ."""
-    made = "" if row.chunk.keep == row.chunk.frames else f"/{row.chunk.frames}"
-    return f"{row.chunk.keep}{made}"
+    """Return the delivered frames of a chunk, "4/12" if it has more."""
+    all_frames = "" if row.chunk.keep == row.chunk.frames else f"/{row.chunk.frames}"
+    return f"{row.chunk.keep}{all_frames}"
 
 
 def _kept(chunk: Chunk) -> range:
@@ -188,26 +190,26 @@ def _kept(chunk: Chunk) -> range:
 
 
 def _out(plan: Plan, row: Row) -> str:
-    """Frames of the outputs, numbered from 0; none where a processor holds them back."""
+    """Return the range of output frames, from 0; "none" if a processor holds them back."""
     first, end = plan.delivered(row.chunk).start, plan.delivered(row.last).stop
     return _span(first, end - 1) if end > first else "none"
 
 
 def _vace(row: Row) -> str:
-    """ "control+mask 0.50": what steers, and how strongly where that is not in full."""
+    """Return "control+mask 0.50": the VACE inputs, and their scale unless it is 1."""
     vace = row.chunk.vace
     return row.sources if vace is None or vace.scale == 1 else f"{row.sources} {vace.scale:.2f}"
 
 
 def _prompt(row: Row) -> str:
-    """What is new: nothing where the prompt stays."""
+    """Return the new prompt, or "" if the prompt does not change."""
     chunk = row.chunk
     if not chunk.text_changed:
         return ""
-    way = chunk.conditioning
-    if isinstance(way, Transition):
-        target = _blend(way.target.prompts)
-        return f"{way.step + 1}/{way.steps} ({way.t:.0%}) to {target}"
+    conditioning = chunk.conditioning
+    if isinstance(conditioning, Transition):
+        target = _blend(conditioning.target.prompts)
+        return f"{conditioning.step + 1}/{conditioning.steps} ({conditioning.t:.0%}) to {target}"
     return _blend(row.shares)
 
 

@@ -16,7 +16,7 @@ LONGEST_NAME = 28
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """One LoRA's scale per chunk. `form`: how it is applied."""
+    """One LoRA's scale per chunk. `form`: "merged" or "side branch"."""
 
     name: str
     scales: tuple[float, ...]
@@ -28,7 +28,7 @@ class Scales:
 
 
 def lora_scales(plan: Plan) -> list[Scales]:
-    """In the plan's order, named without their suffix."""
+    """Return the scales of each LoRA in the plan's order, named without suffix."""
     return [
         Scales(
             name.removesuffix(".safetensors"),
@@ -41,22 +41,22 @@ def lora_scales(plan: Plan) -> list[Scales]:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The rows, one for every number that changes; as wide as the terminal allows."""
+    """Rows for all numbers that change, as wide as the terminal allows."""
 
     plan: Plan
 
     def __bool__(self) -> bool:
-        return next(self._moving(), None) is not None
+        return next(self._changing(), None) is not None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        rows = [(_short(name), f"{values[0]:.2f}", f"{values[-1]:.2f}", values) for name, values in self._moving()]
+        rows = [(_short(name), f"{values[0]:.2f}", f"{values[-1]:.2f}", values) for name, values in self._changing()]
         names, firsts = (max(len(row[part]) for row in rows) for part in (0, 1))
         columns = min(MAX_COLUMNS, max(1, options.max_width - names - firsts - max(len(row[2]) for row in rows) - 4))
         for name, first, last, values in rows:
             line = sparkline(values, columns)
             yield Text.assemble(f"{name:<{names}}  {first:>{firsts}} ", (line, "cyan"), f" {last}", no_wrap=True)
 
-    def _moving(self) -> Iterator[tuple[str, Sequence[float]]]:
+    def _changing(self) -> Iterator[tuple[str, Sequence[float]]]:
         chunks = self.plan.chunks
         noise = [chunk.noise_scale for chunk in chunks if chunk.noise_scale is not None]
         vace = [chunk.vace.scale for chunk in chunks if chunk.vace is not None]
@@ -68,20 +68,20 @@ class Curves:
 
 
 def _short(name: str) -> str:
-    """Shortens a long name at its start: the end is more specific."""
+    """Shorten a long name at its start, as its end is more specific."""
     return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 MAX_COLUMNS = 60
 HALF = 0.5 + 1e-9
-"""Rounds halves up, also those that a rounding error keeps just below."""
+"""Rounds halves up, also after a rounding error."""
 
 
 def sparkline(values: Sequence[float], columns: int = MAX_COLUMNS) -> str:
-    """A block per value, the least the lowest and the most the highest, at most `columns` of them.
+    """Return a bar of blocks, one per value, at most `columns`, from the lowest value to the highest.
 
-    Of values that share a column the one shows that is farthest from the column before, so that no peak is lost.
+    If values share a column, it shows the one that differs most from the column before, so that no peak is lost.
     """
     low, high = min(values), max(values)
     steps = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
@@ -90,8 +90,8 @@ def sparkline(values: Sequence[float], columns: int = MAX_COLUMNS) -> str:
 
 def _sampled(values: Sequence[float], columns: int) -> Iterator[float]:
     columns = min(columns, len(values))
-    shown = values[0]
+    previous = values[0]
     for column in range(columns):
-        share = values[column * len(values) // columns : (column + 1) * len(values) // columns]
-        shown = values[0] if column == 0 else max(share, key=lambda value: abs(value - shown))
-        yield shown
+        group = values[column * len(values) // columns : (column + 1) * len(values) // columns]
+        previous = values[0] if column == 0 else max(group, key=lambda value: abs(value - previous))
+        yield previous

@@ -1,4 +1,4 @@
-"""The plan as JSON values: `plan --json`. Keys are only ever added."""
+"""Converts a plan to JSON values for `plan --json`. Keys are only added, never removed."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from scope_batch.plan.view.text import shares_of, sources_of
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
-    """The whole plan. `fps` is a number, `fps_exact` the same as a fraction, "30000/1001"; frames count from 0.
+    """Return the whole plan. `fps` is a number, `fps_exact` the same as a fraction, "30000/1001"; frames count from 0.
 
-    `delivered` is what the outputs hold, after the post-processors; per chunk: how many frames it adds to them.
+    `delivered`: frames of the outputs, after the post-processors; per chunk: how many frames it adds to them.
 
-    Per chunk, `prompts` are the texts in force with their shares (those of a transition mixed by its `t`),
-    `denoising_steps` the list before video mode replaces its first step, `noise_seed` what the noise is drawn from.
-    `kv_cache_attention_bias`: null where the pipeline has none.
-    `vace`: what steers the chunk, null where nothing does; `fresh`: its encoder streams start anew. Its `stills` cover
+    Per chunk, `prompts` are the texts with their shares (those of a transition mixed by its `t`), `denoising_steps` the
+    list before video mode replaces its first step, `noise_seed` the seed of the noise.
+    `kv_cache_attention_bias`: null if the pipeline has none.
+    `vace`: the VACE input of the chunk, null if it has none; `fresh`: its encoder streams restart. Its `stills` cover
     frames first_frame .. end_frame - 1 of the chunk.
-    Placements cover delivered frames first_frame .. end_frame - 1; of a kind the later one shows. `fps_exact`,
-    `start_s`, `end_s`: which of its frames count, picked by time; null where all do. `timed_by`: the clip whose times
-    count for it.
-    `device_memory`: bytes, null where no forecast is made; `peak` = `persistent` + `transient`.
+    Placements cover delivered frames first_frame .. end_frame - 1; later ones cover earlier ones of their
+    kind. `fps_exact`, `start_s`, `end_s`: its frames are selected by time; null: all are used. `timed_by`: the clip
+    whose times are used.
+    `device_memory`: bytes, null if there is no forecast; `peak` = `persistent` + `transient`.
     `sound`: null for a silent job; `take_s` seconds from `start_s` of the file on are heard, then `audio_length`
-    decides; where it loops it starts every `round_s` seconds.
-    A LoRA's name is its file's; `merged`: one scale for the whole job, part of the weights; else a side branch.
+    decides; a loop restarts every `round_s` seconds.
+    A LoRA has the name of its file; `merged`: one scale for the whole job, merged into the weights; else a side branch.
     """
     modes = {chunk.mode for chunk in plan.chunks}
     sizes = forecast(plan)
@@ -101,8 +101,9 @@ def _processors(processors: Iterable[ProcessorRef]) -> list[dict[str, Any]]:
 
 
 def _delivered(plan: Plan) -> dict[str, Any]:
-    made = plan.delivery
-    return {"num_frames": made.frames, **_rate(made.fps), "height": made.height, "width": made.width}
+    delivery = plan.delivery
+    size = {"height": delivery.height, "width": delivery.width}
+    return {"num_frames": delivery.frames, **_rate(delivery.fps), **size}
 
 
 def _prompts(prompts: Iterable[Prompt]) -> list[dict[str, Any]]:
@@ -115,11 +116,17 @@ def _blend_method(chunk: Chunk) -> BlendMethod:
 
 
 def _transition(chunk: Chunk) -> dict[str, Any] | None:
-    way = chunk.conditioning
-    if not isinstance(way, Transition):
+    transition = chunk.conditioning
+    if not isinstance(transition, Transition):
         return None
-    target = _prompts(way.target.prompts)
-    return {"step": way.step, "steps": way.steps, "t": round(way.t, 6), "method": way.method, "target": target}
+    target = _prompts(transition.target.prompts)
+    return {
+        "step": transition.step,
+        "steps": transition.steps,
+        "t": round(transition.t, 6),
+        "method": transition.method,
+        "target": target,
+    }
 
 
 def _vace(vace: Vace | None, sources: Iterable[str]) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Prints a plan for a terminal: a table with the columns that vary, where entries act, and diagnostics."""
+"""Shows a plan on a terminal: the table of chunks, the chunks of entries, sources, sizes and diagnostics."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from scope_batch.plan.view.curves import Curves, lora_scales
 
 SHOWN_PLACEMENTS = 24
 SHOWN_LANDINGS = 50
-LEAST_SHARE = 0.01
-"""Of the memory, below which a part is not named."""
-SHOWN_REMARKS = 50
-"""Of notes and of warnings each."""
+MIN_SHARE = 0.01
+"""Share of the memory below which a part is not named."""
+SHOWN_DIAGNOSTICS = 50
+"""Maximum of notes, and of warnings."""
 
 
-def render_plan(plan: Plan, written: Sequence[Text] = ()) -> Group:
-    """Fits 80 columns; a wider terminal shows more of the prompts. `written`: lines about the outputs."""
+def render_plan(plan: Plan, output_lines: Sequence[Text] = ()) -> Group:
+    """Return a plan for a terminal of 80 columns or more; a wider one shows more of the prompts."""
     table = ChunkTable(plan)
     parts: list[RenderableType] = [_headline(plan), table]
     if table.left_out:
@@ -45,14 +45,14 @@ def render_plan(plan: Plan, written: Sequence[Text] = ()) -> Group:
     parts.append(_sizes(plan))
     if plan.memory is not None:
         parts.append(_memory(plan.memory))
-    parts += written
-    parts += _remarks("note", "cyan", plan.notes)
-    parts += _remarks("warning", "yellow", plan.warnings)
+    parts += output_lines
+    parts += _diagnostic_lines("note", "cyan", plan.notes)
+    parts += _diagnostic_lines("warning", "yellow", plan.warnings)
     return Group(*parts)
 
 
 def _headline(plan: Plan) -> Text:
-    """Names, too, the values that are the same in all chunks and therefore have no column."""
+    """Return the headline, with the values that have no column because they are the same in all chunks."""
     facts = [
         f"{plan.num_frames} frames in {len(plan.chunks)} chunk{'s' if len(plan.chunks) > 1 else ''}",
         f"{plan.width}x{plan.height}",
@@ -69,22 +69,26 @@ def _headline(plan: Plan) -> Text:
 
 
 def _processing(plan: Plan) -> list[str]:
-    """What stands before and behind the pipeline, and what is delivered where that is something else."""
+    """Return the processors before and after the pipeline, and the delivered frames if they differ."""
     pre, post = (
         " -> ".join(used.id for used in processors) for processors in (plan.pre_processors, plan.post_processors)
     )
     into = {"video": "input", "vace_frames": "control"}[plan.pre_processor_output]
-    made = plan.delivery
-    said = [f"{into} through {pre}"] if pre else []
+    delivery = plan.delivery
+    parts = [f"{into} through {pre}"] if pre else []
     if post:
-        size = "" if (made.height, made.width) == (plan.height, plan.width) else f" of {made.width}x{made.height}"
-        said.append(f"out through {post}: {made.frames} frames{size} at {values.rate(made.fps)} fps")
-    return said
+        size = (
+            ""
+            if (delivery.height, delivery.width) == (plan.height, plan.width)
+            else f" of {delivery.width}x{delivery.height}"
+        )
+        parts.append(f"out through {post}: {delivery.frames} frames{size} at {values.rate(delivery.fps)} fps")
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """Rows of texts, one under the other where the terminal is wide enough, else each row as a line that wraps."""
+    """Rows of texts in columns if the terminal is wide enough, else each row as a line that wraps."""
 
     rows: Sequence[tuple[str, ...]]
 
@@ -110,7 +114,7 @@ def _landings(plan: Plan) -> Aligned:
 
 
 def _placements(placements: Sequence[Placement]) -> Aligned:
-    """Lists the sources with the frames that each covers."""
+    """List the sources with the frames that each covers."""
     rows: list[tuple[str, ...]] = []
     for placement in placements[:SHOWN_PLACEMENTS]:
         fills = {"hold": ", held if short", "loop": ", looped if short", "none": ""}
@@ -126,16 +130,16 @@ def _more(number: int) -> list[tuple[str, ...]]:
 
 
 def _picking(source: ClipSource) -> str:
-    """ ", 15 a second from 0:01.00 to 0:02.50": which of its frames count, nothing where all do."""
-    said = [f"{values.rate(source.fps)} a second"] if source.fps is not None else []
-    said += [f"from {values.clock(source.start_s)}"] if source.start_s else []
-    said += [f"to {values.clock(source.end_s)}"] if source.end_s is not None else []
-    return f", {' '.join(said)}" if said else ""
+    """Return ", 15 a second from 0:01.00 to 0:02.50": the selected frames; "" if all are used."""
+    parts = [f"{values.rate(source.fps)} a second"] if source.fps is not None else []
+    parts += [f"from {values.clock(source.start_s)}"] if source.start_s else []
+    parts += [f"to {values.clock(source.end_s)}"] if source.end_s is not None else []
+    return f", {' '.join(parts)}" if parts else ""
 
 
 def _sound(track: SoundTrack) -> Text:
     start, end = (values.clock(float(seconds)) for seconds in (track.start_s, track.start_s + track.take_s))
-    after = {"loop": f"over again every {values.clock(float(track.round_s))}", "hold": "its last second held if short"}
+    after = {"loop": f"repeated every {values.clock(float(track.round_s))}", "hold": "its last second held if short"}
     return Text(
         f"sound: {track.path.name} {start} to {end}, {after.get(track.length, 'silence if short')}", style="dim"
     )
@@ -147,7 +151,7 @@ def _sizes(plan: Plan) -> Text:
 
 
 def _memory(memory: DeviceMemory) -> Text:
-    """What lasts apart from what comes and goes."""
+    """Return the forecast of device memory with its largest parts."""
     parts = {
         "weights": memory.weights + memory.branches,
         "KV cache": memory.kv_cache,
@@ -155,17 +159,17 @@ def _memory(memory: DeviceMemory) -> Text:
         "texts and latents": memory.text_cache + memory.conditioning + memory.history,
         "working": memory.transient,
     }
-    shares = ", ".join(f"{name} {decimal(size)}" for name, size in parts.items() if size >= LEAST_SHARE * memory.peak)
+    shares = ", ".join(f"{name} {decimal(size)}" for name, size in parts.items() if size >= MIN_SHARE * memory.peak)
     lines = f"memory: about {decimal(memory.peak)} on the device ({shares})"
     if memory.prompts > memory.peak:
         lines += f"; {decimal(memory.prompts)} while new prompts are encoded"
     if not memory.read:
-        lines += "; sizes as published, the model files are not all there"
+        lines += "; published sizes are used, as some model files are missing"
     return Text(lines, style="dim")
 
 
-def _remarks(kind: str, style: str, texts: Sequence[str]) -> Iterator[Text]:
-    for text in texts[:SHOWN_REMARKS]:
+def _diagnostic_lines(kind: str, style: str, texts: Sequence[str]) -> Iterator[Text]:
+    for text in texts[:SHOWN_DIAGNOSTICS]:
         yield Text.assemble((f"{kind}: ", style), text)
-    if len(texts) > SHOWN_REMARKS:
-        yield Text.assemble((f"{kind}: ", style), f"and {len(texts) - SHOWN_REMARKS} more; --json lists them all")
+    if len(texts) > SHOWN_DIAGNOSTICS:
+        yield Text.assemble((f"{kind}: ", style), f"and {len(texts) - SHOWN_DIAGNOSTICS} more; --json lists them all")

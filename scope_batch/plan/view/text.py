@@ -1,4 +1,4 @@
-"""Words for the values of a chunk: prompt shares, numbers and VACE sources as people read them."""
+"""Formats the values of a chunk for people: prompt shares, numbers and VACE sources."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from scope_batch.core.plan import Chunk, Plan
 from scope_batch.core.timeline import Coverage, Kind
 
 INVISIBLE = 0.001
-"""Shares below this are left out, or interrupted transitions would drag every earlier prompt along."""
+"""Shares below this are left out; otherwise interrupted transitions would list every earlier prompt."""
 
 
 class Shares:
-    """Computes which texts are in force in each chunk of a plan, and with what shares. `chunks`: all of the plan."""
+    """Computes the prompts of each chunk of a plan with their shares. `chunks`: all chunks of the plan."""
 
     def __init__(self, chunks: Iterable[Chunk]) -> None:
         self._of = ConditioningValues([chunk.conditioning for chunk in chunks], _of_blend, _of_step)
 
     def __call__(self, chunk: Chunk) -> tuple[Prompt, ...]:
-        """Texts and their shares, which sum to 1; of a transition both sides, weighted by its t."""
+        """Return texts and their shares, which sum to 1; for a transition both sides, weighted by its t."""
         conditioning = chunk.conditioning
         if isinstance(conditioning, Transition) and conditioning.t == 1:
             return _of_step((), conditioning)
@@ -47,23 +47,23 @@ def _mixed(source: Iterable[Prompt], target: Iterable[Prompt], t: float) -> tupl
 
 
 def shares_of(chunks: Sequence[Chunk]) -> list[tuple[Prompt, ...]]:
-    """The shares of each chunk of a plan, in its order."""
+    """Return the shares of each chunk of a plan, in its order."""
     return list(map(Shares(chunks), chunks))
 
 
 def rate(fps: Fraction) -> str:
-    """Frames per second: 16, 29.97."""
+    """Format frames per second: 16, 29.97."""
     return f"{float(fps):.6g}"
 
 
 def clock(seconds: float) -> str:
-    """ "0:03.75", from hundredths up."""
+    """Format seconds as "0:03.75"."""
     minutes, rest = divmod(round(seconds * 100), 6000)
     return f"{minutes}:{rest // 100:02}.{rest % 100:02}"
 
 
 def noise_scale(chunk: Chunk) -> str:
-    """ "0.70", "controller 0.61-0.79" (moving to still), or nothing in text mode."""
+    """Return "0.70", "controller 0.61-0.79" (moving to still), or nothing in text mode."""
     if chunk.noise_scale is None:
         return ""
     if not chunk.noise_controller:
@@ -73,12 +73,12 @@ def noise_scale(chunk: Chunk) -> str:
 
 
 def attention_bias(chunk: Chunk) -> str:
-    """ "0.30", or nothing where the pipeline has no such weight."""
+    """Return "0.30", or nothing if the pipeline has no such weight."""
     return "" if chunk.attention_bias is None else f"{chunk.attention_bias:.2f}"
 
 
 def steps(chunk: Chunk) -> str:
-    """The timesteps that really run, "600 750": video mode replaces the first one by what the noise scale asks for."""
+    """Return the timesteps that run, "600 750": in video mode the first one depends on the noise scale."""
     rest = " ".join(map(str, chunk.denoising_steps[1:]))
     return f"{_first_step(chunk)} {rest}".rstrip()
 
@@ -93,14 +93,14 @@ def _first_step(chunk: Chunk) -> str:
 
 
 def prompt(shares: Sequence[Prompt]) -> str:
-    """ "a cat", or "30% a cat + 70% a tiger"."""
+    """Return "a cat", or "30% a cat + 70% a tiger"."""
     if len(shares) == 1:
         return shares[0].text
     return " + ".join(f"{share.weight:.0%} {share.text}" for share in shares)
 
 
 def event(chunk: Chunk) -> str:
-    """ "cut: reset_cache", "recache: prompt change", "new prompt", or nothing."""
+    """Return "cut: reset_cache", "recache: prompt change", "new prompt", or nothing."""
     if chunk.cut_reason is not None:
         return "start" if chunk.index == 0 else f"cut: {chunk.cut_reason}"
     if chunk.recache_reason is not None:
@@ -109,13 +109,13 @@ def event(chunk: Chunk) -> str:
 
 
 def sources_of(plan: Plan) -> list[tuple[str, ...]]:
-    """Per chunk: "control", "mask", "first image", "last image", "reference", as far as they are there."""
+    """Return the VACE inputs per chunk: "control", "mask", "first image", "last image", "reference"."""
     control, masks = (_coverage(plan, kind) for kind in ("frames", "masks"))
     return [tuple(_sources(chunk, control, masks)) for chunk in plan.chunks]
 
 
 def _coverage(plan: Plan, kind: Kind) -> Coverage:
-    return Coverage((lies.first_frame, lies.end_frame) for lies in plan.placements if lies.source.kind == kind)
+    return Coverage((each.first_frame, each.end_frame) for each in plan.placements if each.source.kind == kind)
 
 
 def _sources(chunk: Chunk, control: Coverage, masks: Coverage) -> Iterable[str]:
@@ -123,7 +123,7 @@ def _sources(chunk: Chunk, control: Coverage, masks: Coverage) -> Iterable[str]:
     covered = control.covers(*span), masks.covers(*span)
     if chunk.vace is None:
         return
-    yield from (name for name, there in zip(("control", "mask"), covered, strict=True) if there)
+    yield from (name for name, is_covered in zip(("control", "mask"), covered, strict=True) if is_covered)
     yield from (still.name for still in chunk.vace.stills)
     if chunk.vace.reference is not None:
         yield "reference"
