@@ -13,9 +13,9 @@ from typing import Any
 
 
 def canonical(value: Any) -> str:
-    """Values that compare equal have the same text: 1, 1.0 and Fraction(1), or two mappings in another order.
+    """Return the canonical text, the same for equal values: 1, 1.0 and Fraction(1), or mappings in another order.
 
-    Dataclasses are written as their class and every field that takes part in comparison; tuples and lists both as
+    Dataclasses are written as their class and every field that counts in comparison; tuples and lists both as
     lists; floats exactly. Raises TypeError for a value of any other kind.
     """
     if value is None:
@@ -42,7 +42,7 @@ def canonical(value: Any) -> str:
 
 
 def _number(value: float | Fraction) -> str:
-    """The exact ratio, "7/10"; without a denominator where it is 1."""
+    """Return the exact ratio, "7/10", or "7" if the denominator is 1."""
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
     numerator, denominator = value.as_integer_ratio()

@@ -20,7 +20,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """Prompts that are in force together. `method` is "linear" unless there are exactly two prompts."""
+    """Prompts that act together. `method` is "linear" unless there are exactly two prompts."""
 
     prompts: tuple[Prompt, ...]
     method: BlendMethod = "linear"
@@ -28,10 +28,10 @@ class Blend:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Step `step` of `steps` (0-based) on the way from `source` to `target`; `t` in 0..1 is the share of the target.
+    """Step `step` of `steps` (0-based) from `source` to `target`; `t` in 0..1 is the share of the target.
 
-    source  a blend, or the index of the chunk whose conditioning was in force when the transition began: a step of a
-            transition that was cut short. `ConditioningValues` follows such chains.
+    source  a blend, or, if this transition interrupted another one, the index of the chunk before it, whose
+            conditioning is the source. `ConditioningValues` resolves such chains.
     """
 
     source: Blend | int
@@ -46,9 +46,9 @@ Conditioning = Blend | Transition
 
 
 def texts_of(conditionings: Iterable[Conditioning]) -> list[str]:
-    """Every text in these conditionings, without duplicates, in order of appearance.
+    """Return the texts of these conditionings without duplicates, in order of appearance.
 
-    A source that is given by a chunk's index is skipped: that chunk's own conditioning has its texts.
+    A source given as a chunk index is skipped, as that chunk's own conditioning has its texts.
     """
     texts: dict[str, None] = {}
     for conditioning in conditionings:
@@ -62,10 +62,10 @@ def texts_of(conditionings: Iterable[Conditioning]) -> list[str]:
 class ConditioningValues(Generic[T]):
     """Computes a value for each conditioning of a plan, such as its embedding.
 
-    Chains of interrupted transitions are followed without recursion. The last few values are kept, so that the steps
+    Chains of interrupted transitions are resolved without recursion. The last few values are kept, so that the steps
     of a transition do not compute their source again.
 
-    conditionings  one per chunk of the plan: the sources that are given by an index.
+    conditionings  one per chunk of the plan, for sources given as a chunk index.
     of_blend       computes the value of a blend.
     mix            computes the value of a transition from that of its source.
     """
@@ -93,7 +93,7 @@ class ConditioningValues(Generic[T]):
         return value
 
     def _of_end(self, node: Conditioning) -> T:
-        """The value of a blend, of a completed transition, or of a conditioning that is kept."""
+        """Return the value of a blend, a completed transition, or a conditioning whose value is kept."""
         if node in self._kept:
             return self._kept[node]
         return self._keep(node, self._of_blend(node.target if isinstance(node, Transition) else node))

@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass
 class DeviceMemory:
     """Bytes on the device. All but `transient` and `prompts` are exact.
 
-    weights      of backbone, VACE module and VAE; branches: of LoRAs beside them.
-    kv_cache     keys and values of the window's frames; text_cache: those of the prompt.
-    conditioning the prompt's embedding, and the embeddings of timesteps.
+    weights      of transformer, VACE module and VAE; branches: LoRA weights that are not merged.
+    kv_cache     keys and values of self-attention; text_cache: those of the prompt.
+    conditioning embeddings of the prompt and of timesteps.
     history      latents from which the KV cache is recomputed.
     vae_streams  feature caches of the VAE's encoders and decoder.
-    transient    the most working memory that a chunk needs besides, within some 10 %.
-    prompts      the most while prompts are encoded, before the caches are allocated.
-    offloadable  how much `--low-vram` takes off `weights` and `branches`.
-    read         sizes are those of the files; else as published.
+    transient    peak working memory of a chunk, to about 10 %.
+    prompts      peak while prompts are encoded, before the caches are allocated.
+    offloadable  part of `weights` and `branches` that `--low-vram` keeps in host memory.
+    read         True: sizes of the model files on disk; False: published sizes.
     """
 
     weights: int
@@ -39,7 +39,7 @@ class DeviceMemory:
 
     @property
     def peak(self) -> int:
-        """The most during the render itself."""
+        """Peak of the render, in bytes."""
         return self.persistent + self.transient
 
     def to_json(self) -> dict[str, int | bool]:

@@ -1,6 +1,6 @@
-"""The contract between the render loop and whatever makes frames: an engine opened as a session, asked chunk by chunk.
+"""Defines the contract between render loop and engines: an engine opens a session, which generates chunk by chunk.
 
-The loop knows nothing else about a pipeline, so the slate (which draws the plan) and the diffusion engine are alike.
+The loop uses nothing else of a pipeline, so the slate (which draws the plan) and the diffusion engine look the same.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ if TYPE_CHECKING:
 
 
 class Generated(Protocol):
-    """What a chunk became. May still be on its way from the device: reading waits, on the reader's thread."""
+    """The result of a chunk. It may still be on the device: reading it waits for the transfer."""
 
     def frames(self) -> Frames:
-        """All `chunk.frames` frames, uint8 [T, H, W, 3]. Raises JobError if the model made NaN or Inf."""
+        """Return all `chunk.frames` frames, uint8 [T, H, W, 3]. Raises JobError if the model made NaN or Inf."""
         ...
 
     def latents(self) -> NDArray[np.float32] | None:
-        """Denoised latents float32 [F, 16, H/8, W/8], or None if the pipeline has none."""
+        """Return the denoised latents, float32 [F, 16, H/8, W/8], or None if the pipeline has none."""
         ...
 
 
 class Session(Protocol):
-    """One render's streaming state: KV cache, VAE streams, noise controller. Chunks come in order, each once."""
+    """One render's streaming state: KV cache, VAE streams, noise controller. Takes the chunks in order, each once."""
 
     def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> Generated:
-        """Make one chunk."""
+        """Generate one chunk."""
         ...
 
 
 class Engine(Protocol):
-    """A loaded pipeline. Sessions are opened one at a time; what one leaves behind never reaches the next."""
+    """A loaded pipeline. Sessions are opened one at a time; a session never affects the next one."""
 
     def session(self, plan: Plan, report: Report) -> AbstractContextManager[Session]: ...
 
     def peak_device_bytes(self) -> int:
-        """Most device memory held so far; 0 on a CPU."""
+        """Return the peak device memory so far in bytes; 0 on a CPU."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LoraRequest:
-    """A LoRA to load. scale: merged into the weights with it; None = a side branch whose scale the chunks set."""
+    """A LoRA to load. scale: that of a merged LoRA; None = a side branch, whose scale each chunk sets."""
 
     path: Path
     scale: float | None
@@ -61,14 +61,15 @@ class LoraRequest:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """What an engine is loaded for; equal requests can share one.
+    """The requirements for loading an engine; equal requests can share one.
 
-    models        folder, "tiny", or None for the usual places.
+    models        folder, "tiny", or None for the default places.
     device        "auto", "cpu", "cuda", "cuda:N"; dtype, vae_dtype "auto", "float32", "bfloat16".
-    noise_device  "cpu" or "cuda": where the noise is drawn.
+    noise_device  "cpu" or "cuda": the device that draws the noise.
     vace          the VACE module is needed; loras: in the order of the plan.
-    quantization  None or "fp8_e4m3fn", for which no LoRA may be merged.
-    low_vram      "off", "on" (blocks wait in host memory), "cast" (in fp8), or "auto": whether `expected_bytes` fit.
+    quantization  None or "fp8_e4m3fn", which excludes merged LoRAs.
+    low_vram      "off", "on" (blocks in host memory), "cast" (weights in fp8), or "auto": "on" if
+                  `expected_bytes` do not fit.
     """
 
     spec: PipelineSpec

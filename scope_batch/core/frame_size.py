@@ -1,4 +1,4 @@
-"""Frame sizes that a pipeline takes, and how far they are from those its model was trained on."""
+"""Computes frame sizes that a pipeline accepts, and compares them with the size its model was trained on."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from scope_batch.core.geometry import SIZE_STEP
 
 MAX_SIDE, MIN_SIDE = 2048, 64
 NEAR_AREA = (0.4, 2.0)
-"""Times the trained area: models still draw well there. A pipeline's own default size is among them."""
+"""Range of areas, relative to the trained one, that still give good frames; includes every default size."""
 
 
 def fitted_size(height: int, width: int) -> tuple[int, int]:
-    """The nearest size that a pipeline takes: multiples of 16 in 64..2048, proportions kept as far as they allow."""
+    """Return the nearest accepted (height, width): multiples of 16 in 64..2048, with about the same proportions."""
     scale = min(1.0, MAX_SIDE / max(height, width))
     scale = max(scale, min(MIN_SIDE / min(height, width), MAX_SIDE / max(height, width)))
     return _step(height * scale), _step(width * scale)
 
 
 def trained_size(height: int, width: int, trained: tuple[int, int]) -> tuple[int, int]:
-    """Height and width in the proportions of a picture, of about the area that a model was trained on.
+    """Return (height, width) with the proportions of the input and about the area of the trained size.
 
-    A picture that is smaller, and still near it, keeps its own size.
+    A smaller input whose area is in `NEAR_AREA` keeps its own size.
     """
     times = area_times(height, width, trained)
     if NEAR_AREA[0] <= times <= 1:
@@ -31,7 +31,7 @@ def trained_size(height: int, width: int, trained: tuple[int, int]) -> tuple[int
 
 
 def area_times(height: int, width: int, trained: tuple[int, int]) -> float:
-    """The area of a picture over that of the trained size."""
+    """Return the area of a frame divided by that of the trained size."""
     return height * width / (trained[0] * trained[1])
 
 

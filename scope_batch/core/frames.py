@@ -1,4 +1,4 @@
-"""Arrays that travel between the media, the engine and the sinks: pixel frames and the inputs of one chunk."""
+"""Defines the arrays passed between media, engine and sinks: pixel frames and the inputs of one chunk."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 Frames = NDArray[np.uint8]
 """uint8 [T, H, W, 3], RGB."""
 GENERATE_ABOVE = 0.5
-"""A pixel is generated where its mask, 0..1, is above this, else kept."""
+"""A pixel is generated if its mask, 0..1, is above this; otherwise it is kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ControlFrames:
-    """The frames that a chunk's VACE context is encoded from, all sources laid over each other.
+    """The frames from which a chunk's VACE context is encoded, composed of all its sources.
 
-    frames  float32 [lead + chunk.frames, H, W, 3] in -1..1, RGB; 0 (gray) where nothing is given.
+    frames  float32 [lead + chunk.frames, H, W, 3] in -1..1, RGB; 0 (gray) without a source.
     masks   float32 [lead + chunk.frames, H, W] in 0..1; 1 = generate, 0 = keep the frame.
-    inactive_is_gray, reactive_is_gray  no frame has a pixel other than 0 where the mask is <= 0.5, > 0.5.
-    `lead` = chunk.lead: the first row lies before the chunk.
+    inactive_is_gray, reactive_is_gray  all pixels with mask <= 0.5, with mask > 0.5, are 0.
+    `lead` = chunk.lead: number of frames (0 or 1) before the chunk.
     """
 
     frames: NDArray[np.float32]
@@ -31,11 +31,11 @@ class ControlFrames:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkInputs:
-    """What a chunk is made from, besides the plan.
+    """The inputs of a chunk besides the plan; None = not needed.
 
     pixels     the input video's `chunk.frames` frames in video mode, uint8 [T, H, W, 3].
-    control    where chunk.vace.has_frames.
-    reference  where chunk.vace.reference: float32 [H, W, 3] in -1..1.
+    control    for chunk.vace.has_frames.
+    reference  for chunk.vace.reference: float32 [H, W, 3] in -1..1.
     """
 
     pixels: Frames | None = None

@@ -1,9 +1,9 @@
-"""The arithmetic everything else stands on: frames <-> latent frames <-> tokens, seeds, the first video step.
+"""Converts between frames, latent frames and tokens, and computes seeds and the first timestep of video mode.
 
-Nothing here imports torch; planner, media, engine and tests all read these and nobody repeats them.
+Torch-free; planner, media, engine and tests take these constants and functions from here.
 
 Wan 2.1's VAE is causal in time: the first latent frame of a stream holds 1 pixel frame, every later one 4. A *chunk* is
-what one call of the engine makes; the first chunk of a sequence (after the start or a cut) starts a new VAE stream.
+the output of one call of the engine; the first chunk of a sequence (after the start or a cut) starts a new VAE stream.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PATCH = 2
 """Latent cells per token, each spatial axis (1 in time)."""
 LATENT_CHANNELS = 16
 VACE_CHANNELS = 2 * LATENT_CHANNELS + SPACE_STRIDE**2
-"""Of a VACE context: kept pixels, replaced pixels, and the mask of every pixel of a latent cell."""
+"""Channels of a VACE context: inactive and reactive latents, and the mask of each pixel of a latent cell."""
 assert VACE_CHANNELS == 96
 TEXT_TOKENS = 512
 """Length to which every prompt embedding is zero-padded."""
@@ -29,9 +29,9 @@ SIZE_STEP = SPACE_STRIDE * PATCH
 assert SIZE_STEP == 16
 
 MIN_FIRST_LATENTS = 2
-"""The reference's streaming decoder needs two latent frames to start (matters to pipelines with one per block)."""
+"""The streaming decoder needs two latent frames to start; this affects pipelines with one per block."""
 ROPE_TABLE_LATENTS = 1024
-"""Length of the published RoPE table; no run beyond `ROPE_TABLE_LATENTS - block` latent frames is published."""
+"""Length of the published RoPE table; no published run exceeds `ROPE_TABLE_LATENTS - block` latent frames."""
 
 
 def frames_of_latents(latents: int, *, first: bool) -> int:
@@ -64,9 +64,9 @@ def chunk_frames(block: int, mode: Mode, *, first: bool) -> int:
 
 
 CONTEXT_LATENTS = 3
-"""Latent frames that a chunk continues where nothing else is remembered."""
+"""Latent frames of context for a chunk in pipelines without other memory of the past."""
 RECENT_FRAMES = frames_of_latents(CONTEXT_LATENTS, first=True)
-"""Pixel frames that such a context covers."""
+"""Pixel frames of that context."""
 assert RECENT_FRAMES == 9
 
 assert [chunk_frames(3, "text", first=f) for f in (True, False)] == [9, 12]
@@ -75,7 +75,7 @@ assert [chunk_frames(1, m, first=f) for m in ("text", "video") for f in (True, F
 
 
 def latent_group_start(frame: int, *, first: bool) -> int:
-    """The first pixel frame of the latent frame that holds `frame` (both counted from the chunk's first frame)."""
+    """Return the first pixel frame of the latent frame with `frame`, both counted from the chunk's first frame."""
     if first:
         return 0 if frame == 0 else frame - (frame - 1) % TIME_STRIDE
     return frame - frame % TIME_STRIDE
@@ -99,18 +99,18 @@ def noise_seed(seed: int, start_latent: int) -> int:
 
 
 def first_video_step(noise_scale: float) -> int:
-    """Video mode replaces step 0 of the list by this timestep (0..1000); noise_scale in 0..1."""
+    """Return the timestep (0..1000) that replaces the first denoising step in video mode; noise_scale in 0..1."""
     return max(0, int(1000 * noise_scale) - 100)
 
 
 assert first_video_step(0.7) == 600 and first_video_step(0.05) == 0
 
 PROTOCOL_SLOT_FRAMES = 12
-"""What `chunk: k` counts in the HTTP protocol: slots of twelve delivered frames."""
+"""`chunk: k` in the HTTP protocol counts slots of twelve delivered frames."""
 
 
 def protocol_slot(first_frame: int, num_frames: int) -> int:
-    """The slot whose entry a chunk takes that begins at delivered frame `first_frame` of `num_frames`."""
+    """Return the slot whose entry applies to a chunk that begins at delivered frame `first_frame` of `num_frames`."""
     last = (num_frames + PROTOCOL_SLOT_FRAMES - 1) // PROTOCOL_SLOT_FRAMES - 1
     return min((2 * first_frame + PROTOCOL_SLOT_FRAMES) // (2 * PROTOCOL_SLOT_FRAMES), last)
 
@@ -118,12 +118,12 @@ def protocol_slot(first_frame: int, num_frames: int) -> int:
 assert [protocol_slot(f, 48) for f in (0, 9, 21, 33, 45)] == [0, 1, 2, 3, 3]
 
 BANK_FRAMES = 3
-"""Latent frames that a memory bank holds."""
+"""Latent frames in a memory bank."""
 BANK_SLOTS = BANK_FRAMES + 1
-"""Of a KV cache, with one for the frame that enters the bank next."""
+"""Slots of the KV cache for the bank, one of them for the next frame to enter it."""
 
 VACE_STILL_FRAMES = 4
-"""Pixel frames that a first image is laid over."""
+"""Pixel frames that a first image replaces."""
 
 CONTROLLER_STATIC, CONTROLLER_MOTION = 0.8, 0.2
 CONTROLLER_WEIGHT = 0.9
@@ -132,5 +132,5 @@ CONTROLLER_FULL_MOTION = 0.2
 
 
 def controlled_noise_scale(motion: float, noise_scale: float) -> float:
-    """The controller's noise scale for `motion` in 0..1 (0 = still): 90 % its own, 10 % the number in the job."""
+    """Return the controller's noise scale for `motion` in 0..1 (0 = still): 90 % its own, 10 % the job's value."""
     return (CONTROLLER_STATIC - CONTROLLER_MOTION * motion) * CONTROLLER_WEIGHT + noise_scale * (1 - CONTROLLER_WEIGHT)

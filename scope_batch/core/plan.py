@@ -25,13 +25,13 @@ from scope_batch.core.timing import Timing
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """What the planner needs to know of the input video.
+    """The facts of the input video that the planner needs.
 
     width, height  pixels, after rotation, before `fit`.
     frames         after `input_start`/`input_end` and picking by `input_fps`; counted, not estimated.
     fps            frames per second of those frames.
-    timing         when each frame of the whole file is shown; None: the file is taken as a whole, at `fps`.
-    notes, warnings  what was found and what is done about it, without the clip's name.
+    timing         display times of all frames of the file; None: the whole file is read at `fps`.
+    notes, warnings  properties of the clip and how they are handled, without its name.
     """
 
     width: int
@@ -45,14 +45,14 @@ class ClipFacts:
 
 
 NEW_VIDEO_PROMPT = "prompt change in video mode"
-"""The one cut across which the input video goes on."""
+"""Reason of the only kind of cut that does not interrupt the input video."""
 
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """An image laid over frames first .. end - 1 of a chunk, counted from the chunk's first frame.
+    """An image that replaces frames first .. end - 1 of a chunk, counted from the chunk's first frame.
 
-    closing  the image that the chunk ends with; else the one that it starts with.
+    closing  True: the last image of the chunk; False: its first image.
     """
 
     path: Path
@@ -67,14 +67,14 @@ class Still:
 
 @dataclass(frozen=True, slots=True)
 class Vace:
-    """What steers a chunk through VACE: an ordered list of sources, laid one over the other.
+    """The VACE inputs of a chunk: sources in the order in which they are composed, the last on top.
 
     scale      strength of the hints, 0..2.
-    timeline   placements of kind "frames" or "masks" cover at least one frame of the chunk.
+    timeline   control frames or masks on the timeline cover at least one frame of the chunk.
     stills     images over the timeline, the later on top: the first image, then the last image.
-    reference  an image whose latent takes the first slot of the context; the others move one slot back.
-    restart_streams  the two encoder streams start anew with this chunk: at a cut, or if the previous chunk did not
-               feed them.
+    reference  an image whose latent takes the first slot of the context; the other latents move back by one.
+    restart_streams  the two encoder streams (inactive, reactive) restart with this chunk: at a cut, or if the previous
+               chunk did not use them.
     """
 
     scale: float
@@ -85,13 +85,13 @@ class Vace:
 
     @property
     def has_frames(self) -> bool:
-        """The context is encoded from frames; else it is the reference alone."""
+        """True if the context is encoded from frames; False if it is the reference alone."""
         return self.timeline or bool(self.stills)
 
 
 @dataclass(frozen=True, slots=True)
 class LoraUse:
-    """A LoRA of the job. merged: one scale for the whole job, part of the weights; else a side branch."""
+    """A LoRA of the job. merged: added to the weights, with one scale for the whole job; else a side branch."""
 
     path: Path
     merged: bool
@@ -99,22 +99,22 @@ class LoraUse:
 
 @dataclass(frozen=True, slots=True)
 class ChunkGrid:
-    """The place of a chunk among the others, and how it continues the one before.
+    """The position of a chunk in the render, and how it continues the previous one.
 
     index           0-based.
-    first_frame     first delivered frame that this chunk makes.
-    frames          pixel frames the engine makes (9, 12, 13 ...).
+    first_frame     first delivered frame of this chunk.
+    frames          pixel frames that the engine generates (9, 12, 13 ...).
     keep            how many of them are delivered (fewer than `frames` only in the last chunk).
     latents         latent frames.
     start_latent    latent frames since the last cut, before this chunk: RoPE position and seed offset. 0 on a cut.
     mode            "video": the input's frames are encoded and mixed with noise; "text": noise alone.
-    cut_reason      why the sequence starts anew here (KV cache, VAE streams); None = it goes on.
-    recache_reason  why the KV cache is rebuilt under the new prompt before this chunk; None = it is not.
-    conditioning    the prompt, blend or transition step in force.
-    text_changed    the conditioning differs from the previous chunk's (text keys and values are computed anew).
-    seed            base seed in force; the noise is drawn from `noise_seed`.
-    denoising_steps timesteps (0..1000) before the video mode's replacement of the first one.
-    noise_controller  video mode: the engine adapts `noise_scale` to the motion it sees.
+    cut_reason      why a new sequence starts here (KV cache, VAE streams); None = the sequence continues.
+    recache_reason  why the KV cache is recomputed with the new prompt before this chunk; None = it is not.
+    conditioning    the prompt, blend or transition step of this chunk.
+    text_changed    the conditioning differs from the previous chunk's (text keys and values are recomputed).
+    seed            base seed; the noise is drawn from `noise_seed`.
+    denoising_steps timesteps (0..1000), before video mode replaces the first one.
+    noise_controller  video mode: the engine adapts `noise_scale` to the motion in the input.
     """
 
     index: int
@@ -138,7 +138,7 @@ class ChunkGrid:
 
     @property
     def resets_noise_controller(self) -> bool:
-        """The noise controller starts anew: at every cut, but one for a new prompt alone (as in the reference)."""
+        """True if the noise controller restarts: at every cut except one for a new prompt alone."""
         return self.cut and self.cut_reason != NEW_VIDEO_PROMPT
 
     @property
@@ -159,9 +159,9 @@ class Chunk(ChunkGrid):
     """One call of the engine.
 
     noise_scale     video mode: 0..1. None in text mode.
-    vace            None = nothing steers this chunk through VACE.
+    vace            None = this chunk does not use VACE.
     lora_scales     in the order of `Plan.loras`.
-    lora_changed    a scale differs from the previous chunk's: text keys and values are computed anew. Not in chunk 0.
+    lora_changed    a scale differs from the previous chunk's: text keys and values are recomputed. Not in chunk 0.
     attention_bias  weight of cached latent frames in self-attention, 0.01..1, 1 = plain. None: the pipeline has none.
     """
 
@@ -173,13 +173,13 @@ class Chunk(ChunkGrid):
 
     @property
     def lead(self) -> int:
-        """1 where VACE's encoder streams start in the middle of a sequence: one frame before the chunk goes first."""
+        """Number of frames before the chunk that VACE encodes first: 1 if its streams start within a sequence."""
         return int(self.vace is not None and self.vace.has_frames and self.vace.restart_streams and not self.cut)
 
 
 @dataclass(frozen=True, slots=True)
 class Landing:
-    """Where an entry of the job takes effect: what was asked -> chunk -> that chunk's first frame."""
+    """The chunk in which an entry of the job takes effect. asked: the place in the job; first_frame: of that chunk."""
 
     asked: str
     chunk: int
@@ -189,7 +189,7 @@ class Landing:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What the outputs hold: frames in all, their rate, height and width in pixels."""
+    """Number of frames in the outputs, their rate, height and width in pixels."""
 
     frames: int
     fps: Fraction
@@ -199,7 +199,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class ProcessorRef:
-    """A processor of the job by its id, with its parameters as the job gives them: values of JSON."""
+    """A processor of the job: its id and its parameters as JSON values."""
 
     id: str
     parameters: Mapping[str, Any]
@@ -207,9 +207,9 @@ class ProcessorRef:
 
 @dataclass(frozen=True, slots=True)
 class PostProcessing:
-    """Processors behind the pipeline, in the order in which frames pass them, and what comes out.
+    """Processors after the pipeline in order of application, and the frames that they deliver.
 
-    ends  delivered frames after each chunk; what is held back to the end comes with the last one.
+    ends  frames delivered up to the end of each chunk; the flushed frames count for the last one.
     """
 
     processors: tuple[ProcessorRef, ...]
@@ -223,12 +223,12 @@ class Plan:
 
     Frames, rate and size are the pipeline's: `keep` over all chunks sums to `num_frames`.
 
-    pre_processors   what input video passes first, on its way into the latents or through VACE (pre_processor_output);
-                     frame i stays frame i.
-    post_processing  what becomes of the pipeline's frames; None: they are delivered as they are.
-    memory_bank      frames beyond the KV cache's window are remembered too.
-    sound            of the outputs that can hold any; None: they are silent.
-    defaults         fields that the job left to their defaults and that take part, with their values as JSON.
+    pre_processors   applied to input video before it is encoded or steers VACE (pre_processor_output); they keep the
+                     number of frames.
+    post_processing  applied to the pipeline's frames; None: they are delivered unchanged.
+    memory_bank      keep frames beyond the KV cache's window, chosen by relevance.
+    sound            sound track of outputs that support it; None: silent.
+    defaults         fields that the job does not set but uses, with their default values as JSON.
     """
 
     pipeline_id: str
@@ -255,9 +255,9 @@ class Plan:
         assert delivered == self.num_frames, f"the plan delivers {delivered} of {self.num_frames} frames"
 
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, over every value of the plan: the same for equal plans in every process.
+        """Return the SHA-256, in hexadecimal, of all values of the plan: the same for equal plans in every process.
 
-        It is computed anew by each call, in about 30 microseconds per chunk.
+        Each call computes it again, in about 30 microseconds per chunk.
         """
         return hashlib.sha256(canonical(self).encode()).hexdigest()
 
@@ -275,7 +275,7 @@ class Plan:
         return Delivery(self.num_frames, self.fps, self.height, self.width)
 
     def delivered(self, chunk: Chunk) -> range:
-        """The frames that the outputs get once `chunk` is made."""
+        """Return the range of frames that are delivered once `chunk` is generated."""
         if self.post_processing is None:
             return range(chunk.first_frame, chunk.first_frame + chunk.keep)
         ends = self.post_processing.ends

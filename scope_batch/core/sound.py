@@ -1,4 +1,4 @@
-"""The sound of an output as values: what a file holds, and what of it is heard when."""
+"""Defines the facts of a sound file, and the sound track of an output."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 AudioLength = Literal["hold", "loop", "stop"]
-"""After the end of the sound: its last second again and again, the sound from its start, or silence."""
+"""After the end of the sound: repeat its last second, repeat the whole sound, or stay silent."""
 
 
 @dataclass(frozen=True, slots=True)
 class SoundFacts:
     """start_s: seconds from the start of the file to the clip's first picture, 0 for a file that is sound alone.
-    seconds: from there to the end of the sound.
+    seconds: duration from there to the end of the sound.
     """
 
     path: Path
@@ -26,9 +26,9 @@ class SoundFacts:
 class SoundTrack:
     """The sound of an output.
 
-    start_s  where it begins, in seconds from the start of the file.
-    take_s   how many seconds from there on are heard before `length` decides.
-    round_s  where it starts over: the time from one start to the next, at least `take_s`.
+    start_s  start within the file, in seconds.
+    take_s   seconds that are played from there, before `length` applies.
+    round_s  period of a loop in seconds, at least `take_s`.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Sources on the timeline of delivered frames besides prompts: input video, control frames and masks."""
+"""Defines input video, control frames and masks, and their placement on the timeline of delivered frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Kind = Literal["video", "frames", "masks"]
 """video: encoded and mixed with noise. frames: VACE's control, kept or replaced pixels. masks: 1 = generate."""
 Fill = Literal["hold", "loop", "none"]
-"""After the last frame of the material: its last frame again, from the start, or nothing."""
+"""After the last frame of a source: repeat that frame, start again, or show nothing."""
 Fit = Literal["crop", "pad", "stretch"]
 
 
@@ -33,10 +33,10 @@ class BlobPart:
 
 @dataclass(frozen=True, slots=True)
 class ClipSource:
-    """A file, or a part of one, and which of its frames count.
+    """A file, or a part of one, and the selection of its frames.
 
     fps, start_s, end_s  pick frames by time, see `timing.picked_frames`; all None = every frame.
-    timed_by             a clip with as many frames, which says when each of them is shown in place of the file itself.
+    timed_by             a clip with as many frames, whose display times replace those of the file.
     """
 
     kind: Kind
@@ -49,20 +49,20 @@ class ClipSource:
 
     @property
     def picks(self) -> bool:
-        """Some frames count and others do not, or not once each."""
+        """True if frames are picked by time; False if every frame is used once."""
         return (self.fps, self.start_s or None, self.end_s) != (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class ClipSourceFacts:
-    """What a file holds.
+    """The facts of a source's file.
 
-    frames         all of them; height, width in pixels.
+    frames         number of all frames; height, width in pixels.
     exact          an array, which is never resized.
-    still          a single picture that stands for any number of frames.
-    timing         when its frames are shown; None: the file does not say.
-    unread         tensors that its file holds besides.
-    notes, warnings  what was found and what is done about it, without the file's name.
+    still          a single picture, repeated for any number of frames.
+    timing         display times of its frames; None: the file has none.
+    unread         other tensors in its file.
+    notes, warnings  properties of the file and how they are handled, without its name.
     """
 
     frames: int
@@ -80,11 +80,10 @@ class ClipSourceFacts:
 class Placement:
     """A source whose frame 0 is delivered frame `first_frame`; it covers delivered frames first_frame .. end_frame - 1.
 
-    fill   what covers frames beyond the material's own length; "none" covers nothing there.
-    where  the field that asked for it, for messages: "job.yaml:3:1: vace_frames".
-    processed  its frames pass the plan's pre-processors on their way to VACE (kind "frames"), or with all the other
-           input video (kind "video").
-    Of placements of one kind that cover the same frame the later one in `Plan.placements` shows.
+    fill   behaviour beyond the source's own length; "none" covers nothing there.
+    where  the field of the job, for messages: "job.yaml:3:1: vace_frames".
+    processed  the plan's pre-processors are applied to its frames.
+    If several placements of one kind cover a frame, the last one in `Plan.placements` is used.
     """
 
     source: ClipSource
@@ -101,7 +100,7 @@ Span = tuple[int, int]
 
 
 class Coverage:
-    """Spans may be added at any time; questions must move to the right, so that each span is looked at once."""
+    """Tests whether spans cover frames. Spans may be added at any time; queries must ascend, which makes them fast."""
 
     def __init__(self, spans: Iterable[Span] = ()) -> None:
         self._waiting = [*spans]
@@ -112,7 +111,7 @@ class Coverage:
         heapq.heappush(self._waiting, (first, end))
 
     def covers(self, first: int, end: int) -> bool:
-        """Whether a frame of first .. end - 1 is covered. Neither `first` nor `end` may be less than before."""
+        """Return whether a frame of first .. end - 1 is covered. Neither argument may be less than in the last call."""
         while self._waiting and self._waiting[0][0] < end:
             self._until = max(self._until, heapq.heappop(self._waiting)[1])
         return self._until > first

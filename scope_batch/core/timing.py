@@ -1,4 +1,4 @@
-"""When the frames of a clip are shown, and which of them a job takes."""
+"""Computes the display times of a clip's frames, and picks frames by time."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Literal
 from scope_batch.errors import JobError
 
 STILL_FPS = Fraction(16)
-"""Rate of what has none of its own (arrays, image folders): the delivered rate of Wan 2.1."""
+"""Frame rate of sources without one (arrays, image folders): the delivered rate of Wan 2.1."""
 
 TIME_SLACK_S = Fraction(1, 1_000_000)
 """A frame counts as shown at `t` if its time is at most `t` plus this."""
 
 JITTER_S = Fraction(1, 1000)
-"""Frames that are off an even grid by no more than this (or one tick) still count as a constant rate."""
+"""A rate is constant if no frame is off an even grid by more than this or one tick."""
 
 NTSC_RATES = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
 
 USUAL_RATES = (10, 12, 15, 16, 20, 24, 25, 30, 48, 50, 60, 120, 240)
 NEAR_RATE = 0.03
-"""Steps that differ from those of a usual rate by less than this share are taken for it."""
+"""Largest relative difference to a usual rate at which a rate is taken for it."""
 MOST_FPS = 240
 
 FEW_FRAMES = 4
@@ -35,9 +35,9 @@ FEW_FRAMES = 4
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """ticks: when each frame is shown, ascending, the first at 0. end: tick at which the last one ends.
+    """ticks: display time of each frame, ascending, the first at 0. end: tick at which the last one ends.
     tick_s: seconds per tick. fps: frames per second, None if the rate varies.
-    stated: the file says when its frames are shown; arrays and folders of images do not, and count as STILL_FPS.
+    stated: the file has display times; arrays and folders of images have none and count as STILL_FPS.
     """
 
     ticks: Sequence[int]
@@ -52,7 +52,7 @@ class Timing:
 
     @property
     def nominal_fps(self) -> Fraction:
-        """The constant rate; of a rate that varies, the usual one that most of its frames keep to."""
+        """The constant rate; for a varying rate the usual rate nearest to the median step."""
         if self.fps is not None:
             return self.fps
         step_s = max(median(b - a for a, b in pairwise(self.ticks)), 1) * float(self.tick_s)
@@ -70,14 +70,14 @@ class Timing:
         return self.end * self.tick_s if self.fps is None else self.frames / self.fps
 
     def at_s(self, index: int) -> Fraction:
-        """When frame `index` is shown."""
+        """Return the display time of frame `index` in seconds."""
         return index / self.fps if self.fps is not None else self.ticks[index] * self.tick_s
 
     def shown_by(self, at_s: Fraction) -> int:
-        """Number of frames shown by `at_s`, the moment itself included.
+        """Return the number of frames shown up to and including `at_s`.
 
-        A constant rate is taken at its word: containers round times, and a frame that is due now would seem to come
-        a fraction of a millisecond late.
+        For a constant rate the exact times count, since containers round times, and a frame may seem to come a fraction
+        of a millisecond late.
         """
         if self.fps is not None:
             return max(0, min(floor((at_s + TIME_SLACK_S) * self.fps) + 1, len(self.ticks)))
@@ -85,20 +85,20 @@ class Timing:
         return bisect_right(self.ticks, floor((at_s + max(rounding_s, TIME_SLACK_S)) / self.tick_s))
 
     def shown_before(self, at_s: Fraction) -> int:
-        """Number of frames shown before `at_s`, the moment itself excluded."""
+        """Return the number of frames shown before `at_s`."""
         if self.fps is not None:
             return max(0, min(ceil((at_s - TIME_SLACK_S) * self.fps), len(self.ticks)))
         return bisect_left(self.ticks, ceil((at_s - TIME_SLACK_S) / self.tick_s))
 
     @staticmethod
     def even(frames: int, fps: Fraction | None = None) -> Timing:
-        """`frames` frames at a constant rate; None: the file states no rate."""
+        """Return the timing of `frames` frames at a constant rate; None: the file states no rate."""
         rate = fps or STILL_FPS
         return Timing(range(frames), frames, 1 / rate, rate, stated=fps is not None)
 
     @staticmethod
     def of_ticks(ticks: Sequence[int], last_ticks: int, tick_s: Fraction) -> Timing:
-        """From sorted times; `last_ticks` = how long the last frame stands, 0 if the file does not give it."""
+        """Return the timing for sorted times; `last_ticks`: duration of the last frame, 0 if unknown."""
         first = ticks[0]
         shown = tuple(tick - first for tick in ticks)
         fps = _constant_rate(shown, last_ticks, tick_s)
@@ -115,11 +115,11 @@ def picked_frames(
     end_s: float | None,
     fields: Literal["input", "vace"] = "input",
 ) -> Sequence[int]:
-    """Indices of the clip's frames that the job takes, in order.
+    """Return the indices of the clip's frames that the job uses, in order.
 
     Without `fps`: every frame shown in [start, end). With it: for each i the last frame shown at or before
-    start + i / fps. Raises JobError if the range is empty or outside the clip, or the rate varies and no `fps` says how
-    to sample it; its message begins with `name` and calls the job's fields input_start or vace_start, and so on.
+    start + i / fps. Raises JobError if the range is empty or outside the clip, or if the rate varies and `fps` is
+    None; its message begins with `name` and names the job's fields input_start or vace_start, and so on.
     """
     start, end = _range(timing, name, start_s, end_s, fields)
     if fps is None:
@@ -135,7 +135,7 @@ def picked_frames(
 
 
 def within(picks: Sequence[int], frames: int) -> Sequence[int]:
-    """The picks that a file of `frames` frames has."""
+    """Return the picks that are below `frames`."""
     return picks if picks[-1] < frames else [pick for pick in picks if pick < frames]
 
 

@@ -35,11 +35,11 @@ def test_a_completed_transition_is_its_target_whatever_its_source() -> None:
 
 
 def test_the_steps_of_one_transition_compute_their_source_once() -> None:
-    asked: list[Blend] = []
-    values = ConditioningValues[int]([A], lambda blend: asked.append(blend) or 0, lambda source, _: source)
+    computed: list[Blend] = []
+    values = ConditioningValues[int]([A], lambda blend: computed.append(blend) or 0, lambda source, _: source)
     for t in (0.0, 0.25, 0.5):
         values(step(A, B, t))
-    assert asked == [A]
+    assert computed == [A]
 
 
 def test_texts_are_listed_once_in_order_of_appearance() -> None:

@@ -32,7 +32,7 @@ def plan_of(**fields: object) -> Plan:
 
 
 def warnings_of(**fields: object) -> list[str]:
-    return [said for said in plan_of(**fields).warnings if "trained" in said]
+    return [warning for warning in plan_of(**fields).warnings if "trained" in warning]
 
 
 def test_a_size_far_from_the_trained_one_is_a_warning() -> None:

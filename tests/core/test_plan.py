@@ -29,10 +29,10 @@ EDGES = {"id": "edges", "params": {"strength": 1.0}}
 
 def full_plan(**fields: Any) -> Plan:
     """A plan in which every field is set."""
-    made = video_plan(*ENTRIES, post_processor_id=[EDGES], lora_scales={"/a.safetensors": 0.25}, **fields)
+    original = video_plan(*ENTRIES, post_processor_id=[EDGES], lora_scales={"/a.safetensors": 0.25}, **fields)
     memory = DeviceMemory(*range(10), read=True)
     sound = SoundTrack(Path("/a.wav"), Fraction(0), Fraction(1, 3), "hold", Fraction(1))
-    return dataclasses.replace(made, memory=memory, sound=sound)
+    return dataclasses.replace(original, memory=memory, sound=sound)
 
 
 def test_equal_jobs_have_equal_plans_with_one_hash() -> None:
@@ -42,24 +42,24 @@ def test_equal_jobs_have_equal_plans_with_one_hash() -> None:
 
 
 def test_a_plan_survives_pickling() -> None:
-    made = full_plan()
-    assert pickle.loads(pickle.dumps(made)) == made
+    original = full_plan()
+    assert pickle.loads(pickle.dumps(original)) == original
 
 
 def test_a_plan_with_processors_of_another_package_survives_pickling(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
-    made = plan(post_processor_id=["double", {"id": "trail"}])
+    original = plan(post_processor_id=["double", {"id": "trail"}])
     monkeypatch.undo()  # neither the package nor its classes are needed to read the plan
-    again = pickle.loads(pickle.dumps(made))
-    assert again == made and hash(again) == hash(made) and again.delivered(again.chunks[0]) == range(16)
+    again = pickle.loads(pickle.dumps(original))
+    assert again == original and hash(again) == hash(original) and again.delivered(again.chunks[0]) == range(16)
 
 
 def test_the_hash_is_the_same_in_processes_with_other_seeds_for_strings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch)
-    made = full_plan(pre_processor_id=["ahead"])  # the other processes do not have its package
-    (tmp_path / "plan.pickle").write_bytes(pickle.dumps(made))
+    original = full_plan(pre_processor_id=["ahead"])  # the other processes do not have its package
+    (tmp_path / "plan.pickle").write_bytes(pickle.dumps(original))
     code = "import pickle, sys; print(hash(pickle.load(sys.stdin.buffer)), 'torch' in sys.modules, hash('a'))"
     seen = []
     for seed in ("1", "2"):
@@ -68,7 +68,7 @@ def test_the_hash_is_the_same_in_processes_with_other_seeds_for_strings(
             command = [sys.executable, "-c", code]
             seen.append(subprocess.run(command, stdin=file, env=environment, capture_output=True, check=True).stdout)
     hashes, torch_loaded, string_hashes = zip(*(line.split() for line in seen), strict=True)
-    assert hashes == (str(hash(made)).encode(),) * 2 and set(torch_loaded) == {b"False"}
+    assert hashes == (str(hash(original)).encode(),) * 2 and set(torch_loaded) == {b"False"}
     assert string_hashes[0] != string_hashes[1]
 
 
@@ -87,20 +87,20 @@ def changed(value: Any) -> Any:
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Plan)])
 def test_every_field_of_a_plan_counts(name: str) -> None:
-    made = full_plan()
+    original = full_plan()
     other = object.__new__(Plan)  # a plan whose fields contradict each other cannot be constructed
     for field in dataclasses.fields(Plan):
-        value = getattr(made, field.name)
+        value = getattr(original, field.name)
         object.__setattr__(other, field.name, changed(value) if field.name == name else value)
-    assert other != made and other.fingerprint() != made.fingerprint()
+    assert other != original and other.fingerprint() != original.fingerprint()
 
 
 @pytest.mark.parametrize("name", sorted({field.name for field in dataclasses.fields(Chunk)} - {"keep"}))
 def test_every_field_of_a_chunk_counts(name: str) -> None:
-    made = full_plan()
-    other = dataclasses.replace(made.chunks[5], **{name: changed(getattr(made.chunks[5], name))})
-    chunks = (*made.chunks[:5], other, *made.chunks[6:])
-    assert dataclasses.replace(made, chunks=chunks).fingerprint() != made.fingerprint()
+    original = full_plan()
+    other = dataclasses.replace(original.chunks[5], **{name: changed(getattr(original.chunks[5], name))})
+    chunks = (*original.chunks[:5], other, *original.chunks[6:])
+    assert dataclasses.replace(original, chunks=chunks).fingerprint() != original.fingerprint()
 
 
 def test_the_parameters_of_a_processor_count_and_their_order_does_not() -> None:
@@ -112,16 +112,16 @@ def test_the_parameters_of_a_processor_count_and_their_order_does_not() -> None:
 
 def test_the_plan_keeps_its_own_copy_of_parameters() -> None:
     parameters = {"strength": 1.0}
-    made = plan(post_processor_id=[{"id": "edges", "params": parameters}])
-    before = made.fingerprint()
+    original = plan(post_processor_id=[{"id": "edges", "params": parameters}])
+    before = original.fingerprint()
     parameters["strength"] = 2.0
-    assert made.fingerprint() == before
+    assert original.fingerprint() == before
 
 
 def test_a_steered_chunk_counts_what_steers_it() -> None:
-    made = full_plan()
-    vace = made.chunks[5].vace
+    original = full_plan()
+    vace = original.chunks[5].vace
     assert isinstance(vace, Vace) and vace.stills[0].path == Path("/first.png")
-    other = dataclasses.replace(made.chunks[5], vace=dataclasses.replace(vace, scale=0.5))
-    chunks = (*made.chunks[:5], other, *made.chunks[6:])
-    assert dataclasses.replace(made, chunks=chunks).fingerprint() != made.fingerprint()
+    other = dataclasses.replace(original.chunks[5], vace=dataclasses.replace(vace, scale=0.5))
+    chunks = (*original.chunks[:5], other, *original.chunks[6:])
+    assert dataclasses.replace(original, chunks=chunks).fingerprint() != original.fingerprint()

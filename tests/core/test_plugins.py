@@ -65,7 +65,7 @@ def test_the_example_plans_renders_and_checks_its_own_parameters(environment: di
     assert errors[0].endswith("post_processor_id.params.fade: must be less than 1, not 2")
     assert errors[1].endswith("example-trails has no such parameter; allowed: fade")
     assert errors[2].endswith(f"unknown pipeline 'example-bar'; available: {', '.join(PIPELINES)}, example-bars")
-    assert "\nexample-bars  a bar wanders over a colour made from the prompt" in done.stdout
+    assert "\nexample-bars  a bar moves over a colour that depends on the prompt" in done.stdout
     assert "out through example-trails: 40 frames" in done.stdout and '"example-bars"' in done.stdout
     trails, plain = (np.load(tmp_path / f"{name}.npy") for name in "ab")
     assert trails.shape == plain.shape == (40, 128, 192, 3) and (trails >= plain).all() and (trails > plain).any()
@@ -79,18 +79,18 @@ def test_the_examples_own_tests_pass(environment: dict[str, str]) -> None:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str], group: str = GROUP) -> None:
-    """Have (name, object) pairs found, each as if a package of its own had brought it."""
-    found: dict[str, tuple[EntryPoint, ...]] = {}
+    """Register (name, object) pairs, each like the entry point of an installed package."""
+    registered: dict[str, tuple[EntryPoint, ...]] = {}
     for name, value in entries:
-        found[name] = (*found.get(name, ()), EntryPoint(name, value, group))
-    monkeypatch.setattr(registry, "entry_points_of", lambda asked: found if asked == group else {})
+        registered[name] = (*registered.get(name, ()), EntryPoint(name, value, group))
+    monkeypatch.setattr(registry, "entry_points_of", lambda name: registered if name == group else {})
 
 
 BROKEN = {
     "no_such_module:X": r"ModuleNotFoundError: No module named 'no_such_module'$",
     "scope_batch.processors.builtin:GREY": r"AttributeError: module .* has no attribute 'GREY'$",
-    "scope_batch.processors.builtin:gray": r"is no ProcessorSpec but a function$",
-    "scope_batch.processors.builtin:GRAY": r"calls itself 'gray'; the entry point must have that name$",
+    "scope_batch.processors.builtin:gray": r"is a function, expected a ProcessorSpec$",
+    "scope_batch.processors.builtin:GRAY": r"its id is 'gray'; the entry point must have that name$",
 }
 
 
@@ -138,13 +138,13 @@ def test_a_package_is_named_with_its_version() -> None:
     assert registry.package_of(entry) == f"pytest {importlib.metadata.version('pytest')}"
 
 
-def test_what_is_built_in_comes_from_no_package() -> None:
+def test_a_built_in_spec_has_no_package() -> None:
     assert (KNOWN_PIPELINES.package("longlive"), PROCESSORS.where("gray")) == (None, None)
     with pytest.raises(JobError, match=r"unknown pipeline 'x+\.\.\.x+'; available: longlive"):
         KNOWN_PIPELINES.get("x" * 1000)
 
 
-def test_what_has_no_use_for_plugins_does_not_look_for_them(
+def test_commands_without_plugins_do_not_search_for_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(**_: str) -> None:

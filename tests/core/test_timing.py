@@ -28,7 +28,7 @@ def test_a_gif_rate_is_found_in_hundredths(rate):
     assert rounded(rate, 20, Fraction(1, 100)).fps == rate
 
 
-def test_times_count_from_the_first_frame_whatever_the_file_says():
+def test_times_count_from_the_first_frame():
     timing = Timing.of_ticks([500, 540, 580, 620], 40, MS)
     assert (list(timing.ticks), timing.end, timing.fps) == ([0, 40, 80, 120], 160, 25)
 
@@ -74,13 +74,13 @@ def test_start_and_end_take_the_frames_shown_in_between():
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "says"),
+    ("start", "end", "message"),
     [(1.0, None, "outside the clip"), (-0.1, None, "outside"), (None, 1.2, "past the end"),
      (0.5, 0.5, "must lie after"),
      (0.41, 0.43, "no frame between")],
 )  # fmt: skip
-def test_a_range_without_frames_is_refused(start, end, says):
-    with pytest.raises(JobError, match=says):
+def test_a_range_without_frames_is_refused(start, end, message):
+    with pytest.raises(JobError, match=message):
         picks(Timing.even(25, Fraction(25)), start=start, end=end)
 
 

@@ -167,7 +167,7 @@ def test_plugins_are_told_and_a_broken_one_is_a_fault(monkeypatch: pytest.Monkey
         scope_batch.core.registry, "entry_points_of", lambda group: {"gray2": (gray,)} if group == gray.group else {}
     )
     (finding,) = plugins.look()
-    assert finding.state == "fault" and "calls itself 'gray'" in finding.text and finding.values["id"] == "gray2"
+    assert finding.state == "fault" and "its id is 'gray'" in finding.text and finding.values["id"] == "gray2"
     monkeypatch.setattr(scope_batch.core.registry.Registry, "get", lambda *_: None)
     (finding,) = plugins.look()
     assert finding.state == "ok" and "the processor 'gray2'" in finding.text

@@ -128,7 +128,7 @@ def test_the_lock_lasts_as_long_as_a_child_that_inherits_it(tmp_path: Path, work
     with subprocess.Popen(["sleep", "60"], pass_fds=[work.lock_fd]) as encoder:
         os.pwrite(work.lock_fd, b"%10d" % NOBODY, len("work folder of scope-batch, process "))
         work.release()  # as if this process had been killed
-        with pytest.raises(TemporaryError, match="the encoder of a render that was killed"):
+        with pytest.raises(TemporaryError, match="the encoder of a killed render"):
             WorkFolder(tmp_path / "a.npy").acquire()
         encoder.kill()
         encoder.wait()
@@ -178,13 +178,13 @@ def test_an_orphaned_encoder_that_is_about_to_end_is_waited_for(work: WorkFolder
         work.remove()
 
 
-def test_a_file_that_took_the_place_of_ours_is_noticed(tmp_path: Path, work: WorkFolder):
+def test_a_replaced_file_is_noticed(tmp_path: Path, work: WorkFolder):
     work.acquire()
     fd = work.create("a.npy")
     work.refuse_other_file("a.npy", fd)
     (tmp_path / "other").touch()
     (tmp_path / "other").rename(tmp_path / ".a.npy.work" / "a.npy")
-    with pytest.raises(OutputError, match="another file took the place"):
+    with pytest.raises(OutputError, match="the file was replaced by another one"):
         work.refuse_other_file("a.npy", fd)
     os.close(fd)
     work.remove()
