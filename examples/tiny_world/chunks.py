@@ -1,8 +1,8 @@
-"""A video as a row of chunks: which of them see each other in training, and how one after the other is made.
+"""Splits videos into chunks for training, and generates them chunk by chunk as the engine does.
 
-Chunk c attends to itself, to the two chunks before it and to the first one, whose keys and values come from a pass over
-the clean latents at timestep 0: the engine's window of twelve latent frames with a sink of three. Training passes all
-chunks at once, clean and noisy; `rollout` makes one after the other, as the engine's sampler does.
+Chunk c attends to itself, the two chunks before it, and the first chunk. Their keys and values come from a pass over
+the clean latents at timestep 0: this is the engine's window of twelve latent frames with a sink of three. Training runs
+all chunks at once, clean and noisy ones; `rollout` generates one after the other, like the engine's sampler.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from .transformer import CHUNK, Runner, rotary_of
 
 _SIGMA = SigmaTable(LONGLIVE.shift)
 STEPS = tuple((float(timestep), _SIGMA(timestep)) for timestep in LONGLIVE.steps_text)
-"""Timestep and sigma of the sampler's steps."""
+"""Timestep and sigma of each step of the sampler."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What one pass of the training holds: all chunks clean, then some of them noisy.
+    """The groups of one training pass: all chunks clean, then some of them noisy.
 
     noisy   the chunk of each noisy group.
-    switch  the prompt changes before this chunk, 0 = never: what came before was renewed under the new prompt in one
-            pass, whose chunks see each other.
-    late    the first chunk lies so far back that it was not renewed.
+    switch  the prompt changes before this chunk; 0 = never. The earlier chunks are recached under the new prompt in one
+            pass, in which they attend to each other.
+    late    the first chunk is outside the window, so that it is not recached.
     """
 
     chunks: int
@@ -44,19 +44,19 @@ class Layout:
         return (*range(self.chunks), *self.noisy)
 
     def attended(self, group: int) -> tuple[int, ...]:
-        """The clean chunks that a group attends to besides itself."""
+        """Return the clean chunks that a group attends to besides itself."""
         chunk = self.groups[group]
         if group < self.switch and not (self.late and not group):
             return tuple(other for other in range(self.switch) if other != chunk)
         return past(chunk)
 
     def prompt(self, group: int) -> int:
-        """0: read with the prompt before the switch, 1: with the one after."""
+        """Return 0 if the group uses the prompt before the switch, 1 if it uses the one after it."""
         first = not self.groups[group]
         return int(not (self.switch and first and (self.late or group >= self.chunks)))
 
     def attend(self, _: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """See `Attend`. Groups that attend to equally many chunks are done together."""
+        """Compute attention; see `Attend`. Groups that attend to equally many chunks are computed together."""
         every_query, every_key, every_value = queries.unbind(1), keys.unbind(1), values.unbind(1)
         sets = [(*self.attended(group), group) for group in range(len(self.groups))]
         made: dict[int, Tensor] = {}
@@ -72,12 +72,12 @@ class Layout:
 
 
 def past(chunk: int) -> tuple[int, ...]:
-    """The chunks in sight of one that is made: the first, and the two before it."""
+    """Return the earlier chunks that a new chunk attends to: the first, and the two before it."""
     return tuple(sorted({0, chunk - 2, chunk - 1} & set(range(chunk))))
 
 
 def to_patches(latents: Tensor) -> Tensor:
-    """[batch, 16, frames, h, w] -> [batch, chunks, tokens, 64]; in a token channel, row, column."""
+    """Rearrange [batch, 16, frames, h, w] to [batch, chunks, tokens, 64]; a token is ordered channel, row, column."""
     batch, channels, frames, height, width = latents.shape
     cells = latents.reshape(batch, channels, frames // CHUNK, CHUNK, height // 2, 2, width // 2, 2)
     return cells.permute(0, 2, 3, 4, 6, 1, 5, 7).reshape(
@@ -86,23 +86,23 @@ def to_patches(latents: Tensor) -> Tensor:
 
 
 def to_latents(patches: Tensor, height: int, width: int) -> Tensor:
-    """The inverse of `to_patches`; height and width in latent cells."""
+    """Invert `to_patches`; height and width in latent cells."""
     batch, chunks = patches.shape[:2]
     cells = patches.reshape(batch, chunks, CHUNK, height // 2, width // 2, 16, 2, 2)
     return cells.permute(0, 5, 1, 2, 3, 6, 4, 7).reshape(batch, 16, chunks * CHUNK, height, width)
 
 
 Noise = Callable[[int, int], Tensor]
-"""(chunk, step) -> [batch, 1, tokens, 64]"""
+"""Returns the noise of (chunk, step), [batch, 1, tokens, 64]."""
 
 
 @torch.no_grad()
 def rollout(
     runner: Runner, prompts: tuple[Tensor, Tensor], chunks: int, rows: int, columns: int, switch: int, noise: Noise
 ) -> Tensor:
-    """Make videos as the engine does: patches [batch, chunks, tokens, 64], float32.
+    """Generate videos as the engine does; returns float32 patches [batch, chunks, tokens, 64].
 
-    prompts  from `World.read`: those before chunk `switch`, if it is not 0, and those from there on.
+    prompts  from `World.read`: those before chunk `switch` (unused if it is 0), and those from there on.
     """
     device, batch = prompts[0].device, len(prompts[0])
     both = [runner.prompt_keys(each) for each in prompts]
@@ -130,7 +130,7 @@ def rollout(
 
     made: list[Tensor] = []
     for chunk in range(chunks):
-        if switch and chunk == switch:  # what is in sight is renewed under the new prompt, in one pass
+        if switch and chunk == switch:  # recache the window under the new prompt, in one pass
             renewed, others = (range(chunk), ()) if chunk <= 4 else (range(chunk - 3, chunk), (0,))
             run(torch.cat([made[i] for i in renewed], 1), 0.0, tuple(renewed), others, 1, keep=True)
         which = int(not switch or chunk >= switch)

@@ -1,4 +1,4 @@
-"""Packs what was learnt into 16-bit files, and lays those out as a models folder that scope-batch reads.
+"""Packs trained weights into 16-bit files, and writes them as a models folder that scope-batch reads.
 
 python -m examples.tiny_world.export pack FOLDER      FOLDER of the training -> weights/ beside this file
 python -m examples.tiny_world.export models FOLDER    weights/ -> FOLDER, for scope-batch render --models FOLDER
@@ -27,11 +27,11 @@ from .words import tokenizer
 
 WEIGHTS = Path(__file__).parent / "weights"
 PARTS = ("wan", "text")
-"""Of what is learnt together, the files they are packed into."""
+"""Packed file of each part of the trained weights."""
 
 
 def pack(learnt: Path, weights: Path) -> None:
-    """The VAE and the running average of the transformer and its text encoder."""
+    """Write the VAE and the running average of the transformer and its text encoder to `weights`, in float16."""
     weights.mkdir(parents=True, exist_ok=True)
     vae = load_file(learnt / "vae.safetensors")
     save_file({key: _without_idle_taps(key, tensor).half() for key, tensor in vae.items()}, weights / "vae.safetensors")
@@ -54,7 +54,7 @@ def _with_idle_taps(key: str, tensor: Tensor) -> Tensor:
 
 
 def unpack(weights: Path, learnt: Path) -> None:
-    """The inverse of `pack`; the training goes on from the running average."""
+    """Invert `pack`: training continues from the running average."""
     learnt.mkdir(parents=True, exist_ok=True)
     vae = load_file(weights / "vae.safetensors")
     save_file({key: _with_idle_taps(key, tensor).float() for key, tensor in vae.items()}, learnt / "vae.safetensors")
@@ -68,7 +68,7 @@ def unpack(weights: Path, learnt: Path) -> None:
 
 
 def lay_out(weights: Path, models: Path) -> None:
-    """Everything that the longlive pipeline reads, where it reads it."""
+    """Write every file that the longlive pipeline reads, in the layout of a models folder."""
     places = {artifact.role: models / artifact.local for artifact in layout.artifacts("longlive", "wan")}
     for place in places.values():
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def lay_out(weights: Path, models: Path) -> None:
 
 
 def _idle_lora(wan: dict[str, Tensor]) -> dict[str, Tensor]:
-    """LongLive's weights come with a LoRA. This one moves one number by a millionth: all zeros would be refused."""
+    """Return a LoRA that changes one weight by a millionth: longlive requires a LoRA, and refuses one of zeros."""
     rows, columns = wan["blocks.0.ffn.net.2.weight"].shape
     down, up = torch.zeros(1, columns), torch.zeros(rows, 1)
     down[0, 0], up[0, 0] = 1, 1e-6

@@ -1,6 +1,6 @@
-"""Makes small models quick on a GPU: a training step as one CUDA graph, and a kernel for what the VAE computes most.
+"""Speeds up small models on a GPU: a training step as one CUDA graph, and a fused kernel for norm and SiLU.
 
-Launching kernels one by one takes longer here than running them.
+For small models, launching kernels takes longer than running them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ except ImportError:  # no GPU, no need
 
 
 class Replay:
-    """Steps by key. A step reads and writes tensors that stay where they are, draws its random numbers on the device,
-    and waits for nothing; it is called twice as it is, then captured. Without a GPU it is called every time.
+    """Runs steps as captured CUDA graphs, by key. A step is called twice, then captured; without a GPU always called.
+
+    A step must read and write tensors at fixed addresses, draw random numbers on the device, and never wait for it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -30,7 +31,7 @@ class Replay:
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
     def __call__(self, key: Hashable, step: Callable[[], Tensor]) -> Tensor:
-        """What the step returns, to be read before the next call."""
+        """Run the step and return its result, which the next call overwrites."""
         if self._pool is None:
             return step()
         if key not in self._graphs:
@@ -54,7 +55,7 @@ ROWS = 64
 
 
 def norm_silu(x: Tensor, gamma: Tensor) -> Tensor:
-    """SiLU of the channels' RMS norm, as `WanRMS_norm` has it: x [pictures, channels, height, width]."""
+    """Return SiLU of the RMS norm over channels, like `WanRMS_norm`. x [pictures, channels, height, width]."""
     gamma = gamma.flatten()
     if triton is None or not x.is_cuda:
         inverse = x.shape[1] ** 0.5 / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)

@@ -1,8 +1,8 @@
-"""How the transformer learns: clips that wait as latents on the device, and the loss of one step.
+"""Prepares training clips as latents on the device, and computes the loss of one training step.
 
-Teacher forcing: the noisy chunks of a clip see the clean ones as they will see what they made themselves. Later the
-clean ones are partly taken from videos that the transformer has made by itself, with the true scene still the target,
-so that it learns to mend its own faults.
+Training uses teacher forcing: the noisy chunks of a clip attend to its clean chunks. Later, some of the clean chunks
+are taken from videos that the transformer has generated, with the true scene still the target, so that it learns to
+correct its own errors.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from .words import prompts_of, token_ids, tokenizer
 CHUNKS = 7
 FRAMES = 4 * CHUNK * CHUNKS - 3
 NOISY = 9
-"""Noisy chunks in a step, of each clip."""
+"""Noisy chunks of each clip in a step."""
 WORDINGS = 4
-"""Prompts of each scene."""
+"""Number of prompts for each scene."""
 MOVED = (0, 0, 0, 0, 3, 9, 30, 60, 120, 240, 480, 900)
-"""Latent frames by which a clip's first chunk may lie farther back than it does, so that long videos are known."""
+"""Latent frames by which a clip's first chunk is moved back in time, to train for long videos."""
 
 _UP_TO_STEP = (0.4, 0.65, 0.85)
-"""How often each of the sampler's steps is trained, summed up: the first has most to do."""
+"""Cumulative share of each sampler step in the training; the first step is trained most."""
 THING_WEIGHT = 6.0
 
 
 @dataclass(slots=True)
 class Shelf:
-    """Clips of one size whose scene changes before chunk `switch` (0: never). They are CHUNKS long, or 1: openings.
+    """Training clips of one size, whose scene changes before chunk `switch` (0: never).
 
-    patches  true latents, normalised, bfloat16 [clips, chunks, tokens, 64]; own: as the transformer made them.
-    thing    the share of each token that shows the thing: [clips, chunks, tokens].
-    tokens   of the prompts before and after: [clips, 2, WORDINGS, TOKENS].
+    Clips have CHUNKS chunks; openings have only one.
+    patches  true latents, normalised, bfloat16 [clips, chunks, tokens, 64]; own: those that the transformer generated.
+    thing    share of each token's pixels that show the thing, [clips, chunks, tokens].
+    tokens   of the prompts before and after the change, [clips, 2, WORDINGS, TOKENS].
     """
 
     height: int
@@ -63,7 +64,7 @@ class Shelf:
 
 
 def statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Wan's latent mean and deviation, [1, 16, 1, 1, 1]."""
+    """Return Wan's latent mean and standard deviation, [1, 16, 1, 1, 1] each."""
     mean, deviation = (torch.tensor(v, device=device).view(1, 16, 1, 1, 1) for v in (LATENT_MEAN, LATENT_STD))
     return mean, deviation
 
@@ -103,14 +104,14 @@ def fill_shelf(
 
 
 def _thing_of_tokens(thing: Tensor) -> Tensor:
-    """[batch, 1, frames, height, width] -> the largest share in each token's pixels, [batch, chunks, tokens]."""
+    """Pool [batch, 1, frames, height, width] to the maximum in each token's pixels, [batch, chunks, tokens]."""
     cells = F.max_pool2d(thing[:, 0], 16)
     later = cells[:, 1:].unflatten(1, (-1, 4)).amax(2)
     return torch.cat([cells[:, :1], later], 1).unflatten(1, (-1, CHUNK)).flatten(2).to(torch.bfloat16)
 
 
 def noisy_chunks(switch: int, *, moved: bool) -> tuple[int, ...]:
-    """Which chunks a step makes noisy: those whose past is as it would be, and the first, more often than others."""
+    """Return the chunks that a step makes noisy: those with the right context, and more often the first one."""
     start = max(switch, 3 if moved else 1)
     first = (0,) if moved or switch else (0, 0, 0)
     others = [start + i % (CHUNKS - start) for i in range(NOISY - len(first))]
@@ -118,7 +119,7 @@ def noisy_chunks(switch: int, *, moved: bool) -> tuple[int, ...]:
 
 
 OPENING = Layout(0, (0,))
-"""Of openings: the first chunk alone, which sees nothing but itself. Its pictures come from the prompt."""
+"""Layout of openings: the first chunk alone, which attends only to itself."""
 
 
 @cache
@@ -128,12 +129,12 @@ def layout_of(switch: int, *, moved: bool) -> Layout:
 
 @cache
 def on_device(values: tuple[object, ...], device: torch.device) -> Tensor:
-    """Sent once: a copy in every step would wait for the device."""
+    """Copy the values to the device once, because a copy in every step would wait for the device."""
     return torch.tensor(values, device=device)
 
 
 def step_loss(runner: Runner, shelf: Shelf, layout: Layout, rotary: Tensor, count: int, own_share: float) -> Tensor:
-    """The loss over `count` clips: the flow's squared error, weighted where the thing is."""
+    """Return the loss over `count` clips: the squared error of the flow, with more weight on the thing."""
     device = shelf.patches.device
     rows = torch.randint(len(shelf.patches), (count,), device=device)
     real = shelf.patches[rows].float()
@@ -168,14 +169,14 @@ def step_loss(runner: Runner, shelf: Shelf, layout: Layout, rotary: Tensor, coun
 
 
 def _of_groups(both: Tensor, layout: Layout) -> Tensor:
-    """[batch, 2, rows, width] of the prompts before and after -> [batch, groups, rows, width]."""
+    """Select each group's prompt: [batch, 2, rows, width] (before, after) to [batch, groups, rows, width]."""
     prompts = both.unbind(1)
     return torch.stack([prompts[layout.prompt(group)] for group in range(len(layout.groups))], 1)
 
 
 @torch.no_grad()
 def make_own(runner: Runner, shelf: Shelf, count: int) -> Tensor:
-    """Let the transformer make `count` clips of a shelf by itself, from noise and prompts alone."""
+    """Generate `count` clips of a shelf with the transformer, from noise and prompts alone."""
     assert shelf.own is not None
     device = shelf.patches.device
     rows, wording = (

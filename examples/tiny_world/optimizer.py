@@ -1,7 +1,7 @@
-"""Muon for the matrices inside the blocks, AdamW for everything else, as one optimizer.
+"""Combines Muon for the matrices inside the blocks and AdamW for everything else in one optimizer.
 
-Muon takes the momentum of a matrix's gradient and makes its singular values alike by five Newton-Schulz steps. Matrices
-of one shape are done together, so that small models are not held up by many small launches.
+Muon makes the singular values of a matrix's momentum nearly equal by five Newton-Schulz steps. Matrices of one shape
+are computed together, which saves kernel launches.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 MOMENTUM = 0.95
 _STEPS = ((4.0848, -6.8946, 2.9270), (3.9505, -6.3029, 2.6377), (3.7418, -5.5913, 2.3037),
           (2.8769, -3.1427, 1.2046), (2.8366, -3.0525, 1.2012))  # fmt: skip
-"""Coefficients of the polynomial in each step."""
+"""Coefficients of the polynomial of a Newton-Schulz step."""
 
 
 class Optimizer:
-    """`rate`, a tensor to be filled, is that of both parts: Muon's updates are scaled to the size that AdamW's have."""
+    """The optimizer. rate: learning rate of both parts, a tensor to fill; Muon's updates are scaled to AdamW's size."""
 
     def __init__(self, model: nn.Module) -> None:
         self.rate = torch.zeros((), device=next(model.parameters()).device)
@@ -50,7 +50,7 @@ class Optimizer:
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """[n, rows, columns] -> the same with all singular values near 1, bfloat16."""
+    """Return matrices [n, rows, columns] with all singular values near 1, in bfloat16."""
     x = matrices.bfloat16()
     tall = x.shape[1] > x.shape[2]
     if tall:

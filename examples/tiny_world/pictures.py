@@ -1,6 +1,6 @@
-"""Draws what a scene is made of: one picture per noun, one per ground and light. Add a noun or a ground here.
+"""Draws the pictures of a scene: one per noun, and one per ground and light. Add a noun or a ground here.
 
-A noun is drawn on a square of -1..1 in both directions, x to the right and y down, and looks to the right. It is drawn
+A noun is drawn on a square of -1..1 in both directions, x to the right and y down, and faces right. It is drawn
 twice, with black and with white paint, so that any colour can be mixed in later: picture(paint) = base + gain * paint.
 """
 
@@ -32,7 +32,7 @@ def shade(paint: Colour, share: float) -> Colour:
 
 
 class Canvas:
-    """A picture drawn larger than it is used. Coordinates are -1..1; every filled shape gets an outline of ink."""
+    """A supersampled picture with coordinates in -1..1. Every filled shape gets a dark outline."""
 
     def __init__(self, pixels: int) -> None:
         self.scale = pixels * OVERSAMPLED / 2
@@ -61,7 +61,7 @@ class Canvas:
         self.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], fill, line)
 
     def rgba(self) -> NDArray[np.float32]:
-        """[4, pixels, pixels] in 0..1, colours multiplied by alpha."""
+        """Return [4, pixels, pixels] in 0..1, with premultiplied alpha."""
         values = np.asarray(self.image, np.float32).transpose(2, 0, 1) / 255
         values[:3] *= values[3:]
         cells = values.reshape(4, self.pixels, OVERSAMPLED, self.pixels, OVERSAMPLED)
@@ -176,7 +176,7 @@ NOUNS: dict[str, Callable[[Canvas, Colour], None]] = {
 
 
 def sprite(noun: str) -> NDArray[np.float32]:
-    """[5, pixels, pixels]: alpha, base red, green, blue, gain; in 0..1, multiplied by alpha."""
+    """Return [5, pixels, pixels] in 0..1, premultiplied: alpha, base red, green, blue, gain."""
     black, white = Canvas(SPRITE_PIXELS), Canvas(SPRITE_PIXELS)
     NOUNS[noun](black, (0, 0, 0))
     NOUNS[noun](white, (255, 255, 255))
@@ -202,7 +202,7 @@ _FLOOR: dict[str, tuple[Colour, Colour]] = {
 
 
 def backdrop(ground: str, light: str, width: int, height: int) -> NDArray[np.float32]:
-    """[3, height, width] in 0..1."""
+    """Return the background [3, height, width] in 0..1."""
     big = Image.new("RGB", (width * 4, height * 4))
     draw = ImageDraw.Draw(big)
     w, h = big.size

@@ -1,7 +1,7 @@
-"""The tiny world: what a scene is, how its thing moves, and how it is drawn, many scenes at once on a GPU.
+"""Defines scenes and draws them as video, many scenes at once on a GPU.
 
-Nothing is left to chance: the words of a scene say where its one thing starts, how large it is and how it moves. So a
-model that reads the words has nothing to guess. Every motion repeats after `PERIOD` frames or sooner.
+The words of a scene determine it completely: place, size and motion of its one thing. So a model that reads the words
+does not have to guess. Every motion repeats after `PERIOD` frames or sooner.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ COLOURS = {
 }  # fmt: skip
 NOUNS = (*pictures.NOUNS, "nothing")
 SIZES = {"small": 0.17, "medium": 0.24, "big": 0.31}
-"""Half of the thing's height, as a share of the shorter side of the picture."""
+"""Half the height of the thing, relative to the shorter side of the picture."""
 PLACES = {"left": 0.24, "middle": 0.5, "right": 0.76}
 MOTIONS = ("still", "left", "right", "up", "bounce", "spin", "orbit", "grow")
 GROUNDS, LIGHTS = pictures.GROUNDS, pictures.LIGHTS
 PERIOD = 72
-"""Frames in which a thing crosses the picture and comes back in; turns and bounces take 48 and 24."""
+"""Frames until a thing that crosses the picture returns; a turn takes 48, a bounce 24."""
 FLOOR, AIR = 0.86, 0.4
-"""Where things stand (their lower edge) and where they float (their middle), from the top of the picture."""
+"""Vertical position, relative to the picture's height: lower edge of standing things, middle of floating ones."""
 
 _FACES_ITS_WAY = ("boat", "car", "fish", "bird")
 _IN_THE_AIR = ("star", "heart", "fish", "balloon", "bird")
@@ -39,12 +39,12 @@ _USUAL = {
     "car": ("blue", "right", "city"), "flower": ("purple", "still", "meadow"), "bird": ("white", "orbit", "sea"),
     "nothing": ("white", "still", "meadow"),
 }  # fmt: skip
-"""Colour, motion and ground of a noun whose prompt does not tell them."""
+"""Colour, motion and ground of a noun if the prompt does not name them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenes:
-    """A batch of scenes: of each field the index into the list of that name, int64 [batch]."""
+    """A batch of scenes. Each field holds indices into the list in `CHOICES`, int64 [batch]."""
 
     noun: Tensor
     colour: Tensor
@@ -63,8 +63,8 @@ class Scenes:
     def to(self, device: torch.device) -> Scenes:
         return Scenes(*(getattr(self, field.name).to(device) for field in fields(self)))
 
-    def goes_on_as(self, after: Scenes) -> Tensor:
-        """bool [batch]: the thing of `after` moves on from where this one is, for motion and place are the same."""
+    def continues_as(self, after: Scenes) -> Tensor:
+        """Return bool [batch]: True if motion and place of `after` are the same, so that its thing continues."""
         return (self.motion == after.motion) & (self.place == after.place)
 
 
@@ -75,20 +75,20 @@ CHOICES = {
 
 
 def usual(noun: str) -> dict[str, str]:
-    """What a prompt that names no more than the noun means."""
+    """Return the features of a scene whose prompt names only the noun."""
     colour, motion, ground = _USUAL[noun]
     return {"noun": noun, "colour": colour, "size": "medium", "place": "middle", "motion": motion, "ground": ground,
             "light": "day"}  # fmt: skip
 
 
-def scenes_of(told: list[dict[str, str]]) -> Scenes:
-    """From names, such as {"noun": "ball", "colour": "red"}; what is not told is as usual for the noun."""
-    whole = [usual(words.get("noun", "nothing")) | words for words in told]
-    return Scenes(*(torch.tensor([names.index(words[key]) for words in whole]) for key, names in CHOICES.items()))
+def scenes_of(features: list[dict[str, str]]) -> Scenes:
+    """Build scenes from names such as {"noun": "ball", "colour": "red"}; missing features are the usual ones."""
+    complete = [usual(words.get("noun", "nothing")) | words for words in features]
+    return Scenes(*(torch.tensor([names.index(words[key]) for words in complete]) for key, names in CHOICES.items()))
 
 
 class Painter:
-    """Draws scenes as video. Sprites and backdrops are made once and stay on the device."""
+    """Draws scenes as video. Sprites and backgrounds are drawn once and stay on the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -101,14 +101,14 @@ class Painter:
         self._backdrops: dict[tuple[int, int], Tensor] = {}
 
     def _backdrop(self, height: int, width: int) -> Tensor:
-        """[grounds, lights, 3, height, width]"""
+        """Return all backgrounds, [grounds, lights, 3, height, width]."""
         if (height, width) not in self._backdrops:
             drawn = [[pictures.backdrop(g, light, width, height) for light in LIGHTS] for g in GROUNDS]
             self._backdrops[height, width] = torch.from_numpy(np.array(drawn)).to(self.device)
         return self._backdrops[height, width]
 
     def _track(self, scenes: Scenes, time: Tensor, aspect: float) -> tuple[Tensor, ...]:
-        """x, y, half height and angle of the things, float [batch, frames]; lengths in heights of the picture."""
+        """Return x, y, half height (in picture heights) and angle (radians) of the things, float [batch, frames]."""
         turn = 2 * torch.pi * time / PERIOD
         radius = (self._sizes[scenes.size] * min(1, aspect))[:, None].expand_as(time)
         x = (self._places[scenes.place] * aspect)[:, None].expand_as(time)
@@ -134,9 +134,9 @@ class Painter:
         return track, height, radius, angle
 
     def paint(self, scenes: Scenes, time: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Frames at `time` [batch, frames], counted since each scene began.
+        """Draw frames at `time` [batch, frames], in frames since each scene began.
 
-        Returns pixels in -1..1 [batch, 3, frames, height, width] and how much of each is the thing's, 0..1, with one
+        Returns pixels in -1..1 [batch, 3, frames, height, width], and the thing's share of each pixel in 0..1, with one
         channel.
         """
         frames = time.shape[1]
@@ -160,7 +160,7 @@ class Painter:
         return ((ground * (1 - alpha) + thing) * 2 - 1).clamp(-1, 1), alpha
 
     def _waves(self, scenes: Scenes, time: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Light that runs over the sea, [batch, frames, height, width]."""
+        """Return the brightness of waves on the sea, [batch, frames, height, width]."""
         turn = 2 * torch.pi * (1.5 * time / PERIOD)[..., None, None]
         crest = torch.sin(turn + 18 * columns[None, None, None, :] + 40 * rows[None, None, :, None])
         strength = 0.09 * (scenes.ground == GROUNDS.index("sea")) * (1 - 0.5 * (scenes.light == LIGHTS.index("night")))
@@ -170,23 +170,23 @@ class Painter:
     def clip(
         self, before: Scenes, after: Scenes, switch: int, frames: int, height: int, width: int
     ) -> tuple[Tensor, Tensor]:
-        """As `paint`, of `frames` frames whose scene changes at frame `switch`; 0 = `after` all along.
+        """Draw `frames` frames whose scene changes at frame `switch`, as `paint`; 0 = `after` in all frames.
 
-        A thing that goes on keeps its time; another one begins at time 1, so that four frames share a latent frame as
-        they do at the start of a video, where frame 0 stands alone.
+        If the thing continues, its time does too. Otherwise it begins at time 1, not 0, because frames share a latent
+        frame in groups of four after frame 0 of a video.
         """
         frame = torch.arange(frames, device=self.device, dtype=torch.float32)
         if not switch:
             return self.paint(after, frame.expand(len(after), -1), height, width)
-        goes_on = before.goes_on_as(after)[:, None]
-        later = torch.where(goes_on, frame[switch:], frame[switch:] - switch + 1)
+        continues = before.continues_as(after)[:, None]
+        later = torch.where(continues, frame[switch:], frame[switch:] - switch + 1)
         first = self.paint(before, frame[:switch].expand(len(before), -1), height, width)
         second = self.paint(after, later, height, width)
         return torch.cat([first[0], second[0]], 2), torch.cat([first[1], second[1]], 2)
 
 
 def draw_scenes(count: int, generator: torch.Generator) -> Scenes:
-    """Scenes at random, every choice alike, but that most are of a size, a place and a light that need no word."""
+    """Draw random scenes with uniform features, except that the usual size, place and light are more frequent."""
 
     def pick(names: tuple[str, ...], usual: str = "", share: float = 0.0) -> Tensor:
         any_one = torch.randint(len(names), (count,), generator=generator)
@@ -201,7 +201,7 @@ def draw_scenes(count: int, generator: torch.Generator) -> Scenes:
 
 
 def change_scenes(scenes: Scenes, generator: torch.Generator) -> Scenes:
-    """What a new prompt may make of them: half of them differ in one or two things, the others in all."""
+    """Draw the scenes after a change of prompt: half of them differ in a few features, the others in all."""
     other = draw_scenes(len(scenes), generator)
     chance = torch.rand(len(scenes), generator=generator)
     threshold = torch.where(chance < 0.5, 0.25, 1.0)

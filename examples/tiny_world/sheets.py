@@ -1,4 +1,4 @@
-"""Contact sheets and loss curves."""
+"""Saves contact sheets and loss curves as images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHOWN = tuple(
 
 
 def save_sheet(clips: Tensor, path: Path, columns: int = 8) -> None:
-    """clips [rows, 3, frames, height, width] in -1..1; frames from first to last, evenly."""
+    """Save evenly spaced frames of clips [rows, 3, frames, height, width] in -1..1, one row per clip."""
     frames = torch.linspace(0, clips.shape[2] - 1, columns).round().long()
     chosen = clips[:, :, frames].clamp(-1, 1).add(1).mul(127.5).round().byte().cpu()
     rows, _, _, height, width = chosen.shape
@@ -42,7 +42,7 @@ def save_sheet(clips: Tensor, path: Path, columns: int = 8) -> None:
 
 
 def draw_curves(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
-    """Loss over steps, one panel per curve, the loss on a logarithmic scale."""
+    """Save curves of the loss over steps, one panel each, with a logarithmic scale."""
     width, height, edge = 420, 260, 44
     sheet = Image.new("RGB", (width * len(curves), height), "white")
     draw = ImageDraw.Draw(sheet)

@@ -1,7 +1,7 @@
 """Trains the tiny world on one GPU, in pieces: python -m examples.tiny_world.train FOLDER --vae 200 --transformer 300
 
-FOLDER keeps what is learnt (vae, world and its running average as .safetensors), contact sheets and the loss curves.
-A further call carries on from there: --transformer 600 --rates 5e-4 1e-5 --own 0.5. Times are seconds.
+FOLDER gets the weights (vae, world and its running average as .safetensors), contact sheets and the loss curves.
+A further call continues from there: --transformer 600 --rates 5e-4 1e-5 --own 0.5. Times are seconds.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from .words import token_ids, tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How large everything is.
+    """The sizes of a training.
 
-    clips     per size, without a switch and with one before chunk 1, 2, 3; openings: first chunks alone, per size.
-    batch     clips in a step; of openings eight times as many.
+    clips     per size: without a switch, and with one before chunk 1, 2, 3; openings: first chunks alone, per size.
+    batch     clips per step; eight times as many of openings.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -58,7 +58,7 @@ TOY = Scale(sizes=((32, 48),), clips=((8, 4, 4, 4),), openings=(16,), batch=2, v
 
 
 class Trainer:
-    """Holds the models while they learn; `folder` is where they are kept."""
+    """Holds the models during training. folder: their weights on disk."""
 
     def __init__(self, folder: Path, scale: Scale) -> None:
         self.folder, self.scale = folder, scale
@@ -145,8 +145,10 @@ class Trainer:
     def learn_transformer(
         self, seconds: float, rates: tuple[float, float], openings: float, own_share: float, own_every: float
     ) -> None:
-        """openings: their share of the steps; own_share: of clips whose past the transformer made; own_every: seconds
-        until that is made anew.
+        """Train the transformer.
+
+        openings   share of steps with openings; own_share: of clips whose earlier chunks the transformer generated.
+        own_every  seconds until those are generated again.
         """
         optimizer, replay = Optimizer(self.world), Replay(self.device)
         generator = torch.Generator().manual_seed(5)
@@ -202,7 +204,7 @@ class Trainer:
         torch._foreach_lerp_(list(self.average.parameters()), [p.detach() for p in self.world.parameters()], 1 - keep)
 
     def make_own_clips(self, replay: Replay, batch: int = 128, share: float = 0.3) -> None:
-        """Make a part of every shelf's clips anew."""
+        """Generate a part of every shelf's clips again."""
         began = time.monotonic()
 
         def make(shelf: Shelf) -> Tensor:
@@ -220,7 +222,7 @@ class Trainer:
 
     @torch.no_grad()
     def show_transformer(self, size: tuple[int, int], chunks: int, name: str) -> None:
-        """Contact sheets of the prompts that `SHOWN` lists; the second of a pair comes in the middle."""
+        """Save contact sheets of the prompts in `SHOWN`; the second of a pair starts in the middle."""
         splitter, (height, width) = tokenizer(), size
         generator = torch.Generator(self.device).manual_seed(11)
         mean, deviation = statistics(self.device)

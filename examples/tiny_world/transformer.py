@@ -1,7 +1,7 @@
-"""The transformer of the tiny world and its text encoder, run over many groups of tokens at once.
+"""Runs the transformer of the tiny world and its text encoder over many groups of tokens at once.
 
-A group is a chunk of three latent frames of one video, clean or noisy, with a timestep and a prompt of its own; who
-attends to whom is told by the caller. What is computed is what the engine computes.
+A group is a chunk of three latent frames of one video, clean or noisy, with its own timestep and prompt. The caller
+defines which groups attend to which. The results are those of the engine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEAD_DIM, LAYERS, FEED_FORWARD = 128, 8, 512
 TEXT_WIDTH, TEXT_HEADS = 64, 2
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(layer, queries, keys, values), each [batch, groups, tokens, HEAD_DIM] -> what is attended to, of the same shape."""
+"""Computes attention from (layer, queries, keys, values), each [batch, groups, tokens, HEAD_DIM], as is the result."""
 
 
 class World(nn.Module):
@@ -55,16 +55,16 @@ class World(nn.Module):
                 nn.init.zeros_(last.weight)
 
     def read(self, tokens: Tensor) -> Tensor:
-        """Token ids [prompts, tokens] -> rows as the transformer takes them [prompts, tokens + 1, width].
+        """Encode token ids [prompts, tokens] to the rows that the transformer takes, [prompts, tokens + 1, width].
 
-        Rows beyond a prompt's end are zero; the last one stands for all that are missing of the engine's 512.
+        Rows beyond a prompt's end are zero. The last row represents all others of the engine's 512 rows.
         """
         rows = self.states(tokens) * (tokens > 0)[..., None]
         embedded: Tensor = self.wan.condition_embedder.text_embedder(F.pad(rows, (0, 0, 0, 1)))
         return embedded
 
     def states(self, tokens: Tensor) -> Tensor:
-        """The text encoder's output, as `UMT5EncoderModel` computes it, without waiting for the device."""
+        """Return the output of the text encoder, like `UMT5EncoderModel`, but without waiting for the device."""
         encoder = self.text.encoder
         x = encoder.embed_tokens(tokens)
         beyond = torch.zeros(tokens.shape, device=x.device).masked_fill(tokens == 0, -1e9)[:, None, None]
@@ -84,9 +84,9 @@ class World(nn.Module):
 
 @cache
 def rotary_of(chunks: tuple[int, ...], rows: int, columns: int, device: torch.device, moved: int = 0) -> Tensor:
-    """Turns of the groups that are these chunks, complex [groups, tokens, HEAD_DIM / 2].
+    """Return the rotary factors of groups with these chunks, complex [groups, tokens, HEAD_DIM / 2].
 
-    moved  latent frames that all but the first chunk are later than that.
+    moved  latent frames by which all chunks but the first are moved to a later position.
     """
     frames = [CHUNK * chunk + frame + (moved if chunk else 0) for chunk in chunks for frame in range(CHUNK)]
     cos, sin = RotaryTable(HEAD_DIM, rows, columns, len(frames), device).at(frames)
@@ -99,7 +99,7 @@ def rotate(x: Tensor, rotary: Tensor) -> Tensor:
 
 
 def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Layer norm, scaled and shifted; in the dtype of x, as all that moves much memory."""
+    """Return the layer norm of x, scaled and shifted, in the dtype of x."""
     with torch.autocast(x.device.type, enabled=False):
         return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
 
@@ -107,7 +107,7 @@ def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 def before_attention(
     block: Any, x: Tensor, modulation: Sequence[Tensor], rotary: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values of self-attention. modulation: six of [batch, groups, 1, width]."""
+    """Return queries, keys and values of self-attention. modulation: six tensors [batch, groups, 1, width]."""
     attention, normal = block.attn1, modulated(x, modulation[0], modulation[1])
     query, key = rms(attention.to_q(normal), attention.norm_q), rms(attention.to_k(normal), attention.norm_k)
     return rotate(query, rotary), rotate(key, rotary), attention.to_v(normal)
@@ -116,7 +116,7 @@ def before_attention(
 def after_attention(
     block: Any, x: Tensor, attended: Tensor, modulation: Sequence[Tensor], prompt: tuple[Tensor, Tensor], weight: Tensor
 ) -> Tensor:
-    """The rest of a block. prompt: its keys and values [batch, groups, rows, width]; weight: added to their scores."""
+    """Run the rest of a block. prompt: keys and values [batch, groups, rows, width]; weight: added to their scores."""
     x = torch.addcmul(x, block.attn1.to_out[0](attended), modulation[2])
     with torch.autocast(x.device.type, enabled=False):
         norm = block.norm2
@@ -136,13 +136,13 @@ def rms(x: Tensor, norm: Any) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A `World` run over groups of chunks, in `dtype` where much memory is moved."""
+    """Runs a `World` over groups of chunks; large tensors have `dtype`."""
 
     world: World
     dtype: torch.dtype = torch.float32
 
     def prompt_keys(self, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of every layer, from `World.read`."""
+        """Return the keys and values of every layer, from the result of `World.read`."""
         rows = rows.to(self.dtype)
         layers = [block.attn2 for block in self.world.wan.blocks]
         return [(rms(layer.to_k(rows), layer.norm_k), layer.to_v(rows)) for layer in layers]
@@ -156,10 +156,10 @@ class Runner:
         attend: Attend,
         head_from: int = 0,
     ) -> Tensor:
-        """patches [batch, groups, tokens, 64]; timestep [batch, groups] in 0..1000; prompts of each layer
-        [batch, groups, rows, width].
+        """Predict the flow of the groups from `head_from` on, float32 in the shape of their patches.
 
-        Returns the flow of the groups from `head_from` on, float32, of the patches' shape.
+        patches [batch, groups, tokens, 64]; timestep [batch, groups] in 0..1000; prompts: keys and values of each
+        layer, [batch, groups, rows, width].
         """
         wan = self.world.wan
         x = F.linear(patches.to(self.dtype), wan.patch_embedding.weight.flatten(1), wan.patch_embedding.bias)

@@ -1,9 +1,10 @@
-"""Wan's VAE at a small size: how it is run over whole clips at once, and how it is trained.
+"""Runs a small Wan VAE over whole clips at once, and trains it.
 
-Most of its convolutions use one of their three time taps, the present one: a clip then passes as a batch of pictures,
-which is quick, needs a third of the numbers and cannot drift, however long a video is. Time is dealt with by the four
-convolutions that shorten and lengthen it and by the middle of the decoder. The other taps stay zero, so the file is an
-ordinary Wan VAE. The first frame of a clip has a latent frame of its own; four frames share each of the others.
+Most convolutions use only one of their three time taps, that of the current frame. So a clip can be processed as a
+batch of pictures, which is fast, needs a third of the weights and cannot drift in long videos. Only the four
+convolutions that change the number of frames, and the middle of the decoder, use all time taps. Unused taps are zero,
+so that the file is an ordinary Wan VAE. The first frame of a clip has its own latent frame; four frames share each of
+the others.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from .scenes import PERIOD, Painter, Scenes, change_scenes, draw_scenes
 
 BASE_CHANNELS = 16
 PEAK_RATE, PICTURES_SHARE = 1.5e-3, 0.25
-"""The learning rate, and the share of the time that goes to pictures."""
+"""Peak learning rate, and share of the time that is spent on single pictures."""
 SPREAD_WEIGHT = 4e-4
-"""Of the latents' divergence from a normal distribution: it makes them smooth, and the decoder bear small errors."""
+"""Weight of the latents' divergence from a normal distribution, which makes the decoder tolerate small errors."""
 _TIMED = "decoder.mid_block.resnets."
 
 
 def new_vae(device: torch.device) -> AutoencoderKLWan:
-    """Random weights; time passes unchanged through the convolutions that shorten and lengthen it."""
+    """Create a VAE with random weights, in which the time convolutions pass frames through unchanged."""
     with device:
         vae = AutoencoderKLWan(base_dim=BASE_CHANNELS)
     with torch.no_grad():
@@ -58,19 +59,19 @@ def new_vae(device: torch.device) -> AutoencoderKLWan:
 
 
 def is_timed(name: str) -> bool:
-    """The convolution of this name uses all its time taps."""
+    """Return True if the convolution of this name uses all its time taps."""
     return name.startswith(_TIMED) or ".time_conv" in name
 
 
 class ClipVae:
-    """An `AutoencoderKLWan` run over whole clips. What it computes is what the engine's streams compute."""
+    """Runs an `AutoencoderKLWan` over whole clips. The results are those of the engine's streams."""
 
     def __init__(self, vae: AutoencoderKLWan) -> None:
         self.vae = vae
         self._timed = {id(conv) for name, conv in vae.named_modules() if is_timed(name)}
 
     def encode(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """[batch, 3, 4n + 1 frames, 8h, 8w] -> mean and log variance [batch, 16, n + 1, h, w]."""
+        """Encode [batch, 3, 4n + 1 frames, 8h, 8w] to mean and log variance, [batch, 16, n + 1, h, w] each."""
         frames = clips.shape[2]
         x = self._conv(self.vae.encoder.conv_in, _to_pictures(clips), frames)
         for layer in self.vae.encoder.down_blocks:
@@ -81,7 +82,7 @@ class ClipVae:
         return mean, log_variance.clamp(-12, 4)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """[batch, 16, n + 1, h, w] -> [batch, 3, 4n + 1 frames, 8h, 8w]."""
+        """Decode [batch, 16, n + 1, h, w] to [batch, 3, 4n + 1 frames, 8h, 8w]."""
         frames = latents.shape[2]
         x = self._conv(self.vae.post_quant_conv, _to_pictures(latents), frames)
         decoder: Any = self.vae.decoder
@@ -129,7 +130,7 @@ class ClipVae:
         return shaped
 
     def _resample(self, layer: Any, x: Tensor, frames: int) -> tuple[Tensor, int]:
-        """The first frame is shortened and lengthened by nothing."""
+        """Resample in time and space; the first frame is not resampled in time."""
         longer = layer.mode == "upsample3d" and frames > 1
         if longer:
             x, frames = self._longer(layer.time_conv, x, frames)
@@ -167,7 +168,7 @@ def _to_clips(pictures: Tensor, frames: int) -> Tensor:
 
 
 def _with_past(x: Tensor, frames: int) -> Tensor:
-    """Each picture's channels after those of the two before it in its clip, which are zero before the first."""
+    """Concatenate the channels of each picture's two predecessors in its clip (zeros before the first) and its own."""
     clip = x.unflatten(0, (-1, frames))
     nothing = torch.zeros_like(clip[:, :1])
     one = torch.cat([nothing, clip[:, :-1]], 1)
@@ -176,7 +177,7 @@ def _with_past(x: Tensor, frames: int) -> Tensor:
 
 
 def picture_loss(made: Tensor, real: Tensor, thing: Tensor) -> Tensor:
-    """Absolute error and that of the differences between neighbours, three times as much where the thing is."""
+    """Return the absolute and squared error, and that of neighbour differences, weighted threefold on the thing."""
     weight = 1 + 2 * thing
     error = made - real
     loss = (error.abs() * weight).mean() + 2 * (error.square() * weight).mean()
@@ -187,7 +188,7 @@ def picture_loss(made: Tensor, real: Tensor, thing: Tensor) -> Tensor:
 def train_vae(
     run: ClipVae, painter: Painter, seconds: float, sizes: list[tuple[int, int]], pixels: float
 ) -> list[tuple[int, float]]:
-    """First pictures, then clips. `pixels` per step. Returns the loss curve."""
+    """Train first on pictures, then on clips, with `pixels` per step. Returns the loss curve."""
     device = painter.device
     drawn = draw_scenes(20_000, torch.Generator().manual_seed(1))
     pool = drawn.to(device), change_scenes(drawn, torch.Generator().manual_seed(2)).to(device)
@@ -230,7 +231,7 @@ def train_vae(
 def _training_clips(
     painter: Painter, pool: tuple[Scenes, Scenes], count: int, frames: int, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
-    """Pieces of scenes from any moment on; long ones change to another scene, and some look like other material."""
+    """Draw clips of scenes from random times on; long ones change scene, and some are altered to vary the material."""
     device = painter.device
     rows = torch.randint(len(pool[0]), (count,), device=device)
     before, after = (scenes[rows] for scenes in pool)
@@ -254,7 +255,7 @@ def _training_clips(
 
 @torch.no_grad()
 def fold_statistics(vae: AutoencoderKLWan, mean: Tensor, deviation: Tensor) -> None:
-    """Make Wan's published latent statistics hold for this VAE, whose own, per channel, are given."""
+    """Rescale the VAE so that its latents have Wan's published statistics. mean, deviation: its own, per channel."""
     published = [torch.tensor(values, device=mean.device) for values in (LATENT_MEAN, LATENT_STD)]
     gain = published[1] / deviation
     shift = published[0] - mean * gain
@@ -267,5 +268,5 @@ def fold_statistics(vae: AutoencoderKLWan, mean: Tensor, deviation: Tensor) -> N
 
 
 def psnr(made: Tensor, real: Tensor) -> float:
-    """In decibels, of pixels in -1..1."""
+    """Return the PSNR in decibels of pixels in -1..1."""
     return 10 * math.log10(4 / (made - real).square().mean().item())

@@ -1,7 +1,7 @@
-"""The words of the tiny world: prompts for scenes, and the tokenizer that splits them.
+"""Writes prompts for scenes, and builds the tokenizer for them.
 
-A prompt names some of a scene's features in any order, with other words and signs between them. What it leaves out is
-as usual for its noun (`scenes.usual`). Add a word or a phrase to `PHRASES`; the vocabulary follows.
+A prompt names some of a scene's features in any order, with other words and punctuation in between. Features that it
+does not name are the usual ones of its noun (`scenes.usual`). Add words and phrases to `PHRASES`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scope_batch.models.tiny import tokenizer as tiny_tokenizer
 from .scenes import CHOICES, Scenes, usual
 
 TOKENS = 24
-"""The longest prompt of the training, its end token included."""
+"""Length of the longest training prompt, including the end token."""
 
 PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     "noun": {
@@ -66,16 +66,18 @@ _BETWEEN = (",", ".", "and", "with", "of", "the", "a", "video", "beautiful", "ci
 _SPACE = "\u2581"
 
 
-_TOLD = {word for phrases in PHRASES.values() for names in phrases.values() for name in names for word in name.split()}
+_MEANINGFUL = {
+    word for phrases in PHRASES.values() for names in phrases.values() for name in names for word in name.split()
+}
 
 
 def _vocabulary() -> tuple[str, ...]:
     known = Path(tiny_tokenizer.__file__).with_name("words.txt").read_text("ascii").split()
-    return tuple(sorted(_TOLD | set(known) | {word for word in _BETWEEN if word.isalpha()}))
+    return tuple(sorted(_MEANINGFUL | set(known) | {word for word in _BETWEEN if word.isalpha()}))
 
 
 WORDS = _vocabulary()
-_OF_NO_MEANING = tuple(word for word in WORDS if word not in _TOLD)
+_OTHER_WORDS = tuple(word for word in WORDS if word not in _MEANINGFUL)
 PIECES = (
     "<pad>", "</s>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), _SPACE,
     *string.ascii_letters, *string.digits, *string.punctuation, *(_SPACE + word for word in WORDS),
@@ -84,28 +86,28 @@ _SPECIAL, _WORD_COST, _LETTER_COST = 3, 10.0, 8.0
 
 
 def tokenizer() -> Tokenizer:
-    """A whole word is one token; what is no word of the world is split into letters or bytes. `</s>` ends a prompt."""
+    """Build the tokenizer: known words are one token, others are split into letters or bytes; `</s>` is appended."""
 
     def cost(piece: str) -> float:
         return _LETTER_COST if len(piece) == 1 or piece.startswith("<0x") else _WORD_COST
 
     scores = [(piece, 0.0 if i < _SPECIAL else -cost(piece)) for i, piece in enumerate(PIECES)]
-    made = Tokenizer(models.Unigram(scores, unk_id=2, byte_fallback=True))
-    made.normalizer = normalizers.Lowercase()
-    made.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_SPACE)
-    made.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(replacement=_SPACE)])
-    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return made
+    result = Tokenizer(models.Unigram(scores, unk_id=2, byte_fallback=True))
+    result.normalizer = normalizers.Lowercase()
+    result.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_SPACE)
+    result.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(replacement=_SPACE)])
+    result.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return result
 
 
-def told_scene(names: dict[str, str], chance: random.Random) -> str:
-    """A prompt for a scene, given by names: short or long, features in any order."""
-    said = {key: value for key, value in names.items() if value != usual(names["noun"])[key] or chance.random() < 0.4}
+def prompt_of(names: dict[str, str], chance: random.Random) -> str:
+    """Write a prompt for a scene, short or long, with its features in random order. names: of its features."""
+    named = {key: value for key, value in names.items() if value != usual(names["noun"])[key] or chance.random() < 0.4}
     if names["noun"] == "nothing":
-        said = {key: names[key] for key in ("ground", "light") if key in said}
+        named = {key: names[key] for key in ("ground", "light") if key in named}
 
     def phrase(key: str) -> str:
-        return chance.choice(PHRASES[key][said[key]]) if key in said else ""
+        return chance.choice(PHRASES[key][named[key]]) if key in named else ""
 
     words = {key: phrase(key) for key in PHRASES if key != "noun"}
     parts = [words[key] for key in ("motion", "place", "ground", "light")]
@@ -118,19 +120,19 @@ def told_scene(names: dict[str, str], chance: random.Random) -> str:
         for _ in range(chance.randrange(1, 4)):
             parts.insert(chance.randrange(len(parts) + 1), chance.choice(_BETWEEN))
     if chance.random() < 0.1:
-        parts.insert(chance.randrange(len(parts) + 1), chance.choice(_OF_NO_MEANING))
+        parts.insert(chance.randrange(len(parts) + 1), chance.choice(_OTHER_WORDS))
     return " ".join(" ".join(parts).split()).replace(" ,", ",").replace(" .", ".")
 
 
 def prompts_of(scenes: Scenes, seed: int) -> list[str]:
-    """One prompt per scene."""
+    """Write one prompt for each scene."""
     chance = random.Random(seed)
     columns = {key: getattr(scenes, key).tolist() for key in CHOICES}
-    return [told_scene({key: CHOICES[key][columns[key][row]] for key in CHOICES}, chance) for row in range(len(scenes))]
+    return [prompt_of({key: CHOICES[key][columns[key][row]] for key in CHOICES}, chance) for row in range(len(scenes))]
 
 
 def token_ids(prompts: list[str], splitter: Any) -> Tensor:
-    """int64 [prompts, TOKENS], 0 beyond a prompt's end; a longer prompt loses words but not its end."""
+    """Return int64 [prompts, TOKENS], 0 beyond a prompt's end. A longer prompt is cut but keeps its end token."""
     rows = torch.zeros(len(prompts), TOKENS, dtype=torch.int64)
     for row, encoding in zip(rows, splitter.encode_batch(prompts), strict=True):
         ids = encoding.ids if len(encoding.ids) <= TOKENS else [*encoding.ids[: TOKENS - 1], 1]

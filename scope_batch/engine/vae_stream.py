@@ -112,7 +112,7 @@ class EncoderStream:
 
     @property
     def features(self) -> FeatureCache:
-        """A copy of the list of features; the tensors are shared."""
+        """Return a copy of the list of features, with the same tensors."""
         return list(self._features)
 
     def continue_as(self, other: EncoderStream) -> None:

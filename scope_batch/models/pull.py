@@ -136,5 +136,5 @@ def _error_for(error: BaseException, repo: str, command: str) -> ScopeBatchError
         case _:
             answer = f"the Hub cannot be reached, or the download broke off ({type(error).__name__})"
     return TemporaryError(
-        f"{repo}: {answer}; pull again, it goes on where it was, or on a machine with access: {command}"
+        f"{repo}: {answer}; pull again to continue the download, or run on a machine with access: {command}"
     )

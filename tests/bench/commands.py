@@ -17,7 +17,7 @@ _SMALL_JOB = "pipeline_id: slate\nprompt: a cat\nnum_frames: 120\nheight: {heigh
 
 
 def start(folder: Path, *, repeat: int = 5) -> list[Figure]:
-    """Wall time of `--help`, `plan` of a small job and `schema`; they take turns, one warm-up each."""
+    """Measure the wall time of `--help`, `plan` of a small job and `schema`, alternately, with one warm-up each."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         job = _job(Path(place), 480, 832)
         calls = {"--help": ["--help"], "plan": ["plan", str(job)], "schema": ["schema"]}
@@ -33,7 +33,7 @@ def start(folder: Path, *, repeat: int = 5) -> list[Figure]:
 def memory(
     folder: Path, *, short: int = 120, long: int = 1200, height: int = 480, width: int = 832, repeat: int = 3
 ) -> list[Figure]:
-    """Peak resident memory of a render to MP4 and NPY in one pass, short against long. The encoder is not in it."""
+    """Compare the peak resident memory of a short and a long render to MP4 and NPY, without the encoder's."""
     peaks: dict[int, list[float]] = {short: [], long: []}
     with tempfile.TemporaryDirectory(dir=folder) as place:
         job = _job(Path(place), height, width)

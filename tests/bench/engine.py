@@ -21,7 +21,7 @@ _LISTED = 6
 
 
 def engine(folder: Path, *, chunks: int = 6, height: int = 192, width: int = 320) -> list[Figure]:  # noqa: ARG001
-    """Seconds per chunk and the share of each stage, told apart by the stage events; the first chunk warms up."""
+    """Return seconds per chunk and the share of each stage, by stage events; the first chunk is not counted."""
     clock = _StageClock()
     plan = _plan(chunks, height, width)
     with _tiny().session(plan, clock) as session:
@@ -42,7 +42,7 @@ def engine(folder: Path, *, chunks: int = 6, height: int = 192, width: int = 320
 
 
 def allocations(folder: Path, *, height: int = 192, width: int = 320) -> list[Figure]:  # noqa: ARG001
-    """What one chunk with a full window allocates outside the VAE, by the operator that asked for it."""
+    """Measure what one chunk with a full window allocates outside the VAE, by operator."""
     from torch.profiler import ProfilerActivity, profile
 
     plan = _plan(6, height, width)
@@ -69,7 +69,7 @@ def allocations(folder: Path, *, height: int = 192, width: int = 320) -> list[Fi
 
 
 class _StageClock:
-    """A report that keeps, for every chunk, the seconds from each stage event to the next one."""
+    """Records, for every chunk, the seconds from each stage event to the next one."""
 
     def __init__(self) -> None:
         self.chunks: list[Counter[str]] = []
@@ -91,7 +91,7 @@ class _StageClock:
 
 
 def _by_operator(events: Any) -> tuple[Counter[str], Counter[str]]:
-    """Bytes and calls of every operator that itself allocated more than it freed; frees are not counted."""
+    """Return bytes and calls of every operator that itself allocates more than it frees."""
     taken: Counter[str] = Counter()
     calls: Counter[str] = Counter()
     for event in events:

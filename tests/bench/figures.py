@@ -53,19 +53,19 @@ class Figure:
 
 @contextmanager
 def stopwatch(into: list[float]) -> Iterator[None]:
-    """Append the seconds that the block took."""
+    """Append the seconds of the with-body."""
     began_s = time.perf_counter()
     yield
     into.append(time.perf_counter() - began_s)
 
 
 def shares(part: list[float], whole: list[float]) -> tuple[float, ...]:
-    """Percent, pair by pair: neighbours in time meet the same load of the machine, so their ratio holds still."""
+    """Return the ratio of neighbouring measurements in percent; neighbours in time see the same machine load."""
     return tuple(100 * a / b for a, b in zip(part, whole, strict=True))
 
 
 def table(figures: list[Figure]) -> str:
-    """One line per figure: median, range, count, bound."""
+    """Format one line per figure: median, range, count, bound."""
     rows = [("figure", "median", "min .. max", "n", "bound", "", "note")]
     for figure in figures:
         span = f"{_short(min(figure.values))} .. {_short(max(figure.values))}"
@@ -76,12 +76,12 @@ def table(figures: list[Figure]) -> str:
 
 
 def load() -> float:
-    """Runnable processes, the mean of the last minute."""
+    """Return the mean number of runnable processes in the last minute."""
     return round(os.getloadavg()[0], 2)
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on: processor, cores, memory, load, Python."""
+    """Describe the machine: processor, cores, memory, load, Python."""
     model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {

@@ -37,7 +37,7 @@ def say(name: str, value: object) -> None:
 
 
 def full(work: Path) -> None:
-    """The published sizes: 1.3B backbone with a LoRA of rank 256, full-width VAE."""
+    """Build the published sizes: 1.3B backbone with a LoRA of rank 256, full-width VAE."""
     size = {"heads": 12, "layers": 30, "ffn": 8960, "rank": 256}
     begun = time.monotonic()
     make(work / "full", parts=[*PARTS, "wanvae"], dtype=torch.bfloat16, fp8_text_encoder=True, **size)
@@ -87,7 +87,7 @@ def decoding_share(marks: list[tuple[str, torch.cuda.Event]]) -> float:
 
 
 def count_syncs(loaded: CausalEngine, plan: Plan, inputs: Callable[[Chunk], ChunkInputs] = nothing) -> None:
-    """Host syncs inside `generate`, as torch reports them."""
+    """Count the host syncs in `generate` that torch reports."""
     with loaded.session(plan, silent) as session, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for chunk in plan.chunks:
@@ -101,7 +101,7 @@ def count_syncs(loaded: CausalEngine, plan: Plan, inputs: Callable[[Chunk], Chun
 
 
 def full_steer(work: Path) -> None:
-    """What steering costs at the published sizes: control with a mask in every chunk, a LoRA merged and as a branch."""
+    """Measure the cost of steering at published sizes: masked control in every chunk, a LoRA merged and as a branch."""
     size = {"heads": 12, "layers": 30, "ffn": 8960, "rank": 256, "user_rank": 32}
     parts = [*PARTS, "wanvae", "vace", "loras"]
     make(work / "full_steer", parts=parts, dtype=torch.bfloat16, fp8_text_encoder=True, **size)
@@ -129,7 +129,7 @@ def full_steer(work: Path) -> None:
 
 
 def small(work: Path) -> None:
-    """Published sizes where memory is short: blocks in host memory, weights in fp8, fp8 arithmetic."""
+    """Measure published sizes with little memory: blocks in host memory, weights in fp8, fp8 arithmetic."""
     size = {"heads": 12, "layers": 30, "ffn": 8960, "rank": 256}
     models = make(work / "small", parts=[*PARTS, "wanvae"], dtype=torch.bfloat16, fp8_text_encoder=True, **size)
     for name, request in SMALL.items():
@@ -151,7 +151,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def control(chunk: Chunk, share: float) -> ChunkInputs:
-    """Random control frames; the mask is 1 in the left `share` of the picture."""
+    """Return random control frames; the mask is 1 in the left `share` of the picture."""
     if chunk.vace is None:
         return ChunkInputs()
     frames = np.random.default_rng(chunk.index).uniform(-1, 1, (chunk.frames, 480, 832, 3)).astype(np.float32)

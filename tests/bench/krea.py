@@ -54,7 +54,7 @@ def tiny() -> None:
 
 
 class AnyPrompt:
-    """Stands for the text encoder: an embedding of its own for every text."""
+    """Replaces the text encoder: returns a different embedding for every text."""
 
     def prepare(self, texts: Iterable[str], report: object) -> None:
         pass
@@ -64,7 +64,7 @@ class AnyPrompt:
 
 
 def random_(module: nn.Module) -> Any:
-    """On the device, with a signal that stays alive."""
+    """Initialise a module on the device with weights that neither amplify nor extinguish the signal."""
     module.to_empty(device=CUDA).eval().requires_grad_(False)
     for name, tensor in module.state_dict().items():
         if tensor.ndim > 1:

@@ -28,7 +28,7 @@ CASES: Cases = (("cold", "float32"), ("warm", "float32"), ("warm", "bfloat16"))
 def loading(
     folder: Path, *, heads: int = 6, layers: int = 16, ffn: int = 3072, repeat: int = 3, cases: Cases = CASES
 ) -> list[Figure]:
-    """A float32 checkpoint of about 600 MiB with LongLive's LoRA merged; cold = the cache folder is empty."""
+    """Measure a float32 checkpoint of about 600 MiB with LongLive's LoRA merged; cold = the cache folder is empty."""
     found: dict[tuple[str, str], list[dict[str, float]]] = {case: [] for case in cases}
     with tempfile.TemporaryDirectory(dir=folder) as place:
         models, cache = Path(place, "models"), Path(place, "cache")
@@ -62,7 +62,7 @@ def _load_in_a_child(models: Path, cache: Path, dtype: str) -> dict[str, float]:
 
 
 class _Watch(threading.Thread):
-    """Looks at the process's anonymous and resident memory every few milliseconds."""
+    """Samples the anonymous and resident memory of the process every few milliseconds."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -74,7 +74,7 @@ class _Watch(threading.Thread):
             self.peak = tuple(map(max, self.peak, _memory_mib()))
 
     def stop(self) -> list[float]:
-        """What the peaks were above the start: anonymous, resident."""
+        """Return the peaks above the start: anonymous, resident."""
         self._end.set()
         self.join()
         return [peak - first for peak, first in zip(self.peak, self.first, strict=True)]

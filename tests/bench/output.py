@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 
 def npy(folder: Path, *, frames: int = 900, height: int = 480, width: int = 832, repeat: int = 7) -> list[Figure]:
-    """NPY against the same bytes in the same blocks, written and synced by the shortest code there is.
+    """Compare NPY output with a plain write and sync of the same bytes in the same blocks.
 
     The two take turns in the same folder. 900 frames of 832x480 are 1.08 GB.
     """
@@ -42,7 +42,7 @@ def npy(folder: Path, *, frames: int = 900, height: int = 480, width: int = 832,
 
 
 def mp4(folder: Path, *, frames: int = 600, height: int = 480, width: int = 832, repeat: int = 5) -> list[Figure]:
-    """MP4 against the same ffmpeg command that reads the same frames from a raw file, which the page cache holds.
+    """Compare MP4 output with the same ffmpeg command on a raw file of the same frames in the page cache.
 
     Ours is timed with everything that a render does besides: opening, counting the file's frames, sync, rename.
     """

@@ -14,7 +14,7 @@ _EVERY_FRAMES = 240
 
 
 def planner(folder: Path, *, frames: int = 1_000_000, repeat: int = 3) -> list[Figure]:  # noqa: ARG001  (writes nothing)
-    """One prompt all along, and a new prompt by a transition of eight chunks every 240 frames."""
+    """Measure a job with one prompt, and one with a transition of eight chunks to a new prompt every 240 frames."""
     entries = [_entry(frame) for frame in range(_EVERY_FRAMES, frames, _EVERY_FRAMES)]
     jobs = {"one prompt": [], f"{len(entries)} transitions": entries}
     return [

@@ -16,7 +16,7 @@ from scope_batch.render.engine_pool import load_engine
 
 @dataclass(frozen=True)
 class Replay:
-    """`scope_batch.core.engine.Generated` of a chunk that is there already; uint8 [keep, H, W, 3]."""
+    """A `scope_batch.core.engine.Generated` whose frames are given, uint8 [keep, H, W, 3]."""
 
     kept: Frames
 
@@ -33,7 +33,7 @@ def slate_plan(frames: int, height: int, width: int) -> Plan:
 
 
 def drawn(plan: Plan) -> list[Replay]:
-    """Every chunk of the plan, drawn."""
+    """Draw every chunk of the plan."""
     engine = load_engine(EngineRequest(PIPELINES["slate"]), silent)
     with engine.session(plan, silent) as session:
         return [Replay(session.generate(chunk).frames()[: chunk.keep]) for chunk in plan.chunks]

@@ -31,17 +31,17 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all unless given")
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="where files are written, and removed again")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    names = asked.names or list(BENCHMARKS)
+    options = parser.parse_args()
+    names = options.names or list(BENCHMARKS)
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"unknown: {', '.join(unknown)}; allowed: {', '.join(BENCHMARKS)}")
     facts = machine()
     figures: list[Figure] = []
     for name in names:
         print(f"{name} ...", file=sys.stderr)
-        figures += BENCHMARKS[name](asked.folder)
+        figures += BENCHMARKS[name](options.folder)
     facts["load_after"] = load()
-    if asked.json:
+    if options.json:
         print(json.dumps({"machine": facts, "figures": [figure.to_json() for figure in figures]}, indent=1))
     else:
         print(", ".join(f"{key} {value}" for key, value in facts.items()))

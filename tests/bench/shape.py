@@ -22,7 +22,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def imports(tree: ast.AST, in_function: bool = False) -> Iterator[tuple[str, bool]]:
-    """Every imported module of the tree, with whether the import stands inside a function."""
+    """Yield every imported module of the tree, and True if the import is inside a function."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             continue
@@ -35,7 +35,7 @@ def imports(tree: ast.AST, in_function: bool = False) -> Iterator[tuple[str, boo
 
 
 def circles(arrows: dict[str, set[str]]) -> list[set[str]]:
-    """Strongly connected groups of more than one room."""
+    """Return the strongly connected groups of more than one folder."""
 
     def reach(start: str) -> set[str]:
         seen: set[str] = set()

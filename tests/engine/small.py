@@ -38,7 +38,7 @@ SIZES = {
 
 
 class AnyPrompt:
-    """Stands for the text encoder: another embedding for every text."""
+    """Replaces the text encoder: returns a different embedding for every text."""
 
     def prepare(self, texts: Iterable[str], report: object) -> None:
         pass
@@ -48,7 +48,7 @@ class AnyPrompt:
 
 
 def lora(*, vace: bool) -> Lora:
-    """Acts on attention, on the prompt's values, and on a bias."""
+    """Build a LoRA that changes attention, the prompt's values, and a bias."""
     pair = Pair(torch.randn(2, WIDTH), torch.randn(WIDTH, 2), 0.3)
     modules = ["blocks.0.attn1.to_v", "blocks.1.attn2.to_v", *(["vace_blocks.0.attn2.to_k"] if vace else [])]
     moved = {"blocks.0.attn1.to_q.bias": torch.randn(WIDTH)}
@@ -56,7 +56,7 @@ def lora(*, vace: bool) -> Lora:
 
 
 def small_engine(spec: PipelineSpec, *, tiny_vae: bool = False, vace: bool = True) -> CausalEngine:
-    """With one LoRA whose scale the chunks set. Without VACE its other weights are the same."""
+    """Build an engine with one LoRA side branch. Without VACE all other weights are the same."""
     torch.manual_seed(0)
     steered = CausalVaceWan(**SIZES, vace_layers=[0])
     transformer: CausalWan | CausalVaceWan = steered
@@ -81,7 +81,7 @@ def small_engine(spec: PipelineSpec, *, tiny_vae: bool = False, vace: bool = Tru
 
 
 def inputs_of(chunk: Chunk) -> ChunkInputs:
-    """Random input video and control frames, the same for every chunk of that index; gray control in the first two."""
+    """Return random input video and control frames by chunk index; control is gray in the first two chunks."""
     rng = np.random.default_rng(chunk.index)
     pixels = control = None
     if chunk.mode == "video":

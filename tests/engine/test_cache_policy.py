@@ -24,7 +24,7 @@ IDENTITY = torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)
 
 
 def frames(*spans: int | tuple[int, int]) -> list[int]:
-    """(0, 2), 6 -> 0, 1, 2, 6."""
+    """Expand ranges and numbers: (0, 2), 6 -> 0, 1, 2, 6."""
     return [f for span in spans for f in (range(span[0], span[1] + 1) if isinstance(span, tuple) else [span])]
 
 
@@ -43,7 +43,7 @@ def cache_of(spec: PipelineSpec, *, bank: bool = False, text: TextCache | None =
 
 
 def store(cache: KVCache, span: ForwardSpan, first: int, key: float = 0.0) -> Tensor:
-    """One pass over latent frames `first` ...; the values that it attends to, one per latent frame."""
+    """Run one pass over latent frames `first` ...; return the values that it attends to, one per latent frame."""
     ids = torch.arange(first, first + span.frames, dtype=torch.float32)
     value = ids.repeat_interleave(SHAPE.tokens).view(1, -1, 1, 1).expand(1, -1, 1, SHAPE.head_dim)
     with cache.forward_pass(span):
@@ -53,7 +53,7 @@ def store(cache: KVCache, span: ForwardSpan, first: int, key: float = 0.0) -> Te
 
 
 def walk(cache: KVCache, chunks: Sequence[Chunk]) -> Iterator[tuple[ForwardSpan, list[int]]]:
-    """Each chunk's pass, and what it attends to in the order of the slots; its last pass attends to the same."""
+    """Run all chunks; yield each chunk's pass and the frames that it attends to, in the order of the slots."""
     for chunk in chunks:
         span = cache.start_chunk(chunk)
         first = store(cache, span, chunk.start_latent)

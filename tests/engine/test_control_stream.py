@@ -32,7 +32,7 @@ def whole(vae: Vae, pixels: Tensor) -> Tensor:
 
 
 def clip(pattern: str) -> tuple[Tensor, list[Tensor | None]]:
-    """A clip of chunks of 9, 12, 12 ... frames, and its chunks: g gray, p a picture that moves."""
+    """Return a clip and its chunks of 9, 12, 12 ... frames: g gray, p a moving picture."""
     chunks: list[Tensor | None] = []
     for i, kind in enumerate(pattern):
         chunks.append(torch.rand(1, 3, frames(i), SIZE, SIZE) * 2 - 1 if kind == "p" else None)
@@ -67,7 +67,7 @@ def test_chunk_by_chunk_equals_the_whole_clip(vae: Vae, pattern: str) -> None:
 @pytest.mark.parametrize("ahead", [20, 40])
 @pytest.mark.parametrize("pattern", ["ggpg", "gp"])
 def test_gray_before_a_picture_is_remembered_in_a_second_stream_too(vae: Vae, pattern: str, ahead: int) -> None:
-    """The store is then ahead of the stream, or settled, and the stream must see the gray itself."""
+    """Then the stored gray latents are ahead of the stream, or settled, and the stream must encode the gray itself."""
     store = gray(vae)
     store.at(0, ahead)
     pixels, chunks = clip(pattern)

@@ -7,10 +7,10 @@ from scope_batch.engine.frame_transfer import DeviceFrames
 from scope_batch.errors import JobError, TemporaryError, UnavailableError
 
 
-@pytest.mark.parametrize("asked", ["cuda:99", "cuda:7", "mps", "abacus"])
-def test_a_missing_device_is_unavailable(asked: str) -> None:
-    with pytest.raises(UnavailableError, match=f"--device {asked}: "):
-        resolve_device(asked)
+@pytest.mark.parametrize("name", ["cuda:99", "cuda:7", "mps", "abacus"])
+def test_a_missing_device_is_unavailable(name: str) -> None:
+    with pytest.raises(UnavailableError, match=f"--device {name}: "):
+        resolve_device(name)
 
 
 def test_dtype_follows_the_device() -> None:

@@ -46,7 +46,7 @@ def engine() -> CausalEngine:
 
 
 def text_plan(*entries: dict[str, Any], chunks: int = 4, **fields: Any) -> Plan:
-    """Chunks of 3 latents, at the start of a sequence and later."""
+    """Plan a job of `chunks` chunks of 3 latent frames."""
     job = {"num_frames": 12 * chunks - 3, "denoising_steps": STEPS, **fields}
     return replace(plan(*entries, spec=KREA, **job), height=SIZE, width=SIZE)
 
@@ -58,7 +58,7 @@ def pixels(chunk: Chunk) -> ChunkInputs:
 
 
 def latents_of(engine: CausalEngine, wanted: Plan) -> list[Latents]:
-    """Of each chunk."""
+    """Return the latents of each chunk."""
     with engine.session(wanted, silent) as session:
         return [session.generate(chunk, pixels(chunk)).latents().copy() for chunk in wanted.chunks]
 
@@ -69,7 +69,7 @@ def alike(some: list[Latents], others: list[Latents]) -> list[bool]:
 
 @pytest.fixture
 def contexts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Tensor, list[Tensor]]]]:
-    """Of every chunk but the first: the context's latents, and the values that each layer then holds of it."""
+    """Return the context's latents, and its cached values in every layer, for every chunk but the first."""
     seen: list[tuple[Tensor, list[Tensor]]] = []
     given: list[Tensor] = []
     start_chunk, forward = KVCache.start_chunk, CausalSession._forward
@@ -91,7 +91,7 @@ def contexts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Tensor, lis
 
 
 def fresh_values(engine: CausalEngine, context: Tensor, text: str) -> list[Tensor]:
-    """Values of every layer in diffusers' own forward over nothing but the context: positions 0, 1, 2, no mask."""
+    """Return every layer's values in diffusers' own forward over the context alone: positions 0, 1, 2, no mask."""
     made: list[Tensor] = []
     hooks = [
         block.attn1.to_v.register_forward_hook(lambda _m, _i, out: made.append(out))
@@ -116,11 +116,11 @@ def test_the_context_is_recomputed_under_the_current_prompt_before_each_chunk(
 
 
 def test_a_context_is_reported_as_context_and_not_as_a_recache(engine: CausalEngine) -> None:
-    wanted, told = text_plan(chunks=2), list[Event]()
-    with engine.session(wanted, told.append) as session:
+    wanted, events = text_plan(chunks=2), list[Event]()
+    with engine.session(wanted, events.append) as session:
         for chunk in wanted.chunks:
             session.generate(chunk)
-    assert [event.chunk for event in told if isinstance(event, Stage) and event.stage == "context"] == [1]
+    assert [event.chunk for event in events if isinstance(event, Stage) and event.stage == "context"] == [1]
 
 
 def test_the_context_is_the_first_or_oldest_frame_and_the_last_two(
@@ -146,27 +146,27 @@ def test_a_chunk_knows_nothing_but_its_context(
         assert np.array_equal(session.generate(whole.chunks[4]).latents(), made[4])
 
 
-def watched(method: Any, asked: list[tuple[int, int]]) -> Any:
-    """The method of a cache, which also writes down the start and length of the spans that it returns."""
+def watched(method: Any, spans: list[tuple[int, int]]) -> Any:
+    """Wrap a method of a cache so that it also records the start and length of the spans that it returns."""
 
     def watching(self: KVCache, chunk: Chunk) -> ForwardSpan | None:
         span: ForwardSpan | None = method(self, chunk)
         if span is not None:
-            asked.append((span.start, span.frames))
+            spans.append((span.start, span.frames))
         return span
 
     return watching
 
 
 def test_positions_never_grow(engine: CausalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     for name in ("recache_span", "start_chunk"):
-        monkeypatch.setattr(KVCache, name, watched(getattr(KVCache, name), asked))
+        monkeypatch.setattr(KVCache, name, watched(getattr(KVCache, name), spans))
     latents_of(engine, text_plan())
-    assert asked == [(0, 3)] + 3 * [(0, 3), (3, 3)]
-    asked.clear()
+    assert spans == [(0, 3)] + 3 * [(0, 3), (3, 3)]
+    spans.clear()
     latents_of(engine, small_video(chunks=3))
-    assert asked == [(0, 4)] + 2 * [(0, 3), (3, 3)]
+    assert spans == [(0, 4)] + 2 * [(0, 3), (3, 3)]
 
 
 def small_video(chunks: int) -> Plan:
@@ -191,7 +191,7 @@ def test_there_is_no_clean_pass(engine: CausalEngine) -> None:
 
 
 def dense(weight: float) -> Any:
-    """Attention as it is defined, with a weight for what is in the second and third frame of a context."""
+    """Compute attention by its definition, with a weight for keys of the second and third frame of a context."""
 
     def attend(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
         shares = (torch.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(query.shape[-1])).exp()

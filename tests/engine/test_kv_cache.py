@@ -16,7 +16,7 @@ LONGLIVE = RollingWindow(size=12, sink=3)
 
 
 def contents(window: RollingWindow, chunks: list[int]) -> list[int]:
-    """The latent frame in each slot after chunks of these lengths."""
+    """Return the latent frame in each slot after chunks of these lengths."""
     slots = [-1] * window.size
     start = 0
     for frames in chunks:
@@ -106,7 +106,7 @@ def test_a_chunk_larger_than_the_ring_is_refused() -> None:
 
 
 def bias(weight: float, first: int, end: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Of 12 keys, two per latent frame."""
+    """Return the bias of 12 keys, two per latent frame."""
     tables = PassTables(CacheShape(1, 1, 2, 1, 2, dtype, CPU), window=8)
     row = tables.bias(ForwardSpan(0, 1, (), 6, key_weight=KeyWeight(weight, first, end)))
     assert row is not None

@@ -20,7 +20,7 @@ def vae() -> WanVae:
 
 
 class Sequence:
-    """Chunks that are decoded and remembered, one after the other."""
+    """Decodes chunks one after the other and puts them into a history."""
 
     def __init__(self, vae: WanVae) -> None:
         self.decoder = DecoderStream(vae, recent_frames=geometry.RECENT_FRAMES)

@@ -47,7 +47,7 @@ def load(
 
 
 def plan(*scales: tuple[float, ...]) -> Plan:
-    """A chunk for each tuple of scales."""
+    """Plan one chunk for each tuple of scales."""
     chunks = tuple(
         Chunk(
             index=i,
@@ -74,10 +74,10 @@ def plan(*scales: tuple[float, ...]) -> Plan:
 
 
 def render(engine: CausalEngine, *scales: tuple[float, ...]) -> np.ndarray:
-    """Latents [chunks, 3, 16, 4, 4]."""
-    asked = plan(*scales)
-    with engine.session(asked, silent) as session:
-        made = [session.generate(chunk).latents() for chunk in asked.chunks]
+    """Render a plan with these scales; returns latents [chunks, 3, 16, 4, 4]."""
+    planned = plan(*scales)
+    with engine.session(planned, silent) as session:
+        made = [session.generate(chunk).latents() for chunk in planned.chunks]
     return np.stack([latents for latents in made if latents is not None])
 
 
@@ -125,9 +125,9 @@ def test_sessions_do_not_depend_on_each_other(branch: CausalEngine) -> None:
 
 def test_an_abandoned_session_does_not_affect_the_next_one(branch: CausalEngine) -> None:
     first = render(branch, (0.2,))
-    asked = plan((1.5,), (1.5,))
-    with branch.session(asked, silent) as session:
-        session.generate(asked.chunks[0])
+    planned = plan((1.5,), (1.5,))
+    with branch.session(planned, silent) as session:
+        session.generate(planned.chunks[0])
     assert np.array_equal(render(branch, (0.2,)), first)
 
 
@@ -155,13 +155,13 @@ def test_every_call_lists_every_adapter(parity_models: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("target", ["cross_attn.k", "cross_attn.v"])
 def test_prompt_is_seen_through_the_new_weights(parity_models: Path, tmp_path: Path, target: str) -> None:
-    """A prompt that is given anew makes fresh text keys; a new scale alone must do the same."""
+    """Setting the prompt again recomputes its keys; a new scale alone must do the same."""
     file = str(write(tmp_path / "text.safetensors", pair(f"blocks.1.{target}")))
     engine = load(parity_models, (file, None))
-    asked = plan((0.0,), (5.0,))
-    renewed = replace(asked, chunks=(asked.chunks[0], replace(asked.chunks[1], text_changed=True)))
+    planned = plan((0.0,), (5.0,))
+    renewed = replace(planned, chunks=(planned.chunks[0], replace(planned.chunks[1], text_changed=True)))
     made = []
-    for each in (asked, renewed):
+    for each in (planned, renewed):
         with engine.session(each, silent) as session:
             made.append([session.generate(chunk).latents() for chunk in each.chunks][1])
     assert np.array_equal(*made)
@@ -186,11 +186,11 @@ def test_bad_file_is_named_before_the_model_loads(parity_models: Path, tmp_path:
 
 
 def steered(engine: CausalEngine, scale: float) -> np.ndarray:
-    """Latents of two chunks under a gray control; the second chunk has the LoRA at `scale`."""
-    asked = plan((0.0,), (scale,))
+    """Render two chunks under a gray control, the second with the LoRA at `scale`; returns their latents."""
+    planned = plan((0.0,), (scale,))
     made = []
-    with engine.session(asked, silent) as session:
-        for chunk in asked.chunks:
+    with engine.session(planned, silent) as session:
+        for chunk in planned.chunks:
             gray = np.zeros((chunk.frames, 32, 32, 3), np.float32)
             control = ControlFrames(gray, np.ones((chunk.frames, 32, 32), np.float32), True, True)
             controlled = replace(chunk, vace=Vace(1.0, timeline=True, restart_streams=chunk.cut))
@@ -210,5 +210,5 @@ def test_vace_blocks_take_part(parity_models: Path, tmp_path: Path) -> None:
 
 def test_vace_parts_need_vace(parity_models: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "vace.safetensors", pair("vace_blocks.1.cross_attn.v"))
-    with pytest.raises(JobError, match="are for VACE, which the job does not use"):
+    with pytest.raises(JobError, match="1 for VACE, which the job does not use"):
         load(parity_models, (str(file), 0.5))

@@ -52,7 +52,7 @@ def held(tensors: Iterable[Tensor]) -> int:
 
 
 def within(value: object, seen: list[object]) -> Iterator[Tensor]:
-    """Every tensor of our own objects, networks left out."""
+    """Yield every tensor of this package's objects, without those of networks."""
     if isinstance(value, nn.Module) or any(value is known for known in seen):
         return
     seen.append(value)
@@ -91,7 +91,7 @@ def tensors_in(values: object) -> list[Tensor]:
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors that operations returned and somebody still holds.
+    """Counts the bytes of all live tensors that operations have returned.
 
     A kernel's scratch space is not seen: it depends on the kind of CPU, and a GPU has another one.
     """
@@ -121,7 +121,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def working_bytes(engine: CausalEngine, chunks: list[Chunk]) -> int:
-    """The most that the last chunk holds besides what was there before."""
+    """Measure the peak of bytes that the last chunk allocates."""
     with engine.session(plan_of(chunks), silent) as session, LiveBytes() as live:
         for one in chunks[:-1]:
             session.generate(one, inputs_of(one))
@@ -161,13 +161,13 @@ def test_the_streaming_state_of_every_pipeline_is_exact_to_the_byte(pipeline: st
         name="j",
     )
     plan = prepare_job(job)
-    told = memory_of(job, plan, "float32")
+    estimate = memory_of(job, plan, "float32")
     engine = load(EngineRequest(PIPELINES[pipeline], models="tiny", device="cpu", dtype="float32"), silent)
-    assert isinstance(engine, CausalEngine) and told is not None
+    assert isinstance(engine, CausalEngine) and estimate is not None
     with engine.session(plan, silent) as session:
         for one in plan.chunks:
             session.generate(one)
         state = session._state
         kept = [state.cache, state.text, state.history, state.decoder, state.encoder, state.vace]
         lasting = held(within(kept, [state.cache.tables]))  # counted with the working memory of a pass
-    assert lasting == told.kv_cache + told.text_cache + told.history + told.vae_streams
+    assert lasting == estimate.kv_cache + estimate.text_cache + estimate.history + estimate.vae_streams

@@ -96,10 +96,10 @@ def request(**fields: object) -> EngineRequest:
     return EngineRequest(LONGLIVE, models="tiny", device="cpu", vace=True, **fields)  # type: ignore[arg-type]
 
 
-def choice(asked: str, device: torch.device = CPU, **fields: object) -> tuple[str, list[str]]:
-    told: list[Event] = []
-    chosen = choose_low_vram(request(low_vram=asked, **fields), device, told.append)
-    return chosen, [event.message for event in told if isinstance(event, Warned)]
+def choice(option: str, device: torch.device = CPU, **fields: object) -> tuple[str, list[str]]:
+    warnings: list[Event] = []
+    chosen = choose_low_vram(request(low_vram=option, **fields), device, warnings.append)
+    return chosen, [event.message for event in warnings if isinstance(event, Warned)]
 
 
 def latents(engine: CausalEngine) -> NDArray[np.float32]:
@@ -129,8 +129,8 @@ def test_storage_in_fp8_changes_the_frames_a_little(plain: NDArray[np.float32]) 
 
 def test_on_a_cpu_there_is_nothing_to_win() -> None:
     assert choice("auto", expected_bytes=1 << 50) == ("off", [])
-    chosen, told = choice("on")
-    assert chosen == "off" and "no effect on a CPU" in told[0]
+    chosen, warnings = choice("on")
+    assert chosen == "off" and "no effect on a CPU" in warnings[0]
 
 
 @pytest.mark.parametrize(("free", "chosen", "words"), [(20, "off", []), (12, "on", ["12.0 GB and 12.0 GB of device"])])
@@ -138,15 +138,17 @@ def test_auto_follows_the_forecast_and_warns(
     free: int, chosen: str, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * 10**9, 80 * 10**9))
-    made, told = choice("auto", CUDA, expected_bytes=12 * 10**9)
-    assert made == chosen and len(told) == len(words) and all(w in t for w, t in zip(words, told, strict=True))
+    result, warnings = choice("auto", CUDA, expected_bytes=12 * 10**9)
+    assert (
+        result == chosen and len(warnings) == len(words) and all(w in t for w, t in zip(words, warnings, strict=True))
+    )
 
 
 def test_without_a_forecast_auto_is_off() -> None:
     assert choice("auto", CUDA) == ("off", [])
 
 
-@pytest.mark.parametrize("asked", ["on", "cast"])
-def test_it_excludes_quantization(asked: str) -> None:
-    with pytest.raises(UnavailableError, match=f"--low-vram {asked} cannot be combined with quantization"):
-        choice(asked, CUDA, quantization="fp8_e4m3fn")
+@pytest.mark.parametrize("option", ["on", "cast"])
+def test_low_vram_excludes_quantization(option: str) -> None:
+    with pytest.raises(UnavailableError, match=f"--low-vram {option} cannot be combined with quantization"):
+        choice(option, CUDA, quantization="fp8_e4m3fn")

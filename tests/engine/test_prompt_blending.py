@@ -13,7 +13,7 @@ def only(text: str) -> Blend:
 
 
 def embed(*conditionings: Conditioning) -> Tensor:
-    """Of the last one; a step's source may be the index of an earlier one."""
+    """Embed a sequence of conditionings and return the last one; a step's source may be the index of an earlier one."""
     return embedder(TEXTS.__getitem__, conditionings)(conditionings[-1])
 
 

@@ -46,7 +46,7 @@ def test_without_torchao_the_command_that_fetches_it(monkeypatch: pytest.MonkeyP
 
 
 class Recorder:
-    """Stands for torchao: notes what it is to quantize."""
+    """Replaces torchao: records the modules to quantize."""
 
     def __init__(self) -> None:
         self.names: list[str] = []

@@ -39,7 +39,7 @@ def engine() -> CausalEngine:
 def chunk(
     index: int, vace: Vace | None = None, conditioning: Blend = CAT, steps: tuple[int, ...] = (1000, 500)
 ) -> Chunk:
-    """Chunks of one sequence; streams restart in the first chunk."""
+    """Plan the chunks of one sequence; streams restart in the first chunk."""
     frames = 12 if index else 9
     return Chunk(
         index=index,
@@ -68,7 +68,7 @@ def control(frames: Array, masks: Array) -> ChunkInputs:
 
 
 def plain(chunk: Chunk, value: float = 0.5, mask: float = 1) -> ChunkInputs:
-    """Control frames of one brightness."""
+    """Return control frames of one brightness."""
     count = chunk.frames + chunk.lead
     return control(np.full((count, SIZE, SIZE, 3), value), np.full((count, SIZE, SIZE), mask))
 
@@ -80,7 +80,7 @@ def inputs_of(chunk: Chunk) -> ChunkInputs:
 def render(
     engine: CausalEngine, chunks: list[Chunk], inputs: Iterable[ChunkInputs] | None = None
 ) -> tuple[Array, Array]:
-    """Frames in -1..1 [T, H, W, 3], and latents."""
+    """Render; returns frames in -1..1 [T, H, W, 3], and latents."""
     plan = Plan("longlive", sum(c.frames for c in chunks), Fraction(16), SIZE, SIZE, tuple(chunks))
     with engine.session(plan, silent) as session:
         made = [
@@ -92,14 +92,14 @@ def render(
 
 
 def source(chunk: Chunk) -> Array:
-    """Left half dark blue, right half orange."""
+    """Return pictures whose left half is dark blue and whose right half is orange."""
     frames = np.empty((chunk.frames, SIZE, SIZE, 3), np.float32)
     frames[:, :, : SIZE // 2], frames[:, :, SIZE // 2 :] = (-0.8, -0.6, 0.2), (0.9, 0.5, -0.5)
     return frames
 
 
 def likeness(made: Array, mirrored: Array, wanted: Array) -> float:
-    """Correlation of what mirroring the input [.., W, 3] did to the picture with what it did to the input."""
+    """Correlate the change of the picture with the change of the input [.., W, 3] when the input is mirrored."""
     did, should = made - mirrored, wanted - wanted[..., ::-1, :]
     return float(np.corrcoef(did.mean(-1).ravel(), np.broadcast_to(should, did.shape).mean(-1).ravel())[0, 1])
 
@@ -165,7 +165,7 @@ def test_scale_0_equals_no_vace_and_the_streams_go_on(engine: CausalEngine) -> N
 
 
 def test_nothing_lingers(engine: CausalEngine) -> None:
-    """Neither into the session after, nor into what the clean pass remembers of a chunk."""
+    """It affects neither the next session nor the keys and values that the clean pass caches."""
     _, before = render(engine, [chunk(0), chunk(1)])
     render(engine, [chunk(0, FRAMES), chunk(1, FRAMES)])
     _, after = render(engine, [chunk(0), chunk(1)])
@@ -181,7 +181,7 @@ def test_a_new_prompt_in_the_first_chunk_that_is_steered(engine: CausalEngine) -
 
 @pytest.fixture
 def calls(engine: CausalEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
-    """How often an encoder stream and the VACE blocks ran, and in passes that predict nothing."""
+    """Count the runs of encoder streams and of VACE blocks, also in passes that predict nothing."""
     counted: Counter[str] = Counter()
     encode = EncoderStream.encode
 
@@ -238,7 +238,7 @@ def test_at_scale_0_no_block_runs(engine: CausalEngine, calls: Counter[str]) -> 
 
 
 def live_tensors() -> tuple[int, int]:
-    """How many tensors there are, and their bytes."""
+    """Return the number of live tensors, and their bytes."""
     gc.collect()
     live = [o for o in gc.get_objects() if issubclass(type(o), Tensor)]
     return len(live), sum(t.untyped_storage().nbytes() for t in live)

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def flip_a_bit(content: bytes) -> bytes:
-    """In the last number, which makes another number of it that nothing but a checksum can tell from the right one."""
+    """Flip a bit of the last number; only a checksum can notice it."""
     return content[:-1] + bytes([content[-1] ^ 1])
 
 

@@ -21,7 +21,7 @@ def model() -> CausalWan:
 
 
 class Stream:
-    """A model with fresh caches, fed span by span."""
+    """Runs a model with new caches, span by span."""
 
     def __init__(self, model: CausalWan) -> None:
         self.model, self.window, self.text = model, RollingWindow(12, 3), TextCache(2, CPU)

@@ -29,10 +29,10 @@ def vae() -> Vae:
 
 
 class Clip:
-    """Frames and masks of a timeline, and chunks of 9, 12, 12 ... frames of it."""
+    """Frames and masks of a timeline, divided into chunks of 9, 12, 12 ... frames."""
 
     def __init__(self, masks: str) -> None:
-        """One letter per chunk: 1 all ones, 0 all zeros, m mixed and moving, s soft."""
+        """Build masks from one letter per chunk: 1 all ones, 0 all zeros, m mixed and moving, s soft."""
         rng = np.random.default_rng(len(masks))
         count = 12 * len(masks) - 3
         self.frames: Array = rng.uniform(-1, 1, (count, HEIGHT, WIDTH, 3)).astype(np.float32)
@@ -53,7 +53,7 @@ class Clip:
         return ChunkInputs(control=ControlFrames(frames, masks, not inactive.any(), not reactive.any()))
 
     def whole(self, vae: Vae, first: int = 0) -> Tensor:
-        """The context's latents of all frames from `first` on, [1, 32, F, h, w], encoded in one go."""
+        """Encode all frames from `first` on at once; returns the context's latents [1, 32, F, h, w]."""
         replaced = (self.masks[first:] > 0.5)[..., None]
         parts = []
         for frames in (np.where(replaced, 0, self.frames[first:]), np.where(replaced, self.frames[first:], 0)):
@@ -69,7 +69,7 @@ def bounds(index: int) -> tuple[int, int]:
 def chunk_of(
     index: int, *, restart_streams: bool | None = None, cut: bool | None = None, vace: Vace | None = None
 ) -> Chunk:
-    """A text chunk; by default the sequence and the streams begin with chunk 0."""
+    """Plan a text chunk; by default the sequence and the streams begin with chunk 0."""
     cut = index == 0 if cut is None else cut
     restart_streams = cut if restart_streams is None else restart_streams
     first, end = (bounds(index)[0], bounds(index)[0] + 9) if cut else bounds(index)
@@ -171,7 +171,7 @@ def test_of_the_masks_that_share_a_latent_the_middle_one_counts(frames: int, lat
 
 @pytest.mark.parametrize("masks", ["11", "1m"])
 def test_a_transformer_that_takes_latents_raw_gets_raw_ones(vae: Vae, masks: str) -> None:
-    """Those of gray, too, which no stream encodes."""
+    """This holds for gray frames too, which no stream encodes."""
     clip, statistics = Clip(masks), LatentStatistics(vae)
     built, raw = (VaceContext(vae, HEIGHT, WIDTH, normalised=normalised) for normalised in (True, False))
     for index in range(len(masks)):
@@ -194,7 +194,7 @@ def picture(seed: int = 0) -> Array:
 
 
 def encoded(vae: Vae, image: Array) -> Tensor:
-    """Of one picture alone. Its memory layout differs from a context's, so convolutions may round differently."""
+    """Encode one picture alone. Its memory layout differs from a context's, so convolutions may round differently."""
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None, :, None]
     return EncoderStream(vae).encode(pixels).transpose(1, 2)
 

@@ -21,7 +21,7 @@ def vae() -> TaeVae:
 
 
 def whole(vae: TaeVae, clip: Clip, first: int = 0) -> Tensor:
-    """The context's latents of all frames from `first` on, [1, 32, F, h, w]; those of chunk 0 fill their groups."""
+    """Encode all frames from `first` on; returns the context's latents [1, 32, F, h, w]. Chunk 0 fills its groups."""
     rows = np.arange(first, len(clip.frames))
     if first == 0:
         rows = np.concatenate([rows[:9], [8, 8, 8], rows[9:]])

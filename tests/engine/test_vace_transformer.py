@@ -31,7 +31,7 @@ def model() -> CausalVaceWan:
 
 
 class Stream:
-    """A model with fresh caches, fed span by span."""
+    """Runs a model with new caches, span by span."""
 
     def __init__(self, model: CausalWan | CausalVaceWan) -> None:
         self.model, self.window, self.text = model, RollingWindow(12, 3), TextCache(4, CPU)
@@ -93,7 +93,7 @@ def test_context_frames_beyond_the_chunk_are_ignored(model: CausalVaceWan) -> No
 
 
 def hints_of(control: Control, hidden: Tensor, text: Tensor | None) -> list[Tensor]:
-    """What is added after each of the four layers."""
+    """Return the hint after each of the four layers."""
     hints, added = control.start_pass(hidden, text, torch.zeros(1, 6, 12)), []
     for layer in range(4):
         added.append(torch.zeros_like(hidden))
@@ -102,7 +102,7 @@ def hints_of(control: Control, hidden: Tensor, text: Tensor | None) -> list[Tens
 
 
 def test_hints_know_neither_the_position_nor_the_past(model: CausalVaceWan) -> None:
-    """The same noisy chunk under the same context gets the same hints wherever it lies."""
+    """The hints of a chunk depend on the noisy chunk and its context, not on its position in the sequence."""
     x, prompt, control = latents(), torch.randn(1, 512, 8), context()
     stream = Stream(model)
     stream(latents(), 0, prompt, context())
@@ -116,7 +116,7 @@ def test_hints_know_neither_the_position_nor_the_past(model: CausalVaceWan) -> N
 
 
 def test_a_new_prompt_reaches_the_hints(model: CausalVaceWan) -> None:
-    """Also where the backbone read it before: each keeps keys and values of its own."""
+    """This holds also if the backbone has read the prompt before, because both have separate caches."""
     x, control = latents(), context()
     old, new = torch.randn(1, 512, 8), torch.randn(1, 512, 8)
     stream = Stream(model)

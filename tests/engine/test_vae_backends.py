@@ -46,13 +46,13 @@ def encode(vae: TaeVae, pixels: Tensor, lengths: list[int]) -> Tensor:
 
 
 def whole(vae: TaeVae, pixels: Tensor) -> Tensor:
-    """One pass of the network over all frames, which fill groups of four; normalised."""
+    """Encode all frames, which fill groups of four, in one pass of the network; returns normalised latents."""
     latents = vae.module.encode(pixels[0].transpose(0, 1) / 2 + 0.5, vae.new_encoder_cache()).transpose(0, 1)[None]
     return (LatentStatistics(vae).normalise(latents) if vae.outputs_raw_latents else latents).transpose(1, 2)
 
 
 def filled(pixels: Tensor, first: int) -> Tensor:
-    """The clip whose chunk of the first `first` frames ends in as many copies of its last as fill groups of four."""
+    """Pad the first `first` frames of a clip with copies of the last of them, so that they fill groups of four."""
     return torch.cat([pixels[:, :, :first], *[pixels[:, :, first - 1 : first]] * (-first % 4), pixels[:, :, first:]], 2)
 
 

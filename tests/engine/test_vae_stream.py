@@ -113,7 +113,7 @@ def test_the_last_frames_are_kept_unrounded_if_requested(vae: Vae) -> None:
 
 @pytest.mark.parametrize("latents", [1, 2])
 def test_a_decoder_is_restored_also_after_a_single_latent_frame(vae: Vae, latents: int) -> None:
-    """After one, upsampling layers hold the string "Rep" instead of features."""
+    """After one latent frame, upsampling layers hold the string "Rep" instead of features."""
     stream, other = DecoderStream(vae, recent_frames=9), DecoderStream(vae, recent_frames=9)
     stream.decode(torch.randn(1, latents, 16, 2, 2))
     saved = stream.state()

@@ -21,12 +21,12 @@ def longlive(folder: Path) -> ModelFiles:
 
 
 def linked(folder: Path, target: Path) -> None:
-    """A copy of `folder` made of links."""
+    """Copy `folder` with links to its files."""
     shutil.copytree(folder, target, copy_function=lambda source, to: Path(to).symlink_to(source))
 
 
 def changed(folder: Path, target: Path, path: str, change: Callable[[dict[str, Any]], None]) -> ModelFiles:
-    """A copy of `folder` in which `change` was done to the inner dictionary of the pickle `path`."""
+    """Copy `folder` and apply `change` to the inner dictionary of the pickle `path`."""
     linked(folder, target)
     loaded = torch.load(folder / path, weights_only=True)
     change(next(iter(loaded.values())) if len(loaded) == 1 else loaded)

@@ -32,7 +32,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> Path:
 
 
 def write_header(path: Path, entries: Mapping[str, tuple[str, list[int]]], **metadata: str) -> Path:
-    """A file of the right size in which all tensors are a hole: {key: (dtype, shape)}."""
+    """Write a sparse file of the right size for tensors {key: (dtype, shape)}."""
     header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
     end = 0
     for key, (dtype, shape) in entries.items():

@@ -22,7 +22,7 @@ STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=t
 
 
 class Code:
-    """Unpickling this by the book calls `function(*arguments)`."""
+    """Unpickling this without protection calls `function(*arguments)`."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = function, arguments
@@ -108,7 +108,7 @@ def test_garbage_is_one_line(tmp_path: Path, suffix: str, head: bytes) -> None:
 
 
 def bomb(path: Path, member: str, size: int) -> Path:
-    """An archive like one of torch.save, in which `member` unpacks to `size` zero bytes."""
+    """Write an archive like one of torch.save, in which `member` unpacks to `size` zero bytes."""
     saved(path, {"a": torch.ones(2)})
     with zipfile.ZipFile(path) as archive:
         kept = {name: archive.read(name) for name in archive.namelist()}
@@ -169,7 +169,7 @@ def test_missing_file_and_foreign_suffix(tmp_path: Path) -> None:
 
 @pytest.fixture
 def converted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Every pickle is large; the folder where conversions land."""
+    """Treat every pickle as large; returns the folder of conversions."""
     monkeypatch.setattr(checkpoint, "CONVERT_FROM_BYTES", 0)
     monkeypatch.setenv("SCOPE_BATCH_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "converted"

@@ -53,12 +53,12 @@ def test_missing_files_are_named_with_the_way_to_get_them(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "near"), [("tinyy", " (did you mean tiny?)"), ("./Tiny", " (did you mean tiny?)"), ("/nope", "")]
+    ("models", "near"), [("tinyy", " (did you mean tiny?)"), ("./Tiny", " (did you mean tiny?)"), ("/nope", "")]
 )
-def test_the_error_about_a_missing_folder_names_the_size_of_a_pull(asked: str, near: str) -> None:
+def test_the_error_about_a_missing_folder_names_the_size_of_a_pull(models: str, near: str) -> None:
     with pytest.raises(UnavailableError) as caught:
-        find_models("krea-realtime-video", asked)
-    folder = Path(asked).absolute()
+        find_models("krea-realtime-video", models)
+    folder = Path(models).absolute()
     assert str(caught.value) == (
         f"krea-realtime-video: {folder}: no such folder of model files{near}; to fetch them, 35 GB or more: "
         f"scope-batch models pull krea-realtime-video --models {folder}; to try without: --models tiny"

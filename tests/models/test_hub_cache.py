@@ -19,7 +19,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def keep(hub_cache: Path, artifact: Artifact) -> None:
-    """Put an artifact into the cache as huggingface_hub lays it out: blobs, and snapshots that are links to them."""
+    """Put an artifact into the cache in huggingface_hub's layout: blobs, and snapshots that link to them."""
     repo = hub_cache / f"models--{artifact.repo.replace('/', '--')}"
     for name in (f"{artifact.path}/{artifact.probe}", f"{artifact.path}/more") if artifact.probe else (artifact.path,):
         blob, link = repo / "blobs" / name.replace("/", "-"), repo / "snapshots" / "abc" / name

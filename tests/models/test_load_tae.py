@@ -25,7 +25,7 @@ def tiny() -> ModelFiles:
 
 
 def changed(files: ModelFiles, folder: Path, **tensors: torch.Tensor | None) -> ModelFiles:
-    """The files with a VAE in which these tensors are replaced, None = left out; `_` in a name is a dot."""
+    """Return the files with a VAE in which these tensors are replaced (None = removed); `_` in a name is a dot."""
     state: dict[str, Any] = torch.load(files.vae, weights_only=True)
     state |= {name.replace("_", "."): tensor for name, tensor in tensors.items()}
     torch.save({name: tensor for name, tensor in state.items() if tensor is not None}, folder / "tae.pth")
@@ -89,7 +89,7 @@ def test_extra_tensors_of_a_file_are_dropped_with_a_warning(tiny: ModelFiles, tm
 
 @pytest.mark.parametrize("vae_type", ["tae", "lighttae"])
 def test_the_tiny_ones_give_a_picture_back(vae_type: str) -> None:
-    """As much of it as a few of their cells can show."""
+    """Compare with the input, as exactly as a few latent cells allow."""
     module = load_vae(find_models("longlive", "tiny", vae_type=vae_type), dtype=torch.float32, device=CPU)  # type: ignore[arg-type]
     colour = torch.tensor([0.7, 0.5, 0.4]).view(1, 3, 1, 1)
     latents = module.encode(colour.expand(24, 3, 32, 32), [None] * 9)

@@ -36,7 +36,7 @@ def module(folder: Path) -> State:
 
 
 def with_module(source: Path, target: Path, state: State, path: str = VACE) -> ModelFiles:
-    """A copy of `source` whose VACE module is `state`, saved as `path`."""
+    """Copy `source`, with `state` saved as its VACE module `path`."""
     linked(source, target)
     (target / VACE).unlink()
     (target / path).parent.mkdir(exist_ok=True)
@@ -72,7 +72,7 @@ def test_without_a_module_there_is_none(parity_models: Path) -> None:
 def test_vace_can_be_loaded_from_a_whole_checkpoint(
     parity_models: Path, tmp_path: Path, naming: str, base: bool
 ) -> None:
-    """Its own backbone is not used."""
+    """The backbone in the checkpoint is not used."""
     state = module(parity_models)
     want = load_transformer(steered(parity_models))
     if naming == "diffusers":
@@ -159,7 +159,7 @@ def test_refusals(
     message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each in one line and before the backbone is read."""
+    """Every fault is one line, and is found before the backbone is read."""
     state = module(parity_models)
     change(state)
     files = with_module(parity_models, tmp_path / "m", state)

@@ -79,14 +79,18 @@ def test_each_module_has_its_own_rank_and_alpha(file: Path) -> None:
 
 def test_alpha_that_diffusers_wrote_into_the_metadata(file: Path) -> None:
     tensors = pair(f"transformer.{MODULE}") | pair("transformer.blocks.0.attn2.to_q")
-    told = {"transformer.r": 4, "transformer.lora_alpha": 8, "transformer.alpha_pattern": {"^blocks.0.attn2.to_q": 2}}
-    lora = read(write(file, tensors, lora_adapter_metadata=json.dumps(told)))
+    settings = {
+        "transformer.r": 4,
+        "transformer.lora_alpha": 8,
+        "transformer.alpha_pattern": {"^blocks.0.attn2.to_q": 2},
+    }
+    lora = read(write(file, tensors, lora_adapter_metadata=json.dumps(settings)))
     assert {name: made.factor for name, made in lora.pairs.items()} == {MODULE: 2.0, "blocks.0.attn2.to_q": 0.5}
 
 
 def test_alpha_that_peft_wrote_beside_the_file(tmp_path: Path) -> None:
-    told = {"r": 4, "lora_alpha": 8, "use_rslora": True}
-    (tmp_path / "adapter_config.json").write_text(json.dumps(told))
+    settings = {"r": 4, "lora_alpha": 8, "use_rslora": True}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
     tensors = pair("base_model.model.blocks.0.self_attn.q")
     assert read(write(tmp_path / "adapter_model.safetensors", tensors)).pairs[MODULE].factor == 4.0
     assert read(write(tmp_path / "other.safetensors", tensors)).pairs[MODULE].factor == 1.0
@@ -180,5 +184,7 @@ def test_the_builtin_lora_must_fit_completely(parity_models: Path, tmp_path: Pat
     files = changed(
         parity_models, tmp_path / "models", LORA, lambda state: state.update(pair("blocks.9.ffn.0", out=FFN))
     )
-    with pytest.raises(JobError, match=r"lora.pt: the pipeline's own LoRA must fit as a whole, but has 1 that are not"):
+    with pytest.raises(
+        JobError, match=r"lora.pt: the pipeline's own LoRA must fit completely, but has parts that do not: 1 not in"
+    ):
         read_builtin_lora(files, to_diffusers_transformer(read_shapes(files.backbone)))

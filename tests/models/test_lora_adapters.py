@@ -24,7 +24,7 @@ load_transformer = partial(modules.load_transformer, kind=WanTransformer3DModel,
 
 
 def everything() -> dict[str, Tensor]:
-    """Pairs of many ranks and alphas, inside and outside blocks, a convolution, differences of every sort."""
+    """Build pairs of many ranks and alphas, inside and outside blocks, a convolution, and all kinds of differences."""
     q, ffn = "diffusion_model.blocks.1.self_attn.q", "diffusion_model.blocks.2.ffn.0"
     return {
         **pair(q, rank=2),
@@ -62,7 +62,7 @@ def error(got: Tensor, want: Tensor) -> float:
 
 @pytest.fixture
 def loras(parity_models: Path, tmp_path: Path) -> list[Lora]:
-    """One with everything, and one of the parity cases under the same name in another folder."""
+    """Read a LoRA with all kinds of parts, and one of the parity cases with the same file name in another folder."""
     path = write(tmp_path / "style.safetensors", everything())
     return read_loras([path, parity_models / "lora/style.safetensors"], longlive(parity_models))
 
@@ -126,7 +126,7 @@ def test_attaching_logs_nothing(parity_models: Path, loras: list[Lora], caplog: 
 def test_a_branch_of_the_head_does_not_change_vace(
     parity_models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The names of both end on `proj_out`."""
+    """Both names end with `proj_out`."""
     files = find_models("longlive", str(parity_models), vae_type="lightvae", vace=True)
     model = load_transformer(files, kind=WanVACETransformer3DModel)
     (head,) = read_loras([write(tmp_path / "head.safetensors", pair("diffusion_model.head.head", out=64))], files)

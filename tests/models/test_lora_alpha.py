@@ -17,13 +17,13 @@ MODULES = ("to_q", "attn1.to_q", "blocks.0.attn1.to_q", "blocks.10.attn1.to_q", 
 
 
 def rule_beside(folder: Path, **alpha_pattern: float) -> AlphaRule:
-    """The rule of PEFT's pair of files."""
+    """Return the rule of a LoRA in PEFT's two files."""
     (folder / "adapter_config.json").write_text(json.dumps({"lora_alpha": ALPHA, "alpha_pattern": alpha_pattern}))
     return alpha_rule(folder / "adapter_model.safetensors", {})
 
 
 def chosen(rule: AlphaRule) -> list[str]:
-    """Modules whose alpha is not the default."""
+    """Return the modules whose alpha is not the default."""
     return [name for name in MODULES if rule.factor(name, RANK, None) != ALPHA / RANK]
 
 

@@ -21,7 +21,7 @@ I2V_K = "diffusion_model.blocks.0.cross_attn.k_img"
 
 @pytest.fixture(scope="module")
 def models(model_factory: ModuleType) -> tuple[Shapes, Shapes]:
-    """Shapes of the tiny backbone and of the tiny VACE module."""
+    """Return the shapes of the tiny backbone and of the tiny VACE module."""
     dims = {"heads": 2, "layers": 4, "ffn": FFN}
     backbone, vace = (
         model_factory.transformer(model_factory.Rng(0, "a"), dims),
@@ -34,7 +34,7 @@ def models(model_factory: ModuleType) -> tuple[Shapes, Shapes]:
 def check(
     models: tuple[Shapes, Shapes], path: Path, tensors: dict[str, torch.Tensor], *, vace: bool = False
 ) -> tuple[LoraLayout, list[str]]:
-    """What is left of the file, and the warnings."""
+    """Return the layout of the usable parts, and the warnings."""
     events: list[Event] = []
     write(path, tensors)
     (layout,) = check_loras([path], models[0], models[1] if vace else None, "base.pt", events.append)
@@ -84,30 +84,30 @@ def test_a_lora_for_another_model_is_refused(
 @pytest.mark.parametrize(
     ("extra", "reason"),
     [
-        (pair(VACE_Q), "1 that are for VACE, which the job does not use (vace_blocks.1.attn1.to_q)"),
-        (pair(I2V_K), "1 that are for image-to-video models (blocks.0.attn2.add_k_proj)"),
+        (pair(VACE_Q), "1 for VACE, which the job does not use (vace_blocks.1.attn1.to_q)"),
+        (pair(I2V_K), "1 for image-to-video models (blocks.0.attn2.add_k_proj)"),
         (
             pair("img_emb.proj.1", inp=1280),
-            "1 that are for image-to-video models (condition_embedder.image_embedder.ff",
+            "1 for image-to-video models (condition_embedder.image_embedder.ff",
         ),
-        (pair("blocks.9.ffn.0", out=FFN), "1 that are not in base.pt (blocks.9.ffn.net.0.proj)"),
-        ({"lora_te_x.alpha": torch.ones(1)}, "1 that are unknown (lora_te_x.alpha)"),
-        ({"blocks.1.ffn.0.alpha": torch.ones(1)}, "1 that are unknown (blocks.1.ffn.0.alpha)"),
+        (pair("blocks.9.ffn.0", out=FFN), "1 not in base.pt (blocks.9.ffn.net.0.proj)"),
+        ({"lora_te_x.alpha": torch.ones(1)}, "1 unknown (lora_te_x.alpha)"),
+        ({"blocks.1.ffn.0.alpha": torch.ones(1)}, "1 unknown (blocks.1.ffn.0.alpha)"),
     ],
 )
-def test_parts_that_the_model_has_not(
+def test_parts_that_the_model_does_not_have_are_left_out(
     models: tuple[Shapes, Shapes], file: Path, extra: dict[str, torch.Tensor], reason: str
 ) -> None:
     layout, (warning,) = check(models, file, pair(Q) | extra)
     assert set(layout.pairs) == {"blocks.0.attn1.to_q"}
-    assert warning.startswith("style.safetensors: left out of it: 1 that") and reason in warning
+    assert warning.startswith("style.safetensors: parts left out: 1 ") and reason in warning
 
 
 @pytest.mark.parametrize(
     ("tensors", "reason"),
     [
-        (pair(VACE_Q), "nothing in it can be used: 1 that are for VACE, which the job does not use"),
-        (pair(I2V_K), "nothing in it can be used: 1 that are for image-to-video models"),
+        (pair(VACE_Q), "none of its parts can be used: 1 for VACE, which the job does not use"),
+        (pair(I2V_K), "none of its parts can be used: 1 for image-to-video models"),
         (pair("blocks.9.ffn.0") | pair("blocks.8.ffn.0") | pair(Q), "2 of 3 LoRA modules are not in base.pt"),
     ],
 )

@@ -97,7 +97,7 @@ def test_other_suffix(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "told"),
+    ("module", "hint"),
     [
         (
             "lora_unet_down_blocks_0_attentions_0_proj_in",
@@ -108,8 +108,8 @@ def test_other_suffix(tmp_path: Path) -> None:
         ("model.layers.0.self_attn.q_proj", "not a LoRA for Wan: 2 of 2 keys are unknown: model.layers.0.self_attn"),
     ],
 )
-def test_other_architectures(tmp_path: Path, module: str, told: str) -> None:
-    assert told in refusal(write(tmp_path / "a.safetensors", pair(module)))
+def test_other_architectures(tmp_path: Path, module: str, hint: str) -> None:
+    assert hint in refusal(write(tmp_path / "a.safetensors", pair(module)))
 
 
 def test_the_message_names_the_architecture_in_the_metadata(tmp_path: Path) -> None:
@@ -161,6 +161,6 @@ def test_alphas_alone(tmp_path: Path) -> None:
 
 
 def test_unreadable_alpha(tmp_path: Path) -> None:
-    for told in ("{", '{"transformer.lora_alpha": "much"}', "[1]", '{"transformer.lora_alpha": 1e999}'):
-        path = write(tmp_path / "a.safetensors", pair(MODULE), lora_adapter_metadata=told)
-        assert "what it says of its alpha cannot be read" in refusal(path)
+    for settings in ("{", '{"transformer.lora_alpha": "much"}', "[1]", '{"transformer.lora_alpha": 1e999}'):
+        path = write(tmp_path / "a.safetensors", pair(MODULE), lora_adapter_metadata=settings)
+        assert "the alpha in its settings cannot be read" in refusal(path)

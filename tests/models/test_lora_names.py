@@ -20,7 +20,7 @@ UNDERSCORED = ["lora_unet_", "lora_unet__", "lycoris_"]
 
 @pytest.fixture(scope="module")
 def modules(model_factory: ModuleType) -> dict[str, str]:
-    """Every module of backbone and VACE in the original naming, and what diffusers' own converter makes of it."""
+    """Return every module of backbone and VACE by its original name, with the name from diffusers' own converter."""
     dims = {"heads": 1, "layers": 12, "ffn": 8, "rank": 1, "user_rank": 1}
     backbone = model_factory.transformer(model_factory.Rng(0, "a"), dims, text_dim=8)
     keys = {**backbone, **model_factory.vace(model_factory.Rng(0, "b"), dims)}

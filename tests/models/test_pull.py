@@ -25,7 +25,7 @@ SECRET = "hf_secretsecret"
 
 
 def published(wanted: tuple[Artifact, ...] = LONGLIVE) -> dict[str, dict[str, int]]:
-    """Repository -> file -> size, with files nobody asked for."""
+    """Size by file and repository, with files that no pipeline needs."""
     files: dict[str, dict[str, int]] = {artifact.repo: {"README.md": 7} for artifact in wanted}
     for artifact in wanted:
         for name in (artifact.probe, "spiece.model") if artifact.probe else ("",):
@@ -166,7 +166,7 @@ def test_licences_are_plain_and_unknown_ones_are_not_guessed() -> None:
 def test_progress_bars_can_be_hidden_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub.utils import are_progress_bars_disabled
 
-    # Whatever the environment said when the library was imported.
+    # Independent of the environment variable at the time of the import.
     monkeypatch.setattr(sys.modules["huggingface_hub.utils.tqdm"], "HF_HUB_DISABLE_PROGRESS_BARS", None)
     for shown in (False, True):
         pull.show_progress(shown=shown)

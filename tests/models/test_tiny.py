@@ -153,7 +153,7 @@ def test_distinct_prompts_have_distinct_tokens(tiny: ModelFiles) -> None:
 
 @torch.no_grad()
 def test_pictures_are_alive(tiny: ModelFiles) -> None:
-    """Neither gray nor saturated; other prompts and other moments give other pictures."""
+    """Pictures are neither gray nor saturated, and differ by prompt and by time."""
     cat, red = pictures(tiny, "a cat walking in the rain", "red city at night")
     assert 0.15 < cat.std() < 0.6
     assert (cat.abs() > 0.99).float().mean() < 0.1
@@ -162,7 +162,7 @@ def test_pictures_are_alive(tiny: ModelFiles) -> None:
 
 
 def pictures(files: ModelFiles, *prompts: str) -> list[torch.Tensor]:
-    """For each prompt float32 [3, 5, 64, 96] in -1..1 after four steps from noise."""
+    """Render each prompt in four steps; returns float32 [3, 5, 64, 96] in -1..1 each."""
     model = load_transformer(files, kind=WanTransformer3DModel, dtype=torch.float32, device=CPU)
     vae = load_vae(files, dtype=torch.float32, device=CPU)
     tokenizer, encoder = load_tokenizer(files), load_text_encoder(files, device=CPU)

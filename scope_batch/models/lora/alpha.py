@@ -62,7 +62,7 @@ def alpha_rule(path: Path, metadata: Mapping[str, str]) -> AlphaRule:
         if (beside := settings_beside(path)) is not None:
             return _rule(beside, json.loads(beside.read_bytes()))
     except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
-        raise JobError(f"{path}: what it says of its alpha cannot be read ({error})") from error
+        raise JobError(f"{path}: the alpha in its settings cannot be read ({error})") from error
     return AlphaRule()
 
 

@@ -90,7 +90,7 @@ def check_loras(
             continue
         fits.append(layout)
         for what in left_out:
-            report(Warned(f"{path.name}: left out of it: {what}"))
+            report(Warned(f"{path.name}: parts left out: {what}"))
     if problems:
         raise JobError(*problems)
     return tuple(fits)
@@ -119,14 +119,14 @@ def fitting(layout: LoraLayout, backbone: Shapes, vace: Shapes | None, model: st
             f"{layout.path}: {len(others)} of {len(targets)} LoRA modules are not in {model}: {first_names(others)}"
         )
     reasons = {
-        "are for VACE, which the job does not use": for_vace,
-        "are for image-to-video models": for_images,
-        f"are not in {model}": others,
-        "are unknown": layout.unknown,
+        "for VACE, which the job does not use": for_vace,
+        "for image-to-video models": for_images,
+        f"not in {model}": others,
+        "unknown": layout.unknown,
     }
-    left_out = [f"{len(names)} that {reason} ({first_names(names)})" for reason, names in reasons.items() if names]
+    left_out = [f"{len(names)} {reason} ({first_names(names)})" for reason, names in reasons.items() if names]
     if len(absent) == len(targets):
-        raise JobError(f"{layout.path}: nothing in it can be used: {'; '.join(left_out)}")
+        raise JobError(f"{layout.path}: none of its parts can be used: {'; '.join(left_out)}")
     return fits, left_out
 
 

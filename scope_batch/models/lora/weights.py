@@ -93,7 +93,9 @@ def builtin_lora_layout(path: Path, header: State, backbone: Mapping[str, torch.
     keys.refuse_integers({key: header[key] for key in layout.weights}, path)
     layout, left_out = fitting(layout, backbone, None, model)
     if left_out:
-        raise JobError(f"{path}: the pipeline's own LoRA must fit as a whole, but has {'; '.join(left_out)}")
+        raise JobError(
+            f"{path}: the pipeline's own LoRA must fit completely, but has parts that do not: {'; '.join(left_out)}"
+        )
     return layout
 
 
