@@ -49,7 +49,7 @@ def allocations(folder: Path, *, height: int = 192, width: int = 320) -> list[Fi
     with _tiny().session(plan, silent) as session:
         # Only the transformer is looked at.
         lengths = iter([chunk.frames for chunk in plan.chunks])
-        session._parts.decoder.decode = lambda _: _undecoded(next(lengths))
+        session._state.decoder.decode = lambda _: _undecoded(next(lengths))
         for chunk in plan.chunks[:-1]:
             session.generate(chunk)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
