@@ -1,4 +1,4 @@
-"""Is this machine fit to render, and if not, what to do: each module looks at one part of it."""
+"""Checks whether this machine can render, and gives advice if it cannot. Each module checks one part of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from scope_batch.doctor.finding import Finding, first_line
 
 
 def examine(models: str | None, folder: Path, *, render: bool = False) -> Iterator[Finding]:
-    """Every finding, as soon as it is made. Some seconds, most of them for importing torch.
+    """Yield every finding as soon as it is known. Takes some seconds, most of them for importing torch.
 
-    models  as for `models_folder`. folder  whose disk is measured. render  with a short render of the tiny set.
+    models  as for `models_folder`. folder  its disk is measured. render  also render the tiny set.
     """
-    looks: dict[str, tuple[object, ...]] = {
+    checks: dict[str, tuple[object, ...]] = {
         "versions": (),
         "devices": (),
         "attention": (),
@@ -24,13 +24,14 @@ def examine(models: str | None, folder: Path, *, render: bool = False) -> Iterat
         "model_files": (models,),
         "disks": (folder,),
     }
-    for name, arguments in (looks | ({"rendering": ()} if render else {})).items():
+    for name, arguments in (checks | ({"rendering": ()} if render else {})).items():
         try:
             # Imported lazily, so that a missing package fails only its own check.
-            yield from import_module(f"scope_batch.doctor.{name}").look(*arguments)
-        except (ImportError, OSError) as error:  # OSError: the package is there, but not the libraries it loads
+            yield from import_module(f"scope_batch.doctor.{name}").check(*arguments)
+        except (
+            ImportError,
+            OSError,
+        ) as error:  # OSError: the package is there, but not the libraries it loads
             text = f"{name.replace('_', ' ')} cannot be looked at: {first_line(error)}"
             full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES)
-            yield Finding(
-                "package", "fault", text, "see the disks" if full else "install the packages that are named above"
-            )
+            yield Finding("package", "fault", text, "see the disks" if full else "install the packages named above")

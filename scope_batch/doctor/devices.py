@@ -1,4 +1,4 @@
-"""Lists the devices to compute on: processor, memory, and CUDA devices that really multiply."""
+"""Checks the processor, the memory and the CUDA devices, each of which computes a small product."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from scope_batch.doctor.finding import Finding, first_line
 
 BFLOAT16_FROM = (8, 0)
 FP8_FROM = (8, 9)
-"""Compute capabilities."""
+"""Compute capabilities from which bfloat16 and fp8 are supported."""
 
 
-def look() -> Iterator[Finding]:
+def check() -> Iterator[Finding]:
     yield _host()
     if not torch.cuda.is_available():
         built = torch.version.cuda
@@ -51,13 +51,13 @@ def _cuda(index: int) -> Finding:
 
 
 def _compute(device: torch.device) -> None:
-    """What every render does there: matrices and convolutions in bfloat16. Raises RuntimeError where it fails."""
+    """Multiply and convolve in bfloat16, as every render does. Raises RuntimeError if that fails."""
     ones = torch.ones(64, 64, dtype=torch.bfloat16, device=device)
     frames = torch.ones(1, 8, 3, 8, 8, dtype=torch.bfloat16, device=device)
     kernel = torch.ones(8, 8, 3, 3, 3, dtype=torch.bfloat16, device=device)
     pair = (float((ones @ ones)[0, 0]), float(torch.nn.functional.conv3d(frames, kernel)[0, 0, 0, 0, 0]))
     if pair != (64.0, 216.0):
-        raise RuntimeError(f"64 and 216 come out as {pair[0]:g} and {pair[1]:g}")
+        raise RuntimeError(f"computes {pair[0]:g} and {pair[1]:g} instead of 64 and 216")
 
 
 def _gib(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Disks: the cache folder, and the working directory that outputs go to."""
+"""Checks the disks of the cache folder and of the working directory, where outputs go."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from scope_batch.models.cache import cache_folder, flush_to_disk
 
 WRITTEN_BYTES = 64 << 20
 SLOW_MB_PER_S = 20.0
-"""Raw frames of 832x480 at 16 per second are 19 MB/s."""
+"""A slower disk is warned about: raw frames of 832x480 at 16 per second are 19 MB/s."""
 SMALL_BYTES = 2 << 30
 
 _PIECE_BYTES = 4 << 20
 
 
-def look(folder: Path) -> Iterator[Finding]:
+def check(folder: Path) -> Iterator[Finding]:
     yield cache()
     yield disk(folder)
 
 
 def cache() -> Finding:
-    """That what is made once can be kept: conversions, embeddings, the tiny set."""
+    """Check that the cache folder, for conversions, embeddings and the tiny set, can be written."""
     try:
         folder = cache_folder()
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -36,16 +36,18 @@ def cache() -> Finding:
         free = shutil.disk_usage(folder).free
     except (OSError, OutputError) as error:
         text = f"the cache folder cannot be written: {first_line(error)}"
-        return Finding("cache", "fault", text, "name another one in SCOPE_BATCH_CACHE")
+        return Finding("cache", "fault", text, "set SCOPE_BATCH_CACHE to another folder")
     values = {"folder": str(folder), "free_bytes": free}
     text = f"{folder}: can be written, {_gb(free)} free"
     if free < SMALL_BYTES:
-        return Finding("cache", "warn", text, "make room: converted checkpoints are as large as the originals", values)
+        return Finding(
+            "cache", "warn", text, "free some space: a converted checkpoint is as large as its original", values
+        )
     return Finding("cache", "ok", text, values=values)
 
 
 def disk(folder: Path, size_bytes: int = WRITTEN_BYTES) -> Finding:
-    """How fast `folder` takes `size_bytes`, until they are on the disk, and how much room is left there."""
+    """Measure how fast `size_bytes` are written to the disk of `folder`, and its free space."""
     piece = os.urandom(min(size_bytes, _PIECE_BYTES))
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -62,9 +64,9 @@ def disk(folder: Path, size_bytes: int = WRITTEN_BYTES) -> Finding:
     text = f"{folder}: {speed:,.0f} MB/s, {_gb(free)} free"
     values = {"folder": str(folder), "mb_per_s": round(speed, 1), "free_bytes": free}
     if free < SMALL_BYTES:
-        return Finding("disk", "warn", text, "make room: `plan` tells how large an output will be", values)
+        return Finding("disk", "warn", text, "free some space: `plan` shows how large an output will be", values)
     if speed < SLOW_MB_PER_S:
-        return Finding("disk", "warn", text, "write .npy and .nut elsewhere, or .mp4, which is a fraction", values)
+        return Finding("disk", "warn", text, "write .npy and .nut to another disk, or .mp4, which is smaller", values)
     return Finding("disk", "ok", text, values=values)
 
 

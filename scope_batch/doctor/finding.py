@@ -11,9 +11,9 @@ State = Literal["ok", "warn", "fault"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`subject`: what was looked at, one of few words. `text`: one line. `advice`: what to do, "" when nothing.
+    """One result. `subject`: the part that was checked. `text`: one line. `advice`: the remedy, "" if none is needed.
 
-    state   fault: a render that needs it fails; warn: it works, but not as well as it could, or not everything does.
+    state   fault: a render that needs the part fails; warn: it works slowly or partly.
     values  the figures in `text`, for programs; bytes, MB/s, versions by name.
     """
 
@@ -25,6 +25,6 @@ class Finding:
 
 
 def first_line(error: BaseException) -> str:
-    """The message of an exception, cut to a short line."""
+    """Return the first line of an exception's message, shortened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:160] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Model files, pipeline by pipeline, from their headers."""
+"""Checks the model files of each pipeline by their headers."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from scope_batch.models.layout import VAES
 from scope_batch.models.listing import DEFAULT_VAE, FOR_VACE, ListedPipeline, for_vae, list_pipelines
 
 OWN = ("backbone", "builtin_lora")
-"""Roles of files that no other pipeline reads. A pipeline without any of them counts as not installed."""
+"""Roles of files that no other pipeline reads. A pipeline without any of them is not installed."""
 
 
-def look(asked: str | None) -> Iterator[Finding]:
-    place = models_place(asked)
+def check(models: str | None) -> Iterator[Finding]:
+    place = models_place(models)
     if not place.path.is_dir():
         text = f"no folder {place.path} ({place.why}): only --models tiny renders"
         yield Finding("models", "warn", text, pull_command("longlive", place.path))
         return
     yield Finding("models", "ok", f"{place.path} ({place.why})", values={"folder": str(place.path)})
-    checker, told = Checker(place.path), set[Path]()
+    checker, reported = Checker(place.path), set[Path]()
     for pipeline in list_pipelines(place.path):
         if pipeline.files:
             checks = _checks(checker, pipeline)
-            yield from _wrong([check for check in checks if check.path not in told])
+            yield from _wrong([check for check in checks if check.path not in reported])
             yield _summary(pipeline.id, checks, place.path)
-            told |= {check.path for check in checks}
+            reported |= {check.path for check in checks}
 
 
 def _checks(checker: Checker, pipeline: ListedPipeline) -> tuple[FileCheck, ...]:
-    """Of what every job needs, and of whatever else is there."""
+    """Check the files that every job needs, and optional files that are present."""
     options = {file.needed_for for file in pipeline.files if file.size_bytes is not None}
     vae_types = [name for name in VAES if for_vae(name) in options] or [DEFAULT_VAE]
-    found = [checker.check(pipeline.id, vae_type=name, vace=FOR_VACE in options) for name in vae_types]
-    return tuple({check.path: check for checks in found for check in checks}.values())
+    results = [checker.check(pipeline.id, vae_type=name, vace=FOR_VACE in options) for name in vae_types]
+    return tuple({check.path: check for checks in results for check in checks}.values())
 
 
 def _wrong(checks: Sequence[FileCheck]) -> Iterator[Finding]:
@@ -56,12 +56,12 @@ def _summary(pipeline_id: str, checks: Sequence[FileCheck], folder: Path) -> Fin
     values = {"pipeline": pipeline_id, "ready": set(states.values()) == {"ok"}, "missing": missing}
     if not missing:
         if not values["ready"]:
-            text = f"{pipeline_id}: all files are there, not all of them are sound"
+            text = f"{pipeline_id}: all files are present, but not all are valid"
             return Finding("models", "warn", text, values=values)
         if VAES[DEFAULT_VAE] not in {check.artifact for check in checks}:
-            text = f"{pipeline_id}: complete but for the VAE of a job that names none (vae_type: {DEFAULT_VAE})"
+            text = f"{pipeline_id}: complete except for the default VAE (vae_type: {DEFAULT_VAE})"
             return Finding("models", "warn", text, pull_command(pipeline_id, folder), values)
         return Finding("models", "ok", f"{pipeline_id}: complete", values=values)
     started = any(check.artifact.role in OWN and check.state != "missing" for check in checks)
-    text = f"{pipeline_id}: {'incomplete' if started else 'not here'}: missing {', '.join(missing)}"
+    text = f"{pipeline_id}: {'incomplete' if started else 'not installed'}: missing {', '.join(missing)}"
     return Finding("models", "fault" if started else "warn", text, pull_command(pipeline_id, folder), values)

@@ -12,7 +12,7 @@ from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.processors import PROCESSORS
 
 
-def look() -> Iterator[Finding]:
+def check() -> Iterator[Finding]:
     registries: tuple[Registry[Any], ...] = (KNOWN_PIPELINES, PROCESSORS)
     for registry in registries:
         for name in registry.ids():

@@ -1,4 +1,4 @@
-"""The whole way once, on the tiny built-in set."""
+"""Renders a short job with the tiny built-in model set."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from scope_batch.render.options import RenderOptions
 JOB = "prompt: a cat walking in the rain\nnum_frames: 21\nheight: 64\nwidth: 96\n"
 
 
-def look() -> Iterator[Finding]:
-    """Two chunks to an .mp4 that is thrown away. Some seconds the first time, when the set is made."""
+def check() -> Iterator[Finding]:
+    """Render two chunks to a temporary .mp4. The first call takes some seconds to create the set."""
     started_s = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="scope-batch-") as folder:
@@ -25,7 +25,7 @@ def look() -> Iterator[Finding]:
             done = render_job(load_text(JOB, name="doctor"), "doctor", options)
     except ScopeBatchError as error:
         text = f"the tiny set does not render: {error}"
-        yield Finding("render", "fault", text, "the lines above may say why")
+        yield Finding("render", "fault", text, "see the findings above")
         return
     took_s = time.perf_counter() - started_s
     text = f"{done.frames} frames of the tiny set in {took_s:.1f} s, loading included"

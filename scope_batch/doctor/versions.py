@@ -1,4 +1,4 @@
-"""Python and the packages, against what this package asks for."""
+"""Checks the versions of Python and of the packages against this package's requirements."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from scope_batch.doctor.finding import Finding
 
 PACKAGE = "scope-batch"
 SHOWN = ("torch", "diffusers", "transformers", "peft")
-"""Said even when all is well; of the others only what is wrong."""
+"""Packages that are always shown; others are shown only if they are at fault."""
 QUANTIZATION = "fp8"
-"""The extra that brings what `quantization` needs."""
+"""The extra with the packages that `quantization` needs."""
 
 
-def look() -> Iterator[Finding]:
+def check() -> Iterator[Finding]:
     python = platform.python_version()
     text = f"{PACKAGE} {__version__}, Python {python}, {platform.platform()}"
     yield Finding("python", "ok", text, values={PACKAGE: __version__, "python": python})
     try:
         requirements = _requirements()
     except metadata.PackageNotFoundError:
-        text = f"{PACKAGE} runs without being installed, so nobody knows which versions it asks for"
+        text = f"{PACKAGE} is not installed, so the versions of its requirements are unknown"
         yield Finding("package", "warn", text, "pip install it")
         return
     for requirement in requirements:
@@ -37,20 +37,20 @@ def look() -> Iterator[Finding]:
 
 
 def _requirements(extra: str = "") -> list[Requirement]:
-    """Those of a plain install, or those that an extra adds."""
-    wanted = [Requirement(line) for line in metadata.requires(PACKAGE) or ()]
-    asked = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": extra})]
-    return [one for one in asked if not extra or not (one.marker is None or one.marker.evaluate({"extra": ""}))]
+    """Return the requirements of a plain install, or those that an extra adds."""
+    all_extras = [Requirement(line) for line in metadata.requires(PACKAGE) or ()]
+    needed = [each for each in all_extras if each.marker is None or each.marker.evaluate({"extra": extra})]
+    return [each for each in needed if not extra or not (each.marker is None or each.marker.evaluate({"extra": ""}))]
 
 
 def _optional(requirement: Requirement) -> Finding:
-    """Without it a render works, all but `quantization`."""
+    """Check a package that only `quantization` needs: a missing one is ok."""
     finding = _package(requirement)
     if finding.state == "ok":
         return finding
     if finding.values:
         return replace(finding, state="warn")
-    return Finding("package", "ok", f"{requirement.name} is not installed, so there is no quantization")
+    return Finding("package", "ok", f"{requirement.name} is not installed, so `quantization` is not available")
 
 
 def _package(requirement: Requirement) -> Finding:

@@ -1,4 +1,4 @@
-"""ffmpeg, and which of our encoders it can run."""
+"""Checks ffmpeg and its encoders."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from scope_batch.sinks.encoders import DEFAULT_CODEC, ENCODERS, resolve_options
 _ADVICE = "pip install --force-reinstall imageio-ffmpeg, or name another ffmpeg in IMAGEIO_FFMPEG_EXE"
 
 
-def look() -> Iterator[Finding]:
+def check() -> Iterator[Finding]:
     try:
         executable = ffmpeg_exe()
-        told = run_quiet(["-version"]).stdout
+        output = run_quiet(["-version"]).stdout
     except UnavailableError as error:
         yield Finding("ffmpeg", "fault", str(error), _ADVICE)
         return
-    version = told.partition("\n")[0].partition(" Copyright")[0]
+    version = output.partition("\n")[0].partition(" Copyright")[0]
     if not version.startswith("ffmpeg version"):
-        yield Finding("ffmpeg", "fault", f"{executable}: does not tell an ffmpeg version", _ADVICE)
+        yield Finding("ffmpeg", "fault", f"{executable}: does not print an ffmpeg version", _ADVICE)
         return
     yield Finding("ffmpeg", "ok", f"{version} ({executable})", values={"version": version, "path": str(executable)})
     yield from _encoders()
@@ -39,12 +39,12 @@ def _encoders() -> Iterator[Finding]:
         if failure:
             containers = [container for container, default in DEFAULT_CODEC.items() if default == codec]
             state: State = "fault" if containers else "warn"
-            advice = f"{_ADVICE}; or give another codec" + (f" for {', '.join(containers)}" if containers else "")
+            advice = f"{_ADVICE}; or choose another codec" + (f" for {', '.join(containers)}" if containers else "")
             yield Finding("encoders", state, f"{codec} does not work: {failure}", advice, {"fails": codec})
 
 
 def _failure(codec: str) -> str:
-    """Why two frames cannot be encoded; "" if they can."""
+    """Return why two frames cannot be encoded; "" if they can."""
     container = ENCODERS[codec].containers[0]
     options = resolve_options(container, {"codec": codec}, "doctor")
     try:

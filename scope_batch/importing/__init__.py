@@ -1,4 +1,4 @@
-"""Turns what Scope exports into jobs: timelines (2.0, 2.1) and workflows (1.0)."""
+"""Converts exports of Scope to jobs: timelines (2.0, 2.1) and workflows (1.0)."""
 
 from scope_batch.importing.convert import Imported, import_export
 

@@ -1,6 +1,6 @@
 """Finds the block of a timeline that is shown at each time.
 
-It is the first block in the list with start <= t <= end; in a gap the block before it stays.
+It is the first block in the list with start <= t <= end; in a gap the block before it is still shown.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class Change:
 
 
 def visible_changes(blocks: Sequence[Block], fps: Fraction, num_frames: int, notes: ImportNotes) -> list[Change]:
-    """The changes that a job of `num_frames` frames shows, in order. Blocks that are never shown are noted."""
+    """Return the changes that a job of `num_frames` frames shows, in order. Blocks that are never shown are noted."""
     spans = list(_spans(blocks))
     _note_covered(blocks, spans, notes)
-    found: list[Change] = []
+    changes: list[Change] = []
     for start, _, index in spans:
-        if not found or found[-1].block is not blocks[index]:
-            found.append(Change(round(start, DIGITS), blocks[index]))
-    frames = [*(frame_at(change.time_s, fps) for change in found), num_frames]
+        if not changes or changes[-1].block is not blocks[index]:
+            changes.append(Change(round(start, DIGITS), blocks[index]))
+    frames = [*(frame_at(change.time_s, fps) for change in changes), num_frames]
     visible = []
-    for change, (frame, next_frame) in zip(found, pairwise(frames), strict=True):
+    for change, (frame, next_frame) in zip(changes, pairwise(frames), strict=True):
         if frame < min(next_frame, num_frames):
             visible.append(change)
         else:
@@ -46,7 +46,7 @@ def visible_changes(blocks: Sequence[Block], fps: Fraction, num_frames: int, not
 
 
 def _spans(blocks: Sequence[Block]) -> Iterator[tuple[float, float, int]]:
-    """(start_s, end_s, index of the shown block) in order of time, without gaps between blocks."""
+    """Yield (start_s, end_s, index of the shown block) in order of time, without gaps between blocks."""
     edges = sorted({edge for block in blocks for edge in (max(block.start_s, 0.0), block.end_s) if edge >= 0})
     waiting = sorted(range(len(blocks)), key=lambda index: -blocks[index].start_s)
     active: list[int] = []
@@ -60,7 +60,7 @@ def _spans(blocks: Sequence[Block]) -> Iterator[tuple[float, float, int]]:
 
 
 def _note_covered(blocks: Sequence[Block], spans: Sequence[tuple[float, float, int]], notes: ImportNotes) -> None:
-    """Note the blocks that others, listed before them, hide in part or in whole."""
+    """Note the blocks that are hidden, partly or entirely, by blocks listed before them."""
     shown_s = [0.0] * len(blocks)
     for start, end, index in spans:
         shown_s[index] += end - start

@@ -32,10 +32,10 @@ class Imported:
 
 
 def import_export(data: bytes, *, name: str, fps: Fraction, folder: Path) -> Imported:
-    """The job of a timeline export or a workflow. Relative paths of LoRAs are looked for in `folder`, the job file's.
+    """Convert a timeline export or a workflow. Relative paths of LoRAs start at `folder`, that of the job file.
 
-    fps  of the job; the timeline's seconds are turned into frames with it.
-    Raises JobError with one line: not an export, an unknown version, or no prompt in it that could be shown.
+    fps  frames per second of the job, to convert the timeline's seconds to frames.
+    Raises JobError with one line: not an export, an unknown version, or no prompt that can be shown.
     """
     notes = ImportNotes()
     export = read_export(data, name, notes)
@@ -66,7 +66,7 @@ def _no_prompt_error(name: str, requirement: str, notes: ImportNotes) -> JobErro
 
 
 def _timeline(export: Export, fps: Fraction, name: str, notes: ImportNotes) -> tuple[list[Line], list[Change]]:
-    """The line with the number of frames, if the timeline has blocks, and the changes of its prompts."""
+    """Return the line with the number of frames, if the timeline has blocks, and the changes of its prompts."""
     if not export.blocks:
         if not export.prompts:
             raise _no_prompt_error(name, "an export needs at least one prompt", notes)
@@ -86,7 +86,7 @@ def _timeline(export: Export, fps: Fraction, name: str, notes: ImportNotes) -> t
 
 
 def _prompt_value(prompts: Prompts) -> Any:
-    """The prompts as a job holds them: one prompt is a plain text, as its weight makes no difference."""
+    """Return the prompts for a job. A single prompt is a plain text, as its weight makes no difference."""
     if len(prompts) == 1:
         return prompts[0][0]
     return [{"text": text, "weight": number(weight)} for text, weight in prompts]
@@ -116,8 +116,8 @@ def _note_missing(loras: Sequence[Lora], lines: Sequence[Line], folder: Path, no
 
 
 def _check(text: str, name: str, folder: Path) -> None:
-    """Load the job once: a fault that only several fields together show would otherwise appear when rendering."""
+    """Load the job once, to find faults that involve several fields before it is rendered."""
     try:
         load_text(text, name=name, folder=folder, environ={})
     except JobError as error:
-        raise JobError(f"{name}: cannot be turned into a job: {error.problems[0]}") from error
+        raise JobError(f"{name}: cannot be converted to a job: {error.problems[0]}") from error

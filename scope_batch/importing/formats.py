@@ -34,17 +34,17 @@ OWN_PIPELINE = "builtin"
 
 
 def read_export(data: bytes, name: str, notes: ImportNotes) -> Export:
-    """The export in the bytes of a file called `name`. Raises JobError with one line: not JSON, not an export, or of an
-    unknown version."""
+    """Read the export from the bytes of a file called `name`. Raises JobError with one line: not JSON, not an export,
+    or an unknown version."""
     document = _parsed(data, name)
     if not isinstance(document, dict):
-        raise JobError(f"{name}: no Scope export: it holds {shown(document)}, not an object")
+        raise JobError(f"{name}: not a Scope export: it holds {shown(document)}, not an object")
     if document.get("format") == WORKFLOW_FORMAT:
         _check_version(document, "format_version", WORKFLOW_VERSIONS, name)
         return _workflow(document, name, notes)
     if not isinstance(document.get("prompts"), list) or "version" not in document:
         raise JobError(
-            f'{name}: no Scope export: neither a timeline ("prompts", "settings", "version") nor a workflow '
+            f'{name}: not a Scope export: neither a timeline ("prompts", "settings", "version") nor a workflow '
             f'("format": "{WORKFLOW_FORMAT}")'
         )
     _check_version(document, "version", TIMELINE_VERSIONS, name)
@@ -53,17 +53,17 @@ def read_export(data: bytes, name: str, notes: ImportNotes) -> Export:
 
 def _parsed(data: bytes, name: str) -> Any:
     if len(data) > MAX_BYTES:
-        raise JobError(f"{name}: larger than {MAX_BYTES // 1024**2} MiB, no Scope export")
-    if what := stand_in(data):
-        raise JobError(f"{name}: is {what}, no Scope export")
+        raise JobError(f"{name}: larger than {MAX_BYTES // 1024**2} MiB, not a Scope export")
+    if other_kind := stand_in(data):
+        raise JobError(f"{name}: is {other_kind}, not a Scope export")
     try:
         return json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise JobError(f"{name}: no Scope export: not UTF-8 text") from error
+        raise JobError(f"{name}: not a Scope export: not UTF-8 text") from error
     except json.JSONDecodeError as error:
         raise JobError(f"{name}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from error
     except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
-        raise JobError(f"{name}: no Scope export: nested too deep, or a number is too long") from error
+        raise JobError(f"{name}: not a Scope export: nested too deep, or a number is too long") from error
 
 
 def _check_version(document: Mapping[str, Any], key: str, known: tuple[str, ...], name: str) -> None:
@@ -109,11 +109,11 @@ def _workflow(document: Mapping[str, Any], name: str, notes: ImportNotes) -> Exp
 
 
 def _main_pipeline(document: Mapping[str, Any], name: str, notes: ImportNotes) -> tuple[str, dict[str, Any]]:
-    """The pipeline that renders. Processors before and after it, and a second main pipeline, are noted."""
+    """Return the pipeline that renders. Processors before and after it, and a second main pipeline, are noted."""
     pipelines = read_maps(document.get("pipelines"), "pipelines", PIPELINE_KEYS, notes)
     main = next(((p, item) for p, item in pipelines if item.get("role", "main") == "main"), None)
     if main is None:
-        raise JobError(f'{name}: no Scope export that renders: pipelines holds none with "role": "main"')
+        raise JobError(f'{name}: not a Scope export that can be rendered: no item of pipelines has "role": "main"')
     for place, item in pipelines:
         if place != main[0]:
             notes.left_out(
@@ -122,7 +122,7 @@ def _main_pipeline(document: Mapping[str, Any], name: str, notes: ImportNotes) -
     source = main[1].get("source")
     kind = source.get("type") if isinstance(source, dict) else source
     if kind not in (None, OWN_PIPELINE):
-        notes.left_out(f"{main[0]}.source", source, "a job names its pipeline by id alone")
+        notes.left_out(f"{main[0]}.source", source, "a job names its pipeline only by id")
     return main
 
 
@@ -133,14 +133,14 @@ def _workflow_title(document: Mapping[str, Any]) -> str:
     if isinstance(values.get("name"), str):
         title += f" {shown(values['name'])}"
     if isinstance(values.get("created_at"), str):
-        title += f", made {one_line(values['created_at'])}"
+        title += f", created {one_line(values['created_at'])}"
     if isinstance(values.get("scope_version"), str):
         title += f" with Scope {one_line(values['scope_version'])}"
     return title
 
 
 def _with_size(settings: dict[str, Setting]) -> dict[str, Setting]:
-    """The settings with `resolution` replaced by height and width."""
+    """Replace the setting `resolution` by height and width."""
     size = settings.pop("resolution", None)
     if size is None or size.value is None:
         return settings

@@ -1,4 +1,4 @@
-"""Turns the settings of an export into fields of a job. The job's own schema and planner decide what is valid."""
+"""Converts the settings of an export to fields of a job. The job's schema and planner decide which are valid."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALSO_CALLED = {
     "lora_merge_mode": "lora_merge",
 }
 VIDEO_ONLY = ("noise_scale", "noise_controller")
-"""Fields without effect unless there is an input video, in Scope as well."""
+"""Fields that have no effect without an input video, in Scope as well."""
 NEEDS_FILES = frozenset(("vace_context_scale", "vace_use_input_video", "vace_enabled"))
 NO_FILES = "acts on images and control videos, which an export does not hold"
 FIELDS = (
@@ -39,7 +39,7 @@ MERGING = {"permanent_merge": "always", "runtime_peft": "never"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A field of the job to be written; `off`: as a comment, for the user to switch on."""
+    """A field of the job. `off`: it is written as a comment, for the user to enable."""
 
     field: str
     value: Any
@@ -48,7 +48,7 @@ class Line:
 
 
 class Fields:
-    """Turns settings into lines, one by one; `note_unused` notes the settings that became no line."""
+    """Converts settings to lines, one by one; `note_unused` notes the settings that were not converted."""
 
     def __init__(self, export: Export, notes: ImportNotes) -> None:
         self._remaining: dict[str, Setting] = {}
@@ -74,7 +74,7 @@ class Fields:
 
     @property
     def foreign(self) -> bool:
-        """The export was made with a pipeline that this program does not have."""
+        """True if the export is of a pipeline that this program does not have."""
         setting = self._export.settings.get("pipeline_id")
         return setting is not None and setting.value not in (None, self.pipeline_id)
 
@@ -112,14 +112,14 @@ class Fields:
             if setting is None or self._is_plain_attention(name, setting.value):
                 continue
             if name == "denoising_steps" and self.foreign:
-                self._notes.left_out(setting.place, setting.value, "they are those of another pipeline")
+                self._notes.left_out(setting.place, setting.value, "these are steps of another pipeline")
             elif reason := self._refusal(name, setting.value):
                 self._notes.left_out(setting.place, setting.value, reason)
             else:
                 yield Line(name, setting.value)
 
     def video(self) -> Iterator[Line]:
-        """Comments about the input video, which is not part of an export, and about the fields that act on it."""
+        """Yield comments for the input video, which is not part of an export, and for the fields that act on it."""
         mode = self._take("input_mode")
         if mode is not None and mode.value == "video":
             self._notes.left_out(mode.place, mode.value, "an export holds no video; write its path as input_path")
@@ -136,7 +136,7 @@ class Fields:
                 yield Line(name, setting.value, "has an effect only with an input_path", off=True)
 
     def loras(self) -> Iterator[Line]:
-        """`lora_scales`, and `lora_merge` where all LoRAs agree on it."""
+        """Yield `lora_scales`, and `lora_merge` if it is the same for all LoRAs."""
         scales, modes = dict[str, float](), set[str]()
         strategy = self._take("lora_merge")
         for lora in self._export.loras:
@@ -167,19 +167,19 @@ class Fields:
         return MERGING[mode.value]
 
     def note_unused(self) -> None:
-        """Note the settings that no field was made of."""
+        """Note the settings that were not converted."""
         for name, setting in self._remaining.items():
             needs_file = name in NEEDS_FILES
             if not (needs_file and setting.value in (None, True, False, 1.0)):
                 self._notes.left_out(setting.place, setting.value, NO_FILES if needs_file else "unknown setting")
 
     def _take(self, name: str) -> Setting | None:
-        """Remove and return a setting; None if it is not given or null."""
+        """Remove and return a setting; None if it is absent or null."""
         setting = self._remaining.pop(name, None)
         return None if setting is None or setting.value is None else setting
 
     def _is_plain_attention(self, name: str, value: Any) -> bool:
-        """An attention bias of 1 is the only value that most pipelines have, so it is not written for them."""
+        """Return True for an attention bias of 1 and a pipeline that has no other; it is then not written."""
         return (
             name == "kv_cache_attention_bias"
             and value == 1.0
@@ -191,7 +191,7 @@ class Fields:
 
 
 def malformed(fields: dict[str, Any], name: str) -> str | None:
-    """The reason why a job (with a prompt) does not take these fields; None = it does."""
+    """Return the reason why a job (with a prompt) cannot have these fields; None if it can."""
     try:
         parse_job(fields | SMALLEST)
     except JobError as error:
@@ -200,7 +200,7 @@ def malformed(fields: dict[str, Any], name: str) -> str | None:
 
 
 def refusal(fields: dict[str, Any], name: str) -> str | None:
-    """The reason why such a job cannot be rendered as text to video; None = it can."""
+    """Return the reason why such a job cannot be rendered as text to video; None if it can."""
     try:
         job = parse_job(fields | SMALLEST)
         plan_job(job, KNOWN_PIPELINES.get(job.pipeline_id), None)

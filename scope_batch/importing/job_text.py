@@ -1,4 +1,4 @@
-"""Writes a job as YAML for people: a comment at the top, remarks behind fields, suggestions as comments."""
+"""Writes a job as readable YAML: a comment at the top, remarks after fields, suggestions as comments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READ_AS_VARIABLE = re.compile(r"\$(?=[${])")
 
 
 def job_text(head: Iterable[str], lines: Iterable[Line], entries: Sequence[Mapping[str, Any]]) -> str:
-    """The file's text. `head`: comment lines; `entries`: those of `chunk_specs`, each with a `remark` of its own."""
+    """Return the file's text. `head`: comment lines; `entries`: those of `chunk_specs`, each with a `remark`."""
     text_lines = [f"# {one_line(text)}".rstrip() for text in head]
     for line in lines:
         text_lines += _field(line)
@@ -73,7 +73,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def flow(value: Any) -> str:
-    """A value on one line."""
+    """Write a value on one line."""
     if isinstance(value, str):
         return quoted(_READ_AS_VARIABLE.sub("$$", value))
     if isinstance(value, Mapping):
@@ -84,14 +84,14 @@ def flow(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """Any text in double quotes. Printable characters stay as they are, also emoji."""
+    """Write any text in double quotes. Printable characters, also emoji, are not escaped."""
     if text.isprintable():
         return json.dumps(text, ensure_ascii=False)
     return str(yaml.dump(text, default_style='"', allow_unicode=True, width=math.inf)).rstrip("\n")
 
 
 def rate(fps: Fraction) -> Any:
-    """Frames per second as a job writes them: 16, 29.97, "30000/1001"."""
+    """Return frames per second as in a job: 16, 29.97, "30000/1001"."""
     if fps.denominator == 1:
         return fps.numerator
     return float(fps) if Fraction(str(float(fps))) == fps else str(fps)

@@ -25,9 +25,9 @@ Prompts = tuple[tuple[str, float], ...]
 class Block:
     """An interval of the timeline and its prompts.
 
-    place             path inside the export: "prompts[3]".
-    transition_steps  chunks over which the block fades in; None = not given.
-    method            of the transition: "linear", "slerp" or None = not given.
+    place             path in the export: "prompts[3]".
+    transition_steps  chunks over which the block fades in; None: absent.
+    method            of the transition: "linear", "slerp", or None: absent.
     """
 
     place: str
@@ -40,7 +40,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value and its path inside the export."""
+    """A value and its path in the export."""
 
     place: str
     value: Any
@@ -48,7 +48,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """merge_mode: "permanent_merge", "runtime_peft" or any other value of the export."""
+    """A LoRA. merge_mode: "permanent_merge", "runtime_peft" or any other value of the export."""
 
     place: str
     path: str
@@ -61,8 +61,8 @@ class Export:
     """The well-formed values of an export.
 
     title     "Scope timeline 2.1, exported 2026-02-01".
-    settings  by their names in snake case; a value of None means not given.
-    blocks    in the order of the export; empty: `prompts` hold for the whole job.
+    settings  by name in snake case; the value None means absent.
+    blocks    in the order of the export; if empty, `prompts` are those of the whole job.
     """
 
     title: str
@@ -73,12 +73,12 @@ class Export:
 
 
 def snake(name: str) -> str:
-    """ "kvCacheAttentionBias" -> "kv_cache_attention_bias"."""
+    """Convert "kvCacheAttentionBias" to "kv_cache_attention_bias"."""
     return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match[1].lower(), name)
 
 
 def finite(value: Any) -> float | None:
-    """The value as a float; None for NaN, infinity and anything that is not a number."""
+    """Return the value as a float; None for NaN, infinity and anything that is not a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -88,12 +88,12 @@ def finite(value: Any) -> float | None:
 
 
 def unicode_text(text: str) -> str:
-    """The text with lone surrogates, which a truncated text may end in, replaced by U+FFFD."""
+    """Replace lone surrogates, with which a truncated text may end, by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def read_maps(values: Any, place: str, known: frozenset[str], notes: ImportNotes) -> list[tuple[str, dict[str, Any]]]:
-    """(place, map) of every map in a list, with keys in snake case and without nulls; keys not in `known` are noted."""
+    """Return (place, map) of every map in a list: keys in snake case, no nulls. Keys not in `known` are noted."""
     if values is not None and not isinstance(values, list):
         notes.left_out(place, values, "not a list")
     maps: list[tuple[str, dict[str, Any]]] = []
@@ -111,13 +111,13 @@ def read_settings(values: Mapping[str, Any], place: str) -> dict[str, Setting]:
 
 
 def merged(settings: Mapping[str, Setting], overrides: Mapping[str, Setting]) -> dict[str, Setting]:
-    """The settings with the overrides in front of them; a null override replaces nothing."""
-    given = {key: setting for key, setting in overrides.items() if setting.value is not None or key not in settings}
-    return {**settings, **given}
+    """Return the settings with the overrides applied; a null override replaces nothing."""
+    effective = {key: setting for key, setting in overrides.items() if setting.value is not None or key not in settings}
+    return {**settings, **effective}
 
 
 def read_blocks(values: Any, place: str, notes: ImportNotes) -> tuple[Block, ...]:
-    """Every block that has times and a prompt."""
+    """Read every block that has times and a prompt."""
     items = read_maps(values, place, BLOCK_KEYS, notes)
     return tuple(block for path, item in items if (block := _block(path, item, notes)) is not None)
 
@@ -134,7 +134,7 @@ def _block(place: str, item: Mapping[str, Any], notes: ImportNotes) -> Block | N
         return None
     steps, method = _transition_steps(item, place, notes), item.get("temporal_interpolation_method")
     if method not in (None, "linear", "slerp"):
-        notes.left_out(f"{place}.temporalInterpolationMethod", method, "linear and slerp are known")
+        notes.left_out(f"{place}.temporalInterpolationMethod", method, "must be linear or slerp")
         method = None
     return Block(place, start, end, prompts, steps, method)
 
@@ -149,7 +149,7 @@ def _transition_steps(item: Mapping[str, Any], place: str, notes: ImportNotes) -
 
 
 def read_prompts(values: Any, place: str, notes: ImportNotes) -> Prompts:
-    """Texts and weights; the default weight is 100, as in Scope."""
+    """Read texts and weights; the default weight is 100, as in Scope."""
     prompts: list[tuple[str, float]] = []
     for path, item in read_maps(values, place, PROMPT_KEYS, notes):
         text, weight = item.get("text"), finite(item.get("weight", 100))
@@ -174,7 +174,7 @@ def _lora(place: str, item: Mapping[str, Any], notes: ImportNotes) -> Lora | Non
     path, value = item.get("path", item.get("filename")), item.get("scale", item.get("weight", 1.0))
     scale = finite(value)
     if not isinstance(path, str) or not path.strip():
-        notes.left_out(place, path, "it names no file")
+        notes.left_out(place, path, "it has no file name")
         return None
     if scale is None:
         notes.left_out(f"{place} {path}", value, "its scale must be a number")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scope_batch.doctor.finding import Finding
-from scope_batch.doctor.model_files import look
+from scope_batch.doctor.model_files import check
 from tests.models.helpers import BACKBONE, LORA, TEXT_ENCODER, VAE, changed, linked
 
 
@@ -17,7 +17,7 @@ def folder(parity_models: Path, tmp_path: Path) -> Path:
 
 
 def about(folder: Path, word: str) -> list[Finding]:
-    return [finding for finding in look(str(folder)) if word in finding.text]
+    return [finding for finding in check(str(folder)) if word in finding.text]
 
 
 def cut(path: Path) -> None:
@@ -26,25 +26,25 @@ def cut(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_no_folder_is_a_warning_with_the_way_to_one(tmp_path: Path) -> None:
-    (finding,) = look(str(tmp_path / "models"))
+def test_no_folder_is_a_warning_with_the_pull_command(tmp_path: Path) -> None:
+    (finding,) = check(str(tmp_path / "models"))
     assert finding.state == "warn" and "scope-batch models pull longlive" in finding.advice
 
 
-def test_a_pipeline_that_nobody_has_fetched_is_no_fault(tmp_path: Path) -> None:
+def test_a_pipeline_that_is_not_installed_is_no_fault(tmp_path: Path) -> None:
     (finding,) = about(tmp_path, "longlive:")
-    assert finding.state == "warn" and "not here: missing" in finding.text and "longlive_base.pt" in finding.text
+    assert finding.state == "warn" and "not installed: missing" in finding.text and "longlive_base.pt" in finding.text
 
 
-def test_a_sound_folder_has_one_line_for_the_pipeline(folder: Path) -> None:
+def test_a_valid_folder_has_one_line_for_the_pipeline(folder: Path) -> None:
     (finding,) = about(folder, "longlive")
     assert (finding.state, finding.text) == (
         "warn",
-        "longlive: complete but for the VAE of a job that names none (vae_type: wan)",
+        "longlive: complete except for the default VAE (vae_type: wan)",
     )
 
 
-def test_every_file_that_is_not_sound_is_named(parity_models: Path, tmp_path: Path) -> None:
+def test_every_invalid_file_is_named(parity_models: Path, tmp_path: Path) -> None:
     def rename(state: dict[str, Any]) -> None:
         for key in list(state):
             state[f"net.{key}"] = state.pop(key)
@@ -53,7 +53,7 @@ def test_every_file_that_is_not_sound_is_named(parity_models: Path, tmp_path: Pa
     changed(parity_models, folder, VAE, rename)
     cut(folder / TEXT_ENCODER)
     (folder / LORA).unlink()
-    findings = list(look(str(folder)))
+    findings = list(check(str(folder)))
     faults = {
         str(finding.values.get("path", finding.values.get("pipeline"))): finding
         for finding in findings
@@ -68,7 +68,7 @@ def test_every_file_that_is_not_sound_is_named(parity_models: Path, tmp_path: Pa
     assert all(fault.advice for fault in faults.values())
 
 
-def test_what_hangs_on_a_broken_file_is_a_warning(folder: Path) -> None:
+def test_a_file_that_depends_on_a_broken_one_is_a_warning(folder: Path) -> None:
     cut(folder / BACKBONE)
     states = {finding.state for finding in about(folder, "longlive_base.pt")}
     assert states == {"fault", "warn"} and about(folder, "longlive:")[0].state == "warn"

@@ -1,4 +1,4 @@
-"""Versions, devices, attention, ffmpeg, disks."""
+"""Tests the checks of versions, devices, attention, ffmpeg, plugins and disks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scope_batch.errors import JobError, UnavailableError
 
 
 def test_versions_of_an_installed_package_fit() -> None:
-    findings = list(versions.look())
+    findings = list(versions.check())
     assert {finding.state for finding in findings} == {"ok"}
     named = {name for finding in findings for name in finding.values}
     assert {"python", "torch", "diffusers", "transformers", "peft"} <= named
@@ -30,21 +30,21 @@ def test_a_version_out_of_range_is_a_fault_with_the_remedy(
 ) -> None:
     monkeypatch.setattr(metadata, "requires", lambda _: ["torch<2.14,>=2.10", "pytest>=99; extra == 'dev'"])
     monkeypatch.setattr(metadata, "version", lambda _: version)
-    _, finding = versions.look()
+    _, finding = versions.check()
     assert finding.state == state and (state == "ok") == (finding.advice == "")
     assert state == "ok" or "pip install 'torch<2.14,>=2.10'" in finding.advice
 
 
 def test_a_package_that_is_missing_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "requires", lambda _: ["no-such-package>=1"])
-    assert [finding.state for finding in versions.look()] == ["ok", "fault"]
+    assert [finding.state for finding in versions.check()] == ["ok", "fault"]
 
 
 @pytest.mark.parametrize(
     ("version", "state", "words"),
-    [("0.18", "ok", "torchao 0.18"), ("0.1", "warn", "does not fit"), (None, "ok", "there is no quantization")],
+    [("0.18", "ok", "torchao 0.18"), ("0.1", "warn", "does not fit"), (None, "ok", "`quantization` is not available")],
 )
-def test_what_only_quantization_needs_is_never_a_fault(
+def test_a_package_that_only_quantization_needs_is_never_a_fault(
     monkeypatch: pytest.MonkeyPatch, version: str | None, state: str, words: str
 ) -> None:
     def version_of(_: str) -> str:
@@ -54,7 +54,7 @@ def test_what_only_quantization_needs_is_never_a_fault(
 
     monkeypatch.setattr(metadata, "requires", lambda _: ["torchao>=0.18; extra == 'fp8'"])
     monkeypatch.setattr(metadata, "version", version_of)
-    _, finding = versions.look()
+    _, finding = versions.check()
     assert finding.state == state and words in finding.text
 
 
@@ -63,12 +63,12 @@ def test_a_source_tree_that_is_not_installed_is_a_warning(monkeypatch: pytest.Mo
         raise metadata.PackageNotFoundError
 
     monkeypatch.setattr(metadata, "requires", requires)
-    assert [finding.state for finding in versions.look()] == ["ok", "warn"]
+    assert [finding.state for finding in versions.check()] == ["ok", "warn"]
 
 
-def test_without_a_gpu_the_cpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_the_cpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    host, none = devices.look()
+    host, none = devices.check()
     assert host.state == "ok" and host.values["cores"] >= 1 and host.values["memory_bytes"] > 1 << 28
     assert none.state == "warn" and none.advice
 
@@ -79,13 +79,13 @@ def gpu(monkeypatch: pytest.MonkeyPatch, major: int, minor: int) -> Finding:
     facts = SimpleNamespace(name="Card", major=major, minor=minor)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: facts)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1 << 30, 2 << 30))
-    return list(devices.look())[-1]
+    return list(devices.check())[-1]
 
 
 @pytest.mark.parametrize(
     ("capability", "state", "words"), [((7, 5), "warn", "no bfloat16"), ((8, 0), "ok", "no fp8"), ((9, 0), "ok", "9.0")]
 )
-def test_a_gpu_is_told_with_what_it_can_do(
+def test_a_gpu_is_named_with_its_capabilities(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], state: str, words: str
 ) -> None:
     monkeypatch.setattr(devices, "_compute", lambda _: None)
@@ -102,12 +102,12 @@ def test_a_gpu_that_does_not_compute_is_a_fault(monkeypatch: pytest.MonkeyPatch)
     assert finding.state == "fault" and finding.text.endswith("no kernel image is available")
 
 
-def test_what_a_render_does_on_a_device_runs_on_the_cpu() -> None:
+def test_the_check_of_a_device_runs_on_the_cpu() -> None:
     devices._compute(torch.device("cpu"))
 
 
-def test_attention_kernels_that_run_are_told() -> None:
-    (finding,) = attention.look()
+def test_attention_kernels_that_run_are_named() -> None:
+    (finding,) = attention.check()
     assert finding.state == "ok" and {"native", "_native_math"} <= set(finding.values["runs"])
     if finding.values["device"] == "cpu":
         assert "_native_cudnn" in finding.values["fails"]
@@ -121,13 +121,13 @@ def test_a_kernel_that_is_wrong_does_not_run(monkeypatch: pytest.MonkeyPatch, ba
         return query_key_value[2]
 
     monkeypatch.setattr(attention, "dispatch_attention_fn", dispatch)
-    (finding,) = attention.look()
+    (finding,) = attention.check()
     assert finding.state == "fault" and finding.values["runs"] == []
     assert ("no such kernel" if bad == "raises" else "off by") in finding.text
 
 
 def test_ffmpeg_and_its_encoders_work() -> None:
-    ffmpeg, working = video_encoders.look()
+    ffmpeg, working = video_encoders.check()
     assert ffmpeg.values["version"].startswith("ffmpeg version")
     assert working.values["works"] == ["libx264", "libx265", "libvpx-vp9", "ffv1", "rawvideo"]
 
@@ -139,7 +139,7 @@ def test_an_encoder_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, codec: 
             raise JobError("Unknown encoder")
 
     monkeypatch.setattr(video_encoders, "try_encoder", try_encoder)
-    _, working, bad = video_encoders.look()
+    _, working, bad = video_encoders.check()
     assert codec not in working.values["works"]
     assert bad.state == state and f"{codec} does not work: Unknown encoder" in bad.text
     assert ("for mp4, mov, mkv" in bad.advice) == (state == "fault")
@@ -150,26 +150,26 @@ def test_no_ffmpeg_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
         raise UnavailableError("no ffmpeg found")
 
     monkeypatch.setattr(video_encoders, "ffmpeg_exe", none)
-    (finding,) = video_encoders.look()
+    (finding,) = video_encoders.check()
     assert finding.state == "fault" and "IMAGEIO_FFMPEG_EXE" in finding.advice
 
 
 def test_something_else_named_ffmpeg_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video_encoders, "run_quiet", lambda _: SimpleNamespace(stdout="hello\n"))
-    (finding,) = video_encoders.look()
+    (finding,) = video_encoders.check()
     assert finding.state == "fault"
 
 
-def test_plugins_are_told_and_a_broken_one_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(plugins.look()) == []
+def test_plugins_are_named_and_a_broken_one_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(plugins.check()) == []
     gray = EntryPoint("gray2", "scope_batch.processors.builtin:GRAY", "scope_batch.processors")
     monkeypatch.setattr(
         scope_batch.core.registry, "entry_points_of", lambda group: {"gray2": (gray,)} if group == gray.group else {}
     )
-    (finding,) = plugins.look()
+    (finding,) = plugins.check()
     assert finding.state == "fault" and "its id is 'gray'" in finding.text and finding.values["id"] == "gray2"
     monkeypatch.setattr(scope_batch.core.registry.Registry, "get", lambda *_: None)
-    (finding,) = plugins.look()
+    (finding,) = plugins.check()
     assert finding.state == "ok" and "the processor 'gray2'" in finding.text
 
 
@@ -179,13 +179,13 @@ def test_a_disk_is_measured_and_nothing_stays_on_it(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_slow_and_full_disks_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_and_full_disks_are_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disks, "SLOW_MB_PER_S", 1e9)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=disks.SMALL_BYTES))
-    assert disks.disk(tmp_path, 1000).advice.startswith("write .npy and .nut elsewhere")
+    assert disks.disk(tmp_path, 1000).advice.startswith("write .npy and .nut to another disk")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5_000_000))
     finding = disks.disk(tmp_path, 1000)
-    assert finding.state == "warn" and finding.advice.startswith("make room") and disks.cache().state == "warn"
+    assert finding.state == "warn" and finding.advice.startswith("free some space") and disks.cache().state == "warn"
 
 
 def test_folders_that_cannot_be_written_are_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

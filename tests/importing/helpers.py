@@ -1,4 +1,4 @@
-"""Exports as Scope writes them, and what becomes of them."""
+"""Makes exports as Scope writes them, and imports them."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def plan_of(export: Any, fps: Any = 16) -> Plan:
     return plan_job(job, PIPELINES[job.pipeline_id], None)
 
 
-def told(export: Any, fps: Any = 16) -> tuple[str, ...]:
+def notes_of(export: Any, fps: Any = 16) -> tuple[str, ...]:
     return imported(export, fps).notes
 
 
 def shown(export: Any, fps: Any = 16) -> list[tuple[float, str]]:
-    """(seconds, text) of what the job shows when."""
+    """Return (seconds, text) of the prompts that the job shows."""
     job = job_of(export, fps)
     return [(0, job.prompt[0].text), *((spec.time or 0, (spec.target or ())[0].text) for spec in job.chunk_specs)]

@@ -15,7 +15,7 @@ VERSION_3 = {**timeline(block(0, 1)), "version": "3.0"}
     [
         (b"prompt: a cat\n", "panda.json:1:1: not valid JSON: Expecting value"),
         (b"", "panda.json:1:1: not valid JSON"),
-        (b"\xff\xfe", "panda.json: no Scope export: not UTF-8 text"),
+        (b"\xff\xfe", "panda.json: not a Scope export: not UTF-8 text"),
         (b"[" * 100_000, "nested too deep"),
         (b"9" * 5000, "a number is too long"),
         (b" " * (4 * 1024 * 1024 + 1), "larger than 4 MiB"),
@@ -27,7 +27,7 @@ VERSION_3 = {**timeline(block(0, 1)), "version": "3.0"}
         ({**VERSION_3, "version": None}, "version null is not known"),
         ({**workflow(), "format_version": "2.0"}, 'format_version "2.0" is not known; this program reads 1.0'),
         (workflow(), "no block of the timeline can be shown"),
-        (workflow(pipelines=[{"pipeline_id": "x", "role": "preprocessor"}]), 'holds none with "role": "main"'),
+        (workflow(pipelines=[{"pipeline_id": "x", "role": "preprocessor"}]), 'no item of pipelines has "role": "main"'),
         (timeline(), "an export needs at least one prompt"),
         (timeline(block(0, 0)), "at least one that lasts a frame"),
         (timeline(block(-2, -1)), "at least one that lasts a frame"),
@@ -36,14 +36,14 @@ VERSION_3 = {**timeline(block(0, 1)), "version": "3.0"}
     ],
     ids=str,
 )
-def test_what_is_no_export_is_one_line(export: Any, message: str) -> None:
+def test_a_file_that_is_not_an_export_is_one_line(export: Any, message: str) -> None:
     with pytest.raises(JobError) as caught:
         imported(export)
     assert message in str(caught.value) and len(caught.value.problems) == 1
 
 
 @pytest.mark.parametrize("junk", [None, 3, "x", [], {}, [3], [None], {"a": 1}, True], ids=str)
-def test_junk_in_any_place_is_told_or_refused(junk: Any) -> None:
+def test_junk_in_any_place_is_noted_or_refused(junk: Any) -> None:
     keys = ("pipelineId", "resolution", "seed", "denoisingSteps", "loras", "loraMergeStrategy", "schemaFieldOverrides")
     exports = [timeline(block(0, 2), **{key: junk}) for key in (*keys, "inputMode", "noiseScale")]
     exports += [{**timeline(block(0, 2)), "settings": junk}, timeline(block(0, 2), junk)]

@@ -1,4 +1,4 @@
-"""Whatever a prompt holds, the job holds the same."""
+"""Tests that any text of a prompt survives the import."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HARD = [
 
 
 def carried(text: str) -> tuple[str, str, str]:
-    """Through the three places where a prompt may stand."""
+    """Import a text in each of the three places of a prompt."""
     job = job_of(timeline(block(0, 2, text, "b"), block(2, 4, text), block(4, 6, text, "c")))
     blend = job.chunk_specs[1].prompts
     assert blend is not None
@@ -38,5 +38,5 @@ def test_any_characters_survive() -> None:
         assert not text.strip() or carried(text) == (text,) * 3
 
 
-def test_half_an_emoji_becomes_a_sign_that_can_be_written() -> None:
+def test_half_an_emoji_becomes_a_replacement_character() -> None:
     assert carried("cut \ud83d") == ("cut \ufffd",) * 3
