@@ -1,7 +1,8 @@
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from scope_batch.engine.vae_backends import WanVae
 from scope_batch.engine.vae_stream import (
@@ -20,6 +21,24 @@ from scope_batch.engine.vae_stream import (
 def vae() -> Vae:
     torch.manual_seed(0)
     return WanVae(AutoencoderKLWan(base_dim=4).eval().requires_grad_(False))
+
+
+def convolutions(vae: WanVae) -> list[nn.Conv3d]:
+    return [layer for layer in vae.module.modules() if isinstance(layer, nn.Conv3d)]
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+def test_onednn_computes_what_the_kernel_of_torch_does(vae: WanVae) -> None:
+    for layer in convolutions(vae):
+        assert layer._conv_forward.func is torch.mkldnn_convolution
+        given = torch.randn(1, layer.in_channels, 4, 9, 11)
+        wanted = functional.conv3d(given, layer.weight, layer.bias, layer.stride, layer.padding)
+        assert torch.allclose(layer._conv_forward(given, layer.weight, layer.bias), wanted, atol=1e-5)
+
+
+def test_a_vae_in_bfloat16_keeps_the_kernels_of_torch() -> None:
+    vae = WanVae(AutoencoderKLWan(base_dim=4, num_res_blocks=1).to(torch.bfloat16))
+    assert not any("_conv_forward" in vars(layer) for layer in convolutions(vae))
 
 
 def encode(vae: Vae, pieces: list[Tensor]) -> Tensor:
