@@ -18,7 +18,7 @@ from scope_batch.events import silent
 from scope_batch.pipelines import PIPELINES
 from scope_batch.slate import load
 from scope_batch.slate.boxes import Box, make_layout
-from scope_batch.slate.lanes import short_lora_names, tracks_of
+from scope_batch.slate.lanes import curves_of, short_lora_names
 from scope_batch.slate.panes import pane_names
 from scope_batch.slate.theme import CHANGE, CUT, INK, PANEL, decimals, font, wrap
 from tests.plan.helpers import CLIP, plan, video_plan
@@ -80,7 +80,7 @@ def steered(
 
 
 def boxes(made: Plan) -> dict[str, Box]:
-    return dict(make_layout(made.height, made.width, pane_names(made), len(tracks_of(made))).panes)
+    return dict(make_layout(made.height, made.width, pane_names(made), len(curves_of(made))).panes)
 
 
 def middle_of(frames: Picture, box: Box) -> list[int]:
@@ -171,7 +171,7 @@ def test_everything_at_once_is_drawn_apart(height: int, width: int) -> None:
     full = Vace(1.0, True, (Still(Path("/f.png"), 0, 4), Still(Path("/l.png"), 8, 9, closing=True)), Path("/r.png"))
     made = video_plan(spec=SLATE, num_frames=30, height=height, width=width, clip=replace(CLIP, frames=30))
     made = steered(made, full, replace(full, scale=0.5), scales=((0, 1), (1, -1), (0.5, 0)), masked=True)
-    layout = make_layout(height, width, pane_names(made), len(tracks_of(made)))
+    layout = make_layout(height, width, pane_names(made), len(curves_of(made)))
     assert len(layout.panes) == 6 and len(layout.lanes) == 3
     assert [len(frames) for frames in drawn(made)] == [13, 12, 12]
     for one, other in pairwise(layout.panes.values()):
@@ -184,12 +184,12 @@ def test_everything_at_once_is_drawn_apart(height: int, width: int) -> None:
 def test_only_what_changes_is_a_curve() -> None:
     control = Vace(scale=1, timeline=True)
     made = steered(slate_plan(), control, scales=((0.5, -1), (0.5, 2)))
-    (track,) = tracks_of(made)
-    assert (track.name, track.values, track.low, track.high) == ("b", (-1, 2, 2), -1, 2)
+    (curve,) = curves_of(made)
+    assert (curve.name, curve.values, curve.low, curve.high) == ("b", (-1, 2, 2), -1, 2)
     made = steered(slate_plan(), control, None, replace(control, scale=0.25))
-    assert [(track.name, track.values) for track in tracks_of(made)] == [("vace scale", (1, None, 0.25))]
-    assert tracks_of(video_plan(noise_scale=[0.5, 0.4]))[0].values[:2] == (0.5, 0.4)
-    assert tracks_of(video_plan(noise_controller=True, noise_scale=[0.5, 0.4])) == []
+    assert [(curve.name, curve.values) for curve in curves_of(made)] == [("vace scale", (1, None, 0.25))]
+    assert curves_of(video_plan(noise_scale=[0.5, 0.4]))[0].values[:2] == (0.5, 0.4)
+    assert curves_of(video_plan(noise_controller=True, noise_scale=[0.5, 0.4])) == []
 
 
 def test_a_curve_is_as_high_as_its_value() -> None:

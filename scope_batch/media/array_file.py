@@ -26,7 +26,7 @@ STORAGE: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
     "bfloat16": np.dtype("<u2"),
 }
-"""The kinds of elements that can be read, and what is read for them."""
+"""Element type -> the numpy dtype under which it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class ArrayPlace:
     """The position, dtype and shape of an array in its file.
 
     start    first byte.
-    element  "uint8", "float32", "float16", "bfloat16"; another word is a kind that cannot be read.
-    alone    nothing may follow it in the file.
+    element  "uint8", "float32", "float16", "bfloat16"; any other type cannot be read.
+    alone    True: no bytes may follow the array in the file.
     """
 
     start: int
@@ -45,7 +45,7 @@ class ArrayPlace:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of the whole array over its frames: axis 0 of [T, H, W, C], axis 2 of [1, C, T, H, W]."""
+        """Bytes per frame; frames are axis 0 of [T, H, W, C], axis 2 of [1, C, T, H, W]."""
         return self.bytes // self.frames
 
     @property
@@ -58,11 +58,11 @@ class ArrayPlace:
 
 
 Locate = Callable[[BinaryIO, str], ArrayPlace]
-"""Finds the array in an open file; the second argument is the file's name for messages."""
+"""Returns the place of the array in an open file; the second argument is the file's name for messages."""
 
 
 class ArrayFile(Closing):
-    """An open file with an array in it. `check` raises JobError for a place that is not what it should be."""
+    """An open file with an array. `check` raises JobError for a wrong dtype or shape."""
 
     def __init__(self, path: Path, locate: Locate, check: Callable[[ArrayPlace, str], None]) -> None:
         self.name = path.name
@@ -77,20 +77,22 @@ class ArrayFile(Closing):
         self._storage = STORAGE[self.place.element]
 
     def read(self, first: int, count: int, frame: int) -> NDArray[Any]:
-        """`count` elements from element `first` on, flat, the caller's own. `frame` is for the message of a JobError:
-        the file has become shorter, or cannot be read."""
+        """Return a new flat array of `count` elements from element `first` on.
+
+        Raises JobError, which names frame `frame`, if the file was truncated or cannot be read.
+        """
         data = np.empty(count, self._storage)
-        left = data.data.cast("B")
-        at = self.place.start + first * data.itemsize
-        while left:
+        missing = data.data.cast("B")
+        offset = self.place.start + first * data.itemsize
+        while missing:
             try:
-                got = os.preadv(self._file.fileno(), [left], at)
+                count_read = os.preadv(self._file.fileno(), [missing], offset)
             except OSError as error:
                 raise JobError(f"{self.name}: frame {frame} cannot be read: {error.strerror or error}") from error
-            if not got:
+            if not count_read:
                 frames = self.place.frames
                 raise JobError(f"{self.name}: frame {frame} of {frames} is missing: the file became shorter")
-            left, at = left[got:], at + got
+            missing, offset = missing[count_read:], offset + count_read
         return data
 
     def close(self) -> None:
@@ -98,12 +100,12 @@ class ArrayFile(Closing):
 
     def _check_length(self) -> None:
         place, size = self.place, os.fstat(self._file.fileno()).st_size
-        found, promised = size - place.start, place.bytes
-        if not place.alone and found < promised:
-            reach = f"{promised} bytes from byte {place.start} on for shape {list(place.shape)}"
+        available, needed = size - place.start, place.bytes
+        if not place.alone and available < needed:
+            reach = f"{needed} bytes from byte {place.start} on for shape {list(place.shape)}"
             raise JobError(f"{self.name}: has {size} bytes, too few: {reach}")
-        if found < promised:
-            whole = found // place.frame_bytes
-            raise JobError(f"{self.name}: is cut short: it holds {whole} of the {place.frames} frames it promises")
-        if place.alone and found > promised:
-            raise JobError(f"{self.name}: {found - promised} bytes follow the {place.frames} frames it promises")
+        if available < needed:
+            complete = available // place.frame_bytes
+            raise JobError(f"{self.name}: is cut short: it holds {complete} of the {place.frames} frames in its header")
+        if place.alone and available > needed:
+            raise JobError(f"{self.name}: {available - needed} bytes follow the {place.frames} frames of its header")

@@ -53,7 +53,7 @@ BIN_HEADER = struct.Struct("<5I")
 """Little-endian: the number of dimensions (4), then T, H, W, C."""
 
 _NPY_HEADER_BYTES = 16_384
-"""numpy refuses longer headers."""
+"""The longest header that numpy reads."""
 _PYTHON_2_LONG = re.compile(rb"(\d)L\b")
 
 PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl")
@@ -61,7 +61,7 @@ _PICKLE_BEGINS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x
 
 
 def pickle_refusal(name: str) -> JobError:
-    """The error for a file that only unpickling could read."""
+    """Return the error for a pickle, which is never loaded."""
     return JobError(
         f"{name}: is a pickle, which can hold code and is not loaded; save the tensor as .safetensors (`frames` or "
         "`masks`) or .npy"
@@ -69,7 +69,7 @@ def pickle_refusal(name: str) -> JobError:
 
 
 def locate_npy(file: BinaryIO, name: str) -> ArrayPlace:
-    """The array of a `.npy` file. Raises JobError if it is none, holds objects or is not in C order."""
+    """Locate the array of a `.npy` file. Raises JobError if it is not one, holds objects or is not in C order."""
     shape, fortran, dtype, start = _npy_header(file, name)
     if dtype.hasobject:
         raise JobError(f"{name}: holds Python objects, which are never loaded")
@@ -80,10 +80,10 @@ def locate_npy(file: BinaryIO, name: str) -> ArrayPlace:
 
 
 def _npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, whether it is in Fortran order, dtype, and the byte at which the data begin.
+    """Return shape, True for Fortran order, dtype, and the offset of the data in bytes.
 
-    numpy reads the header as a Python literal and raises whatever Python's own parser does on damaged ones. The long
-    integers of Python 2 ("9L") are made plain first, or numpy prints a warning.
+    numpy parses the header as a Python literal, so a damaged one raises any error of Python's parser. Long integers of
+    Python 2 ("9L") are replaced first, to avoid numpy's warning.
     """
     start = io.BytesIO(_PYTHON_2_LONG.sub(rb"\1 ", file.read(_NPY_HEADER_BYTES)))
     try:
@@ -97,7 +97,7 @@ def _npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dt
 
 
 def locate_bin(file: BinaryIO, name: str) -> ArrayPlace:
-    """The array after the 20 bytes of its header."""
+    """Locate the array after its 20-byte header."""
     header = file.read(BIN_HEADER.size)
     if header.startswith(_PICKLE_BEGINS):
         raise pickle_refusal(name)
@@ -105,12 +105,12 @@ def locate_bin(file: BinaryIO, name: str) -> ArrayPlace:
         raise JobError(f"{name}: is cut short within its {BIN_HEADER.size}-byte header")
     dimensions, *shape = BIN_HEADER.unpack(header)
     if dimensions != 4:
-        raise JobError(f"{name}: its header says {dimensions} dimensions, not 4 (T, H, W, C)")
+        raise JobError(f"{name}: its header has {dimensions} dimensions, not 4 (T, H, W, C)")
     return ArrayPlace(BIN_HEADER.size, tuple(shape), "uint8")
 
 
 def locate_part(part: BlobPart, element: str) -> Locate:
-    """The part of a data blob that a job names."""
+    """Return the function that locates a part of a data blob."""
 
     def locate(_: BinaryIO, name: str) -> ArrayPlace:
         if part.offset < 0:
@@ -125,13 +125,13 @@ _NAMES_SHOWN = 5
 
 
 def other_tensors(path: Path, tensor: str) -> tuple[str, ...]:
-    """The tensors of a file besides the one that is read."""
+    """Return the names of the other tensors in a safetensors file."""
     with path.open("rb") as file:
         return tuple(name for name in read_safetensors_header(file, path.name).tensors if name != tensor)
 
 
 def locate_tensor(tensor: str) -> Locate:
-    """The tensor called `tensor`. Raises JobError if the file is damaged, no safetensors file, or has none of it."""
+    """Return the function that locates `tensor`. It raises JobError if the file is damaged or has no such tensor."""
 
     def locate(file: BinaryIO, name: str) -> ArrayPlace:
         tensors = read_safetensors_header(file, name).tensors

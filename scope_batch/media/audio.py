@@ -1,4 +1,4 @@
-"""Measures sound, and makes the ffmpeg arguments that put it into an output."""
+"""Probes sound tracks, and builds the ffmpeg arguments that add one to an output."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from scope_batch.media.ffmpeg import LOCAL_FILES, file_url, run_quiet
 
 AUDIO_DEMUXERS = f"{DEMUXERS},wav,mp3,flac,aac,ogg"
 HELD_S = Fraction(1)
-"""How much of its end goes on where a sound is held."""
+"""Seconds at the end of a sound that are repeated with "hold"."""
 MEASURED_WITHIN_S = Fraction(1, 20)
-"""A compressed sound may end so much earlier than its packets say; the held second ends before that."""
+"""Compressed sound may end earlier than its packets by up to this; the repeated second ends before that."""
 _CONTINUOUS = "asetpts=N/SR/TB"
 _LOOP_RATE = 48_000
 """Samples per second of sound that is repeated: the encoders' own rate."""
 
 
 def probe_sound(path: Path, *, of_clip: bool = False) -> SoundFacts:
-    """Length of the first sound track of a file; `of_clip`: counted from the first picture.
+    """Return the length of a file's first sound track; `of_clip`: counted from the first video frame.
 
-    Raises MissingInputError, or JobError (beginning with the file's name) if there is no sound that can be read.
+    Raises MissingInputError, or JobError (beginning with the file's name) if there is no readable sound.
     """
     if path.is_dir():
-        raise JobError(f"{path.name}: is a folder, no file with sound")
+        raise JobError(f"{path.name}: is a folder, not a sound file")
     if not is_file(path):
         raise MissingInputError(f"{path}: no such file")
     args = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", *LOCAL_FILES]
@@ -36,31 +36,31 @@ def probe_sound(path: Path, *, of_clip: bool = False) -> SoundFacts:
     end_s = _end_s(done.stdout)
     if end_s is None or end_s <= 0:
         raise JobError(f"{path.name}: has no sound that can be read")
-    # ffmpeg counts from the earliest stream of the file, the job from the first picture.
+    # ffmpeg counts from the earliest stream of the file, the job from the first video frame.
     start_s = probe_video(path).offset_s if of_clip else Fraction(0)
     return SoundFacts(path, start_s, end_s - start_s)
 
 
 def sound_args(track: SoundTrack) -> list[str]:
-    """Input arguments, ending in `-i FILE`, for what is heard of a sound before it ends."""
+    """Return the ffmpeg input arguments, ending in `-i FILE`, for the part of the sound that is used."""
     seek = ["-ss", f"{float(track.start_s):.6f}"] if track.start_s > 0 else []
     whitelist = ["-format_whitelist", AUDIO_DEMUXERS]
     return [*LOCAL_FILES, *whitelist, *seek, "-t", f"{float(track.take_s):.6f}", "-i", file_url(track.path)]
 
 
 def sound_filters(track: SoundTrack) -> str:
-    """Filters that make an endless sound of `sound_args`.
+    """Return the ffmpeg filters that make the input of `sound_args` endless.
 
-    The very first samples can be missing (Matroska is entered at pictures): they are silence, so that sound and picture
-    stay in step. What is repeated is held in memory, 12 MB a minute of stereo.
+    The first samples can be missing (Matroska seeks to video frames): they become silence, which keeps sound and video
+    in sync. Repeated sound is held in memory, 12 MB per minute of stereo.
     """
     if track.length == "stop":
         return "aresample=first_pts=0,apad"
     if track.length == "loop":
-        return f"{_exactly(_samples(track.round_s))},{_again(_samples(track.round_s))}"
+        return f"{_exactly(_samples(track.round_s))},{_repeated(_samples(track.round_s))}"
     held = _samples(min(HELD_S, track.take_s))
     once = max(held, _samples(track.take_s - MEASURED_WITHIN_S))
-    end = f"atrim=start_sample={once - held},{_CONTINUOUS},{_again(held)}"
+    end = f"atrim=start_sample={once - held},{_CONTINUOUS},{_repeated(held)}"
     return f"{_exactly(once)},asplit[once][all];[all]{end}[held];[once][held]concat=n=2:v=0:a=1,{_CONTINUOUS}"
 
 
@@ -68,8 +68,8 @@ def _exactly(samples: int) -> str:
     return f"aresample={_LOOP_RATE}:first_pts=0,aformat=sample_fmts=s16,apad,atrim=end_sample={samples}"
 
 
-def _again(samples: int) -> str:
-    """From the first sample: aloop is exact with no other start."""
+def _repeated(samples: int) -> str:
+    """Repeat from the first sample: aloop is exact only with start=0."""
     return f"aloop=loop=-1:size={samples}:start=0,{_CONTINUOUS}"
 
 
@@ -78,7 +78,7 @@ def _samples(seconds: Fraction) -> int:
 
 
 def _end_s(listing: str) -> Fraction | None:
-    """When the last packet of a framecrc listing ends."""
+    """Return the end of the last packet of a framecrc listing in seconds, None if it has none."""
     tick_s, ends = Fraction(1), []
     for line in listing.splitlines():
         if line.startswith("#tb 0: "):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scope_batch.core.frames import GENERATE_ABOVE, NO_INPUTS, ChunkInputs, ControlFrames, Frames
 from scope_batch.core.plan import Chunk, Plan, Vace
-from scope_batch.media.frame_reader import Reels, Track, to_unit
+from scope_batch.media.frame_reader import FrameReaders, Track, to_unit
 from scope_batch.media.images import read_still
 from scope_batch.media.patience import CheckStop, never_stop
 from scope_batch.media.prefetch import ReadAhead
@@ -23,27 +23,27 @@ from scope_batch.processors.chain import Chain
 
 
 class Inputs(Closing):
-    """The inputs of a plan's chunks in order, each read while the chunk before it is made."""
+    """Returns the inputs of a plan's chunks in order, each read while the previous chunk is generated."""
 
     def __init__(self, plan: Plan) -> None:
         self._chunks = deque(plan.chunks)
         self._ahead = ReadAhead(InputReader(plan), filter(_has_inputs, plan.chunks))
 
     def get(self, check_stop: CheckStop = never_stop) -> ChunkInputs:
-        """The next chunk's; arrays are the caller's own. IndexError after the last.
+        """Return the inputs of the next chunk; the caller owns the arrays. Raises IndexError after the last.
 
-        Raises JobError, with the file's name and the frame's number in it, if something cannot be read or decoded; what
-        `check_stop` raises if the end has been asked for and the inputs do not come.
+        Raises JobError, with the names of file and frame, if an input cannot be read or decoded; and the error of
+        `check_stop` if the render should stop while reading stalls.
         """
         return self._ahead.get(check_stop) if _has_inputs(self._chunks.popleft()) else NO_INPUTS
 
     def close(self) -> None:
-        """May be called again, and at any time: a read that is under way is broken off."""
+        """Interrupt a running read and close all files. May be called twice, and at any time."""
         self._ahead.close()
 
 
 def open_inputs(plan: Plan) -> Inputs:
-    """Start reading: the first chunk's inputs at once, every other one ahead. A plan without any costs nothing."""
+    """Start to read the inputs of the first chunk. A plan without inputs starts no thread."""
     return Inputs(plan)
 
 
@@ -52,15 +52,15 @@ class InputReader(Closing):
 
     def __init__(self, plan: Plan) -> None:
         self._size = (plan.height, plan.width)
-        self._reels = Reels(plan)
+        self._readers = FrameReaders(plan)
         self._stills = Stills(plan.height, plan.width)
-        self._video = Track(plan, "video", self._reels)
+        self._video = Track(plan, "video", self._readers)
         self._processed = _processed_video(plan, self._video)
         self._last = plan.num_frames - 1
-        self._control = Control(plan, self._reels, self._stills)
+        self._control = Control(plan, self._readers, self._stills)
 
     def read(self, chunk: Chunk) -> ChunkInputs:
-        self._reels.close_before(chunk.first_frame - 1)
+        self._readers.close_before(chunk.first_frame - 1)
         vace = chunk.vace
         return ChunkInputs(
             pixels=self._pixels(chunk) if chunk.mode == "video" else None,
@@ -69,11 +69,11 @@ class InputReader(Closing):
         )
 
     def interrupt(self) -> None:
-        """From another thread: make a `read` that is under way fail soon."""
-        self._reels.interrupt()
+        """Make a running `read` fail soon; called from another thread."""
+        self._readers.interrupt()
 
     def close(self) -> None:
-        self._reels.close()
+        self._readers.close()
 
     def _pixels(self, chunk: Chunk) -> Frames:
         pixels = np.empty((chunk.frames, *self._size, 3), np.uint8)
@@ -86,7 +86,7 @@ class InputReader(Closing):
 
 
 def _processed_video(plan: Plan, video: Track) -> Processed | None:
-    """A stream goes on over cuts, as the input does; chunks without input video end it."""
+    """Return the pre-processed input video. Its stream continues across cuts; chunks without input video end it."""
     if not plan.pre_processors or plan.pre_processor_output != "video":
         return None
     runs = [list(run) for mode, run in groupby(plan.chunks, key=lambda chunk: chunk.mode) if mode == "video"]
@@ -103,16 +103,16 @@ Values = NDArray[np.float32]
 
 
 class Control:
-    """From the bottom: gray with mask 1, the frames of the timeline, its masks, the chunk's stills in their order."""
+    """Composes the control of a chunk: gray with mask 1, then control frames, masks and stills, in this order."""
 
-    def __init__(self, plan: Plan, reels: Reels, stills: Stills) -> None:
+    def __init__(self, plan: Plan, readers: FrameReaders, stills: Stills) -> None:
         self._size = (plan.height, plan.width)
-        self._frames = Track(plan, "frames", reels)
-        self._masks = Track(plan, "masks", reels)
+        self._frames = Track(plan, "frames", readers)
+        self._masks = Track(plan, "masks", readers)
         self._stills = stills
 
     def of(self, chunk: Chunk) -> ControlFrames:
-        """Raises JobError with the file's name if something cannot be read or decoded."""
+        """Return the control of a chunk. Raises JobError, with the file's name, if it cannot be read or decoded."""
         assert chunk.vace is not None
         before = chunk.first_frame - chunk.lead
         frames, masks = self._timeline(before, chunk.lead + chunk.frames)
@@ -126,12 +126,12 @@ class Control:
         masks = np.ones((count, *self._size), np.float32)
         for track, rows in ((self._frames, frames), (self._masks, masks)):
             for i in range(count):
-                if (shown := track.frame(first_frame + i)) is not None:
-                    rows[i] = shown
+                if (values := track.frame(first_frame + i)) is not None:
+                    rows[i] = values
         return frames, masks
 
     def _lay_stills(self, vace: Vace, frames: Values, masks: Values) -> None:
-        """Lay each image over the frames where the timeline's mask is "generate"; its pixels are kept there."""
+        """Copy each image into its frames where the timeline's mask is "generate", and set the mask to "keep"."""
         generate = masks > GENERATE_ABOVE if vace.stills else masks
         for still in vace.stills:
             span = slice(still.first, still.end)
@@ -140,7 +140,7 @@ class Control:
 
 
 def _gray(frames: Values, masks: Values) -> tuple[bool, bool]:
-    """Whether the pixels with mask <= 0.5, and those with mask > 0.5, are all 0."""
+    """Return (inactive, reactive): True if all pixels with mask <= 0.5, with mask > 0.5, are 0."""
     generate = masks > GENERATE_ABOVE
     if not frames.any():
         return True, True
@@ -153,20 +153,20 @@ def _gray(frames: Values, masks: Values) -> tuple[bool, bool]:
 
 
 KEPT = 4
-"""A first, a last and a reference image, and one to spare."""
+"""Images kept: a first, a last and a reference image, and one more."""
 
 
 class Stills:
-    """The last few images that were asked for."""
+    """Reads still images, and keeps the last few."""
 
     def __init__(self, height: int, width: int) -> None:
         self._height, self._width = height, width
         self._image = lru_cache(KEPT)(self._read)
 
     def __call__(self, path: Path) -> NDArray[np.float32]:
-        """float32 [H, W, 3] in -1..1, filling the picture, read-only by agreement.
+        """Return float32 [H, W, 3] in -1..1, cropped to the render's size. Do not change the array.
 
-        Raises MissingInputError, or JobError if it is damaged or no still image.
+        Raises MissingInputError, or JobError if it is damaged or not a still image.
         """
         return self._image(path)
 

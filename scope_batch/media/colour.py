@@ -1,8 +1,8 @@
-"""Colours of a clip brought to 8-bit RGB in BT.709: the ffmpeg filters that do it, and a few words on what they do.
+"""Converts the colours of a clip to 8-bit RGB in BT.709: builds the ffmpeg filters and describes the conversion.
 
 HLG and PQ are tone-mapped: reference white (203 cd/m2, ITU-R BT.2408) becomes 255, only highlights above 90 % of it are
-compressed. Wider primaries are converted, what lies outside BT.709 is clipped. The transfer curves of SDR are left
-alone, as players do.
+compressed. Wider primaries are converted, colours outside BT.709 are clipped. Transfer curves of SDR are left
+unchanged, as in players.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from scope_batch.errors import JobError
 
 HD_WIDTH, HD_HEIGHT = 1280, 720
-"""From here on, YUV without a matrix tag is taken as BT.709, below as BT.601: what cameras and players do."""
+"""YUV without a matrix tag counts as BT.709 from this size on, else as BT.601, as in cameras and players."""
 
 REFERENCE_WHITE_CD_M2 = 203
 HDR_PEAK_CD_M2 = 1000
-"""Brighter highlights than what HLG and most PQ are mastered for are clipped."""
+"""Highlights above this, the mastering peak of HLG and most PQ, are clipped."""
 KNEE = 0.9
-"""Share of the reference white from which on highlights are compressed."""
+"""Share of the reference white above which highlights are compressed."""
 
 SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 """The same pixels on every processor, chroma filtered at full resolution."""
@@ -30,10 +30,10 @@ _MATRIX_NAMES = {"bt709": "BT.709", "smpte170m": "BT.601", "bt470bg": "BT.601", 
 _RANGE_NAMES = {"tv": "limited", "pc": "full"}
 _NOT_SDR = frozenset({"linear", "log100", "log316"})
 _UNCONVERTIBLE = frozenset({"smpte2085", "ipt-c2", "ycgco-re", "ycgco-ro", "smpte428"})
-"""Matrices and transfers that neither filter knows."""
+"""Matrices and transfers that neither filter supports."""
 _BY_ZSCALE = {"bt2020c": "2020_cl", "ictcp": "ictcp", "ycgco": "ycgco", "chroma-derived-nc": "chroma-derived-nc",
               "chroma-derived-c": "chroma-derived-c"}  # fmt: skip
-"""Matrices that the scale filter does not know, under the names of the zscale filter."""
+"""Matrices that the scale filter does not support -> their names in the zscale filter."""
 _UNTAGGED = frozenset({"unknown", "reserved", "unspecified"})
 _ALPHA = re.compile(r"^(rgba|bgra|argb|abgr|gbrap|yuva|ya\d|ayuv|vuya|pal8)")
 _YUV = re.compile(r"^(yuv|yuyv|uyvy|nv|p0|p2|p4|y2|xv|ayuv|vuya)")
@@ -41,7 +41,7 @@ _YUV = re.compile(r"^(yuv|yuyv|uyvy|nv|p0|p2|p4|y2|xv|ayuv|vuya)")
 
 @dataclass(frozen=True, slots=True)
 class Colour:
-    """pixels: ffmpeg's pixel format. range, matrix, primaries, transfer: ffmpeg's words for the tags of a frame."""
+    """pixels: ffmpeg's pixel format. range, matrix, primaries, transfer: ffmpeg's names of a frame's colour tags."""
 
     pixels: str
     range: str
@@ -55,14 +55,14 @@ class Colour:
 
     @property
     def words(self) -> str:
-        """ "BT.709, limited range" or "HLG": distinguishes the parts of a clip."""
+        """Matrix and range, "BT.709, limited range", or "HLG, ..."; distinguishes the parts of a clip."""
         kind = _HDR.get(self.transfer) or _MATRIX_NAMES.get(self.matrix, self.matrix)
         return f"{kind}, {_RANGE_NAMES.get(self.range, self.range)} range"
 
     def note(self) -> str | None:
-        """What the conversion does to the colours, None if it only decodes them."""
+        """Describe the conversion; None if the colours are only decoded."""
         if self.pixels.startswith("xyz"):
-            return None  # the decoder's own colours, which every conversion to RGB knows
+            return None  # decoded to colours that every conversion to RGB supports
         if self.transfer in _HDR:
             return f"{_HDR[self.transfer]}, converted to SDR"
         if self.primaries in _WIDE:
@@ -87,13 +87,13 @@ class Colour:
         linear, whole = ("gbrapf32le", "gbrap") if self.alpha else ("gbrpf32le", "gbrp")
         hdr = self.transfer in _HDR
         transfer = self._assumed_transfer()
-        # Of HLG the filter's approximate curve acts on each channel and keeps saturation, its exact one on luminance.
+        # For HLG the filter's approximate curve acts on each channel and keeps saturation, the exact one on luminance.
         exact = f"agamma={int(self.transfer == 'arib-std-b67')}"
         shown = "bt709" if hdr or transfer in _NOT_SDR else transfer
         whole_chroma = [f"scale=flags={SCALE_FLAGS}", f"format={'yuva' if self.alpha else 'yuv'}444p16le"]
         return ",".join(
             (
-                # The zscale filter takes no half chroma sample at the edge of an odd size.
+                # The zscale filter does not support subsampled chroma at odd sizes.
                 *(whole_chroma if (width % 2 or height % 2) and _YUV.match(self.pixels) else []),
                 f"zscale=min={_BY_ZSCALE.get(matrix, matrix)}:rin={self._assumed_range()}:"
                 f"pin={self._assumed_primaries()}:tin={transfer}:t=linear:npl={REFERENCE_WHITE_CD_M2}:{exact}",
@@ -128,4 +128,4 @@ class Colour:
 
 
 EXPORT_AS = "export it as H.264 or ProRes with BT.709 colours"
-"""Advice for what cannot be read."""
+"""Advice for clips whose colours cannot be read."""

@@ -1,8 +1,8 @@
-"""The ffmpeg that imageio-ffmpeg ships, as our own child process.
+"""Runs ffmpeg, which imageio-ffmpeg ships, as a child process.
 
-Children get a session of their own: Ctrl-C in a terminal reaches the whole foreground group, and a decoder or encoder
-that dies of it would take the rest of the chunk along. Their stderr goes to a temporary file, so that a chatty child
-can never block on a full pipe and a failure can still be told in its own words.
+Children get their own session: Ctrl-C in a terminal reaches the whole foreground group, and would kill decoders and
+encoders in the middle of a chunk. Their stderr goes to a temporary file, so that a child never blocks on a full pipe
+and its last messages can be reported.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from scope_batch.media.patience import POLL_S, CheckStop, Patience, never_stop
 from scope_batch.media.source import Closing
 
 QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "error")
-"""Arguments every call begins with: no questions, no banner, errors only."""
+"""First arguments of every call: no questions, no banner, errors only."""
 
 LOCAL_FILES = ("-protocol_whitelist", "file,pipe")
-"""Goes before each `-i`: nothing that an input names may be fetched from anywhere else."""
+"""Precedes each `-i`: an input may refer to local files only."""
 
 DECODER_MEMORY_BYTES = 8 << 30
-"""Memory that a decoding child may take: sixteen threads at 8K need about half of it."""
+"""Memory limit of a decoding child in bytes; sixteen threads at 8K need about half of it."""
 FFMPEG_MEMORY_BYTES = 2 << 30
-"""Address space in which ffmpeg with all its threads does what the tests ask of it; the program itself needs more."""
+"""Address space in bytes that suffices for ffmpeg with all its threads; this program itself needs more."""
 DECODER_LIMITS = ("-max_alloc", str(1 << 30))
-"""Arguments every decoding call begins with: no single piece of memory is larger than 1 GiB."""
+"""First arguments of every decoding call: no single allocation above 1 GiB."""
 
 KILL_WAIT_S = 10.0
 ERROR_TAIL_BYTES = 8192
 ERROR_LINES = 2
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
-_SPEAKER = re.compile(r"^(\[[^]]*\] )+")
-"""The parts of ffmpeg that wrote a line, "[mov,mp4,m4a @ 0x55d0] "."""
+_PREFIX = re.compile(r"^(\[[^]]*\] )+")
+"""The prefix of a line that names a part of ffmpeg, "[mov,mp4,m4a @ 0x55d0] "."""
 _NO_REASON = ("Error opening input", "Error opening output", "Conversion failed", "Exiting normally", "Last message")
-"""Lines that report a failure whose reason is in an earlier line."""
+"""Lines that report a failure whose cause is in an earlier line."""
 _AFTERMATH = re.compile(
     r"(Error while opening encoder|Error sending frames|Could not open encoder before EOF"
     r"|Task finished|Terminating thread|Nothing was written|Error muxing a packet$|Error closing file)"
 )
-"""The same from the parts of an encoding ffmpeg that stop because another part has stopped."""
+"""Lines of encoder parts that stop because another part has failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletedText:
-    """A call that has ended: exit status and both streams as text."""
+    """The result of a finished call: exit status, and both streams as text."""
 
     returncode: int
     stdout: str
@@ -63,10 +63,10 @@ class CompletedText:
 
 
 def ffmpeg_exe() -> Path:
-    """The executable: `IMAGEIO_FFMPEG_EXE` if set, else the one imageio-ffmpeg ships.
+    """Return the executable: `IMAGEIO_FFMPEG_EXE` if set, else the one that imageio-ffmpeg ships.
 
-    Imported late: the first look-up starts `ffmpeg -version`. Raises UnavailableError if there is none, TemporaryError
-    if the system starts no process now.
+    imageio-ffmpeg is imported here because its first look-up starts `ffmpeg -version`. Raises UnavailableError if there
+    is none, TemporaryError if the system cannot start a process now.
     """
     import imageio_ffmpeg
 
@@ -78,14 +78,14 @@ def ffmpeg_exe() -> Path:
 
 
 def file_url(path: Path) -> str:
-    """`path` as ffmpeg must be given it: a name that begins with `-` or holds `:` or `%` stays a plain file."""
+    """Return `path` for ffmpeg's arguments: a name that begins with `-` or contains `:` or `%` stays a plain file."""
     return f"file:{path.absolute()}"
 
 
 def run_quiet(args: Sequence[str], check_stop: CheckStop = never_stop) -> CompletedText:
-    """Run ffmpeg to its end with `args`, as a decoder. The exit status is the caller's to judge.
+    """Run ffmpeg with `args`, as a decoder, and return its result; the caller checks the exit status.
 
-    When it stands still some time after `check_stop` has begun to raise, it is killed, and that is raised.
+    If it stalls for `STALL_S` while `check_stop` raises, it is killed, and that error is raised.
     """
     with _started(args, stdout=subprocess.PIPE) as process:
         patience = Patience("ffmpeg", check_stop, lambda: _cpu_ticks(process.pid))
@@ -103,8 +103,8 @@ def run_quiet(args: Sequence[str], check_stop: CheckStop = never_stop) -> Comple
 
 
 def stderr_lines(args: Sequence[str]) -> Iterator[str]:
-    """Run ffmpeg with `args`, as a decoder, and yield the lines of its stderr as they come; it ends with the iteration.
-    What it writes to standard output is thrown away."""
+    """Run ffmpeg with `args`, as a decoder, and yield the lines of its stderr; it is killed when the iteration ends.
+    Its standard output is discarded."""
     with _started(args, stdout=subprocess.DEVNULL) as process:
         try:
             assert process.stderr is not None
@@ -126,23 +126,23 @@ def _started(args: Sequence[str], stdout: int) -> subprocess.Popen[bytes]:
 
 
 def limit_memory(pid: int, limit_bytes: int) -> None:
-    """Let a child of ours take no more than `limit_bytes`; its next allocation fails. Does nothing where the system
+    """Limit the memory of a child process to `limit_bytes`; allocations beyond it fail. Does nothing on systems that
     cannot limit a running process (only Linux can)."""
     if hasattr(resource, "prlimit"):
-        with contextlib.suppress(OSError):  # it has ended already, or the system does not allow it
+        with contextlib.suppress(OSError):  # it has already exited, or the system does not permit it
             resource.prlimit(pid, resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
-def refuse_little_memory(name: str, words: str) -> None:
-    """Raises TemporaryError if this process may take so little memory that ffmpeg fails whatever it is given.
+def refuse_little_memory(name: str, messages: str) -> None:
+    """Raises TemporaryError if the memory limit of this process is too low for ffmpeg.
 
-    Called where a failed ffmpeg would be blamed on the job: `name` is the input or output, `words` ffmpeg's own. Its
-    words alone do not tell, since its parts report a failed allocation as an invalid argument.
+    Called after a failure of ffmpeg, before the job is blamed. `name`: the input or output; `messages`: of ffmpeg,
+    which are not reliable, since it reports a failed allocation as an invalid argument.
     """
     limit_bytes, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit_bytes != resource.RLIM_INFINITY and limit_bytes < FFMPEG_MEMORY_BYTES:
-        limit = f"this process may take {limit_bytes >> 20} MiB of memory (ulimit -v)"
-        raise TemporaryError(f"{name}: ffmpeg failed, and {limit}: {words}")
+        limit = f"this process is limited to {limit_bytes >> 20} MiB of memory (ulimit -v)"
+        raise TemporaryError(f"{name}: ffmpeg failed, and {limit}: {messages}")
 
 
 def _not_started(command: str, error: OSError) -> ScopeBatchError:
@@ -152,7 +152,7 @@ def _not_started(command: str, error: OSError) -> ScopeBatchError:
 
 
 def _refuse_no_process() -> None:
-    """Raises TemporaryError if no program can be started at all, which imageio-ffmpeg takes for a missing ffmpeg."""
+    """Raises TemporaryError if no process can be started, which imageio-ffmpeg reports as a missing ffmpeg."""
     try:
         subprocess.run([sys.executable, "--version"], capture_output=True, check=False)
     except OSError as error:
@@ -161,25 +161,24 @@ def _refuse_no_process() -> None:
 
 
 def last_messages(stderr: IO[bytes]) -> str:
-    """The last lines a child wrote to its stderr file, on one line; "" if there are none."""
+    """Return the last lines in a child's stderr file, joined to one line; "" if there are none."""
     size = stderr.seek(0, 2)
     stderr.seek(max(0, size - ERROR_TAIL_BYTES))
     return last_lines(_text(stderr.read()))
 
 
 def last_lines(text: str) -> str:
-    """The last lines of ffmpeg's stderr joined by "; ", without the parts of the program that wrote them."""
-    lines = [_SPEAKER.sub("", line).strip() for line in text.splitlines() if line.strip()]
+    """Return the last lines of ffmpeg's stderr joined by "; ", without their prefixes."""
+    lines = [_PREFIX.sub("", line).strip() for line in text.splitlines() if line.strip()]
     reasons = [line for line in lines if not (line.startswith(_NO_REASON) or _AFTERMATH.match(line))]
     return "; ".join((reasons or lines)[-ERROR_LINES:])
 
 
 class Child(Closing):
-    """A running ffmpeg. Leaving the context ends it, whatever happened inside.
+    """A running ffmpeg process, which is killed when the context is left.
 
-    stdin / stdout: buffered binary pipes where asked for, else None: a write takes all it is given, a read gets all it
-    asked for or the end. `output_fd`: a descriptor of ours that its stdout goes to instead. `memory_bytes`: the most
-    memory that it may take. `pass_fds`: descriptors that it inherits under their numbers.
+    stdin, stdout: buffered binary pipes if requested, else None. `output_fd`: a descriptor for its stdout instead of a
+    pipe. `memory_bytes`: its memory limit. `pass_fds`: descriptors that it inherits with the same numbers.
     """
 
     def __init__(
@@ -194,12 +193,12 @@ class Child(Closing):
     ) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
         command = [str(ffmpeg_exe()), *args]
-        quiet_or_given = subprocess.DEVNULL if output_fd is None else output_fd
+        output = subprocess.DEVNULL if output_fd is None else output_fd
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if stdout else quiet_or_given,
+                stdout=subprocess.PIPE if stdout else output,
                 stderr=self._stderr,
                 start_new_session=True,
                 pass_fds=pass_fds,
@@ -210,12 +209,12 @@ class Child(Closing):
         self.pid = self._process.pid
         if memory_bytes is not None:
             limit_memory(self.pid, memory_bytes)
-        self._told_bytes = 0
+        self._reported_bytes = 0
         self.stdin = self._process.stdin
         self.stdout = self._process.stdout
 
     def poll(self) -> int | None:
-        """Exit status, or None while it runs; negative = killed by that signal."""
+        """Return the exit status, None while it runs; negative: killed by that signal."""
         return self._process.poll()
 
     def wait(self, timeout_s: float | None = None) -> int:
@@ -225,34 +224,34 @@ class Child(Closing):
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(f"ffmpeg still runs after {timeout_s} s") from error
 
-    def news(self) -> str:
-        """The lines it has written to its stderr since the last call; only before `close`."""
+    def new_lines(self) -> str:
+        """Return the complete lines written to its stderr since the last call; only before `close`."""
         written = os.fstat(self._stderr.fileno()).st_size
-        data = os.pread(self._stderr.fileno(), written - self._told_bytes, self._told_bytes)
+        data = os.pread(self._stderr.fileno(), written - self._reported_bytes, self._reported_bytes)
         whole_lines = data[: data.rfind(b"\n") + 1]
-        self._told_bytes += len(whole_lines)
+        self._reported_bytes += len(whole_lines)
         return _text(whole_lines)
 
     def cpu_ticks(self) -> int | None:
-        """Processor time it has used, in ticks of the system's clock; None where that is unknown."""
+        """Return its CPU time in ticks of the system's clock; None if unknown."""
         return _cpu_ticks(self.pid)
 
     def last_messages(self) -> str:
-        """The last lines of its stderr; only before `close`."""
+        """Return the last lines of its stderr; only before `close`."""
         return last_messages(self._stderr)
 
     def kill(self) -> None:
-        """End it at once, from any thread; whoever is blocked on its pipes gets on. `close` is still due."""
+        """Kill it from any thread, which unblocks threads that wait for its pipes. `close` must still be called."""
         self._process.kill()
 
     def close(self) -> None:
-        """Kill it if it still runs, reap it, close the pipes. May be called again."""
+        """Kill it if it still runs, reap it, close the pipes. May be called twice."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait(KILL_WAIT_S)
         for pipe in (self.stdin, self.stdout, self._stderr):
             if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # bytes that nobody will read any more
+                with contextlib.suppress(BrokenPipeError):  # the process has exited without reading all bytes
                     pipe.close()
 
 

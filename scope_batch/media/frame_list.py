@@ -1,4 +1,4 @@
-"""Every frame of a clip as ffmpeg lists it: its time, size and colours, from its packets or by decoding."""
+"""Lists the frames of a clip with time, size and colours, from its packets or by decoding."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _COLOUR = re.compile(
 )
 _TOTAL = re.compile(r"^\[info\] frame= *(\d+) ")
 _ATTEMPTS = 6
-"""ffmpeg writes a frame's line in pieces, and what another of its threads reports may stand between two of them."""
+"""Decoding is repeated if a line is garbled: ffmpeg writes lines in pieces, and another thread may write in between."""
 _TIMES_GO_BACK = "non monotonically increasing dts"
-"""A complaint about what ffmpeg writes: frames are handed out all the same."""
+"""An error about ffmpeg's output, not about the input; frames are complete."""
 _PACKET_DISCARD = 4
 _PACKET_KEY = 1
 _NO_TIME = -(1 << 63)
@@ -34,7 +34,7 @@ _NO_TIME = -(1 << 63)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """width, height: pixels of a decoded frame after rotation. aspect: width over height of one pixel."""
+    """Size and colours of a frame. width, height: pixels, after rotation. aspect: width / height of one pixel."""
 
     width: int
     height: int
@@ -43,7 +43,7 @@ class Look:
 
     @property
     def square_width(self) -> int:
-        """Width with square pixels. The scale filter of `SQUARE_SIZE` computes the same, in the same doubles."""
+        """Width with square pixels, computed as by the scale filter of `SQUARE_SIZE`, in doubles."""
         return max(1, int(self.width * (self.aspect.numerator / self.aspect.denominator) + 0.5))
 
 
@@ -52,10 +52,10 @@ SQUARE_SIZE = "scale=w='max(1,trunc(iw*sar+0.5))':h=ih"
 
 @dataclass(slots=True)
 class FrameList:
-    """ticks: ascending times. last_ticks: how long the last frame stands, 0 if nothing says so. keys: key packets.
-    looks: (first frame, look) wherever the look is another than that of the frame before; () of packets.
-    changes: how often the decoder reported other parameters, rotation included. ordered: every frame is shown after
-    the one before it, so that a time names one frame.
+    """ticks: ascending times. last_ticks: duration of the last frame, 0 if unknown. keys: number of key packets.
+    looks: (first frame, look) of each run of frames with the same look; empty for packets. changes: number of parameter
+    changes that the decoder reported, rotation included. ordered: times strictly ascend in decoding order, so that a
+    time identifies a frame.
     """
 
     tick_s: Fraction
@@ -72,7 +72,7 @@ class FrameList:
 
 
 def listed_packets(text: str) -> FrameList | None:
-    """From a framecrc listing of packets; None if some have no time."""
+    """Parse a framecrc listing of packets; None if some have no time."""
     header: dict[str, str] = {}
     packets: list[tuple[int, int]] = []
     keys = 0
@@ -96,32 +96,32 @@ def listed_packets(text: str) -> FrameList | None:
 def decoded_frames(path: Path, input_args: list[str], *, count: int | None = None, lenient: bool = False) -> FrameList:
     """Decode the frames of the first video stream, or the first `count`, and list them.
 
-    input_args  open the file (ending in `-i FILE`), with whatever the decoder is to be told.
-    lenient     what cannot be decoded is passed over: only for a look at some of the frames.
+    input_args  arguments that open the file, with options of the decoder, ending in `-i FILE`.
+    lenient     skip frames that cannot be decoded; only for a sample of the frames.
     Raises JobError, beginning with the file's name.
     """
     described = total = 0
     for _ in range(_ATTEMPTS):
         frames, total, errors = _decode(path, input_args, count)
         if errors and not lenient:
-            refuse_little_memory(path.name, plain_words(errors))
+            refuse_little_memory(path.name, joined_messages(errors))
             damaged = (
                 "is damaged or cut short" if any(line.startswith("[in#") for line in errors) else "cannot be decoded"
             )
-            raise JobError(f"{path.name}: {damaged}: {plain_words(errors)}")
+            raise JobError(f"{path.name}: {damaged}: {joined_messages(errors)}")
         if frames is None or not total:
             raise JobError(f"{path.name}: holds no frames")
-        # A limited run decodes ahead of what it counts.
+        # A run limited to `count` frames decodes some more.
         described = len(frames.ticks)
         if described == total or (count is not None and described > total):
             frames.ordered = all(before < after for before, after in pairwise(frames.ticks))
             frames.ticks.sort()
             return frames
-    raise JobError(f"{path.name}: ffmpeg decodes {total} frames and describes {described} of them")
+    raise JobError(f"{path.name}: ffmpeg decodes {total} frames but lists {described}")
 
 
 def _decode(path: Path, input_args: list[str], count: int | None) -> tuple[FrameList | None, int, list[str]]:
-    """The frames as ffmpeg described them, the number that it decoded, and its complaints."""
+    """Return the listed frames, the number of decoded ones, and error lines."""
     limit = [] if count is None else ["-frames:v", str(count)]
     loud = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
     output = ["-map", "0:V:0", "-vf", "showinfo=checksum=0", *limit, "-fps_mode", "passthrough", "-f", "null", "-"]
@@ -130,41 +130,41 @@ def _decode(path: Path, input_args: list[str], count: int | None) -> tuple[Frame
     errors: list[str] = []
     frame: re.Match[str] | None = None
     for line in stderr_lines([*loud, *input_args, *output]):
-        if is_complaint(line):
+        if is_input_error(line):
             errors.append(line)
         elif frames is None:
             base = _TIME_BASE.match(line)
             frames = FrameList(Fraction(int(base[1]), int(base[2]))) if base else None
         elif is_change(line):
             frames.changes += 1
-        elif found := _FRAME.match(line):
-            frame = found
+        elif listed := _FRAME.match(line):
+            frame = listed
         elif frame is not None and (colour := _COLOUR.match(line)):
             _add(path, frames, frame, colour)
             frame = None
-        elif ended := _TOTAL.match(line):
-            total = int(ended[1])
+        elif count_line := _TOTAL.match(line):
+            total = int(count_line[1])
     return frames, total, errors
 
 
-def is_complaint(line: str) -> bool:
-    """Whether a line that ffmpeg writes under `-loglevel level+info` is an error in what it reads."""
+def is_input_error(line: str) -> bool:
+    """Return whether a line of ffmpeg, under `-loglevel level+info`, reports an error in its input."""
     return any(level in line for level in ("[error]", "[fatal]", "[panic]")) and _TIMES_GO_BACK not in line
 
 
 def is_change(line: str) -> bool:
-    """Whether the line says that frames change their size, colours or rotation."""
+    """Return whether the line reports a change of size, colours or rotation."""
     return "Reconfiguring filter graph" in line
 
 
-def plain_words(lines: list[str]) -> str:
-    """The last of ffmpeg's lines, without the parts of the program that wrote them."""
+def joined_messages(lines: list[str]) -> str:
+    """Return the last of ffmpeg's lines joined by "; ", without their prefixes."""
     return last_lines("\n".join(lines))
 
 
 def _add(path: Path, frames: FrameList, frame: re.Match[str], colour: re.Match[str]) -> None:
     if frame["pts"] == "NOPTS":
-        raise JobError(f"{path.name}: its frames carry no times; remux it first: ffmpeg -i {path.name} out.mkv")
+        raise JobError(f"{path.name}: its frames have no times; remux it first: ffmpeg -i {path.name} out.mkv")
     aspect = frame["aspect"]
     look = Look(
         int(frame["width"]),

@@ -1,4 +1,4 @@
-"""Reads the sources of the timeline at the size of the render, and decides which of them shows at each frame."""
+"""Reads the sources of the timeline at the size of the render, and selects the source of each frame."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from scope_batch.processors.chain import Chain
 
 Pixels = NDArray[Any]
 """One frame. video: uint8 [H, W, 3]. frames: float32 [H, W, 3] (or 1 channel, for all three) in -1..1. masks: float32
-[H, W] in 0..1. Read-only by agreement."""
+[H, W] in 0..1. Do not change it: it may be shared."""
 
 
 class FrameReader(Closing):
-    """A placement's material, opened. Ascending reading is fast, and so is the same frame again."""
+    """Reads a placement's source. Reading in ascending order, or the same frame again, is fast."""
 
     def __init__(self, placement: Placement, height: int, width: int) -> None:
         self._kind, self._fit = placement.source.kind, placement.fit
@@ -47,15 +47,15 @@ class FrameReader(Closing):
 
     @property
     def planes(self) -> FloatArrayReader | None:
-        """The float array underneath, if it is one."""
+        """The reader of the float array, None for other sources."""
         return self._opened if isinstance(self._opened, FloatArrayReader) else None
 
     def pick(self, index: int) -> int:
-        """Number in the file of frame `index` of those that count."""
+        """Return the file's frame number of picked frame `index`."""
         return self._picks[index]
 
     def frame(self, index: int) -> Pixels:
-        """Frame `index` of those that count. Raises JobError if it cannot be read or decoded."""
+        """Return picked frame `index`. Raises JobError if it cannot be read or decoded."""
         pick = self._picks[index]
         if self._held is None or self._held[0] != pick:
             self._held = (pick, self._read(pick))
@@ -78,19 +78,19 @@ class FrameReader(Closing):
         return fitted if self._kind == "video" else to_unit(fitted)
 
     def _mask(self, frame: Frame) -> Pixels:
-        # Cut at the level before resizing: with nearest neighbours the order does not matter, and this is one channel.
+        # Binarized before resizing: equal with nearest neighbour, and resizes one channel instead of three.
         fitted = fit_frame(generates(frame), self._height, self._width, self._fit, Image.Resampling.NEAREST)
         return fitted.astype(np.float32)
 
     def _check_size(self, where: str) -> None:
         size = (self._opened.height, self._opened.width)
         if isinstance(self._opened, FloatArrayReader) and size != (self._height, self._width):
-            asked = f"the render {self._width}x{self._height}; arrays are not resized"
-            raise JobError(f"{where}: {self._opened.name} is {size[1]}x{size[0]} (width x height), {asked}")
+            expected = f"the render {self._width}x{self._height}; arrays are not resized"
+            raise JobError(f"{where}: {self._opened.name} is {size[1]}x{size[0]} (width x height), {expected}")
 
 
 def to_unit(frame: Frame) -> NDArray[np.float32]:
-    """uint8 0..255 -> float32 -1..1."""
+    """Convert uint8 0..255 to float32 -1..1."""
     unit = frame.astype(np.float32)
     unit /= np.float32(127.5)
     unit -= np.float32(1)
@@ -98,14 +98,14 @@ def to_unit(frame: Frame) -> NDArray[np.float32]:
 
 
 def to_bytes(frame: Pixels) -> Frame:
-    """float32 [H, W, 3 or 1] in -1..1 -> uint8 [H, W, 3], rounded: what `to_unit` was given."""
+    """Convert float32 [H, W, 3 or 1] in -1..1 to uint8 [H, W, 3], rounded; the inverse of `to_unit`."""
     levels = np.rint((frame + np.float32(1)) * np.float32(127.5)).clip(0, 255).astype(np.uint8)
     return np.broadcast_to(levels, (*levels.shape[:2], 3))
 
 
-class Reels(Closing):
-    """The reels of a plan: each opened when it is first shown, shared by placements of the same material, and closed
-    once nothing later shows it."""
+class FrameReaders(Closing):
+    """Opens the reader of each source when it is first needed, shares it among placements of that source, and closes
+    it after the last frame that needs it."""
 
     def __init__(self, plan: Plan) -> None:
         self._height, self._width = plan.height, plan.width
@@ -118,33 +118,33 @@ class Reels(Closing):
         self._interrupted = False
 
     def of(self, placement: Placement) -> FrameReader:
-        """Raises as `open_material` does, and JobError for an array of another size than the render's."""
+        """Return the reader. Raises as `open_material`, and JobError for an array that has not the render's size."""
         key = _key(placement)
         if key not in self._open:
-            reel = FrameReader(placement, self._height, self._width)
+            reader = FrameReader(placement, self._height, self._width)
             with self._lock:
-                self._open[key] = reel
+                self._open[key] = reader
                 if self._interrupted:
-                    reel.interrupt()
+                    reader.interrupt()
         return self._open[key]
 
     def close_before(self, frame: int) -> None:
-        """Close what no delivered frame from `frame` on shows; should it be asked for all the same, it opens anew."""
+        """Close readers that no delivered frame from `frame` on needs; they reopen on demand."""
         for key in [key for key in self._open if self._needed_until[key] <= frame]:
             with self._lock:
-                reel = self._open.pop(key)
-            reel.close()
+                reader = self._open.pop(key)
+            reader.close()
 
     def interrupt(self) -> None:
-        """From another thread: make a read that is under way fail soon, and every later one."""
+        """Make a running read, and every later one, fail soon; called from another thread."""
         with self._lock:
             self._interrupted = True
-            for reel in self._open.values():
-                reel.interrupt()
+            for reader in self._open.values():
+                reader.interrupt()
 
     def close(self) -> None:
-        for reel in self._open.values():
-            reel.close()
+        for reader in self._open.values():
+            reader.close()
 
 
 def _key(placement: Placement) -> tuple[ClipSource, Fit]:
@@ -152,20 +152,20 @@ def _key(placement: Placement) -> tuple[ClipSource, Fit]:
 
 
 class Track:
-    """Frames are delivered frames; beyond the last one, the last one shows."""
+    """Reads the frames of one kind by delivered frame number; numbers beyond the last mean the last."""
 
-    def __init__(self, plan: Plan, kind: Kind, reels: Reels) -> None:
+    def __init__(self, plan: Plan, kind: Kind, readers: FrameReaders) -> None:
         self._placements = tuple(placement for placement in plan.placements if placement.source.kind == kind)
         self._last = plan.num_frames - 1
-        self._reels = reels
+        self._readers = readers
         self._processed = _processed_control(self._placements, plan, self._read) if kind == "frames" else None
 
     def covers(self, frame: int) -> bool:
-        return self._showing(frame) is not None
+        return self._placement_at(frame) is not None
 
     def frame(self, frame: int) -> Pixels | None:
-        """What shows at `frame`, None where nothing covers it. Raises JobError if it cannot be read or decoded."""
-        placement = self._showing(frame)
+        """Return the pixels at `frame`, None if no placement covers it. Raises JobError if they cannot be decoded."""
+        placement = self._placement_at(frame)
         if placement is None:
             return None
         frame = min(frame, self._last)
@@ -174,23 +174,23 @@ class Track:
         return self._read(placement, frame)
 
     def nearest(self, frame: int) -> Pixels:
-        """What shows at `frame`, or else at the covered frame next to it, the earlier of two."""
-        found = self.frame(frame)
-        if found is not None:
-            return found
+        """Return the pixels at `frame`, or at the nearest covered frame, the earlier of two."""
+        pixels = self.frame(frame)
+        if pixels is not None:
+            return pixels
         frame = min(frame, self._last)
         spans = [(p.first_frame, min(self._end(p) - 1, self._last)) for p in self._placements]
         ends = [end for span in spans for end in span if span[0] <= span[1]]
-        found = self.frame(min(ends, key=lambda end: (abs(end - frame), end)))
-        assert found is not None
-        return found
+        pixels = self.frame(min(ends, key=lambda end: (abs(end - frame), end)))
+        assert pixels is not None
+        return pixels
 
     def _read(self, placement: Placement, frame: int) -> Pixels:
-        reel = self._reels.of(placement)
+        reader = self._readers.of(placement)
         index = frame - placement.first_frame
-        return reel.frame(index % reel.frames if placement.fill == "loop" else min(index, reel.frames - 1))
+        return reader.frame(index % reader.frames if placement.fill == "loop" else min(index, reader.frames - 1))
 
-    def _showing(self, frame: int) -> Placement | None:
+    def _placement_at(self, frame: int) -> Placement | None:
         frame = min(frame, self._last)
         for placement in reversed(self._placements):
             if placement.first_frame <= frame < placement.end_frame and frame < self._end(placement):
@@ -200,17 +200,17 @@ class Track:
     def _end(self, placement: Placement) -> int:
         if placement.fill != "none":
             return placement.end_frame
-        return min(placement.end_frame, placement.first_frame + self._reels.of(placement).frames)
+        return min(placement.end_frame, placement.first_frame + self._readers.of(placement).frames)
 
 
 def _processed_control(
     placements: Iterable[Placement], plan: Plan, read: Callable[[Placement, int], Pixels]
 ) -> Processed | None:
-    """The input video that steers through VACE, which covers every delivered frame."""
-    found = next((placement for placement in placements if placement.processed), None)
-    if found is None:
+    """Return the pre-processed input video that steers VACE; it covers every delivered frame."""
+    source = next((placement for placement in placements if placement.processed), None)
+    if source is None:
         return None
-    span = (found.first_frame, found.end_frame)
+    span = (source.first_frame, source.end_frame)
     return Processed(
-        Chain.of(plan.pre_processors), (plan.height, plan.width), [span], lambda frame: to_bytes(read(found, frame))
+        Chain.of(plan.pre_processors), (plan.height, plan.width), [span], lambda frame: to_bytes(read(source, frame))
     )

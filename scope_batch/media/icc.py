@@ -1,4 +1,4 @@
-"""Colour profiles of pictures: what they are called, and their pixels converted to sRGB through LittleCMS."""
+"""Reads colour profiles of pictures, and converts pixels to sRGB through LittleCMS."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from io import BytesIO
 from PIL import Image, ImageCms
 
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-"""Pillow's mode of the pixels that a profile of each colour space speaks of."""
+"""Colour space of a profile -> Pillow's mode of its pixels."""
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 _ROUNDING = 1
-"""A profile that moves no colour by more than this counts as sRGB."""
+"""A profile that changes no level by more than this counts as sRGB."""
 _EXIF_PART, _EXIF_COLOUR_SPACE = 0x8769, 0xA001
 _INTEROPERABILITY_PART, _INTEROPERABILITY_INDEX = 0xA005, 1
 
 
 def notes_of(image: Image.Image) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(notes, warnings) on the colours of an opened picture, from its header."""
+    """Return (notes, warnings) about the colours of an opened picture, from its header."""
     profile = image.info.get("icc_profile")
     if not profile:
         return (), _undeclared(image)
     try:
         transform, name = _to_srgb(profile)
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return (), ("its colour profile is damaged: its numbers are taken as sRGB",)
+        return (), ("its colour profile is damaged: its colours are read as sRGB",)
     return ((f"{name} colours, converted to sRGB",) if transform else ()), ()
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """An opaque picture of any mode as RGB in sRGB; without a readable profile its numbers are taken as they are."""
+    """Convert an opaque picture of any mode to sRGB; without a readable profile its colours count as sRGB."""
     try:
         transform, _ = _to_srgb(profile) if profile else (None, "")
     except (ImageCms.PyCMSError, OSError, ValueError):
@@ -38,7 +38,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     if transform is None:
         return image.convert("RGB")
     if image.mode != transform.input_mode:
-        if transform.input_mode == "CMYK":  # a profile of other colours than the picture has
+        if transform.input_mode == "CMYK":  # the profile does not fit the picture's mode
             return image.convert("RGB")
         image = image.convert(transform.input_mode)
     converted = transform.apply(image)
@@ -48,7 +48,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 @lru_cache(16)
 def _to_srgb(profile: bytes) -> tuple[ImageCms.ImageCmsTransform | None, str]:
-    """The transform and the profile's name; None if it changes nothing. Raises PyCMSError, OSError or ValueError."""
+    """Return the transform (None: no change) and the profile's name. Raises PyCMSError, OSError or ValueError."""
     opened = ImageCms.ImageCmsProfile(BytesIO(profile))
     name = " ".join(ImageCms.getProfileDescription(opened).split()) or "its profile's"
     mode = _MODES.get(opened.profile.xcolor_space.strip())
@@ -60,7 +60,7 @@ def _to_srgb(profile: bytes) -> tuple[ImageCms.ImageCmsTransform | None, str]:
 
 
 def _moves(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether the transform changes a chart of colours by more than rounding."""
+    """Return whether the transform changes a chart of colours by more than rounding."""
     steps = range(0, 256, 51)
     levels = bytes(level for r in steps for g in steps for b in steps for level in (r, g, b))
     chart = Image.frombytes(mode, (len(levels) // len(mode), 1), levels)
@@ -70,11 +70,11 @@ def _moves(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 
 def _undeclared(image: Image.Image) -> tuple[str, ...]:
-    """Cameras write Adobe RGB without a profile: only EXIF marks it."""
+    """Return a warning for Adobe RGB that is marked in EXIF alone, without a profile, as cameras do."""
     exif = Image.Image.getexif(image)  # the base class's: PNG's own would decode the whole picture
     part = exif.get_ifd(_EXIF_PART)
     interoperability = exif.get_ifd(_INTEROPERABILITY_PART) if _INTEROPERABILITY_PART in part else {}
     index = str(interoperability.get(_INTEROPERABILITY_INDEX, "")).strip("\0 ")
     if index == "R03" or part.get(_EXIF_COLOUR_SPACE) == 2:
-        return ("its EXIF data says Adobe RGB, but it carries no profile: its numbers are taken as sRGB",)
+        return ("its EXIF data says Adobe RGB, but it carries no profile: its colours are read as sRGB",)
     return ()

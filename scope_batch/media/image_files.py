@@ -14,12 +14,20 @@ from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.files.image_series import IMAGE_SUFFIXES, folder_files, pattern_files, series_warnings
 from scope_batch.files.kinds import TO_MP4
-from scope_batch.media.images import ImageFacts, Near, image_facts, opened_image, read_image, rgb_of, without_doubts
+from scope_batch.media.images import (
+    ImageFacts,
+    Near,
+    image_facts,
+    opened_image,
+    pillow_warnings_off,
+    read_image,
+    rgb_of,
+)
 from scope_batch.media.source import Frame, Source
 
 
 class ImageFolderSource(Source):
-    """The pictures of a folder, or of a pattern, in natural order of their names; all are of one size."""
+    """The pictures of a folder or a pattern, in natural order of their names; all have one size."""
 
     def __init__(self, path: Path, near: Near = None) -> None:
         self.name, self._near = path.name, near
@@ -29,12 +37,12 @@ class ImageFolderSource(Source):
             kinds = f"allowed are {' '.join(IMAGE_SUFFIXES)}"
             if path.is_dir():
                 raise JobError(f"{self.name}: the folder holds no images; {kinds}")
-            raise MissingInputError(f"{path}: no image is named so; {kinds}")
+            raise MissingInputError(f"{path}: no image matches; {kinds}")
         facts = [self._facts(picture) for picture in self._paths]
         self.width, self.height = facts[0].width, facts[0].height
         self.notes = tuple(dict.fromkeys(note for fact in facts for note in fact.notes))
-        found = [warning for fact in facts for warning in fact.warnings]
-        self.warnings = (*series_warnings([picture.name for picture in self._paths]), *dict.fromkeys(found))
+        warnings = [warning for fact in facts for warning in fact.warnings]
+        self.warnings = (*series_warnings([picture.name for picture in self._paths]), *dict.fromkeys(warnings))
         self.timing = Timing.even(len(self._paths))
 
     def frame(self, index: int) -> Frame:
@@ -49,7 +57,7 @@ class ImageFolderSource(Source):
             self._size = facts.width, facts.height
         elif (facts.width, facts.height) != self._size:
             sizes = f"{facts.width}x{facts.height}, not {self._size[0]}x{self._size[1]}"
-            raise JobError(f"{where}: is {sizes} as {first.name}; all must be alike")
+            raise JobError(f"{where}: is {sizes} as {first.name}; all must have one size")
         return facts
 
 
@@ -69,15 +77,15 @@ class ImageSource(Source):
 
 TICK_S = Fraction(1, 1_000_000)
 UNTIMED_MS = 100
-"""How long a frame without a duration stands, as in browsers."""
+"""Duration of a frame without one, in milliseconds, as in browsers."""
 MAX_PIXELS = 1 << 32
-"""Pixels of all frames together; every frame is decoded to plan it: 2,000 of 1080p."""
+"""Most pixels in all frames together, about 2,000 frames of 1080p; planning decodes them all."""
 PROBES_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """width, height of the canvas. first: number of the first frame in the file, behind a default picture."""
+    """width, height of the canvas. first: file's number of the first frame, 1 after a default picture."""
 
     width: int
     height: int
@@ -88,7 +96,7 @@ class _Facts:
 
 
 class AnimatedSource(Source):
-    """Each frame is the whole canvas, as a browser shows it, on white."""
+    """An animated image. Each frame is the whole canvas, as in a browser, on white."""
 
     def __init__(self, path: Path) -> None:
         status = path.stat()
@@ -103,15 +111,15 @@ class AnimatedSource(Source):
         number = self._facts.first + index
         if self._image is None or number < self._image.tell():
             self.close()
-            with without_doubts():
+            with pillow_warnings_off():
                 self._image = self._files.enter_context(opened_image(self._path))
         try:
-            with without_doubts():
+            with pillow_warnings_off():
                 self._image.seek(number)
                 return rgb_of(self._image.copy(), self.name)
         except (EOFError, OSError, SyntaxError, ValueError) as error:
-            what = str(error) or "the file ends early"
-            raise JobError(f"{self.name}: frame {index} of {self.frames} cannot be decoded: {what}") from error
+            fault = str(error) or "the file ends early"
+            raise JobError(f"{self.name}: frame {index} of {self.frames} cannot be decoded: {fault}") from error
 
     def close(self) -> None:
         self._image = None
@@ -120,10 +128,10 @@ class AnimatedSource(Source):
 
 @lru_cache(PROBES_KEPT)
 def _probe(path: Path, *_: int) -> _Facts:
-    """Decodes every frame once: only then is it known how long each is shown, and that the file is whole."""
+    """Decode every frame once to get all durations and to check that the file is complete."""
     facts = image_facts(path)
     shown_ms: list[float] = []
-    with without_doubts(), opened_image(path) as image:
+    with pillow_warnings_off(), opened_image(path) as image:
         frames: int = getattr(image, "n_frames", 1)
         if frames * facts.width * facts.height > MAX_PIXELS:
             raise JobError(f"{path.name}: {frames} frames of {facts.width}x{facts.height} are too many; {TO_MP4}")

@@ -1,4 +1,4 @@
-"""One picture of a file as RGB: upright, in sRGB, on white, never larger in memory than its use asks for."""
+"""Reads a still image as upright RGB in sRGB on white, at a reduced size if it is much larger than needed."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from scope_batch.media import icc
 from scope_batch.media.source import MAX_FRAME_PIXELS, Frame, opening
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
-STILL_IN_SPITE_OF_FRAMES = "MPO"
-"""A JPEG with further pictures inside, such as a preview or a second lens: the first picture is the photo."""
+MULTI_PICTURE_JPEG = "MPO"
+"""A JPEG with further pictures inside, such as a preview or a second lens; its first picture is read."""
 SPARE = 3
-"""A picture is read at a reduced size that is still at least so many times the size asked for."""
+"""A picture is reduced at most to this multiple of the needed size."""
 
 _EXIF_ORIENTATION = 0x0112
 _TURNED = frozenset({5, 6, 7, 8})
 
 Near = tuple[int, int] | None
-"""Height and width that a picture is going to be scaled to; None: it is needed as it is."""
+"""Height and width to which a picture will be scaled; None: its full size is needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """width, height as seen (EXIF applied). notes, warnings: what was found, without the file's name."""
+    """Facts of an image. width, height: after EXIF orientation. notes, warnings: without the file's name."""
 
     width: int
     height: int
@@ -42,14 +42,14 @@ class ImageFacts:
 
 
 def image_facts(path: Path) -> ImageFacts:
-    """From the header alone. Raises JobError if it is no picture or too large."""
-    with warnings.catch_warnings(record=True) as doubts:
+    """Read the facts from the header. Raises JobError if it is not a picture or too large."""
+    with warnings.catch_warnings(record=True) as header_warnings:
         warnings.simplefilter("always", UserWarning)
         with opened_image(path) as image:
             facts = _facts_of(image, path.name)
-    if doubts:
-        told = f"its header is damaged: {' '.join(str(doubts[0].message).split())}"
-        return replace(facts, warnings=(*facts.warnings, told))
+    if header_warnings:
+        warning = f"its header is damaged: {' '.join(str(header_warnings[0].message).split())}"
+        return replace(facts, warnings=(*facts.warnings, warning))
     return facts
 
 
@@ -57,7 +57,7 @@ def _facts_of(image: Image.Image, name: str) -> ImageFacts:
     width, height = image.size
     if width * height > MAX_FRAME_PIXELS:
         raise JobError(f"{name}: {width}x{height} pixels are too many, at most {MAX_FRAME_PIXELS:,} are read")
-    animated = getattr(image, "n_frames", 1) > 1 and image.format != STILL_IN_SPITE_OF_FRAMES
+    animated = getattr(image, "n_frames", 1) > 1 and image.format != MULTI_PICTURE_JPEG
     notes, warned = icc.notes_of(image)
     if image.has_transparency_data:
         notes = (*notes, "has an alpha channel, laid on white")
@@ -65,21 +65,21 @@ def _facts_of(image: Image.Image, name: str) -> ImageFacts:
 
 
 def read_image(path: Path, near: Near = None, size: tuple[int, int] | None = None) -> Frame:
-    """uint8 [H, W, 3]: EXIF orientation applied, in sRGB, transparency on white, 16-bit gray by its high byte.
+    """Return uint8 [H, W, 3]: EXIF orientation applied, in sRGB, on white, 16-bit gray by its high byte.
 
-    near  what is much larger may be read at a reduced size, a JPEG without ever being decoded in full.
-    size  width and height that it had when it was looked at.
-    Raises JobError if it is damaged, cut short, another than before, or of a kind that has no plain RGB meaning.
+    near  a much larger picture is read at a reduced size, a JPEG without decoding it in full.
+    size  width and height when it was probed.
+    Raises JobError if it is damaged, cut short, has changed, or has a pixel mode that is not supported.
     """
-    with without_doubts(), opened_image(path) as image:
+    with pillow_warnings_off(), opened_image(path) as image:
         turned = _is_turned(image)
         upright_size = image.size[::-1] if turned else image.size
         if size is not None and upright_size != size:
-            found = f"{upright_size[0]}x{upright_size[1]}"
-            raise JobError(f"{path.name}: has changed: it was {size[0]}x{size[1]}, now it is {found}")
+            now = f"{upright_size[0]}x{upright_size[1]}"
+            raise JobError(f"{path.name}: has changed: it was {size[0]}x{size[1]}, now it is {now}")
         if near is not None:
-            wanted = (near[1] * SPARE, near[0] * SPARE)
-            image.draft(image.mode, wanted[::-1] if turned else wanted)
+            needed = (near[1] * SPARE, near[0] * SPARE)
+            image.draft(image.mode, needed[::-1] if turned else needed)
         try:
             image.load()
             return rgb_of(ImageOps.exif_transpose(_reduced(image, near)), path.name)
@@ -88,13 +88,13 @@ def read_image(path: Path, near: Near = None, size: tuple[int, int] | None = Non
 
 
 def read_still(path: Path, near: Near = None) -> Frame:
-    """`read_image` of a file that stands for itself. Raises MissingInputError too, and JobError if it is animated."""
+    """`read_image` for a single still image. Also raises MissingInputError, and JobError if it is animated."""
     still_facts(path)
     return read_image(path, near)
 
 
 def still_facts(path: Path) -> ImageFacts:
-    """`image_facts` of a file that stands for itself. Raises MissingInputError too, and JobError if it is animated."""
+    """`image_facts` for a single still image. Also raises MissingInputError, and JobError if it is animated."""
     with opening(path) as is_folder:
         if is_folder:
             raise JobError(f"{path.name}: is a folder, not an image")
@@ -105,7 +105,7 @@ def still_facts(path: Path) -> ImageFacts:
 
 
 def rgb_of(image: Image.Image, name: str) -> Frame:
-    """A loaded picture of any mode as uint8 [H, W, 3] in sRGB on white."""
+    """Convert a loaded picture of any mode to uint8 [H, W, 3] in sRGB on white."""
     if image.mode.startswith("I;16"):
         high = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(high[..., None], 3, axis=2)
@@ -121,7 +121,7 @@ def rgb_of(image: Image.Image, name: str) -> Frame:
 
 
 def on_white(rgba: NDArray[np.uint8]) -> Frame:
-    """uint8 [H, W, 4] with straight alpha over white, rounded: uint8 [H, W, 3]."""
+    """Composite uint8 [H, W, 4] with straight alpha on white; returns uint8 [H, W, 3], rounded."""
     blended = np.empty((*rgba.shape[:2], 3), np.uint8)
     for row, above in zip(
         blended, rgba, strict=True
@@ -132,8 +132,8 @@ def on_white(rgba: NDArray[np.uint8]) -> Frame:
 
 
 @contextmanager
-def without_doubts() -> Iterator[None]:
-    """Around the reading of a picture: what Pillow doubts in its header was told by `image_facts`."""
+def pillow_warnings_off() -> Iterator[None]:
+    """Suppress Pillow's warnings about a header, which `image_facts` reports."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
@@ -141,15 +141,15 @@ def without_doubts() -> Iterator[None]:
 
 @contextmanager
 def opened_image(path: Path) -> Iterator[Image.Image]:
-    """The file opened, nothing decoded. Raises JobError if it is no picture of a known format."""
+    """Open a picture without decoding it. Raises JobError if it has no supported format."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(path, formats=IMAGE_FORMATS)
     except UnidentifiedImageError as error:
         with path.open("rb") as file:
-            what = stand_in(file.read(START_BYTES))
-        raise JobError(f"{path.name}: is {what or 'not a readable PNG, JPEG or WebP image'}") from error
+            kind = stand_in(file.read(START_BYTES))
+        raise JobError(f"{path.name}: is {kind or 'not a readable PNG, JPEG or WebP image'}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise JobError(f"{path.name}: has too many pixels: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -159,12 +159,12 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
 
 
 def _is_turned(image: Image.Image) -> bool:
-    # The base class's: PNG's own would decode the whole image in search of EXIF data that stands after it.
+    # The base class's method: PNG's own decodes the whole image to find EXIF data after it.
     return Image.Image.getexif(image).get(_EXIF_ORIENTATION) in _TURNED
 
 
 def _reduced(image: Image.Image, near: Near) -> Image.Image:
-    """A loaded picture that is many times larger than needed, made smaller by a whole number."""
+    """Reduce a loaded picture that is many times larger than needed by a whole factor."""
     if near is None or image.mode.startswith("I;16"):
         return image
     height, width = near[::-1] if _is_turned(image) else near

@@ -1,4 +1,4 @@
-"""Opens control frames, masks and clips, whatever kind of file they are in."""
+"""Opens clips, control frames and masks of any file type."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ Opened = TypeVar("Opened", bound=Source | FloatArrayReader)
 def open_source(path: Path, also: tuple[str, ...] = (), near: tuple[int, int] | None = None) -> Source:
     """Open a video file, a `.npy` or `.bin` array, an image, moving or not, a folder or a pattern of images.
 
-    also  suffixes that the caller reads in another way, for the message about an unknown one.
-    near  height and width that frames will be scaled to: much larger still images are read at a reduced size.
-    Raises MissingInputError if there is nothing, JobError for what is unknown, damaged or too large.
+    also  further suffixes that the caller reads itself, for the message about an unknown one.
+    near  height and width to which frames will be scaled: much larger still images are read at a reduced size.
+    Raises MissingInputError if it does not exist, JobError if it is of an unknown type, damaged or too large.
     """
     suffix = path.suffix.lower()
     source: Source
@@ -54,23 +54,23 @@ def open_source(path: Path, also: tuple[str, ...] = (), near: tuple[int, int] | 
             source = VideoSource(path)
         else:
             allowed = " ".join((*VIDEO_SUFFIXES, ".npy", ".bin", *also, *IMAGE_SUFFIXES))
-            what = remedy(suffix) or "unknown kind of input"
-            raise JobError(f"{path.name}: {what}; allowed are {allowed} and a folder or pattern of images")
+            advice = remedy(suffix) or "unknown kind of input"
+            raise JobError(f"{path.name}: {advice}; allowed are {allowed} and a folder or pattern of images")
     return _checked(source)
 
 
-def open_material(material: ClipSource, near: tuple[int, int] | None = None) -> Source | FloatArrayReader:
-    """A uint8 source for what looks like a video, `FloatArrayReader` for a float array.
+def open_material(source: ClipSource, near: tuple[int, int] | None = None) -> Source | FloatArrayReader:
+    """Open a source of the timeline: a uint8 `Source`, or a `FloatArrayReader` for a float array.
 
-    near  height and width that frames will be scaled to: much larger still images are read at a reduced size.
-    Raises MissingInputError, or JobError (beginning with the file's name) if it is of an unknown kind, damaged, of
-    another dtype or shape than its kind allows, or a part that does not lie inside its blob.
+    near  height and width to which frames will be scaled: much larger still images are read at a reduced size.
+    Raises MissingInputError, or JobError (beginning with the file's name) if it has an unknown type, is
+    damaged, has a wrong dtype or shape, or is a part outside its blob.
     """
-    return _checked(_open(material, near))
+    return _checked(_open(source, near))
 
 
 def _checked(opened: Opened) -> Opened:
-    """Closes it and raises JobError if its frames are too large."""
+    """Return the source. Closes it and raises JobError if its frames are too large."""
     try:
         check_size(opened.name, opened.height, opened.width)
     except JobError:
@@ -79,40 +79,40 @@ def _checked(opened: Opened) -> Opened:
     return opened
 
 
-def picked(opened: Source | FloatArrayReader, material: ClipSource) -> Sequence[int]:
-    """Which of its frames count, in order. Control frames count one by one, however long each is shown."""
-    if material.kind != "video" and not material.picks:
+def picked(opened: Source | FloatArrayReader, source: ClipSource) -> Sequence[int]:
+    """Return the indices of the frames to use, in order: all frames of control, unless they are picked by time."""
+    if source.kind != "video" and not source.picks:
         return range(opened.frames)
-    timing = opened.timing if material.timed_by is None else clip_timing(material.timed_by)
-    picks = picked_frames(timing, name=opened.name, fps=material.fps, start_s=material.start_s, end_s=material.end_s)
+    timing = opened.timing if source.timed_by is None else clip_timing(source.timed_by)
+    picks = picked_frames(timing, name=opened.name, fps=source.fps, start_s=source.start_s, end_s=source.end_s)
     return within(picks, opened.frames)
 
 
 def clip_timing(path: Path) -> Timing:
-    """When the frames of a clip are shown. Raises as `open_source` does."""
+    """Return the display times of a clip's frames. Raises as `open_source` does."""
     with open_source(path) as source:
         return source.timing
 
 
-def _open(material: ClipSource, near: tuple[int, int] | None) -> Source | FloatArrayReader:
-    path, part = material.path, material.part
+def _open(source: ClipSource, near: tuple[int, int] | None) -> Source | FloatArrayReader:
+    path, part = source.path, source.part
     if part is not None:
         with opening(path) as is_folder:
             if is_folder:
                 raise JobError(f"{path.name}: is a folder, not a data blob")
-            if material.kind == "video":
+            if source.kind == "video":
                 return ArraySource(path, locate_part(part, "uint8"))
-            return FloatArrayReader(path, locate_part(part, "float32"), material.kind)
-    if material.kind == "video":
+            return FloatArrayReader(path, locate_part(part, "float32"), source.kind)
+    if source.kind == "video":
         return open_source(path, near=near)
-    # Of a mask the nearest pixel counts, so it is never read at a reduced size.
-    return _open_control(material, material.kind, near if material.kind == "frames" else None)
+    # Masks are resized by nearest neighbour, so they are never read at a reduced size.
+    return _open_control(source, source.kind, near if source.kind == "frames" else None)
 
 
 def _open_control(
-    material: ClipSource, kind: Literal["frames", "masks"], near: tuple[int, int] | None
+    source: ClipSource, kind: Literal["frames", "masks"], near: tuple[int, int] | None
 ) -> Source | FloatArrayReader:
-    path = material.path
+    path = source.path
     suffix = path.suffix.lower()
     if is_pattern(path):
         return open_source(path, near=near)

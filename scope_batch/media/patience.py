@@ -1,4 +1,4 @@
-"""Ends the wait for a child or a reader that stands still after the end of the render has been asked for."""
+"""Ends the wait for a stalled child process or reader once the render should stop."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Callable
 from scope_batch.errors import ScopeBatchError
 
 STALL_S = 10.0
-"""How long something may stand still when the time limit is over or a signal has come."""
+"""Longest stall in seconds after the time limit or a signal."""
 
 POLL_S = 0.2
-"""How often a wait is broken off to look whether something still moves."""
+"""Interval in seconds at which a wait checks for progress."""
 
 CheckStop = Callable[[], None]
-"""Raises Interrupted or TimeLimitError once the end of the render has been asked for; called from any thread."""
+"""Raises Interrupted or TimeLimitError once the render should stop; called from any thread."""
 
 
 def never_stop() -> None:
-    """For callers without signals or time limit."""
+    """A `CheckStop` for callers without signals or time limit."""
 
 
 class Patience:
-    """Watches one transfer, or one child."""
+    """Detects a stall of one transfer or one child process."""
 
     def __init__(self, name: str, check_stop: CheckStop, cpu_ticks: Callable[[], int | None] = lambda: None) -> None:
-        """name: of what stands still, for the error. cpu_ticks: of a child; they grow as long as it computes."""
+        """name: the process or reader, for the error. cpu_ticks: CPU time of a child, which grows while it works."""
         self._name = name
         self._check_stop = check_stop
         self._cpu_ticks = cpu_ticks
@@ -33,11 +33,11 @@ class Patience:
         self._moved_s = time.monotonic()
 
     def moved(self) -> None:
-        """Bytes have been taken, or a new wait begins."""
+        """Note progress: bytes were transferred, or a new wait begins."""
         self._moved_s = time.monotonic()
 
     def check(self) -> None:
-        """Called again and again while nothing is taken. Raises what `check_stop` raises, if it has taken too long."""
+        """Called repeatedly during a wait. Raises the error of `check_stop` after a stall of `STALL_S`."""
         ticks = self._cpu_ticks()
         if ticks != self._ticks:
             self._ticks = ticks
@@ -46,6 +46,6 @@ class Patience:
             return
         try:
             self._check_stop()
-        except ScopeBatchError as asked:
-            asked.add_note(f"{self._name} stood still for {STALL_S:g} s and was given up")
+        except ScopeBatchError as stop:
+            stop.add_note(f"{self._name} stood still for {STALL_S:g} s and was given up")
             raise

@@ -1,4 +1,4 @@
-"""Control frames and masks as float arrays: read a frame's planes at a time, never resized."""
+"""Reads control frames and masks from float arrays, frame by frame; they are never resized."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ALLOWED = {
 
 
 class FloatArrayReader(Closing):
-    """An open array [1, C, T, H, W]: C 1 or 3 for frames, 1 for masks. Any order of reading is right and fast."""
+    """An open array [1, C, T, H, W]: C 1 or 3 for control frames, 1 for masks. Frames can be read in any order."""
 
     unread: tuple[str, ...] = ()
-    """Tensors that its file holds besides."""
+    """Names of other tensors in its file."""
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -34,7 +34,7 @@ class FloatArrayReader(Closing):
         self.timing = Timing.even(self.frames)
 
     def planes(self, index: int) -> NDArray[np.float32]:
-        """Frame `index`: float32 [C, H, W], the caller's own. Raises JobError if the file has become shorter."""
+        """Return frame `index` as a new float32 [C, H, W]. Raises JobError if the file was truncated."""
         size, element = self.height * self.width, self._array.place.element
         planes = np.empty((self.channels, self.height, self.width), np.float32)
         for channel, plane in enumerate(planes):
@@ -43,14 +43,14 @@ class FloatArrayReader(Closing):
         return planes
 
     def interrupt(self) -> None:
-        """Nothing to break off: a read of one frame is short."""
+        """Do nothing: reading one frame takes little time."""
 
     def close(self) -> None:
         self._array.close()
 
 
 def as_float32(data: NDArray[Any], element: str) -> NDArray[np.float32]:
-    """What was read for `element` ("float32", "float16", "bfloat16"), as float32; exact."""
+    """Convert data of type `element` ("float32", "float16", "bfloat16") to float32, exactly."""
     if element == "bfloat16":
         return (data.astype(np.uint32) << 16).view(np.float32)
     return data.astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""Reads what the next chunk is made from while the current chunk is made."""
+"""Reads the inputs of the next chunk while the current chunk is generated."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from typing import Generic, Protocol, TypeVar
 from scope_batch.media.patience import POLL_S, CheckStop, Patience, never_stop
 from scope_batch.media.source import Closing
 
-Asked = TypeVar("Asked", contravariant=True)
+Request = TypeVar("Request", contravariant=True)
 Read = TypeVar("Read", covariant=True)
 
 
-class Reader(Protocol[Asked, Read]):
-    def read(self, asked: Asked, /) -> Read: ...
+class Reader(Protocol[Request, Read]):
+    def read(self, request: Request, /) -> Read: ...
 
     def interrupt(self) -> None:
-        """From another thread: make a `read` that is under way fail soon."""
+        """Make a running `read` fail soon; called from another thread."""
 
     def close(self) -> None: ...
 
 
-class ReadAhead(Closing, Generic[Asked, Read]):
-    """Has everything of `asked` read in order, one ahead, on a thread of its own; nothing asked, no thread.
+class ReadAhead(Closing, Generic[Request, Read]):
+    """Reads all `requests` in order, one ahead, in its own thread, which is started only if there are any.
 
-    Owns the reader: `close` ends the thread, then the reader with its files and decoders.
+    It owns the reader: `close` ends the thread, then closes the reader with its files and decoders.
     """
 
-    def __init__(self, reader: Reader[Asked, Read], asked: Iterable[Asked]) -> None:
+    def __init__(self, reader: Reader[Request, Read], requests: Iterable[Request]) -> None:
         self._reader = reader
-        self._asked = iter(asked)
+        self._requests = iter(requests)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="input")
         self._reading: deque[Future[Read]] = deque()
         self._read_ahead()
 
     def get(self, check_stop: CheckStop = never_stop) -> Read:
-        """What was read for the next of `asked`. Raises what its reading raised; IndexError after the last.
+        """Return the result of the next request. Raises the error of its `read`; IndexError after the last.
 
-        A decoder that stands still is given up some time after `check_stop` has begun to raise, with what it raises.
+        If the reader stalls for `STALL_S` while `check_stop` raises, that error is raised.
         """
         reading = self._reading.popleft()
         patience = Patience("the input", check_stop)
@@ -50,7 +50,7 @@ class ReadAhead(Closing, Generic[Asked, Read]):
         return read
 
     def close(self) -> None:
-        """May be called again, and at any time: a read that is under way is broken off."""
+        """Interrupt a running read and close the reader. May be called twice, and at any time."""
         for future in self._reading:
             future.cancel()
         self._reader.interrupt()
@@ -58,6 +58,6 @@ class ReadAhead(Closing, Generic[Asked, Read]):
         self._reader.close()
 
     def _read_ahead(self) -> None:
-        for asked in self._asked:
-            self._reading.append(self._pool.submit(self._reader.read, asked))
+        for request in self._requests:
+            self._reading.append(self._pool.submit(self._reader.read, request))
             break

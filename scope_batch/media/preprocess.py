@@ -1,4 +1,4 @@
-"""Passes input frames through the pre-processors."""
+"""Applies the pre-processors to input frames."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from scope_batch.core.frames import Frames
 from scope_batch.processors.chain import Chain
 
 BLOCK = 12
-"""Frames that go in together; they come out the same however many there are."""
+"""Frames per call of the chain; the result does not depend on it."""
 
 
 class Processed:
-    """The frames of each span pass the chain as one stream, in order from the span's first frame to its last.
+    """Applies the chain to the frames of each span as one stream, from the span's first frame to its last.
 
-    source  frame number -> uint8 [H, W, 3]; spans: (first, end), apart from each other.
+    source  frame number -> uint8 [H, W, 3]; spans: (first, end), without overlap.
 
-    Ascending reading, with steps back of one frame, passes each frame once; a longer step back begins the span anew.
+    Reading in ascending order, with steps back of one frame, processes each frame once; a longer step back restarts the
+    span.
     """
 
     def __init__(
@@ -26,22 +27,22 @@ class Processed:
     ) -> None:
         self._chain, self._size, self._spans, self._source = chain, size, tuple(spans), source
         self._next = self._end = 0
-        self._made: dict[int, Frames] = {}
+        self._ready: dict[int, Frames] = {}
 
     def frame(self, frame: int) -> Frames:
-        """uint8 [H, W, 3]; `frame` lies in one of the spans. Raises what the source or a processor raises."""
-        if not min(self._made, default=self._next) <= frame < self._end:
+        """Return a frame of one of the spans, uint8 [H, W, 3]. Raises the errors of the source and of processors."""
+        if not min(self._ready, default=self._next) <= frame < self._end:
             self._begin(next(span for span in self._spans if span[0] <= frame < span[1]))
-        while frame not in self._made:
+        while frame not in self._ready:
             self._feed()
-            for number in [number for number in self._made if number < frame - 1]:
-                del self._made[number]
-        return self._made[frame]
+            for number in [number for number in self._ready if number < frame - 1]:
+                del self._ready[number]
+        return self._ready[frame]
 
     def _begin(self, span: tuple[int, int]) -> None:
         self._next, self._end = span
         self._finished = self._next
-        self._made = {}
+        self._ready = {}
         self._stream = self._chain.open(*self._size)
 
     def _feed(self) -> None:
@@ -53,5 +54,5 @@ class Processed:
 
     def _take(self, frames: Frames) -> None:
         for frame in frames:
-            self._made[self._finished] = frame
+            self._ready[self._finished] = frame
             self._finished += 1

@@ -12,12 +12,12 @@ from scope_batch.media.source import Frame
 def fit_frame(
     frame: Frame, height: int, width: int, fit: Fit, resample: Image.Resampling = Image.Resampling.LANCZOS
 ) -> Frame:
-    """uint8 [H, W, 3] or [H, W] -> the same of height x width; a frame of that size is returned as it is.
+    """Resize uint8 [H, W, 3] or [H, W] to height x width; a frame of that size is returned unchanged.
 
-    crop     fills the picture, what sticks out is cut evenly on both sides.
-    pad      shows the whole frame, the rest is 0 (black; in a mask: keep).
-    stretch  gives up the proportions.
-    resample LANCZOS samples over the area that a pixel covers, so shrinking does not alias; NEAREST is for masks.
+    crop     fill the size, and crop the excess evenly on both sides.
+    pad      show the whole frame, and pad with 0 (black; in a mask: keep).
+    stretch  change the proportions.
+    resample LANCZOS averages over the area of a pixel, which avoids aliasing; NEAREST is for masks.
     """
     own_height, own_width = frame.shape[:2]
     if (own_height, own_width) == (height, width):

@@ -1,4 +1,4 @@
-"""Defines an input opened for reading: a numbered row of RGB frames."""
+"""Defines an input opened for reading: a numbered sequence of RGB frames."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from scope_batch.files.access import reading
 from scope_batch.files.kinds import START_BYTES, stand_in
 
 Frame = NDArray[np.uint8]
-"""uint8 [H, W, 3], RGB. Read-only by agreement: a source may hand out the same one twice."""
+"""uint8 [H, W, 3], RGB. Do not change it: a source may return the same array twice."""
 
 MAX_FRAME_PIXELS = 1 << 26
-"""Larger frames than 67 megapixels (8K is 33) are taken for an attack or a mistake."""
+"""Larger frames than 67 megapixels (8K has 33) are refused as an attack or a mistake."""
 
 
 class Closing(ABC):
@@ -39,10 +39,10 @@ class Closing(ABC):
 
 
 class Source(Closing):
-    """Frames may be read in any order; ascending order is fast.
+    """A sequence of frames, readable in any order; ascending order is fast.
 
-    width, height: of the first frame; a clip may change on the way. notes: properties of the file and how they are
-    handled; warnings: probable mistakes. Both are without the name.
+    width, height: of the first frame; a clip may change later. notes: properties of the file and how they are handled;
+    warnings: probable mistakes. Both are without the name.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Source(Closing):
 
     @abstractmethod
     def frame(self, index: int) -> Frame:
-        """Frame `index` (0-based) of the file. Raises JobError if it cannot be read or decoded."""
+        """Return frame `index` (0-based) of the file. Raises JobError if it cannot be read or decoded."""
 
     def interrupt(self) -> None:
-        """From another thread: make a read that is under way fail soon, and every later one."""
+        """Make a running read, and every later one, fail soon; called from another thread."""
 
     def close(self) -> None:
-        """Let go of file and child process. May be called again."""
+        """Close file and child process. May be called twice."""
 
     @property
     def frames(self) -> int:
@@ -70,7 +70,7 @@ class Source(Closing):
 
 @contextmanager
 def opening(path: Path) -> Iterator[bool]:
-    """A context around the opening of `path`. Yields whether it is a folder; system errors become ours."""
+    """Turn system errors while `path` is opened into errors of this package. Yields True if it is a folder."""
     with reading(path, path.name):
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
@@ -82,9 +82,9 @@ def opening(path: Path) -> Iterator[bool]:
 
 def _refuse_stand_in(path: Path) -> None:
     with path.open("rb") as file:
-        what = stand_in(file.read(START_BYTES))
-    if what:
-        raise JobError(f"{path.name}: is {what}")
+        kind = stand_in(file.read(START_BYTES))
+    if kind:
+        raise JobError(f"{path.name}: is {kind}")
 
 
 def check_size(name: str, height: int, width: int, most: int = MAX_FRAME_PIXELS) -> None:

@@ -1,4 +1,4 @@
-"""Collects the facts of inputs that a plan needs, and finds faults in their values, before any model is loaded."""
+"""Probes the inputs of a plan, and checks their values before a model is loaded."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from scope_batch.media.open import open_material, open_source, picked
 from scope_batch.media.planes import FloatArrayReader
 
 TOLERANCE = 1e-3
-"""How far values may lie outside their range: what rounding and resampling leave."""
+"""Largest excess over the range, which rounding and resampling may cause."""
 
 _RANGES = {"frames": (-1.0, 1.0), "masks": (0.0, 1.0)}
 
 
 Places = Mapping[Path, str]
-"""Where the job names a still image, "job.yaml:3:1: first_frame_image", for messages."""
+"""Still image -> the field that names it, "job.yaml:3:1: first_frame_image", for messages."""
 NO_PLACES: Places = {}
 
 
 @contextmanager
-def _told_at(places: Places, path: Path) -> Iterator[None]:
+def _errors_at(places: Places, path: Path) -> Iterator[None]:
     try:
         yield
     except JobError as error:
@@ -41,20 +41,20 @@ def _told_at(places: Places, path: Path) -> Iterator[None]:
         raise JobError(*(f"{places[path]}: {line}" for line in error.problems)) from error
 
 
-def probe_material(material: ClipSource) -> ClipSourceFacts:
-    """Length, size and times of `material`; what can be seen without reading its values is checked.
+def probe_material(source: ClipSource) -> ClipSourceFacts:
+    """Return length, size and times of a source; checks everything but its values.
 
-    Raises MissingInputError, or JobError (beginning with the file's name) if it is of an unknown kind, damaged, of
-    another dtype or shape than its kind allows, or a part that does not lie inside its blob.
+    Raises MissingInputError, or JobError (beginning with the file's name) if it has an unknown type, is
+    damaged, has a wrong dtype or shape, or is a part outside its blob.
     """
-    with open_material(material) as opened:
-        frames = len(picked(opened, material))
+    with open_material(source) as opened:
+        frames = len(picked(opened, source))
         return ClipSourceFacts(
             frames,
             opened.height,
             opened.width,
             exact=isinstance(opened, FloatArrayReader),
-            still=frames == 1 and not opened.timing.stated and material.part is None,
+            still=frames == 1 and not opened.timing.stated and source.part is None,
             timing=opened.timing if opened.timing.stated else None,
             unread=opened.unread if isinstance(opened, FloatArrayReader) else (),
             notes=opened.notes,
@@ -63,28 +63,28 @@ def probe_material(material: ClipSource) -> ClipSourceFacts:
 
 
 def check_material(plan: Plan, places: Places = NO_PLACES) -> None:
-    """Read every float array that the plan shows, a frame at a time and each frame once, and every still image.
+    """Read and check all used frames of float arrays, one at a time, and all still images.
 
-    Raises JobError: an array of another size than the render's, with NaN or Inf, frames outside -1..1 or masks outside
-    0..1 (naming the field, the chunk and the delivered frame), an image that cannot be read. MissingInputError.
+    Raises JobError, with field, chunk and delivered frame, for arrays of a wrong size, NaN or Inf, frames outside -1..1
+    or masks outside 0..1, and for an unreadable image; MissingInputError for a missing one.
     """
     checked: dict[ClipSource, int] = {}
     for placement in filter(_may_be_floats, plan.placements):
-        with FrameReader(placement, plan.height, plan.width) as reel:
-            if reel.planes is not None:
-                shown = range(checked.get(placement.source, 0), _shown(plan, placement, reel))
-                _check_values(plan, placement, reel, reel.planes, shown)
-                checked[placement.source] = max(shown.start, shown.stop)
+        with FrameReader(placement, plan.height, plan.width) as reader:
+            if reader.planes is not None:
+                used = range(checked.get(placement.source, 0), _shown(plan, placement, reader))
+                _check_values(plan, placement, reader, reader.planes, used)
+                checked[placement.source] = max(used.start, used.stop)
     for path in dict.fromkeys(_stills(plan)):
-        with _told_at(places, path):
+        with _errors_at(places, path):
             read_still(path, (plan.height, plan.width))
 
 
-def found_in_stills(plan: Plan, places: Places = NO_PLACES) -> tuple[list[str], list[str]]:
-    """(notes, warnings) on the plan's still images, each with its name. Raises as `check_material`."""
+def still_notes(plan: Plan, places: Places = NO_PLACES) -> tuple[list[str], list[str]]:
+    """Return (notes, warnings) about the plan's still images, each with its name. Raises as `check_material`."""
     notes, warnings = [], []
     for path in dict.fromkeys(_stills(plan)):
-        with _told_at(places, path):
+        with _errors_at(places, path):
             facts = still_facts(path)
         notes += [f"{path.name}: {note}" for note in facts.notes]
         warnings += [f"{path.name}: {warning}" for warning in facts.warnings]
@@ -92,24 +92,24 @@ def found_in_stills(plan: Plan, places: Places = NO_PLACES) -> tuple[list[str], 
 
 
 def _may_be_floats(placement: Placement) -> bool:
-    material = placement.source
-    of_arrays = material.part is not None or material.path.suffix.lower() in (".npy", ".safetensors")
-    return material.kind != "video" and of_arrays
+    source = placement.source
+    of_arrays = source.part is not None or source.path.suffix.lower() in (".npy", ".safetensors")
+    return source.kind != "video" and of_arrays
 
 
-def _shown(plan: Plan, placement: Placement, reel: FrameReader) -> int:
-    """How many frames of its material a placement shows, from the first on."""
-    return min(min(placement.end_frame, plan.num_frames) - placement.first_frame, reel.frames)
+def _shown(plan: Plan, placement: Placement, reader: FrameReader) -> int:
+    """Return how many frames of its source, from the first on, a placement uses."""
+    return min(min(placement.end_frame, plan.num_frames) - placement.first_frame, reader.frames)
 
 
-def _check_values(plan: Plan, placement: Placement, reel: FrameReader, planes: FloatArrayReader, shown: range) -> None:
-    for index in shown:
-        fault = _fault(planes.planes(reel.pick(index)), *_RANGES[placement.source.kind])
+def _check_values(plan: Plan, placement: Placement, reader: FrameReader, planes: FloatArrayReader, used: range) -> None:
+    for index in used:
+        fault = _fault(planes.planes(reader.pick(index)), *_RANGES[placement.source.kind])
         if fault is not None:
             frame = placement.first_frame + index
             chunk = bisect_right(plan.chunks, frame, key=lambda chunk: chunk.first_frame) - 1
-            what = f"{planes.name}: frame {index} (delivered frame {frame}, chunk {chunk})"
-            raise JobError(f"{placement.where}: {what} {fault}")
+            frame_name = f"{planes.name}: frame {index} (delivered frame {frame}, chunk {chunk})"
+            raise JobError(f"{placement.where}: {frame_name} {fault}")
 
 
 def _fault(planes: NDArray[np.float32], low: float, high: float) -> str | None:
@@ -132,7 +132,7 @@ def _stills(plan: Plan) -> Iterator[Path]:
 
 
 def probe_whole_clip(path: Path) -> ClipFacts:
-    """Facts of a clip that is read from end to end: at its own rate, or at the nominal one of a rate that varies."""
+    """Probe a whole clip at its own rate, or at the nominal rate if its rate varies."""
     with open_source(path) as source:
         varies = source.timing.fps is None
         nominal = source.timing.nominal_fps
@@ -142,13 +142,13 @@ def probe_whole_clip(path: Path) -> ClipFacts:
 def probe_clip(
     path: Path, input_fps: Fraction | None = None, start_s: float | None = None, end_s: float | None = None
 ) -> ClipFacts:
-    """Facts of the input at `path` after trimming and resampling. Arrays and image folders count as 16 fps.
+    """Probe the input at `path` after trimming and resampling. Arrays and image folders count as 16 fps.
 
-    Raises MissingInputError if there is none, JobError if it cannot be read or its rate varies without `input_fps`.
+    Raises MissingInputError if it does not exist, JobError if it cannot be read or its rate varies without `input_fps`.
     """
     with open_source(path) as source:
         picks = picked_frames(source.timing, name=source.name, fps=input_fps, start_s=start_s, end_s=end_s)
         fps = input_fps or source.timing.fps
         assert fps is not None, "picked_frames refuses a varying rate without input_fps"
-        told = source.timing, source.notes, source.warnings
-        return ClipFacts(source.width, source.height, len(picks), fps, source.has_audio, *told)
+        size = (source.width, source.height)
+        return ClipFacts(*size, len(picks), fps, source.has_audio, source.timing, source.notes, source.warnings)

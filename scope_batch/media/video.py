@@ -1,4 +1,4 @@
-"""Frames of a video file, from one running decoder."""
+"""Reads frames of a video file from one running decoder."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from scope_batch.errors import JobError
 from scope_batch.media.clip import Part, input_args, probe_video
 from scope_batch.media.ffmpeg import DECODER_MEMORY_BYTES, Child, refuse_little_memory
-from scope_batch.media.frame_list import is_change, is_complaint, plain_words
+from scope_batch.media.frame_list import is_change, is_input_error, joined_messages
 from scope_batch.media.images import on_white
 from scope_batch.media.source import Frame, Source
 
 LOUD = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
-"""Log lines with their level: some decoders repair damage and only log it, and every change of format is logged."""
+"""Log with levels: some decoders conceal damage and only log it; every change of format is logged, too."""
 
 
 class VideoSource(Source):
-    """Decodes from the start of the file up to what is asked: frame numbers stay exact where seeking may not be.
+    """Decodes from the start of the file, which keeps frame numbers exact where seeking may not.
 
-    Frames before the asked one are dropped by their time, or here one by one where times do not tell frames apart.
-    Parts of the clip whose colours need other filters have a decoder of their own.
+    ffmpeg drops earlier frames by their time; if times do not identify frames, they are read and dropped here. Parts of
+    the clip that need different filters have their own decoders.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class VideoSource(Source):
         return parts[bisect_right(parts, index, key=lambda part: part.first) - 1]
 
     def _open(self, index: int) -> Child:
-        """Start a decoder that hands out frame `index`, and before it no or all earlier frames."""
+        """Start a decoder whose output begins at frame `index`, or at frame 0 if times are not unique."""
         self.close()
         part = self._part(index)
         others = [other.first for other in self._facts.parts if other.filters != part.filters and other.first > index]
@@ -77,13 +77,13 @@ class VideoSource(Source):
         args = [*LOUD, *input_args(self._path, self._facts.decoder), *output, "-f", "rawvideo", "-"]
         self._child = Child(args, stdout=True, memory_bytes=DECODER_MEMORY_BYTES)
         self._changes_seen = 0
-        # `interrupt` may have come while there was no child to kill.
+        # `interrupt` may have been called while there was no child to kill.
         if self._interrupted:
             self._child.kill()
         return self._child
 
     def _seconds_before(self, index: int) -> str:
-        """Half a tick before frame `index`, as ffmpeg counts: filters see times as floats."""
+        """Return the time half a tick before frame `index`, for ffmpeg's filters, which use floats."""
         half_ticks = 2 * self.timing.ticks[index] - 1
         return f"{float(self._facts.offset_s + half_ticks * self.timing.tick_s / 2):.9f}"
 
@@ -99,19 +99,19 @@ class VideoSource(Source):
         return data
 
     def _check(self, child: Child, *, complete: bool) -> None:
-        """Raise JobError for a frame that is not whole, a complaint, or a change that the probe did not see."""
-        lines = child.news().splitlines()
+        """Raise JobError for an incomplete frame, an error, or a change of format that the probe did not report."""
+        lines = child.new_lines().splitlines()
         self._changes_seen += sum(map(is_change, lines))
         if self._changes_seen > self._facts.changes:
             raise JobError(
                 f"{self.name}: changes its size or colours near frame {self._next}, between key frames; make it even "
                 "first: ffmpeg -i IN -vf scale=W:H OUT"
             )
-        if complete and not any(map(is_complaint, lines)):
+        if complete and not any(map(is_input_error, lines)):
             return
         child.kill()
         child.wait()
-        complaints = [line for line in (*lines, *child.news().splitlines()) if is_complaint(line)]
-        words = plain_words(complaints) or "the decoder ended early"
-        refuse_little_memory(self.name, words)
-        raise JobError(f"{self.name}: frame {self._next} of {self.frames} cannot be decoded: {words}")
+        errors = [line for line in (*lines, *child.new_lines().splitlines()) if is_input_error(line)]
+        messages = joined_messages(errors) or "the decoder ended early"
+        refuse_little_memory(self.name, messages)
+        raise JobError(f"{self.name}: frame {self._next} of {self.frames} cannot be decoded: {messages}")

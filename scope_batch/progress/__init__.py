@@ -20,10 +20,10 @@ __all__ = [
 
 
 def displays(style: Style, stream: TolerantStream, job: str, origin_s: float) -> Sequence[Display]:
-    """What shows job `job` on `stream` in this style; `origin_s`: time zero of JSON lines on the monotonic clock."""
+    """Return the displays of `job` on `stream` in this style; `origin_s`: time 0 of JSON lines (monotonic clock)."""
     match resolved(style, stream, os.environ):
         case "rich":
-            from scope_batch.progress.bar import Bar  # rich.live takes its time to import
+            from scope_batch.progress.bar import Bar  # importing rich.live is slow
 
             return [Bar(stream, forced=style == "rich")]
         case "plain":
@@ -34,7 +34,7 @@ def displays(style: Style, stream: TolerantStream, job: str, origin_s: float) ->
 
 
 def resolved(style: Style, stream: TolerantStream, environment: Mapping[str, str]) -> Style:
-    """`style` without "auto"; no bar on a terminal that cannot move its cursor."""
+    """Resolve "auto", and use plain lines on a terminal that cannot move its cursor."""
     if style not in ("auto", "rich"):
         return style
     dumb = environment.get("TERM", "").lower() in ("dumb", "unknown")

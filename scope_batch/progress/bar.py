@@ -1,4 +1,4 @@
-"""Progress on a terminal: two lines that are redrawn in place, everything lasting printed above them."""
+"""Shows progress on a terminal: two lines redrawn in place, with permanent lines printed above them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from scope_batch.progress.summary import State
 from scope_batch.progress.wording import shortened, span
 
 NARROW = 60
-"""Columns below which the bar itself makes room for the numbers."""
+"""Width in columns below which only the numbers are shown, without the bar."""
 LONG_S = 2.0
-"""An activity that takes longer shows for how long it has been going on."""
+"""Seconds after which the duration of an activity is shown."""
 
 
 class Bar:
-    """Draws on `stream`. `forced`: draw although it is no terminal."""
+    """Draws on `stream`. `forced`: also if it is not a terminal."""
 
     def __init__(self, stream: TolerantStream, clock: Clock = time.monotonic, *, forced: bool = False) -> None:
         self._clock = clock
@@ -42,7 +42,7 @@ class Bar:
             get_renderable=self._draw,
             transient=True,
             refresh_per_second=8,
-            redirect_stdout=False,  # frames may be on their way through it
+            redirect_stdout=False,  # standard output may carry frames
         )
 
     def __enter__(self) -> Self:
@@ -55,7 +55,7 @@ class Bar:
         try:
             self._live.stop()
         finally:
-            # A second signal may end `stop` halfway.
+            # A second signal may interrupt `stop`.
             self._console.show_cursor(True)
 
     def show(self, event: Event, state: State) -> None:
@@ -68,7 +68,7 @@ class Bar:
             case Warned(message=message):
                 self._print(f"warning: {message}", style="yellow")
             case Finished():
-                self._live.refresh()  # the bar goes before the closing lines come
+                self._live.refresh()  # remove the bar before the closing lines are printed
                 self._print(*wording.end(event))
 
     def note(self, line: str) -> None:

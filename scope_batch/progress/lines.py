@@ -16,7 +16,7 @@ from scope_batch.progress.summary import State
 
 CHUNK_LINE_S = 1.0
 HEARTBEAT_S = 29.0
-"""Looked at once a second, so that no silence is longer than 30 s."""
+"""Checked once a second, so that there is a line at least every 30 s."""
 
 
 class PlainLines:
@@ -30,39 +30,39 @@ class PlainLines:
         self._state = State()
         self._line_at_s = clock()
         self._chunk_at_s = float("-inf")
-        self._over = threading.Event()
-        self._heart = threading.Thread(target=self._watch, name="progress-heartbeat", daemon=True)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="progress-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         self._line_at_s = self._clock()
-        self._heart.start()
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self._heart.join(1.0)  # it may be held up by a reader that has stopped
+        self._stopped.set()
+        self._thread.join(1.0)  # it may be blocked by a stalled reader
 
     def show(self, event: Event, state: State) -> None:
         with self._lock:
             self._state = state
             for line in self._lines(event):
-                self._say(line)
+                self._write_line(line)
 
     def note(self, line: str) -> None:
         with self._lock:
-            self._say(line)
+            self._write_line(line)
 
     def beat(self) -> None:
-        """Write the current state if there was no line for the length of a heartbeat."""
+        """Write the current state if there was no line for `heartbeat_s` seconds."""
         with self._lock:
             silent_s = self._clock() - self._line_at_s
             if silent_s >= self._heartbeat_s:
-                self._say(wording.heartbeat(self._state, silent_s))
+                self._write_line(wording.heartbeat(self._state, silent_s))
 
     def _watch(self) -> None:
-        while not self._over.wait(min(1.0, self._heartbeat_s / 4)):
+        while not self._stopped.wait(min(1.0, self._heartbeat_s / 4)):
             self.beat()
 
     def _lines(self, event: Event) -> list[str]:
@@ -86,15 +86,15 @@ class PlainLines:
         self._chunk_at_s = now_s
         return True
 
-    def _say(self, line: str) -> None:
+    def _write_line(self, line: str) -> None:
         self._line_at_s = self._clock()
         self._stream.line(line)
 
 
 class JsonLines:
-    """Each line is {"t": seconds since `origin_s` on `clock`, "job": its name, "event": ..., ...}.
+    """Writes JSON lines {"t": seconds since `origin_s` on `clock`, "job": its name, "event": ..., ...}.
 
-    Of several jobs in one call each line also tells "job_number" (from 1) and "jobs", each chunk "jobs_eta_s".
+    With several jobs in one call each line also has "job_number" (from 1) and "jobs", a chunk's line "jobs_eta_s".
     A note has the event "note" and its text under "message".
     """
 
@@ -110,7 +110,7 @@ class JsonLines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to put right: every line was flushed."""
+        """Do nothing: every line was flushed."""
 
     def show(self, event: Event, state: State) -> None:
         values = event.to_json()

@@ -1,4 +1,4 @@
-"""The report of a render: keeps the state and hands every event to the displays, one at a time."""
+"""Reports the events of a render: keeps the state and passes each event to all displays."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scope_batch.progress.summary import LONE_JOB, Batch, State, after
 from scope_batch.progress.wording import span
 
 Clock = Callable[[], float]
-"""Seconds on a clock that never goes back."""
+"""Returns seconds of a monotonic clock."""
 
 
 class Display(Protocol):
-    """Something that shows events. A context manager: on leaving, however that happens, it puts the terminal right.
+    """Shows events. A context manager that restores the terminal on exit.
 
-    `show` and `note` are called under the reporter's lock, so from one thread at a time.
+    `show` and `note` are called with the reporter's lock held, so by one thread at a time.
     """
 
     def __enter__(self) -> Self: ...
@@ -35,14 +35,14 @@ class Display(Protocol):
         ...
 
     def note(self, line: str) -> None:
-        """A line that is no event, such as the answer to a signal."""
+        """Show a line that is not an event, such as the answer to a signal."""
         ...
 
 
 class Reporter:
-    """A `Report` for one render, callable from any thread. Warnings that repeat are passed on once.
+    """A `Report` for one render, callable from any thread. Repeated warnings are passed on once.
 
-    Left with an exception before the terminal event was reported, it reports one itself.
+    If the context is left by an exception before the last event was reported, it reports a `Finished` event itself.
     """
 
     def __init__(self, displays: Sequence[Display], clock: Clock = time.monotonic, batch: Batch = LONE_JOB) -> None:
@@ -85,7 +85,7 @@ class Reporter:
                 display.note(line)
 
     def finishing(self, *, again: bool) -> str:
-        """What a request to stop waits for. `again`: asking once more stops at once."""
+        """Return the answer to a request to stop: what it waits for. `again`: a second request stops at once."""
         state, hint = self.state, "; press again to stop now" if again else ""
         if not state.in_flight:
             return f"finishing the outputs{hint}"
@@ -95,7 +95,7 @@ class Reporter:
 
 
 def _unfinished(error: BaseException, state: State) -> Finished:
-    """The terminal event of a render that ended before there was anything to keep."""
+    """Return the last event of a render that ended before it wrote anything."""
     stopped = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
     return Finished(
         outcome="interrupted" if stopped else "failed",

@@ -1,4 +1,4 @@
-"""Writes to a text stream whose reader may go away: a closed log must not end a render."""
+"""Writes to a text stream and tolerates failures: a closed log must not end a render."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import IO, TextIO, cast
 
 
 class TolerantStream:
-    """Passes everything on to `stream` until a write fails; from then on it swallows what it is given."""
+    """Writes to `stream` until a write fails; from then on discards all text."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -29,7 +29,7 @@ class TolerantStream:
                 self.failure = error
 
     def line(self, text: str) -> None:
-        """One whole line, on its way at once: a log that is cut short ends with a line."""
+        """Write one line and flush, so that an interrupted log ends with a complete line."""
         self.write(text + "\n")
         self.flush()
 
@@ -50,12 +50,12 @@ class TolerantStream:
         return self._stream.encoding
 
     def as_file(self) -> IO[str]:
-        """Itself, under the type that rich asks for; the methods above are those that it calls."""
+        """Return this object under the type that rich expects; rich calls the methods above only."""
         return cast("IO[str]", self)
 
 
 class Nowhere(io.StringIO):
-    """Stands in for a standard stream that the caller has closed."""
+    """Replaces a standard stream that the caller has closed."""
 
     def write(self, text: str) -> int:
         return len(text)

@@ -1,4 +1,4 @@
-"""Sums up the events so far in one frozen value, which every display draws from."""
+"""Summarizes the events so far in one frozen value, which all displays show."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from scope_batch.events import ChunkDone, ChunkStarted, Event, Finished, Loading
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The place of a job among those of one call.
+    """The position of a job among the jobs of one call.
 
     position    from 1.
-    later_work  of the jobs that follow, as a multiple of the work of this one.
+    later_work  work of the following jobs, as a multiple of the work of this one.
     """
 
     position: int = 1
@@ -25,14 +25,14 @@ LONE_JOB = Batch()
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a render stands. Chunks are counted from 0; `_s` values are seconds of the reporter's clock or durations.
+    """The progress of a render. Chunks count from 0; `_s` values are seconds of the reporter's clock or durations.
 
-    chunk         the chunk in flight; equals `chunks` once the last one is made.
-    activity      what is going on now: "loading transformer", "denoising 3 of 4" ...
-    chunk_at_s    when the chunk in flight began.
-    chunk_s       how long the latest finished chunk took, None before the first.
-    eta_at_s      when the render should be through, None before the first chunk is made.
-    jobs_eta_at_s when the last job of the call should be through; None also where there is only one.
+    chunk         the current chunk; equals `chunks` once the last one is done.
+    activity      the current activity: "loading transformer", "denoising 3 of 4" ...
+    chunk_at_s    start of the current chunk.
+    chunk_s       duration of the last finished chunk, None before the first.
+    eta_at_s      expected end of the render, None before the first chunk is done.
+    jobs_eta_at_s expected end of the last job of the call; None also for a single job.
     """
 
     now_s: float = 0.0
@@ -53,7 +53,7 @@ class State:
 
     @property
     def busy(self) -> bool:
-        """Between the first chunk and the end: stopping at once would lose something."""
+        """True between the first chunk and the end, when an immediate stop would lose frames."""
         return self.started and not self.finished
 
     @property
@@ -61,19 +61,19 @@ class State:
         return self.busy and self.chunk < self.chunks
 
     def chunk_left_s(self, now_s: float) -> float | None:
-        """Seconds until the chunk in flight should be made, judged by the one before it."""
+        """Return the expected seconds until the current chunk is done, judged by the previous one."""
         return None if self.chunk_s is None else max(0.0, self.chunk_at_s + self.chunk_s - now_s)
 
     def eta_s(self, now_s: float) -> float | None:
         return None if self.eta_at_s is None else max(0.0, self.eta_at_s - now_s)
 
     def jobs_eta_s(self, now_s: float) -> float | None:
-        """Seconds until all jobs of the call should be through, if there are several."""
+        """Return the expected seconds until all jobs of the call are done, None for a single job."""
         return None if self.jobs_eta_at_s is None else max(0.0, self.jobs_eta_at_s - now_s)
 
 
 def after(state: State, event: Event, now_s: float) -> State:
-    """The state once `event` has happened at `now_s`."""
+    """Return the state after `event` at `now_s`."""
     state = replace(state, now_s=now_s)
     match event:
         case Loading(what=what):
@@ -86,7 +86,7 @@ def after(state: State, event: Event, now_s: float) -> State:
             return replace(state, chunk=chunk, prompt=prompt, chunk_at_s=now_s)
         case Stage(chunk=chunk, stage=stage, step=step, steps=steps):
             if state.in_flight and chunk < state.chunk:
-                return state  # the writer is still at it, beside the engine: the engine's stage is the one to show
+                return state  # a stage of the writer, behind the engine, whose stage is the one to show
             return replace(state, activity=f"{stage} {step} of {steps}" if steps else stage)
         case ChunkDone():
             return _chunk_done(state, event, now_s)

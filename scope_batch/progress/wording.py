@@ -1,4 +1,4 @@
-"""Words events, numbers and prompts for people: the lines of plain logs, some of which the bar borrows."""
+"""Formats events, numbers and prompts as text for plain logs and for the bar."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scope_batch.progress.summary import State
 
 
 def size(count: int) -> str:
-    """Bytes with a binary unit: 999 B, 1.2 MiB."""
+    """Format bytes with a binary unit: 999 B, 1.2 MiB."""
     value, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if value < 1024:
@@ -17,7 +17,7 @@ def size(count: int) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration: 0.8 s, 42 s, 3:05, 2:00:00."""
+    """Format a duration: 0.8 s, 42 s, 3:05, 2:00:00."""
     if seconds < 10:
         return f"{max(0.0, seconds):.1f} s"
     whole = round(seconds)
@@ -29,7 +29,7 @@ def span(seconds: float) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """`text` on one line of at most `width` characters, control characters made harmless."""
+    """Return `text` on one line of at most `width` characters, without control characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= width else line[: max(0, width - 1)].rstrip() + "…"
 
@@ -53,8 +53,8 @@ def chunk(done: ChunkDone, state: State) -> str:
     jobs_eta_s = state.jobs_eta_s(state.now_s) if state.batch.later_work else None
     eta += "" if jobs_eta_s is None else f", all jobs {span(jobs_eta_s)}"
     prompt = f', "{shortened(done.prompt, _PROMPT_WIDTH)}"' if done.prompt else ""
-    counted = f"chunk {done.chunk + 1} of {done.chunks}: {done.frames_done}/{done.num_frames} frames"
-    return f"{counted}, {done.fps:.2f} fps{eta}{prompt}"
+    position = f"chunk {done.chunk + 1} of {done.chunks}: {done.frames_done}/{done.num_frames} frames"
+    return f"{position}, {done.fps:.2f} fps{eta}{prompt}"
 
 
 def heartbeat(state: State, silent_s: float) -> str:
@@ -63,7 +63,7 @@ def heartbeat(state: State, silent_s: float) -> str:
 
 
 def end(finished: Finished) -> list[str]:
-    """The closing lines: what came of it, how fast, how much memory, and each file with its size."""
+    """Return the closing lines: outcome, speed, memory, and each file with its size."""
     if finished.outcome == "skipped":
         return [result(finished)]
     if finished.outcome != "done" and not finished.frames:
@@ -87,12 +87,12 @@ def end(finished: Finished) -> list[str]:
 
 
 def result(finished: Finished) -> str:
-    """One line for a job that is through: done, or skipped and why."""
+    """Return one line for a finished job: its outcome, and the reason if it was skipped."""
     if finished.outcome == "skipped":
         return f"skipped: {finished.message}"
     files = ", ".join(file.path for file in finished.outputs)
-    made = f"{_count(finished.frames, 'frame')} in {span(finished.render_s)}"
-    return f"{finished.outcome}: {made}{f' -> {files}' if files else ''}"
+    summary = f"{_count(finished.frames, 'frame')} in {span(finished.render_s)}"
+    return f"{finished.outcome}: {summary}{f' -> {files}' if files else ''}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -20,8 +20,8 @@ from scope_batch.files.access import is_file
 from scope_batch.job import Job, check_inputs
 from scope_batch.job.paths import named_inputs
 from scope_batch.media.audio import probe_sound
-from scope_batch.media.masks import found_in_masks
-from scope_batch.media.validate import found_in_stills, probe_clip, probe_material
+from scope_batch.media.masks import mask_warnings
+from scope_batch.media.validate import probe_clip, probe_material, still_notes
 from scope_batch.models.folder import tokenizer_folder
 from scope_batch.models.lora.header import check_lora_header
 from scope_batch.models.prompt_text import check_prompts
@@ -76,13 +76,13 @@ def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
 def _check_stills(job: Job, plan: Plan) -> tuple[list[str], list[str]]:
     if not any(chunk.vace is not None and (chunk.vace.stills or chunk.vace.reference) for chunk in plan.chunks):
         return [], []
-    return found_in_stills(plan, places_of_inputs(job))
+    return still_notes(plan, places_of_inputs(job))
 
 
 def _check_masks(plan: Plan) -> list[str]:
     if not any(placement.source.kind == "masks" for placement in plan.placements):
         return []
-    return found_in_masks(plan)
+    return mask_warnings(plan)
 
 
 def memory_under(job: Job, plan: Plan, options: RenderOptions) -> tuple[DeviceMemory | None, tuple[str, ...]]:

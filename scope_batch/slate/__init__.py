@@ -1,4 +1,4 @@
-"""The slate: a pipeline that draws the plan itself, so that a schedule is seen before a GPU is paid for."""
+"""Draws the plan as video: the slate, a pipeline that shows a schedule without a model or a GPU."""
 
 from scope_batch.slate.engine import load
 

@@ -13,7 +13,7 @@ DESIGN_HEIGHT, DESIGN_WIDTH = 480, 832
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`unit`: pixels per design pixel, so that everything grows with the picture.
+    """The boxes of a slate. `unit`: pixels per design pixel, with which everything scales.
 
     number   the big frame number; clock: the line below it; cells: one per frame of the chunk.
     prompts  left column; values: right column, below the panes.
@@ -38,13 +38,13 @@ class Layout:
 
 MOST_LANES = 3
 LANES, LANE, LANE_TEXT = 102, 44, 14
-"""Design pixels that curves share; at most from one to the next; of these above the curve, for its name."""
+"""In design pixels: height of all lanes; largest height of one lane; part of it above the curve, for the name."""
 WIDE_FROM = 3
-"""Panes. From so many on they take three columns, and the right column is wider."""
+"""Number of panes from which they take three columns, and the right column is wider."""
 
 
 def make_layout(height: int, width: int, panes: Sequence[str] = (), lanes: int = 0) -> Layout:
-    """`panes`: names of the pictures; `lanes`: curves asked for, of which `MOST_LANES` have a place."""
+    """Compute the layout. `panes`: names of the pictures; `lanes`: number of curves, of which `MOST_LANES` fit."""
     unit = min(height / DESIGN_HEIGHT, width / DESIGN_WIDTH)
     margin = max(round(28 * unit), 1)
     left, right = margin, width - margin
@@ -90,7 +90,7 @@ def _lanes(sides: tuple[int, int], bottom: int, pitch: float, unit: float, count
 
 
 def _panes(place: tuple[int, int, int], shape: float, most: float, unit: float, names: Sequence[str]) -> dict[str, Box]:
-    """One pane takes the whole column, more stand in two or three columns, each below its label.
+    """Place one pane over the whole column, or several in two or three columns, each below its label.
 
     `shape`: height / width; `most`: height of all in pixels.
     """

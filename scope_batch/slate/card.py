@@ -1,4 +1,4 @@
-"""One chunk's card: all that stays the same over the chunk, drawn once."""
+"""Draws a chunk's card: everything that is the same in all frames of the chunk."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SMOOTH = 4
 
 
 def _pill(width: int, height: int) -> Image.Image:
-    """A mask with round ends and smooth edges."""
+    """Return a mask with round ends and smooth edges."""
     large = Image.new("L", (width * SMOOTH, height * SMOOTH))
     box = (0, 0, large.width - 1, large.height - 1)
     ImageDraw.Draw(large).rounded_rectangle(box, radius=large.height / 2, fill=255)
@@ -53,7 +53,7 @@ class Card:
             part.draw(ImageDraw.Draw(self._base))
 
     def draw(self, chunk: Chunk, shares: Sequence[Prompt], inputs: ChunkInputs) -> Image.Image:
-        """The card of a chunk; numbers of single frames, moving pictures and playhead are not on it."""
+        """Draw the card of a chunk, without frame numbers, moving pictures and playhead."""
         image = self._base.copy()
         draw = ImageDraw.Draw(image)
         self._timeline.draw_current(draw, chunk.index)
@@ -86,7 +86,7 @@ class Card:
         draw.text((left + self._px(10), (top + bottom) / 2), shown, fill=BACKGROUND, font=face, anchor="lm")
 
     def _chunk_line(self, draw: ImageDraw.ImageDraw, chunk: Chunk) -> None:
-        """To the right of the clock, which is drawn per frame."""
+        """Draw the chunk's number to the right of the clock, which is drawn per frame."""
         _, top, right, bottom = self._layout.clock
         last = self._plan.chunks[-1].index
         face, middle = font(22 * self._layout.unit), (top + bottom) / 2
@@ -94,9 +94,9 @@ class Card:
 
     def _prompts(self, draw: ImageDraw.ImageDraw, chunk: Chunk, shares: Sequence[Prompt]) -> None:
         left, top, right, bottom = self._layout.prompts
-        way = chunk.conditioning
-        if isinstance(way, Transition):
-            top = self._transition(draw, way, top)
+        transition = chunk.conditioning
+        if isinstance(transition, Transition):
+            top = self._transition(draw, transition, top)
         face = font((22 if len(shares) == 1 else 18) * self._layout.unit)
         pitch = max(round(face.getbbox("Ag")[3] * 1.25), 1)
         fitting = max((bottom - top) // (pitch + self._px(10)), 1)
@@ -120,19 +120,19 @@ class Card:
         for order, line in enumerate(lines):
             draw.text((left + indent, top + order * pitch), line, fill=INK, font=face)
 
-    def _transition(self, draw: ImageDraw.ImageDraw, way: Transition, top: int) -> int:
-        """A bar filled up to the target's share; returns where the prompts begin below it."""
+    def _transition(self, draw: ImageDraw.ImageDraw, transition: Transition, top: int) -> int:
+        """Draw a bar filled to the target's share; returns the top of the prompts below it."""
         left, _, right, _ = self._layout.prompts
         face, height = font(15 * self._layout.unit), max(self._px(8), 1)
-        label = f"transition {way.step + 1}/{way.steps}"
+        label = f"transition {transition.step + 1}/{transition.steps}"
         start = left + round(face.getlength(label)) + self._px(14)
         middle = top + self._px(9)
         draw.text((left, middle), label, fill=RECACHE, font=face, anchor="lm")
         if right - start > height:
             y = middle - height // 2
             draw.rectangle((start, y, right, y + height - 1), fill=FAINT)
-            if way.t > 0:
-                draw.rectangle((start, y, start + round((right - start) * way.t), y + height - 1), fill=RECACHE)
+            if transition.t > 0:
+                draw.rectangle((start, y, start + round((right - start) * transition.t), y + height - 1), fill=RECACHE)
         return top + self._px(30)
 
     def _values(self, draw: ImageDraw.ImageDraw, chunk: Chunk) -> None:
@@ -158,7 +158,7 @@ class Card:
             top += pitch
 
     def _facts(self, chunk: Chunk) -> list[tuple[str, str]]:
-        """Named values, empty where the chunk has none."""
+        """Return (name, text) of the chunk's values; the text is empty if the chunk has no such value."""
         first, last = chunk.start_latent, chunk.start_latent + chunk.latents - 1
         return [
             ("mode", chunk.mode),

@@ -15,7 +15,7 @@ from scope_batch.plan.view import text
 from scope_batch.plan.view.text import shares_of
 from scope_batch.slate.boxes import Layout, make_layout
 from scope_batch.slate.card import Card
-from scope_batch.slate.lanes import Curves, tracks_of
+from scope_batch.slate.lanes import Curves, curves_of
 from scope_batch.slate.panes import Panes, pane_names
 from scope_batch.slate.sprites import Picture, Sprites, fitting_sprites
 from scope_batch.slate.strip import Timeline
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from scope_batch.events import Report
 
 
-def load(request: EngineRequest, report: Report) -> Engine:  # noqa: ARG001  (every engine is loaded with them)
-    """Nothing is loaded: a session draws from its plan alone."""
+def load(request: EngineRequest, report: Report) -> Engine:  # noqa: ARG001  (the signature of every loader)
+    """Return the engine. Loads nothing, since a session draws from its plan alone."""
     return SlateEngine()
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnChunk:
     picture: Frames
 
     def frames(self) -> Frames:
@@ -45,7 +45,7 @@ class Drawn:
 
 class SlateEngine:
     @contextmanager
-    def session(self, plan: Plan, report: Report) -> Iterator[SlateSession]:  # noqa: ARG002  (no stage takes long)
+    def session(self, plan: Plan, report: Report) -> Iterator[SlateSession]:  # noqa: ARG002  (no stages to report)
         yield SlateSession(plan)
 
     def peak_device_bytes(self) -> int:
@@ -53,28 +53,28 @@ class SlateEngine:
 
 
 class SlateSession:
-    """Draws each chunk's card once, and on copies of it what changes per frame."""
+    """Draws each chunk's card once, and the changing parts on a copy for each frame."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        tracks = tracks_of(plan)
-        self._layout = make_layout(plan.height, plan.width, pane_names(plan), len(tracks))
+        curves = curves_of(plan)
+        self._layout = make_layout(plan.height, plan.width, pane_names(plan), len(curves))
         self._shares = shares_of(plan.chunks)
         self._timeline = Timeline(plan, self._shares, self._layout)
         self._panes = Panes(self._layout)
-        self._card = Card(plan, self._layout, self._timeline, Curves(tracks, self._layout, self._timeline), self._panes)
+        self._card = Card(plan, self._layout, self._timeline, Curves(curves, self._layout, self._timeline), self._panes)
         self._number = _number_sprites(plan, self._layout)
         self._clock = Sprites(24 * self._layout.unit, DIM)
 
-    def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> Drawn:
-        """All frames of the chunk, uint8 [T, H, W, 3]; what it is made from becomes thumbnails."""
+    def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> DrawnChunk:
+        """Draw all frames of the chunk, uint8 [T, H, W, 3], with its inputs as thumbnails."""
         card = np.asarray(self._card.draw(chunk, self._shares[chunk.index], inputs))
         frames = np.empty((chunk.frames, *card.shape), dtype=np.uint8)
         for index in range(chunk.frames):
             frames[index] = card
             self._frame(frames[index], chunk, index)
             self._panes.put(frames[index], chunk, inputs, index)
-        return Drawn(frames)
+        return DrawnChunk(frames)
 
     def _frame(self, picture: Picture, chunk: Chunk, index: int) -> None:
         frame = chunk.first_frame + index
@@ -87,7 +87,7 @@ class SlateSession:
         self._timeline.put_playhead(picture, frame)
 
     def _cells(self, picture: Picture, chunk: Chunk, current: int) -> None:
-        """One cell per frame of the chunk: made, in hand, to come, and (darkest) beyond the end of the job."""
+        """Draw one cell per frame of the chunk: done, current, to come, and (darkest) beyond the end of the job."""
         left, top, right, bottom = self._layout.cells
         edges = [left + (right - left) * i // chunk.frames for i in range(chunk.frames + 1)]
         gap = 1 if edges[1] - edges[0] > 3 else 0

@@ -17,8 +17,8 @@ Value = float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
-    """values: one per chunk, None where there is none. low, high: what the curve's height stands for."""
+class Curve:
+    """A scheduled value. values: one per chunk, None = no value. low, high: range of the curve's height."""
 
     name: str
     values: tuple[Value, ...]
@@ -26,18 +26,18 @@ class Track:
     high: float
 
 
-def tracks_of(plan: Plan) -> list[Track]:
-    """LoRA scales first, then VACE's, then the noise; only those of which there are two different values."""
+def curves_of(plan: Plan) -> list[Curve]:
+    """Return LoRA scales, VACE scale and noise scale, in this order, if they vary."""
     readers: list[tuple[str, Callable[[Chunk], Value]]] = [
         *((name, _lora_reader(order)) for order, name in enumerate(short_lora_names(plan))),
         ("vace scale", lambda chunk: None if chunk.vace is None else chunk.vace.scale),
         ("noise", lambda chunk: None if chunk.noise_controller else chunk.noise_scale),
     ]
-    return [track for name, read in readers if (track := _track(name, tuple(map(read, plan.chunks))))]
+    return [curve for name, read in readers if (curve := _curve(name, tuple(map(read, plan.chunks))))]
 
 
 def short_lora_names(plan: Plan) -> tuple[str, ...]:
-    """In the plan's order, each once."""
+    """Return the names of LoRAs in the plan's order, without duplicates."""
     return tuple(name.removesuffix(".safetensors") for name in lora_names(plan.loras))
 
 
@@ -45,47 +45,47 @@ def _lora_reader(order: int) -> Callable[[Chunk], Value]:
     return lambda chunk: chunk.lora_scales[order]
 
 
-def _track(name: str, values: tuple[Value, ...]) -> Track | None:
-    there = {value for value in values if value is not None}
-    return Track(name, values, min(0.0, *there), max(1.0, *there)) if len(there) > 1 else None
+def _curve(name: str, values: tuple[Value, ...]) -> Curve | None:
+    different = {value for value in values if value is not None}
+    return Curve(name, values, min(0.0, *different), max(1.0, *different)) if len(different) > 1 else None
 
 
 AREA = (34, 62, 84)
-"""Between the line and 0."""
+"""Colour of the area between curve and 0."""
 
 
 class Curves:
-    """`tracks` beyond the lanes of the layout are not drawn. `names`: of those that are."""
+    """Draws curves in the lanes of the layout, and no more than these. `names`: names of the drawn curves."""
 
-    def __init__(self, tracks: list[Track], layout: Layout, timeline: Timeline) -> None:
+    def __init__(self, curves: list[Curve], layout: Layout, timeline: Timeline) -> None:
         self._layout, self._timeline = layout, timeline
-        self._lanes = list(zip(tracks, layout.lanes, strict=False))
-        self.names = frozenset(track.name for track, _ in self._lanes)
+        self._lanes = list(zip(curves, layout.lanes, strict=False))
+        self.names = frozenset(curve.name for curve, _ in self._lanes)
 
     def draw(self, draw: ImageDraw.ImageDraw) -> None:
         """All that stays the same during the render."""
-        for track, box in self._lanes:
+        for curve, box in self._lanes:
             draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=PANEL)
-            self._steps(draw, track, box)
+            self._steps(draw, curve, box)
 
     def draw_current(self, draw: ImageDraw.ImageDraw, index: int) -> None:
-        """Names, and the values of the chunk in hand."""
+        """Draw the names, and the values of the current chunk."""
         face = font(12 * self._layout.unit)
-        for track, (left, top, right, _) in self._lanes:
-            value, y = track.values[index], top - max(round(3 * self._layout.unit), 1)
+        for curve, (left, top, right, _) in self._lanes:
+            value, y = curve.values[index], top - max(round(3 * self._layout.unit), 1)
             shown = "-" if value is None else decimals(value)
-            (name,) = wrap(track.name, face, max((right - left) * 0.8 - face.getlength(shown), 1), 1)
+            (name,) = wrap(curve.name, face, max((right - left) * 0.8 - face.getlength(shown), 1), 1)
             draw.text((left, y), name, fill=DIM, font=face, anchor="ls")
             draw.text((right, y), shown, fill=INK, font=face, anchor="rs")
 
-    def _steps(self, draw: ImageDraw.ImageDraw, track: Track, box: Box) -> None:
-        """A chunk has one value: the curve is steps, joined by uprights, filled down (or up) to 0."""
+    def _steps(self, draw: ImageDraw.ImageDraw, curve: Curve, box: Box) -> None:
+        """Draw the curve as steps, one value per chunk, with the area to 0 filled."""
         _, top, _, bottom = box
         thick = max(round(2 * self._layout.unit), 1)
-        tall = max(bottom - top - thick, 0) / (track.high - track.low)
-        zero = bottom - thick + round(track.low * tall)
+        tall = max(bottom - top - thick, 0) / (curve.high - curve.low)
+        zero = bottom - thick + round(curve.low * tall)
         before: int | None = None
-        for value, (left, right) in zip(track.values, self._timeline.spans, strict=True):
+        for value, (left, right) in zip(curve.values, self._timeline.spans, strict=True):
             if value is None:
                 before = None
                 continue

@@ -1,4 +1,4 @@
-"""The pictures that a chunk is made from, small: input, control, mask, reference, first and last image."""
+"""Draws thumbnails of a chunk's inputs: input, control, mask, reference, first and last image."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from scope_batch.slate.sprites import Picture
 from scope_batch.slate.theme import DIM, FAINT, PANEL, font, wrap
 
 SAMPLES = 2
-"""Source pixels per thumbnail pixel and axis that are looked at: the rest of a large picture is stepped over."""
+"""Source pixels sampled per thumbnail pixel and axis; further pixels of a large picture are skipped."""
 
 
 def pane_names(plan: Plan) -> tuple[str, ...]:
-    """What the plan shows anywhere, in the order of the panes."""
-    steered = [chunk.vace for chunk in plan.chunks if chunk.vace is not None]
-    stills = {still.name for vace in steered for still in vace.stills}
-    there = {
+    """Return the names of inputs that occur in the plan, in the order of the panes."""
+    vaces = [chunk.vace for chunk in plan.chunks if chunk.vace is not None]
+    stills = {still.name for vace in vaces for still in vace.stills}
+    used = {
         "input": any(chunk.mode == "video" for chunk in plan.chunks),
-        "control": any(vace.has_frames for vace in steered),
+        "control": any(vace.has_frames for vace in vaces),
         "mask": any(placement.source.kind == "masks" for placement in plan.placements),
-        "reference": any(vace.reference for vace in steered),
+        "reference": any(vace.reference for vace in vaces),
         "first image": "first image" in stills,
         "last image": "last image" in stills,
     }
-    return tuple(name for name, shown in there.items() if shown)
+    return tuple(name for name, is_used in used.items() if is_used)
 
 
 class Panes:
-    """Each kind has its place for the whole job. What stays the same over a chunk is drawn on the chunk's card."""
+    """Draws each input in its place. Inputs that are constant over a chunk are drawn on its card."""
 
     def __init__(self, layout: Layout) -> None:
         self._boxes = layout.panes
@@ -43,7 +43,7 @@ class Panes:
         self._last: dict[str, tuple[NDArray[np.float32], Picture]] = {}
 
     def draw(self, draw: ImageDraw.ImageDraw) -> None:
-        """Frames and labels."""
+        """Draw empty panes with labels."""
         face = font(12 * self._unit)
         for name, (left, top, right, bottom) in self._boxes.items():
             draw.rectangle((left, top, right - 1, bottom - 1), fill=PANEL)
@@ -52,7 +52,7 @@ class Panes:
                 draw.text((left, top - round(3 * self._unit)), label, fill=DIM, font=face, anchor="ls")
 
     def draw_chunk(self, card: Image.Image, chunk: Chunk, inputs: ChunkInputs) -> None:
-        """What a chunk shows in all of its frames; a cross where it has nothing to show."""
+        """Draw the inputs that are constant over a chunk, and a diagonal line in unused panes."""
         still = dict(_stills(chunk, inputs))
         moving = {"input": inputs.pixels, "control": inputs.control, "mask": inputs.control}
         for name, (left, top, right, bottom) in self._boxes.items():
@@ -62,17 +62,17 @@ class Panes:
                 ImageDraw.Draw(card).line((left, bottom - 1, right - 1, top), fill=FAINT)
 
     def put(self, picture: Picture, chunk: Chunk, inputs: ChunkInputs, index: int) -> None:
-        """Frame `index` of the chunk."""
+        """Draw the moving inputs of frame `index` of the chunk."""
         if inputs.pixels is not None:
             _copy(picture, self._boxes["input"], _resized(inputs.pixels[index], self._boxes["input"]))
         if inputs.control is not None:
             row = chunk.lead + index
-            self._put_kept(picture, "control", inputs.control.frames[row])
+            self._put_cached(picture, "control", inputs.control.frames[row])
             if "mask" in self._boxes:
-                self._put_kept(picture, "mask", inputs.control.masks[row])
+                self._put_cached(picture, "mask", inputs.control.masks[row])
 
-    def _put_kept(self, picture: Picture, name: str, values: NDArray[np.float32]) -> None:
-        """Control and masks often stand still: then the last thumbnail is copied again."""
+    def _put_cached(self, picture: Picture, name: str, values: NDArray[np.float32]) -> None:
+        """Draw control or mask; if it has not changed, reuse the last thumbnail."""
         box = self._boxes[name]
         sampled = _sampled(values, box)
         last = self._last.get(name)
@@ -99,7 +99,7 @@ def _thumbnail(values: NDArray[np.float32], box: Box) -> Picture:
 
 
 def _sampled(values: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
-    """A view of every n-th row and column."""
+    """Return a view of every n-th row and column."""
     left, top, right, bottom = box
     rows = max(values.shape[0] // (SAMPLES * (bottom - top)), 1)
     columns = max(values.shape[1] // (SAMPLES * (right - left)), 1)
@@ -107,7 +107,7 @@ def _sampled(values: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
 
 
 def _to_uint8(values: NDArray[np.float32]) -> Picture:
-    """Pictures are in -1..1, masks (two axes) in 0..1."""
+    """Convert pictures in -1..1, or masks (two axes) in 0..1, to uint8 [H, W, 3]."""
     scaled = (values + 1) * 127.5 if values.ndim == 3 else np.repeat(values[..., None] * 255, 3, axis=2)
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""Digits drawn once and copied per frame: the only text that changes from frame to frame."""
+"""Draws digits once and copies them per frame, for the text that changes from frame to frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHARACTERS = "0123456789:."
 
 
 class Sprites:
-    """The characters of numbers and clocks, every digit as wide as the widest, so that nothing jumps."""
+    """The characters of numbers and clocks. All digits have the width of the widest, which keeps text in place."""
 
     def __init__(self, size: float, color: Color) -> None:
         face = font(size)
@@ -34,7 +34,7 @@ class Sprites:
         return sum(self._glyphs[character].shape[1] for character in text)
 
     def put(self, picture: Picture, left: int, top: int, text: str) -> None:
-        """Copy `text` into `picture`; what does not fit is cut off."""
+        """Copy `text` into `picture`, clipped at its borders."""
         for character in text:
             glyph = self._glyphs[character]
             target = picture[top : top + glyph.shape[0], left : left + glyph.shape[1]]
@@ -43,7 +43,7 @@ class Sprites:
 
 
 def fitting_sprites(text: str, width: int, height: int, color: Color) -> Sprites:
-    """The largest sprites in which `text` is no wider and no higher than asked (as far as a font can be that small)."""
+    """Return the largest sprites in which `text` fits width and height, as far as a font can be that small."""
     size = height / 0.72  # digits of the font are 0.7 em high
     sprites = Sprites(size, color)
     shrink = min(width / sprites.width(text), height / sprites.height)

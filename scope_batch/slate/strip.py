@@ -1,4 +1,4 @@
-"""The strip at the bottom: the whole job from left to right, prompts as colours, cuts and recaches as marks."""
+"""Draws the timeline strip of the whole job: prompts as colours, cuts and recaches as marks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from scope_batch.slate.sprites import Picture
 from scope_batch.slate.theme import CHANGE, CUT, DIM, INK, PANEL, RECACHE, Color, font, mixed, prompt_color
 
 SHADE = 0.62
-"""Of a prompt's colour outside the chunk in hand."""
+"""Brightness of a prompt's colour outside the current chunk."""
 SEAM_FROM = 4
-"""Pixels. Narrower chunks run into each other without a seam."""
+"""Width in pixels from which chunks are separated by a seam."""
 
 
 class Timeline:
-    """Knows where a frame lies on the strip and which colour a prompt has. `spans`: each chunk's left and right."""
+    """Maps frames to positions and prompts to colours. `spans`: left and right of each chunk in pixels."""
 
     def __init__(self, plan: Plan, shares: Sequence[Sequence[Prompt]], layout: Layout) -> None:
         self._plan, self._layout = plan, layout
@@ -36,7 +36,7 @@ class Timeline:
         return self._left + round(share * (self._right - self._left))
 
     def draw(self, draw: ImageDraw.ImageDraw) -> None:
-        """All that stays the same during the render."""
+        """Draw everything that is constant during the render."""
         draw.rectangle(self._box(self._left, self._right), fill=PANEL)
         for chunk in self._plan.chunks:
             self._block(draw, chunk.index, SHADE)
@@ -46,7 +46,7 @@ class Timeline:
         self._ends(draw)
 
     def draw_current(self, draw: ImageDraw.ImageDraw, index: int) -> None:
-        """The chunk in hand, brighter."""
+        """Draw the current chunk brighter."""
         self._block(draw, index, 1.0)
 
     def put_playhead(self, picture: Picture, frame: int) -> None:
@@ -65,7 +65,7 @@ class Timeline:
         draw.rectangle(self._box(left, max(right - seam, left + 1)), fill=(red, green, blue))
 
     def _mark(self, draw: ImageDraw.ImageDraw, x: int, color: Color) -> None:
-        """A small flag above the strip."""
+        """Draw a small flag above the strip."""
         size = max(round(6 * self._layout.unit), 1)
         base = self._top - max(round(3 * self._layout.unit), 1)
         draw.polygon([(x - size, base - size), (x + size, base - size), (x, base)], fill=color)
@@ -77,5 +77,5 @@ class Timeline:
         draw.text((self._right, y), str(self._plan.num_frames - 1), fill=DIM, font=face, anchor="ra")
 
     def _box(self, left: int, right: int) -> tuple[int, int, int, int]:
-        """Pillow's boxes include their last pixel."""
+        """Return the box for Pillow, whose boxes include their last pixel."""
         return left, self._top, max(right - 1, left), self._bottom - 1

@@ -1,4 +1,4 @@
-"""Colours, type and text of the slate. Sizes in pixels, colours RGB 0..255."""
+"""Defines colours, fonts and text layout of the slate. Sizes are in pixels, colours RGB 0..255."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ RECACHE: Color = (250, 176, 62)
 CHANGE: Color = (84, 190, 245)
 
 SMALLEST = 5
-"""Below this no font renders; such a slate is only colours."""
+"""Smallest font size; a smaller slate shows only colours."""
 GOLDEN = 0.618034
 
 
 @lru_cache(maxsize=64)
 def font(size: float) -> Font:
-    """Pillow's own font, laid out without outside libraries, so that every machine draws the same."""
+    """Load Pillow's own font without external layout libraries, so that all machines draw the same."""
     loaded = ImageFont.load_default(max(round(size), SMALLEST))
     if isinstance(loaded, FreeTypeFont):
         return FreeTypeFont(BytesIO(loaded.font_bytes), loaded.size, layout_engine=ImageFont.Layout.BASIC)
@@ -36,40 +36,40 @@ def font(size: float) -> Font:
 
 
 def prompt_color(order: int) -> Color:
-    """A hue of its own for each prompt, in the order in which they first appear; neighbours lie far apart."""
+    """Return the colour of the prompt that appears as number `order`; consecutive ones differ strongly in hue."""
     red, green, blue = colorsys.hls_to_rgb((0.58 + order * GOLDEN) % 1.0, 0.58, 0.55)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def mixed(colors: list[tuple[Color, float]]) -> Color:
-    """Weighted mean of colours; weights sum to 1."""
+    """Return the weighted mean of colours; weights sum to 1."""
     red, green, blue = (round(sum(color[i] * weight for color, weight in colors)) for i in range(3))
     return red, green, blue
 
 
 def decimals(value: float) -> str:
-    """ "0.30"; never "-0.00"."""
+    """Format with two decimals, "0.30"; never "-0.00"."""
     return f"{round(value, 2) + 0.0:.2f}"
 
 
 def wrap(text: str, face: Font, width: float, lines: int) -> list[str]:
-    """At most `lines` lines of at most `width` pixels; what is left over becomes an ellipsis, long words are split."""
-    made: list[str] = []
+    """Wrap to at most `lines` lines of `width` pixels; the rest becomes an ellipsis, long words are split."""
+    wrapped: list[str] = []
     rest = " ".join(text.split())
-    while rest and len(made) < lines:
+    while rest and len(wrapped) < lines:
         fits = _fitting(rest, face, width)
         if fits < len(rest):
-            if len(made) == lines - 1:
-                return [*made, rest[: max(_fitting(rest, face, width - face.getlength("…")), 1)].rstrip() + "…"]
+            if len(wrapped) == lines - 1:
+                return [*wrapped, rest[: max(_fitting(rest, face, width - face.getlength("…")), 1)].rstrip() + "…"]
             blank = rest.rfind(" ", 0, fits + 1)
             fits = blank if blank > 0 else fits
-        made.append(rest[:fits].rstrip())
+        wrapped.append(rest[:fits].rstrip())
         rest = rest[fits:].lstrip()
-    return made
+    return wrapped
 
 
 def _fitting(text: str, face: Font, width: float) -> int:
-    """How many characters fit, at least one."""
+    """Return how many characters fit, at least one."""
     low, high = 1, len(text)
     while low < high:
         middle = (low + high + 1) // 2

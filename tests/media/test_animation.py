@@ -59,7 +59,7 @@ def test_parts_that_change_lie_on_what_is_there_and_on_white(tmp_path):
     assert (last[:30, :10] == (200, 30, 60)).all() and (last[30:] == 255).all() and (last[:, 10:] == 255).all()
 
 
-def test_an_animation_with_alpha_lies_on_white(tmp_path):
+def test_an_animation_with_alpha_is_shown_on_white(tmp_path):
     frames = random_frames(4, channels=4)
     frames[..., 3] = [[0], [255]] * 24
     encode = ("-c:v", "libwebp_anim", "-lossless", "1", "-pix_fmt", "bgra")

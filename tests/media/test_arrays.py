@@ -62,15 +62,15 @@ class Bomb:
 
 
 @pytest.mark.parametrize(
-    ("array", "says"),
+    ("array", "message"),
     [(np.array([Bomb()], dtype=object), "Python objects"), (np.zeros((2, 4, 4, 3), np.float32), "float32 is not uint8"),
      (np.asfortranarray(random_frames(2)), "Fortran order"), (np.zeros((2, 4, 4, 4), np.uint8), "[2, 4, 4, 4] is not"),
      (np.zeros((4, 4, 3), np.uint8), "is not [T, H, W, 3]"), (np.zeros((0, 4, 4, 3), np.uint8), "at least one frame"),
      (np.zeros(2, [("ω", np.uint8)]), "version 3.0 is not supported")],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:Stored array in format 3.0")
-def test_an_npy_of_another_kind_is_refused_and_never_unpickled(tmp_path, array, says):
-    assert says in refusal(npy_file(tmp_path / "a.npy", array))
+def test_an_npy_of_another_kind_is_refused_and_never_unpickled(tmp_path, array, message):
+    assert message in refusal(npy_file(tmp_path / "a.npy", array))
 
 
 def npy_start(header: bytes) -> bytes:
@@ -90,19 +90,19 @@ def test_the_long_integers_of_python_2_are_read_without_a_word(tmp_path):
     [b"", b"\x93NUMPY", b"PK\3\4", npy_start(b"{'descr': __x__}"), npy_start(b"{'descr': '|u1', 'shape': (9"),
      npy_start(b"(" * 9000), npy_start(b"{'descr': " + b"-" * 9000 + b"1}"), npy_start(b"{'descr': 1, []: 2}")],
 )  # fmt: skip
-def test_what_is_no_npy_is_refused(tmp_path, data):
+def test_a_file_that_is_not_npy_is_refused(tmp_path, data):
     (tmp_path / "a.npy").write_bytes(data)
     assert "is not a readable .npy" in refusal(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize(
-    ("header", "says"),
+    ("header", "message"),
     [((3, 2, 4, 4, 3), "3 dimensions, not 4"), ((4, 2, 4, 4, 4), "is not [T, H, W, 3]"),
      ((4, 9, 4, 4, 3), "2 of the 9"),
      ((4, 2**32 - 1, 2**32 - 1, 2**32 - 1, 3), "holds 0 of")],
 )  # fmt: skip
-def test_a_bin_header_that_does_not_fit_is_refused(tmp_path, header, says):
-    assert says in refusal(bin_file(tmp_path / "a.bin", random_frames(2, 4, 4), header))
+def test_a_bin_header_that_does_not_fit_is_refused(tmp_path, header, message):
+    assert message in refusal(bin_file(tmp_path / "a.bin", random_frames(2, 4, 4), header))
 
 
 def test_frames_of_a_size_that_nobody_means_are_refused_unread(tmp_path):

@@ -94,7 +94,7 @@ def test_packets_that_are_never_shown_are_not_counted(tmp_path, monkeypatch, cod
     assert probe_clip(path).frames == len(decode(path)) == 50
 
 
-def test_transparency_lies_on_white(tmp_path):
+def test_transparency_becomes_white(tmp_path):
     frames = random_frames(3, channels=4)
     frames[..., 3] = [[0], [255], [128]] * 16
     path = write_lossless(tmp_path / "alpha.mkv", frames)
@@ -103,7 +103,7 @@ def test_transparency_lies_on_white(tmp_path):
     assert np.abs(decode(path) - expected).max() <= 0.51
 
 
-def test_a_transparent_gif_lies_on_white(tmp_path):
+def test_a_transparent_gif_becomes_white(tmp_path):
     stills = [Image.new("RGBA", (64, 48), (200, 0, 0, 0)) for _ in range(3)]
     for i, still in enumerate(stills):
         still.putpixel((i, 0), (0, 0, 255, 255))
@@ -171,14 +171,14 @@ def test_a_playlist_is_no_video_whatever_its_name(tmp_path, drawn_clip):
             probe_clip(tmp_path / name)
 
 
-def test_what_is_no_video_is_refused_in_one_line(tmp_path, drawn_clip):
+def test_a_file_that_is_not_a_video_is_refused_in_one_line(tmp_path, drawn_clip):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("hello" * 100)
     (tmp_path / "clip.xyz").touch()
     sound = drawn_clip("sound.mp4", source="anullsrc=d=0.2")
-    for path, says in [("empty.mp4", "is empty"), ("text.mp4", "cannot be read"), ("clip.xyz", "unknown kind"),
+    for path, message in [("empty.mp4", "is empty"), ("text.mp4", "cannot be read"), ("clip.xyz", "unknown kind"),
                        (sound.name, "has no video stream")]:  # fmt: skip
-        with pytest.raises(JobError, match=rf"^{path}: {says}[^\n]*$"):
+        with pytest.raises(JobError, match=rf"^{path}: {message}[^\n]*$"):
             probe_clip(tmp_path / path)
     with pytest.raises(MissingInputError, match=r"none.mp4: no such file"):
         probe_clip(tmp_path / "none.mp4")
@@ -199,13 +199,13 @@ def test_more_frames_than_were_counted_are_an_error_too(drawn_clip):
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [("a.heic", "convert it to .jpg or .png"), ("a.tiff", "convert it to .png"), ("a.wmv", "convert it to .mp4"),
      ("a.npz", "save the frames as .npy")],
 )  # fmt: skip
-def test_a_kind_that_cannot_be_read_says_what_to_convert_it_to(tmp_path, name, says):
+def test_an_unsupported_type_is_refused_with_the_conversion(tmp_path, name, message):
     (tmp_path / name).touch()
-    with pytest.raises(JobError, match=rf"^{name}: {says}.*; allowed are .mp4 "):
+    with pytest.raises(JobError, match=rf"^{name}: {message}.*; allowed are .mp4 "):
         probe_clip(tmp_path / name)
 
 

@@ -65,7 +65,7 @@ def test_hdr_of_an_odd_size_is_converted_too(tmp_path):
     assert frame.shape == (47, 63, 3) and np.abs(frame[20, 20].astype(int) - ORANGE).max() <= 3
 
 
-def test_white_of_sdr_lies_below_the_highlights_of_hdr(tmp_path):
+def test_white_of_sdr_is_below_the_highlights_of_hdr(tmp_path):
     """The reference white is near the top, and what is brighter still differs from it."""
     levels = []
     for index, colour in enumerate(("gray", "white")):
@@ -90,7 +90,7 @@ def test_a_clip_that_turns_from_hdr_to_sdr_keeps_its_colour(made):
      ("d.mov", ("-c:v", "libx265", "-x265-params", "log-level=0", "-tag:v", "hvc1", "-pix_fmt", "yuva420p"))],
     ids=["vp8", "vp9", "prores", "hevc"],
 )  # fmt: skip
-def test_alpha_lies_on_white_whatever_the_codec(tmp_path, name, encode):
+def test_alpha_becomes_white_with_every_codec(tmp_path, name, encode):
     with open_source(recipes.transparent(tmp_path / name, *encode)) as source:
         frame = source.frame(1).astype(int)
         assert np.abs(frame[2, 2] - 255).max() <= 1 and np.abs(frame[24, 32] - (0x30, 0x60, 0xC0)).max() <= 3

@@ -39,7 +39,7 @@ def test_a_call_that_stands_still_after_the_time_limit_is_killed(monkeypatch):
     assert raised.value.__notes__ == ["ffmpeg stood still for 0.2 s and was given up"]
 
 
-def test_a_child_is_ended_by_its_context_and_keeps_its_last_words():
+def test_a_child_is_killed_by_its_context_and_keeps_its_last_messages():
     with ffmpeg.Child([*ffmpeg.QUIET, "-re", "-f", "lavfi", "-i", "testsrc", "-f", "null", "-"]) as child:
         assert child.poll() is None
         with pytest.raises(TimeoutError):

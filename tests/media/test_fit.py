@@ -40,7 +40,7 @@ def test_shrinking_averages_instead_of_aliasing(fit):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (33, 77)])
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_any_size_becomes_the_asked_one(size, fit):
+def test_any_size_is_resized_to_the_requested_one(size, fit):
     assert fit_frame(np.full((*size, 3), 90, np.uint8), 16, 32, fit).shape == (16, 32, 3)
 
 

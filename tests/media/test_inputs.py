@@ -90,7 +90,7 @@ def test_pauses_cuts_and_leads_are_windows_of_the_same_timeline(tmp_path, seed):
             np.testing.assert_array_equal(inputs.control.masks, whole.masks[rows])
 
 
-def test_what_nothing_covers_is_gray_and_generated_and_the_later_placement_shows(tmp_path):
+def test_uncovered_frames_are_gray_and_generated_and_the_last_placement_is_on_top(tmp_path):
     a, b = floats(6), floats(4, seed=1)
     control = the_control(place(saved(tmp_path / "a.npy", a), first=2), place(saved(tmp_path / "b.npy", b), first=6))
     assert not control.frames[:2].any() and not control.frames[10:].any() and (control.masks == 1).all()
@@ -98,14 +98,14 @@ def test_what_nothing_covers_is_gray_and_generated_and_the_later_placement_shows
     np.testing.assert_array_equal(control.frames[6:10], as_frames(b))
 
 
-def test_a_mask_without_frames_lies_on_gray(tmp_path):
+def test_a_mask_without_frames_is_applied_to_gray(tmp_path):
     masks = floats(12, 1)
     control = the_control(place(saved(tmp_path / "m.npy", masks), "masks"))
     np.testing.assert_array_equal(control.masks, as_frames(masks))
     assert not control.frames.any() and control.inactive_is_gray and control.reactive_is_gray
 
 
-def test_fill_says_what_shows_after_the_last_frame(tmp_path):
+def test_fill_decides_what_follows_the_last_frame(tmp_path):
     a = floats(5)
     path = saved(tmp_path / "a.npy", a)
     for fill, shown in (("loop", [0, 1, 2, 3, 4, 0, 1]), ("hold", [0, 1, 2, 3, 4, 4, 4])):
@@ -157,7 +157,7 @@ def test_a_still_counts_as_the_first_frame_and_from_the_chunks_beginning(tmp_pat
     assert not control.masks[:5].any() and (control.masks[5:] == 1).all()
 
 
-def test_stills_are_whole_without_a_mask_and_the_later_lies_on_top(tmp_path):
+def test_stills_are_complete_without_a_mask_and_the_last_is_on_top(tmp_path):
     white, black = an_image(tmp_path / "white.png", 255), an_image(tmp_path / "black.png", 0)
     vace = Vace(1.0, stills=(Still(white, 0, 4), Still(black, 3, 12)), restart_streams=False)
     control = the_control(vace=vace)

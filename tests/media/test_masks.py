@@ -8,7 +8,7 @@ from PIL import Image
 
 from scope_batch.core.timeline import Placement
 from scope_batch.errors import JobError
-from scope_batch.media.masks import found_in_masks
+from scope_batch.media.masks import mask_warnings
 from tests.media.conftest import write_lossless
 from tests.media.plans import SIZE, chunk_of, place, plan_of, saved
 
@@ -16,7 +16,7 @@ OBJECT = (slice(4, 12), slice(4, 12))
 
 
 def said(*placements: Placement) -> list[str]:
-    return found_in_masks(plan_of(chunk_of(9), placements=placements))
+    return mask_warnings(plan_of(chunk_of(9), placements=placements))
 
 
 def with_object(value: int, around: int = 0) -> np.ndarray:
@@ -71,12 +71,12 @@ def test_floats_that_stay_small_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("level", "says"),
+    ("level", "message"),
     [(0, "is black throughout: all is kept and nothing generated"), (255, "is white throughout: all is generated")],
 )
-def test_a_mask_of_one_value_is_told_with_the_remedy(tmp_path, level, says):
+def test_a_mask_of_one_value_is_a_warning_with_advice(tmp_path, level, message):
     (warning,) = said(picture(tmp_path / "m.png", with_object(level, level)))
-    assert says in warning and "invert" in warning
+    assert message in warning and "invert" in warning
 
 
 def test_masks_that_together_show_both_are_fine(tmp_path):

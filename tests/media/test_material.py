@@ -9,7 +9,7 @@ from PIL import Image
 from scope_batch.core.plan import Plan, Still, Vace
 from scope_batch.core.timeline import BlobPart
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.media.validate import check_material, found_in_stills
+from scope_batch.media.validate import check_material, still_notes
 from tests.media import profiles
 from tests.media.conftest import random_frames
 from tests.media.plans import chunk_of, floats, place, plan_of, saved
@@ -34,19 +34,19 @@ def test_good_values_pass_even_when_rounding_left_them_a_little_outside(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "says"),
+    ("kind", "value", "message"),
     [("frames", np.nan, "holds NaN or infinite values"), ("frames", -np.inf, "holds NaN or infinite values"),
      ("frames", 255, "has values that reach 255: control frames are in -1..1"),
      ("frames", -1.01, "has values that reach -1.01: control frames are in -1..1"),
      ("masks", -1, "has values that reach -1: masks are in 0..1"),
      ("masks", 1.1, "has values that reach 1.1: masks are in 0..1"), ("masks", np.nan, "holds NaN")],
 )  # fmt: skip
-def test_a_bad_value_is_told_with_field_chunk_and_frame(tmp_path, kind, value, says):
+def test_a_bad_value_is_reported_with_field_chunk_and_frame(tmp_path, kind, value, message):
     array = floats(10, 3 if kind == "frames" else 1)
     array[0, -1, 7, 3, 3] = value
     plan = two_chunks(place(saved(tmp_path / "a.npy", array), kind, first=4, fill="loop"))
     where = f"job.yaml:3: vace_{kind}: a.npy: frame 7 (delivered frame 11, chunk 1)"
-    assert refusal(plan).startswith(f"{where} ") and says in refusal(plan)
+    assert refusal(plan).startswith(f"{where} ") and message in refusal(plan)
 
 
 def test_values_that_no_delivered_frame_shows_are_not_read(tmp_path):
@@ -108,12 +108,12 @@ def test_an_animated_still_is_refused(tmp_path):
     assert "x.webp: is animated" in refusal(two_chunks(vace=Vace(1.0, reference=tmp_path / "x.webp")))
 
 
-def test_what_was_found_in_stills_is_told_once_each(tmp_path):
+def test_notes_and_warnings_about_stills_appear_once(tmp_path):
     profile = profiles.profile("Display P3", profiles.DISPLAY_P3, profiles.SRGB_GAMMA)
     Image.new("RGB", (16, 16)).save(tmp_path / "first.jpg", icc_profile=profile)
     Image.new("RGB", (16, 16)).save(tmp_path / "look.png", icc_profile=b"nonsense" * 40)
     vace = Vace(1.0, timeline=False, restart_streams=False, stills=(Still(tmp_path / "first.jpg", 0, 4),))
     plan = two_chunks(vace=replace(vace, reference=tmp_path / "look.png"))
-    notes, warnings = found_in_stills(plan)
+    notes, warnings = still_notes(plan)
     assert notes == ["first.jpg: Display P3 colours, converted to sRGB"]
-    assert warnings == ["look.png: its colour profile is damaged: its numbers are taken as sRGB"]
+    assert warnings == ["look.png: its colour profile is damaged: its colours are read as sRGB"]

@@ -120,13 +120,13 @@ BAD_ARRAYS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "array", "says"), BAD_ARRAYS)
-def test_an_array_of_another_kind_is_refused(tmp_path, kind, array, says):
-    assert says in refusal(saved(tmp_path / "a.npy", array), kind)
+@pytest.mark.parametrize(("kind", "array", "message"), BAD_ARRAYS)
+def test_an_array_of_another_kind_is_refused(tmp_path, kind, array, message):
+    assert message in refusal(saved(tmp_path / "a.npy", array), kind)
 
 
 @pytest.mark.parametrize(
-    ("offset", "shape", "says"),
+    ("offset", "shape", "message"),
     [(-4, (1, 3, 1, 8, 8), "offset -4 is negative"),
      (0, (1, 3, -2, 8, 8), "shape [1, 3, -2, 8, 8] is not allowed"),
      (4, (1, 3, 1, 8, 8), "has 771 bytes, too few: 768 bytes from byte 4 on for shape [1, 3, 1, 8, 8]"),
@@ -135,10 +135,10 @@ def test_an_array_of_another_kind_is_refused(tmp_path, kind, array, says):
      (0, (1, 3, 1, 2**40, 2**40), "too few"),
      (0, (3, 1, 8, 8), "shape [3, 1, 8, 8] is not allowed")],
 )  # fmt: skip
-def test_a_part_that_does_not_lie_in_its_blob_is_refused(tmp_path, offset, shape, says):
+def test_a_part_that_does_not_lie_in_its_blob_is_refused(tmp_path, offset, shape, message):
     (tmp_path / "data").write_bytes(bytes(771))
     assert facts_of(tmp_path / "data", part=BlobPart(3, (1, 3, 1, 8, 8))).frames == 1
-    assert says in refusal(tmp_path / "data", part=BlobPart(offset, shape))
+    assert message in refusal(tmp_path / "data", part=BlobPart(offset, shape))
 
 
 def entry(begin: int, end: int, shape: list[int], dtype: str = "F32") -> dict:
@@ -149,7 +149,7 @@ GOOD = entry(0, 768, [1, 3, 1, 8, 8])
 
 
 @pytest.mark.parametrize(
-    ("table", "data_bytes", "says"),
+    ("table", "data_bytes", "message"),
     [({"masks": GOOD, "__metadata__": {"a": "b"}}, 768, "holds no tensor `frames`; it holds masks"),
      ({"frames": GOOD}, 767, "truncated or damaged: "),
      ({"frames": GOOD}, 769, "truncated or damaged: "),
@@ -167,8 +167,8 @@ GOOD = entry(0, 768, [1, 3, 1, 8, 8])
      (b"\xff\xfe{}", 0, "not a safetensors file"),
      ({}, 0, "it holds nothing")],
 )  # fmt: skip
-def test_a_safetensors_file_that_is_damaged_or_foreign_is_refused(tmp_path, table, data_bytes, says):
-    assert says in refusal(header(tmp_path / "a.safetensors", table, bytes(data_bytes)))
+def test_a_safetensors_file_that_is_damaged_or_foreign_is_refused(tmp_path, table, data_bytes, message):
+    assert message in refusal(header(tmp_path / "a.safetensors", table, bytes(data_bytes)))
 
 
 @pytest.mark.parametrize("data", [b"", b"1234567", struct.pack("<Q", 2**63) + b"{}", struct.pack("<Q", 99) + b"{}"])
@@ -184,12 +184,12 @@ def test_pickles_are_refused_with_what_to_do(tmp_path, name):
 
 
 @pytest.mark.parametrize("data", [b"PK\3\4" + bytes(40), b"\x80\x02}q\0." + bytes(40)])
-def test_a_bin_that_is_a_pickle_is_told_as_one(tmp_path, data):
+def test_a_bin_that_is_a_pickle_is_reported_as_one(tmp_path, data):
     (tmp_path / "a.bin").write_bytes(data)
     assert "is a pickle" in refusal(tmp_path / "a.bin")
 
 
-def test_what_is_not_there_and_what_is_no_material_is_told(tmp_path):
+def test_missing_and_unknown_files_are_errors(tmp_path):
     for name in ("none.npy", "none.safetensors", "none.mp4", "none.pt"):
         with pytest.raises(MissingInputError, match=name):
             facts_of(tmp_path / name)

@@ -86,7 +86,7 @@ def test_reading_again_and_backwards_gives_the_same(tmp_path):
     assert np.array_equal(np.concatenate(backward[::-1]), forward)
 
 
-def test_control_is_processed_and_what_lies_over_it_is_not(tmp_path, clip):
+def test_control_is_processed_and_images_over_it_are_not(tmp_path, clip):
     given = floats(4)
     steers = replace(place(tmp_path / "clip.npy", "frames", end=24, fill="hold"), processed=True)
     over = place(saved(tmp_path / "over.npy", given), first=14, end=18)

@@ -54,7 +54,7 @@ def test_everything_comes_in_order_and_only_one_is_read_ahead():
     assert reader.closed
 
 
-def test_a_reading_that_stands_still_after_the_time_limit_is_given_up(monkeypatch):
+def test_a_read_that_stalls_past_the_time_limit_ends_the_render(monkeypatch):
     def out_of_time() -> None:
         raise TimeLimitError("the time is over")
 
@@ -64,7 +64,7 @@ def test_a_reading_that_stands_still_after_the_time_limit_is_given_up(monkeypatc
     assert raised.value.__notes__ == ["the input stood still for 0.2 s and was given up"]
 
 
-def test_an_error_surfaces_where_its_reading_is_asked_for():
+def test_an_error_is_raised_by_get():
     with ReadAhead(Slow(broken=1), range(2)) as ahead:
         assert ahead.get() == 0
         with pytest.raises(JobError, match="slow: 1"):
@@ -82,7 +82,7 @@ def test_close_breaks_off_a_read_and_ends_the_thread():
     assert reader.closed and threading.active_count() == before
 
 
-def test_nothing_asked_is_no_thread():
+def test_no_requests_start_no_thread():
     before = threading.active_count()
     with ReadAhead(Slow(), ()):
         assert threading.active_count() == before

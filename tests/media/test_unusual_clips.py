@@ -119,7 +119,7 @@ def test_a_rate_with_gaps_is_refused_as_it_is_and_sampled_by_time(made, tmp_path
     assert numbers_of(list(frames)) == [0, 4, 5, 5, 5, 5, 5, 5, 6, 8, 10, 11, 11]
 
 
-def test_interlaced_video_is_read_and_told(made, tmp_path):
+def test_interlaced_video_is_read_with_a_note(made, tmp_path):
     path = remade("dv.avi", "-vf", "scale=720:480,setsar=8/9", "-r", "30000/1001", "-pix_fmt", "yuv411p", "-c:v",
                   "dvvideo", "-frames:v", "3")(made(plain), tmp_path)  # fmt: skip
     with open_source(path) as source:
@@ -133,7 +133,7 @@ def test_a_raw_stream_without_a_container_is_refused_with_advice(made, tmp_path)
         open_source(path)
 
 
-def test_two_video_streams_are_told(made, tmp_path):
+def test_two_video_streams_are_noted(made, tmp_path):
     with open_source(RIGHT["two video streams"](made(plain), tmp_path)) as source:
         assert source.notes == ("has 2 video streams, the first is read",)
         assert np.ptp(source.frame(3)) == 0

@@ -23,7 +23,7 @@ from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
 from scope_batch.sinks.metadata import read_metadata
 from scope_batch.sinks.writer import BackgroundWriter
-from scope_batch.slate.engine import Drawn
+from scope_batch.slate.engine import DrawnChunk
 from tests.processors.kinds import doubled, mean
 from tests.render.helpers import SLATE, Renderer, StopAt, ffmpeg, job_of, load_frames, names_in
 
@@ -135,7 +135,7 @@ def test_after_a_fault_nothing_is_flushed() -> None:
             return np.empty((0, 64, 64, 3), np.uint8)
 
     with pytest.raises(UnavailableError, match="no more than 9"), BackgroundWriter([], post=Faulty()) as writer:
-        writer.submit(Drawn(np.zeros((9, 64, 64, 3), np.uint8)), 9)
+        writer.submit(DrawnChunk(np.zeros((9, 64, 64, 3), np.uint8)), 9)
     assert called == ["process"]
 
 

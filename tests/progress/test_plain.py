@@ -78,7 +78,7 @@ def test_the_heart_beats_by_itself_and_stops(out):
     assert "still preparing" in out.getvalue() and threading.active_count() == before
 
 
-def test_an_interruption_says_what_was_kept(report, out):
+def test_an_interruption_lists_the_files_kept(report, out):
     kept = (OutputFile("cat.partial.mp4", 2048),)
     report(Finished("interrupted", 21, 33, 1.0, 7.0, 3.0, 1 << 20, 0, kept, "stopped by SIGINT"))
     assert out.getvalue().splitlines() == [
@@ -105,6 +105,6 @@ def test_a_reader_that_has_gone_does_not_end_the_render(started):
     assert isinstance(stream.failure, BrokenPipeError)
 
 
-def test_a_skipped_job_is_told_in_one_line(report, out, finished):
+def test_a_skipped_job_is_one_line(report, out, finished):
     report(replace(finished, outcome="skipped", frames=0, outputs=(), message="it is there"))
     assert out.getvalue() == "skipped: it is there\n"

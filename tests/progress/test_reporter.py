@@ -82,7 +82,7 @@ def test_displays_meet_one_thread_at_a_time():
     assert len(recorder.events) == 800 and not recorder.crowded
 
 
-def test_what_a_stop_waits_for(clock, started, done):
+def test_a_stop_names_the_chunk_that_it_waits_for(clock, started, done):
     report = Reporter([], clock)
     report(started)
     assert report.finishing(again=True) == "finishing chunk 1; press again to stop now"
