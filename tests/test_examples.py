@@ -99,7 +99,7 @@ def test_steering_is_in_the_plans() -> None:
     plans = {job.stem: prepare_job(load_job(job)) for job in JOBS}
     sources = {name: [chunk.vace for chunk in plan.chunks if chunk.vace] for name, plan in plans.items()}
     assert all(vace.timeline for name in ("depth_guided", "inpainting") for vace in sources[name])
-    assert {placement.source.kind for placement in plans["inpainting"].placements} == {"frames", "masks"}
+    assert {placement.source.kind for placement in plans["inpainting"].placements} == {"control", "masks"}
     assert [vace.stills[0].path.name for vace in sources["first_to_last"]] == ["first.png", "last.png"]
     assert sources["first_to_last"][1].stills[0].end == plans["first_to_last"].chunks[-1].keep
     assert len(sources["reference_image"]) == len(plans["reference_image"].chunks)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from scope_batch.core.timing import Timing
 
-Kind = Literal["video", "frames", "masks"]
-"""video: encoded and mixed with noise. frames: VACE's control, kept or replaced pixels. masks: 1 = generate."""
+Kind = Literal["video", "control", "masks"]
+"""video: encoded and mixed with noise. control: control frames of VACE. masks: of VACE, 1 = generate, 0 = keep."""
+TENSOR_NAMES: Mapping[Kind, str] = MappingProxyType({"control": "frames", "masks": "masks"})
+"""Kind -> the name of its tensor in a safetensors file."""
 Fill = Literal["hold", "loop", "none"]
 """After the last frame of a source: repeat that frame, start again, or show nothing."""
 Fit = Literal["crop", "pad", "stretch"]

@@ -107,7 +107,7 @@ class Control:
 
     def __init__(self, plan: Plan, readers: FrameReaders, stills: Stills) -> None:
         self._size = (plan.height, plan.width)
-        self._frames = Track(plan, "frames", readers)
+        self._frames = Track(plan, "control", readers)
         self._masks = Track(plan, "masks", readers)
         self._stills = stills
 

@@ -22,7 +22,7 @@ from scope_batch.media.source import Closing, Frame
 from scope_batch.processors.chain import Chain
 
 Pixels = NDArray[Any]
-"""One frame. video: uint8 [H, W, 3]. frames: float32 [H, W, 3] (or 1 channel, for all three) in -1..1. masks: float32
+"""One frame. video: uint8 [H, W, 3]. control: float32 [H, W, 3] (or 1 channel, for all three) in -1..1. masks: float32
 [H, W] in 0..1. Do not change it: it may be shared."""
 
 
@@ -158,7 +158,7 @@ class Track:
         self._placements = tuple(placement for placement in plan.placements if placement.source.kind == kind)
         self._last = plan.num_frames - 1
         self._readers = readers
-        self._processed = _processed_control(self._placements, plan, self._read) if kind == "frames" else None
+        self._processed = _processed_control(self._placements, plan, self._read) if kind == "control" else None
 
     def covers(self, frame: int) -> bool:
         return self._placement_at(frame) is not None

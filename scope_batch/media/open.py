@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from scope_batch.core.timeline import ClipSource
+from scope_batch.core.timeline import TENSOR_NAMES, ClipSource
 from scope_batch.core.timing import Timing, picked_frames, within
 from scope_batch.errors import JobError
 from scope_batch.files.image_series import IMAGE_SUFFIXES, is_pattern
@@ -106,11 +106,11 @@ def _open(source: ClipSource, near: tuple[int, int] | None) -> Source | FloatArr
     if source.kind == "video":
         return open_source(path, near=near)
     # Masks are resized by nearest neighbour, so they are never read at a reduced size.
-    return _open_control(source, source.kind, near if source.kind == "frames" else None)
+    return _open_control(source, source.kind, near if source.kind == "control" else None)
 
 
 def _open_control(
-    source: ClipSource, kind: Literal["frames", "masks"], near: tuple[int, int] | None
+    source: ClipSource, kind: Literal["control", "masks"], near: tuple[int, int] | None
 ) -> Source | FloatArrayReader:
     path = source.path
     suffix = path.suffix.lower()
@@ -118,8 +118,8 @@ def _open_control(
         return open_source(path, near=near)
     with opening(path) as is_folder:
         if not is_folder and suffix == SAFETENSORS:
-            planes = FloatArrayReader(path, locate_tensor(kind), kind)
-            planes.unread = other_tensors(path, kind)
+            planes = FloatArrayReader(path, locate_tensor(TENSOR_NAMES[kind]), kind)
+            planes.unread = other_tensors(path, TENSOR_NAMES[kind])
             return planes
         if not is_folder and suffix in PICKLE_SUFFIXES:
             raise pickle_refusal(path.name)

@@ -14,7 +14,7 @@ from scope_batch.media.array_file import ArrayFile, ArrayPlace, Locate
 from scope_batch.media.source import Closing
 
 ALLOWED = {
-    "frames": "control frames are float32 or float16 [1, 3, T, H, W] (or 1 channel) in -1..1, or uint8 [T, H, W, 3]",
+    "control": "control frames are float32 or float16 [1, 3, T, H, W] (or 1 channel) in -1..1, or uint8 [T, H, W, 3]",
     "masks": "masks are float32 or float16 [1, 1, T, H, W] in 0..1, or uint8 [T, H, W, 3]",
 }
 
@@ -27,7 +27,7 @@ class FloatArrayReader(Closing):
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, locate: Locate, kind: Literal["frames", "masks"]) -> None:
+    def __init__(self, path: Path, locate: Locate, kind: Literal["control", "masks"]) -> None:
         self._array = ArrayFile(path, locate, lambda place, name: _check(place, name, kind))
         self.name = self._array.name
         _, self.channels, self.frames, self.height, self.width = self._array.place.shape
@@ -56,7 +56,7 @@ def as_float32(data: NDArray[Any], element: str) -> NDArray[np.float32]:
     return data.astype(np.float32, copy=False)
 
 
-def _check(place: ArrayPlace, name: str, kind: Literal["frames", "masks"]) -> None:
+def _check(place: ArrayPlace, name: str, kind: Literal["control", "masks"]) -> None:
     if place.element not in ("float32", "float16", "bfloat16"):
         raise JobError(f"{name}: dtype {place.element} is not allowed; {ALLOWED[kind]}")
     shape = place.shape
@@ -64,5 +64,5 @@ def _check(place: ArrayPlace, name: str, kind: Literal["frames", "masks"]) -> No
         raise JobError(f"{name}: shape {list(shape)} is not allowed; {ALLOWED[kind]}")
     if kind == "masks" and shape[1] != 1:
         raise JobError(f"{name}: a mask has 1 channel, this one has {shape[1]}: shape {list(shape)}")
-    if kind == "frames" and shape[1] not in (1, 3):
+    if kind == "control" and shape[1] not in (1, 3):
         raise JobError(f"{name}: control frames have 3 channels or 1, these have {shape[1]}: shape {list(shape)}")

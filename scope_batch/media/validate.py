@@ -23,7 +23,7 @@ from scope_batch.media.planes import FloatArrayReader
 TOLERANCE = 1e-3
 """Largest excess over the range, which rounding and resampling may cause."""
 
-_RANGES = {"frames": (-1.0, 1.0), "masks": (0.0, 1.0)}
+_RANGES = {"control": (-1.0, 1.0), "masks": (0.0, 1.0)}
 
 
 Places = Mapping[Path, str]

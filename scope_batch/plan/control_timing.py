@@ -225,7 +225,7 @@ class ControlTiming:
         selected = {kind: self.selected(clip_field) for kind, clip_field in control.items()}
         if len(control) < len(CONTROL) or any(selection.still for selection in selected.values()):
             return
-        frames, masks = selected["frames"].frames, selected["masks"].frames
+        frames, masks = selected["control"].frames, selected["masks"].frames
         if masks != frames:
             self._diagnostics.problems.append(
                 f"{control['masks'].label} has {masks} masks for {frames} frames of vace_frames"

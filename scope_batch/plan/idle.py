@@ -202,7 +202,7 @@ def _reach(spans: Iterable[tuple[int, int]]) -> int:
 
 def _input_path(job: Job, outcome: Outcome) -> str | None:
     if job.input_steers:
-        return _covered("frames", "vace_frames")(job, outcome)
+        return _covered("control", "vace_frames")(job, outcome)
     return _covered("video", "input_video")(job, outcome)
 
 
@@ -218,7 +218,7 @@ REASONS: dict[str, Callable[[Job, Outcome], str | None]] = {
     "input_path": _input_path,
     "input_length": _input_length,
     "fit": _fit,
-    "vace_frames": _covered("frames", "vace_frames"),
+    "vace_frames": _covered("control", "vace_frames"),
     "vace_masks": _covered("masks", "vace_masks"),
     "vace_context_scale": _vace_context_scale,
     "vace_use_input_video": _vace_use_input_video,

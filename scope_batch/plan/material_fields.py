@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from scope_batch.core.timeline import BlobPart, ClipSource, ClipSourceFacts, Kind
+from scope_batch.core.timeline import TENSOR_NAMES, BlobPart, ClipSource, ClipSourceFacts, Kind
 from scope_batch.plan.diagnostics import Diagnostics, place
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from scope_batch.job import ChunkSpec, Job
 
 Facts = Mapping[ClipSource, ClipSourceFacts]
-KINDS: dict[str, Kind] = {"input_video": "video", "vace_frames": "frames", "vace_masks": "masks"}
+KINDS: dict[str, Kind] = {"input_video": "video", "vace_frames": "control", "vace_masks": "masks"}
 """Fields of an entry that name a source -> the kind of that source."""
-CONTROL: tuple[Kind, ...] = ("frames", "masks")
+CONTROL: tuple[Kind, ...] = ("control", "masks")
 """Kinds that steer through VACE."""
 PART_FIELDS = frozenset(f"{field}_{part}" for field in KINDS for part in ("offset", "shape"))
 
@@ -44,11 +44,11 @@ class ClipField:
 
 
 def input_source(job: Job) -> ClipSource | None:
-    """Return the source of the input video; its kind is "frames" if it goes through VACE."""
+    """Return the source of the input video; its kind is "control" if it goes through VACE."""
     if job.input_path is None:
         return None
     rate = None if job.input_fps == "native" else Fraction(job.input_fps)
-    kind: Kind = "frames" if job.input_steers else "video"
+    kind: Kind = "control" if job.input_steers else "video"
     return ClipSource(kind, job.input_path, None, rate, job.input_start, job.input_end)
 
 
@@ -90,11 +90,11 @@ def check_sizes(job: Job, height: int, width: int, facts: Facts, diagnostics: Di
 def report_facts(job: Job, facts: Facts, diagnostics: Diagnostics) -> None:
     """Add notes and warnings about the files, once for each file, under the first field that names it."""
     first = {clip_field.source: clip_field for clip_field in reversed(list(all_clip_fields(job)))}
-    named = {(clip_field.source.path, str(clip_field.source.kind)) for clip_field in first.values()}
+    named = {(clip_field.source.path, TENSOR_NAMES.get(clip_field.source.kind)) for clip_field in first.values()}
     for clip_field in first.values():
         unread = [name for name in facts[clip_field.source].unread if (clip_field.source.path, name) not in named]
         if unread:
-            hint = " (vace_masks and vace_frames may name one file)" if {*unread} & {*CONTROL} else ""
+            hint = " (vace_masks and vace_frames may name one file)" if {*unread} & {*TENSOR_NAMES.values()} else ""
             verb = "is" if len(unread) == 1 else "are"
             diagnostics.notes.append(f"{clip_field.label}: holds {', '.join(unread)} too, which {verb} not read{hint}")
         diagnostics.notes += [f"{clip_field.label}: {note}" for note in facts[clip_field.source].notes]

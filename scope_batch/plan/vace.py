@@ -172,7 +172,7 @@ def warn_gaps(chunks: Sequence[ChunkGrid], placements: Sequence[Placement], diag
             chunk = chunks[bisect_right(starts, placement.end_frame) - 1]
             ends_inside = chunk.first_frame < placement.end_frame <= chunk.last_frame
             if ends_inside and not continued[placement.end_frame]:
-                rest = "gray" if kind == "frames" else "to be generated"
+                rest = "gray" if kind == "control" else "to be generated"
                 diagnostics.warnings.append(
                     f"{placement.where}: ends with frame {placement.end_frame - 1}, inside chunk {chunk.index} (frames "
                     f"{chunk.first_frame} to {chunk.last_frame}): from there on the chunk is {rest}"
@@ -181,7 +181,7 @@ def warn_gaps(chunks: Sequence[ChunkGrid], placements: Sequence[Placement], diag
 
 def note_gray(placements: Sequence[Placement], diagnostics: Diagnostics) -> None:
     kinds = {placement.source.kind for placement in placements}
-    if "masks" in kinds and "video" in kinds and "frames" not in kinds:
+    if "masks" in kinds and "video" in kinds and "control" not in kinds:
         diagnostics.notes.append(
             "vace_masks without vace_frames: the kept areas are gray, not the input video "
             "(vace_use_input_video: true or vace_frames with the same clip keeps it)"

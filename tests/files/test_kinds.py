@@ -27,7 +27,7 @@ MESSAGE = (
 @pytest.mark.parametrize(
     ("name", "read"),
     [*((f"a{suffix}", open_source) for suffix in (".mp4", ".png", ".webp", ".npy", ".avi")), ("a.png", read_still),
-     ("a.safetensors", lambda path: probe_material(ClipSource("frames", path))), ("a.pt", read_checkpoint),
+     ("a.safetensors", lambda path: probe_material(ClipSource("control", path))), ("a.pt", read_checkpoint),
      ("a.pth", read_checkpoint), ("a.json", load_job), ("a.yaml", load_job), ("a.mp4", read_metadata),
      ("a.png", read_metadata), ("a.json", lambda path: read_export(path.read_bytes(), path.name, ImportNotes()))],
 )  # fmt: skip

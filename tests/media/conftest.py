@@ -50,7 +50,7 @@ def lossless(tmp_path: Path) -> Callable[..., tuple[Path, Frames]]:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[Path], Path]], Path]:
-    """made(recipe): the clip that a function of `recipes` makes in a folder, made once; not to be changed."""
+    """made(recipe): the clip that a function of `recipes` writes to a folder, cached; do not change it."""
     return cache(lambda recipe: recipe(tmp_path_factory.mktemp("made")))
 
 

@@ -1,4 +1,4 @@
-"""Plans for the tests of what chunks are made from: 16x16 pixels, text mode, cuts and VACE as asked."""
+"""Builds plans for the tests of chunk inputs: 16x16 pixels, text mode, with given cuts and VACE."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -30,7 +30,7 @@ def chunk_of(frames: int = 12, vace: Vace | None = VACE, *, cut: bool = False, m
                  Blend((Prompt("a cat"),)), False, 1, (1000,), False, None, vace)  # fmt: skip
 
 
-def place(path: Path, kind: Kind = "frames", first: int = 0, end: int = 1000, fill: Fill = "none",
+def place(path: Path, kind: Kind = "control", first: int = 0, end: int = 1000, fill: Fill = "none",
           part: BlobPart | None = None) -> Placement:  # fmt: skip
     return Placement(ClipSource(kind, path, part), first, end, fill, "crop", f"job.yaml:3: vace_{kind}")
 

@@ -1,4 +1,4 @@
-"""What clips of all kinds of size and colour look like when they arrive: right, and told."""
+"""Tests of the frames and notes of clips of many sizes and colour formats."""
 
 import shutil
 from pathlib import Path

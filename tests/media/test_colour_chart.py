@@ -151,7 +151,7 @@ OUTPUTS: dict[str, tuple[Any, float]] = {
 
 @dataclass
 class Made:
-    """What an engine would have made of a chunk: the frames that came in."""
+    """A `Generated` that returns the input frames."""
 
     chunk: Chunk
     data: np.ndarray
@@ -165,11 +165,11 @@ class Made:
 
 def written(folder: Path, output: Any, frames: np.ndarray) -> Path:
     """The frames as this output, in the folder."""
-    asked = output if isinstance(output, dict) else {"path": output}
-    path = folder / asked["path"]
+    output_fields = output if isinstance(output, dict) else {"path": output}
+    path = folder / output_fields["path"]
     plan = plan_of(chunk_of(len(frames)))
     plan = replace(plan, height=frames.shape[1], width=frames.shape[2], fps=Fraction(16))
-    parsed, settings = parse_outputs([{**asked, "path": str(path)}], [], None, "job"), SinkSettings()
+    parsed, settings = parse_outputs([{**output_fields, "path": str(path)}], [], None, "job"), SinkSettings()
     with claim_outputs(parsed, settings) as publication, open_sinks(parsed, plan, settings, publication) as writer:
         writer.submit(Made(plan.chunks[0], frames), len(frames))
     return path

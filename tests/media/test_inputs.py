@@ -51,16 +51,16 @@ def test_a_plan_without_inputs_starts_no_thread():
 def test_chunks_are_windows_of_one_timeline(tmp_path, lengths, fill):
     frames, masks = floats(7), floats(11, 1)
     placements = (
-        place(saved(tmp_path / "a.npy", frames), "frames", 3, 30, fill),
+        place(saved(tmp_path / "a.npy", frames), "control", 3, 30, fill),
         place(saved(tmp_path / "m.npy", masks), "masks", 5, 25, fill),
-        place(saved(tmp_path / "b.npy", -frames), "frames", 12, 17, "none"),
+        place(saved(tmp_path / "b.npy", -frames), "control", 12, 17, "none"),
     )
     plan = plan_of(*(chunk_of(n, cut=i == 1) for i, n in enumerate(lengths)), placements=placements, num_frames=32)
     whole = controls_of(plan_of(chunk_of(32), placements=placements))[0]
     controls = controls_of(plan)
     held = np.minimum(np.arange(sum(lengths)), 31)
-    for made, expected in (("frames", whole.frames), ("masks", whole.masks)):
-        np.testing.assert_array_equal(np.concatenate([getattr(c, made) for c in controls]), expected[held])
+    for field, expected in (("frames", whole.frames), ("masks", whole.masks)):
+        np.testing.assert_array_equal(np.concatenate([getattr(c, field) for c in controls]), expected[held])
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -68,8 +68,8 @@ def test_pauses_cuts_and_leads_are_windows_of_the_same_timeline(tmp_path, seed):
     rng = np.random.default_rng(seed)
     placements = [place(saved(tmp_path / "a.npy", floats(80)))]
     for i in range(4):
-        first, frames, kind = int(rng.integers(50)), int(rng.integers(1, 9)), ("frames", "masks")[i % 2]
-        path = saved(tmp_path / f"{i}.npy", floats(frames, 3 if kind == "frames" else 1, seed=i))
+        first, frames, kind = int(rng.integers(50)), int(rng.integers(1, 9)), ("control", "masks")[i % 2]
+        path = saved(tmp_path / f"{i}.npy", floats(frames, 3 if kind == "control" else 1, seed=i))
         placements.append(
             place(path, kind, first, first + int(rng.integers(1, 20)), rng.choice(["none", "hold", "loop"]))
         )
@@ -283,15 +283,15 @@ def test_reading_fails_with_the_file_and_the_frame(tmp_path):
 
 def test_no_more_of_a_file_is_read_than_a_chunk_shows(tmp_path, monkeypatch):
     plan = plan_of(*[chunk_of(10)] * 4, placements=(place(saved(tmp_path / "a.npy", floats(100)), first=5),))
-    asked: list[int] = []
+    sizes: list[int] = []
     pread = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda fd, into, at: asked.append(len(into[0])) or pread(fd, into, at))
+    monkeypatch.setattr(os, "preadv", lambda fd, into, at: sizes.append(len(into[0])) or pread(fd, into, at))
     frame_bytes = 3 * SIZE * SIZE * 4
     with InputReader(plan) as reader:
         for shown in (5, 10, 10):
-            asked.clear()
+            sizes.clear()
             reader.read(plan.chunks[0] if shown == 5 else plan.chunks[2])
-            assert sum(asked) == shown * frame_bytes
+            assert sum(sizes) == shown * frame_bytes
 
 
 def test_a_file_is_opened_once_when_it_is_first_shown_and_closed_after_its_last_frame(tmp_path, monkeypatch):

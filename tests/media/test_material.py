@@ -35,14 +35,14 @@ def test_good_values_pass_even_when_rounding_left_them_a_little_outside(tmp_path
 
 @pytest.mark.parametrize(
     ("kind", "value", "message"),
-    [("frames", np.nan, "holds NaN or infinite values"), ("frames", -np.inf, "holds NaN or infinite values"),
-     ("frames", 255, "has values that reach 255: control frames are in -1..1"),
-     ("frames", -1.01, "has values that reach -1.01: control frames are in -1..1"),
+    [("control", np.nan, "holds NaN or infinite values"), ("control", -np.inf, "holds NaN or infinite values"),
+     ("control", 255, "has values that reach 255: control frames are in -1..1"),
+     ("control", -1.01, "has values that reach -1.01: control frames are in -1..1"),
      ("masks", -1, "has values that reach -1: masks are in 0..1"),
      ("masks", 1.1, "has values that reach 1.1: masks are in 0..1"), ("masks", np.nan, "holds NaN")],
 )  # fmt: skip
 def test_a_bad_value_is_reported_with_field_chunk_and_frame(tmp_path, kind, value, message):
-    array = floats(10, 3 if kind == "frames" else 1)
+    array = floats(10, 3 if kind == "control" else 1)
     array[0, -1, 7, 3, 3] = value
     plan = two_chunks(place(saved(tmp_path / "a.npy", array), kind, first=4, fill="loop"))
     where = f"job.yaml:3: vace_{kind}: a.npy: frame 7 (delivered frame 11, chunk 1)"
@@ -60,13 +60,15 @@ def test_values_that_no_delivered_frame_shows_are_not_read(tmp_path):
 
 def test_an_array_of_another_size_than_the_render_is_refused(tmp_path):
     a = np.zeros((1, 3, 21, 24, 16), np.float32)
-    said = refusal(two_chunks(place(saved(tmp_path / "a.npy", a))))
-    assert said == "job.yaml:3: vace_frames: a.npy is 16x24 (width x height), the render 16x16; arrays are not resized"
+    message = refusal(two_chunks(place(saved(tmp_path / "a.npy", a))))
+    assert (
+        message == "job.yaml:3: vace_frames: a.npy is 16x24 (width x height), the render 16x16; arrays are not resized"
+    )
 
 
 def test_videos_are_not_read_and_blobs_are(tmp_path):
     path = saved(tmp_path / "v.npy", random_frames(21))
-    check_material(two_chunks(place(path, "video"), place(path, "frames")))
+    check_material(two_chunks(place(path, "video"), place(path, "control")))
     (tmp_path / "blob").write_bytes(np.full((1, 1, 21, 16, 16), 2, np.float32).tobytes())
     plan = two_chunks(place(tmp_path / "blob", "masks", part=BlobPart(0, (1, 1, 21, 16, 16))))
     assert "blob: frame 0 (delivered frame 0, chunk 0) has values that reach 2" in refusal(plan)
@@ -86,20 +88,20 @@ def test_every_still_is_looked_at(tmp_path, vace):
 
 def test_no_more_than_a_frame_is_held(tmp_path, monkeypatch):
     path = saved(tmp_path / "a.npy", floats(21))
-    asked: list[int] = []
+    sizes: list[int] = []
     pread = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda fd, into, at: asked.append(len(into[0])) or pread(fd, into, at))
+    monkeypatch.setattr(os, "preadv", lambda fd, into, at: sizes.append(len(into[0])) or pread(fd, into, at))
     check_material(two_chunks(place(path)))
-    assert sum(asked) == 21 * 3 * 16 * 16 * 4 and max(asked) == 16 * 16 * 4
+    assert sum(sizes) == 21 * 3 * 16 * 16 * 4 and max(sizes) == 16 * 16 * 4
 
 
 def test_an_array_that_many_entries_name_is_read_once(tmp_path, monkeypatch):
     path = saved(tmp_path / "a.npy", floats(21))
-    asked: list[int] = []
+    sizes: list[int] = []
     pread = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda fd, into, at: asked.append(len(into[0])) or pread(fd, into, at))
+    monkeypatch.setattr(os, "preadv", lambda fd, into, at: sizes.append(len(into[0])) or pread(fd, into, at))
     check_material(two_chunks(place(path, end=4), place(path, first=9), *[place(path)] * 5))
-    assert sum(asked) == 21 * 3 * 16 * 16 * 4
+    assert sum(sizes) == 21 * 3 * 16 * 16 * 4
 
 
 def test_an_animated_still_is_refused(tmp_path):

@@ -17,11 +17,11 @@ from tests.media.conftest import random_frames, write_lossless
 from tests.media.plans import SIZE, chunk_of, floats, place, plan_of, saved
 
 
-def facts_of(path: Path, kind: Kind = "frames", part: BlobPart | None = None) -> ClipSourceFacts:
+def facts_of(path: Path, kind: Kind = "control", part: BlobPart | None = None) -> ClipSourceFacts:
     return probe_material(ClipSource(kind, path, part))
 
 
-def refusal(path: Path, kind: Kind = "frames", part: BlobPart | None = None) -> str:
+def refusal(path: Path, kind: Kind = "control", part: BlobPart | None = None) -> str:
     with pytest.raises(JobError) as caught:
         facts_of(path, kind, part)
     assert "\n" not in str(caught.value) and str(caught.value).startswith(path.name)
@@ -72,17 +72,17 @@ def test_the_same_values_in_any_file_are_the_same_inputs_bit_for_bit(tmp_path):
     path, parts = blob(tmp_path / "b.blob", a, m, v)
     both = tensors(tmp_path / "t.safetensors", frames=a, other=np.zeros(3), masks=m)
     npys = [saved(tmp_path / f"{name}.npy", array) for name, array in (("a", a), ("m", m), ("v", v))]
-    kinds: tuple[Kind, ...] = ("frames", "masks", "video")
+    kinds: tuple[Kind, ...] = ("control", "masks", "video")
     ways = (
         [place(npy, kind) for npy, kind in zip(npys, kinds, strict=True)],
         [place(path, kind, part=part) for kind, part in zip(kinds, parts, strict=True)],
-        [place(both, "frames"), place(both, "masks"), place(npys[2], "video")],
+        [place(both, "control"), place(both, "masks"), place(npys[2], "video")],
     )
-    made = []
+    chunks = []
     for placements in ways:
         with open_inputs(plan_of(chunk_of(12, mode="video"), placements=tuple(placements))) as inputs:
-            made.append(inputs.get())
-    for other in made:
+            chunks.append(inputs.get())
+    for other in chunks:
         np.testing.assert_array_equal(other.control.frames, np.moveaxis(a[0], 0, -1))
         np.testing.assert_array_equal(other.control.masks, m[0, 0])
         np.testing.assert_array_equal(other.pixels, v)
@@ -104,13 +104,13 @@ def test_half_precision_is_read_exactly(tmp_path):
 
 
 BAD_ARRAYS = [
-    ("frames", np.zeros((1, 4, 2, 8, 8), np.float32), "have 3 channels or 1, these have 4"),
-    ("frames", np.zeros((3, 2, 8, 8), np.float32), "shape [3, 2, 8, 8] is not allowed; control frames are float32"),
-    ("frames", np.zeros((2, 3, 2, 8, 8), np.float32), "shape [2, 3, 2, 8, 8] is not allowed"),
-    ("frames", np.zeros((1, 3, 0, 8, 8), np.float32), "shape [1, 3, 0, 8, 8] is not allowed"),
-    ("frames", np.zeros((1, 3, 2, 8, 8)), "dtype float64 is not allowed; control frames are float32 or float16"),
-    ("frames", np.zeros((1, 3, 2, 8, 8), ">f4"), "dtype float32 (big-endian) is not allowed"),
-    ("frames", np.zeros((2, 8, 8, 4), np.uint8), "shape [2, 8, 8, 4] is not [T, H, W, 3]"),
+    ("control", np.zeros((1, 4, 2, 8, 8), np.float32), "have 3 channels or 1, these have 4"),
+    ("control", np.zeros((3, 2, 8, 8), np.float32), "shape [3, 2, 8, 8] is not allowed; control frames are float32"),
+    ("control", np.zeros((2, 3, 2, 8, 8), np.float32), "shape [2, 3, 2, 8, 8] is not allowed"),
+    ("control", np.zeros((1, 3, 0, 8, 8), np.float32), "shape [1, 3, 0, 8, 8] is not allowed"),
+    ("control", np.zeros((1, 3, 2, 8, 8)), "dtype float64 is not allowed; control frames are float32 or float16"),
+    ("control", np.zeros((1, 3, 2, 8, 8), ">f4"), "dtype float32 (big-endian) is not allowed"),
+    ("control", np.zeros((2, 8, 8, 4), np.uint8), "shape [2, 8, 8, 4] is not [T, H, W, 3]"),
     ("masks", np.zeros((1, 3, 2, 8, 8), np.float32), "a mask has 1 channel, this one has 3: shape [1, 3, 2, 8, 8]"),
     ("masks", np.zeros((1, 1, 2, 8, 8), np.int64), "dtype int64 is not allowed; masks are float32 or float16 [1, 1,"),
     ("masks", np.zeros((1, 1, 2, 8, 8), bool), "dtype bool is not allowed"),
@@ -212,4 +212,4 @@ def test_frames_of_a_size_that_nobody_means_are_refused_unread(tmp_path):
 def test_an_animated_image_is_control_of_many_frames(tmp_path):
     pages = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     pages[0].save(tmp_path / "a.webp", save_all=True, append_images=pages[1:])
-    assert probe_material(ClipSource("frames", tmp_path / "a.webp")).frames == 2
+    assert probe_material(ClipSource("control", tmp_path / "a.webp")).frames == 2

@@ -49,8 +49,8 @@ def video_chunk(frames: int = 12, *, cut: bool = False) -> Chunk:
 
 def pixels_of(plan: Plan) -> np.ndarray:
     with open_inputs(plan) as inputs:
-        given = [inputs.get().pixels for _ in plan.chunks]
-    return np.concatenate([pixels for pixels in given if pixels is not None])
+        blocks = [inputs.get().pixels for _ in plan.chunks]
+    return np.concatenate([pixels for pixels in blocks if pixels is not None])
 
 
 @pytest.mark.parametrize("fill", ["loop", "hold"])
@@ -87,13 +87,13 @@ def test_reading_again_and_backwards_gives_the_same(tmp_path):
 
 
 def test_control_is_processed_and_images_over_it_are_not(tmp_path, clip):
-    given = floats(4)
-    steers = replace(place(tmp_path / "clip.npy", "frames", end=24, fill="hold"), processed=True)
-    over = place(saved(tmp_path / "over.npy", given), first=14, end=18)
+    blocks = floats(4)
+    steers = replace(place(tmp_path / "clip.npy", "control", end=24, fill="hold"), processed=True)
+    over = place(saved(tmp_path / "over.npy", blocks), first=14, end=18)
     chunks = chunk_of(9, cut=True), chunk_of(12, vace=None), chunk_of(3, vace=replace(VACE, restart_streams=True))
     plan = processed(plan_of(*chunks, placements=(steers, over)), TRAIL, output="vace_frames")
     wanted = trails(clip[np.minimum(np.arange(24), 19)]) / np.float32(127.5) - np.float32(1)
-    wanted[14:18] = as_frames(given)
+    wanted[14:18] = as_frames(blocks)
     with open_inputs(plan) as inputs:
         first, _, last = (inputs.get().control for _ in chunks)
     assert np.array_equal(first.frames, wanted[:9])

@@ -88,7 +88,7 @@ def test_no_requests_start_no_thread():
         assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("kind", ["video", "frames", "masks"])
+@pytest.mark.parametrize("kind", ["video", "control", "masks"])
 def test_close_in_the_middle_of_a_clip_ends_the_decoder(drawn_clip, monkeypatch, kind):
     from scope_batch.media import video
 

@@ -109,7 +109,7 @@ def test_a_variable_rate_is_refused_or_sampled_by_time_and_control_frames_are_co
         probe_material(plan_for(uneven, 15).placements[0].source)
     expected = [0, 1, 2, 3, 4, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8]
     np.testing.assert_array_equal(shown(plan_for(uneven, 15, fps=25)), frames[expected])
-    assert probe_material(place(uneven, "frames").source).frames == 12
+    assert probe_material(place(uneven, "control").source).frames == 12
 
 
 def test_every_kind_of_input_is_fitted_alike(lossless, tmp_path):

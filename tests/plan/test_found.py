@@ -19,7 +19,7 @@ def test_facts_about_the_clip_are_reported_with_its_name() -> None:
 def test_facts_about_control_are_reported_once_with_its_field(tmp_path) -> None:
     depth = tmp_path / "depth.mkv"
     job = Job(prompt="A", num_frames=24, vace_frames=depth, chunk_specs=[{"chunk": 1, "vace_frames": depth}])
-    facts = {ClipSource("frames", depth): ClipSourceFacts(24, 320, 576, exact=False, notes=("is interlaced",))}
+    facts = {ClipSource("control", depth): ClipSourceFacts(24, 320, 576, exact=False, notes=("is interlaced",))}
     notes = plan_job(job, LONGLIVE, None, facts).notes
     assert [note for note in notes if "interlaced" in note] == ["vace_frames: depth.mkv: is interlaced"]
 
@@ -27,7 +27,7 @@ def test_facts_about_control_are_reported_once_with_its_field(tmp_path) -> None:
 def test_unread_tensors_are_reported() -> None:
     both = Path("/both.safetensors")
     facts = {
-        ClipSource("frames", both): ClipSourceFacts(24, 320, 576, exact=True, unread=("masks", "other")),
+        ClipSource("control", both): ClipSourceFacts(24, 320, 576, exact=True, unread=("masks", "other")),
         ClipSource("masks", both): ClipSourceFacts(24, 320, 576, exact=True, unread=("frames", "other")),
     }
     notes = plan_job(Job(prompt="A", num_frames=24, vace_frames=both), LONGLIVE, None, facts).notes

@@ -36,7 +36,7 @@ def test_the_input_video_covers_the_whole_job(length: str, fill: str) -> None:
 
 def test_the_input_video_may_steer_through_vace() -> None:
     planned = steered(input_path="/clip.mp4", vace_use_input_video=True)
-    assert planned.placements[0].source.kind == "frames"
+    assert planned.placements[0].source.kind == "control"
     assert {chunk.mode for chunk in planned.chunks} == {"text"}
     assert controlled(planned) == list(range(9))
 

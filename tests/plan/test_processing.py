@@ -82,7 +82,7 @@ def test_control_from_processed_input_is_planned_as_text() -> None:
     assert {chunk.mode for chunk in planned.chunks} == {"text"} and all(chunk.vace for chunk in planned.chunks)
     (placement,) = planned.placements
     assert placement.processed and (placement.source.kind, placement.first_frame, placement.end_frame) == (
-        "frames",
+        "control",
         0,
         96,
     )

@@ -10,7 +10,7 @@ from scope_batch.core.conditioning import BlendMethod, Prompt, Transition
 from scope_batch.core.file_size import forecast
 from scope_batch.core.plan import Chunk, Landing, Plan, ProcessorRef, Vace
 from scope_batch.core.sound import SoundTrack
-from scope_batch.core.timeline import Placement
+from scope_batch.core.timeline import TENSOR_NAMES, Placement
 from scope_batch.plan.loras import lora_names
 from scope_batch.plan.view.text import shares_of, sources_of
 
@@ -142,7 +142,7 @@ def _placement(placement: Placement) -> dict[str, Any]:
     source, part = placement.source, placement.source.part
     return {
         "where": placement.where,
-        "kind": source.kind,
+        "kind": TENSOR_NAMES.get(source.kind, source.kind),
         "path": str(source.path),
         **({} if part is None else {"offset": part.offset, "shape": list(part.shape)}),
         "first_frame": placement.first_frame,

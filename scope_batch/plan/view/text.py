@@ -110,7 +110,7 @@ def event(chunk: Chunk) -> str:
 
 def sources_of(plan: Plan) -> list[tuple[str, ...]]:
     """Return the VACE inputs per chunk: "control", "mask", "first image", "last image", "reference"."""
-    control, masks = (_coverage(plan, kind) for kind in ("frames", "masks"))
+    control, masks = (_coverage(plan, kind) for kind in ("control", "masks"))
     return [tuple(_sources(chunk, control, masks)) for chunk in plan.chunks]
 
 
