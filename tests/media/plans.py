@@ -9,7 +9,7 @@ import numpy as np
 from scope_batch.core import geometry
 from scope_batch.core.conditioning import Blend, Prompt
 from scope_batch.core.plan import Chunk, Plan, Vace
-from scope_batch.core.timeline import BlobPart, ClipSource, Fill, Kind, Placement
+from scope_batch.core.timeline import TENSOR_NAMES, BlobPart, ClipSource, Fill, Kind, Placement
 
 SIZE = 16
 VACE = Vace(scale=1.0, timeline=True, restart_streams=False)
@@ -32,7 +32,8 @@ def chunk_of(frames: int = 12, vace: Vace | None = VACE, *, cut: bool = False, m
 
 def place(path: Path, kind: Kind = "control", first: int = 0, end: int = 1000, fill: Fill = "none",
           part: BlobPart | None = None) -> Placement:  # fmt: skip
-    return Placement(ClipSource(kind, path, part), first, end, fill, "crop", f"job.yaml:3: vace_{kind}")
+    where = f"job.yaml:3: vace_{TENSOR_NAMES.get(kind, kind)}"
+    return Placement(ClipSource(kind, path, part), first, end, fill, "crop", where)
 
 
 def floats(frames: int, channels: int = 3, seed: int = 0) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from scope_batch.core.plan import Plan, Still, Vace
-from scope_batch.core.timeline import BlobPart
+from scope_batch.core.timeline import TENSOR_NAMES, BlobPart
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.media.validate import check_material, still_notes
 from tests.media import profiles
@@ -45,7 +45,7 @@ def test_a_bad_value_is_reported_with_field_chunk_and_frame(tmp_path, kind, valu
     array = floats(10, 3 if kind == "control" else 1)
     array[0, -1, 7, 3, 3] = value
     plan = two_chunks(place(saved(tmp_path / "a.npy", array), kind, first=4, fill="loop"))
-    where = f"job.yaml:3: vace_{kind}: a.npy: frame 7 (delivered frame 11, chunk 1)"
+    where = f"job.yaml:3: vace_{TENSOR_NAMES[kind]}: a.npy: frame 7 (delivered frame 11, chunk 1)"
     assert refusal(plan).startswith(f"{where} ") and message in refusal(plan)
 
 
