@@ -173,7 +173,7 @@ def test_plugins_are_named_and_a_broken_one_is_a_fault(monkeypatch: pytest.Monke
     assert finding.state == "ok" and "the processor 'gray2'" in finding.text
 
 
-def test_a_disk_is_measured_and_nothing_stays_on_it(tmp_path: Path) -> None:
+def test_a_disk_is_measured_and_no_file_is_left(tmp_path: Path) -> None:
     finding = disks.disk(tmp_path, size_bytes=1 << 20)
     assert finding.state in ("ok", "warn") and finding.values["mb_per_s"] > 0 and finding.values["free_bytes"] > 0
     assert not list(tmp_path.iterdir())

@@ -228,7 +228,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
     ]
 
 
-def test_a_line_stays_one_line_whatever_the_key_holds() -> None:
+def test_a_message_is_one_line_for_any_key() -> None:
     (line,) = problems('prompt: a\n"x\\ny\\e[31m": 1')
     assert line.isprintable()
 

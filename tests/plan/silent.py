@@ -184,8 +184,8 @@ SCHEMA = job_json_schema()
 
 def fields_of(model: str = "") -> dict[str, Any]:
     """The fields of the job, or of one of the models inside it, with their schemas."""
-    found: dict[str, Any] = (SCHEMA["$defs"][model] if model else SCHEMA)["properties"]
-    return found
+    properties: dict[str, Any] = (SCHEMA["$defs"][model] if model else SCHEMA)["properties"]
+    return properties
 
 
 def values_of(field: str, schema: dict[str, Any]) -> list[Any]:
@@ -197,8 +197,8 @@ def values_of(field: str, schema: dict[str, Any]) -> list[Any]:
         words += [True, False]
     if field == "version":
         return []
-    found = [*words, *VALUES[field]] if not words or field in VALUES else words
-    return [value for value in found if value != schema.get("default")]
+    values = [*words, *VALUES[field]] if not words or field in VALUES else words
+    return [value for value in values if value != schema.get("default")]
 
 
 JOB_FIELDS, ENTRY_FIELDS = fields_of(), fields_of("ChunkSpec")

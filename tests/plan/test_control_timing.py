@@ -51,7 +51,7 @@ def refusal(plan: Any, **fields: Any) -> str:
 @pytest.mark.parametrize("field", ["vace_frames", "vace_masks"])
 @pytest.mark.parametrize("name", ["/d 30fps 60.mp4", "/d 60.mp4", "/d 59.npy", "/d 30fps 61.mp4"])
 @pytest.mark.parametrize(
-    ("fields", "asked"),
+    ("fields", "expected"),
     [
         ({"input_fps": 15}, (15, None, None)),
         ({"input_start": 1.0}, (None, 1.0, None)),
@@ -59,10 +59,10 @@ def refusal(plan: Any, **fields: Any) -> str:
     ],
 )
 def test_control_as_long_as_the_clip_takes_the_same_frames(
-    field: str, name: str, fields: dict[str, Any], asked: tuple[Any, ...]
+    field: str, name: str, fields: dict[str, Any], expected: tuple[Any, ...]
 ) -> None:
     planned = with_clip(**{field: name}, vace_length="hold", **fields)
-    assert picking(planned) == (*asked, "clip.mp4")
+    assert picking(planned) == (*expected, "clip.mp4")
     assert planned.warnings == ()
     assert any(
         f"{field}: {name[1:]} has as many frames as the input: the same ones are selected" in n for n in planned.notes
@@ -149,7 +149,7 @@ def test_the_entry_whose_control_is_the_clips_is_the_whole_timeline() -> None:
     assert picking(planned) == (None, 1.0, None, "clip.mp4") and spans(planned)[-1] == ("d 30fps 60", 0, 30)
 
 
-def test_entries_that_run_apart_alike_are_one_warning() -> None:
+def test_entries_with_the_same_difference_in_speed_are_one_warning() -> None:
     entries = ({"chunk": k, "vace_frames": f"/{k} 24fps 12.mp4"} for k in (1, 3, 5))
     (warning,) = steered(*entries).warnings
     assert warning.startswith(
@@ -174,7 +174,7 @@ def test_a_range_outside_the_control_is_refused() -> None:
 
 
 @pytest.mark.parametrize("field", ["vace_frames", "vace_masks"])
-def test_a_still_holds_by_itself(field: str) -> None:
+def test_a_still_is_held(field: str) -> None:
     planned = steered(**{field: "/m.png"})
     assert [(placement.first_frame, placement.end_frame, placement.fill) for placement in planned.placements] == [
         (0, 96, "hold")
@@ -188,7 +188,7 @@ def test_a_still_of_an_entry_holds_to_the_end_under_later_control() -> None:
     assert spans(planned) == [("m", 21, 96), ("v 16fps 12", 45, 57)] and planned.warnings == ()
 
 
-def test_a_still_mask_goes_with_control_of_any_length() -> None:
+def test_a_still_mask_fits_control_of_any_length() -> None:
     both = {"chunk": 1, "vace_frames": "/d 16fps 24.mp4", "vace_masks": "/m.png"}
     assert spans(steered(both)) == [("d 16fps 24", 9, 33), ("m", 9, 96)]
 

@@ -25,7 +25,7 @@ def curve(written: Any, *, num_frames: int = 57, low: float = -10, high: float =
     return Curve("field", schedule, low, high, Clock(num_frames, Fraction(16), 42), Diagnostics())
 
 
-def landed(planned: Curve, starts: Iterable[int] = TEXT) -> list[bool]:
+def advance_all(planned: Curve, starts: Iterable[int] = TEXT) -> list[bool]:
     """Advance through the chunks; return for each whether its value changes."""
     moves = []
     for index, first_frame in enumerate(starts):
@@ -36,7 +36,7 @@ def landed(planned: Curve, starts: Iterable[int] = TEXT) -> list[bool]:
 
 def values(written: Any, starts: Iterable[int] = TEXT, **options: Any) -> list[float]:
     planned = curve(written, **options)
-    landed(planned, starts)
+    advance_all(planned, starts)
     result = planned.values()
     assert planned.diagnostics.problems == []
     return [round(value, 9) for value in result]
@@ -44,7 +44,7 @@ def values(written: Any, starts: Iterable[int] = TEXT, **options: Any) -> list[f
 
 def problem(written: Any, **options: Any) -> str:
     planned = curve(written, **options)
-    landed(planned)
+    advance_all(planned)
     planned.values()
     (line,) = planned.diagnostics.problems
     return line
@@ -82,7 +82,7 @@ def test_a_key_at_the_end_is_reached_in_the_last_chunk(num_frames: int) -> None:
     assert planned == pytest.approx([i / (len(starts) - 1) for i in range(len(starts))])
 
 
-def test_it_lands_on_the_chunks_there_are_not_on_those_that_were_expected() -> None:
+def test_keys_follow_the_real_chunks_not_the_expected_ones() -> None:
     assert values({0: 0, 48: 1}, (0, 9, 18, 27, 36, 45)) == [0, 0.2, 0.4, 0.6, 0.8, 1]
 
 
@@ -107,7 +107,7 @@ def test_lists_are_read_at_the_slot() -> None:
 )
 def test_a_change_is_known_at_once(written: Any, expected: list[int]) -> None:
     planned = curve(written, low=-99)
-    assert landed(planned) == [bool(move) for move in expected]
+    assert advance_all(planned) == [bool(move) for move in expected]
     result = planned.values()
     assert [a != b for a, b in pairwise(result)] == [bool(move) for move in expected[1:]]
 
@@ -142,7 +142,7 @@ def test_the_first_fault_is_reported_with_field_frame_and_chunk(written: Any, me
 
 
 @pytest.mark.parametrize("written", [{0: 0.2, 25: 0.8}, {0: 0.2, 26: 0.8}, {0: 0.2, 13: 0.4, 26: 0.8}, {26: 0.8}])
-def test_a_key_on_the_thirteenth_frame_of_a_cut_lands_on_it_where_the_job_ends(written: dict[int, float]) -> None:
+def test_a_key_on_the_thirteenth_frame_of_a_final_cut_acts_in_its_chunk(written: dict[int, float]) -> None:
     planned = video_plan({"chunk": 1, "reset_cache": True}, noise_scale=written, num_frames=26)
     assert [c.frames for c in planned.chunks] == [13, 13]
     assert [c.noise_scale for c in planned.chunks] == [written.get(0, 0.8), 0.8]
@@ -151,7 +151,7 @@ def test_a_key_on_the_thirteenth_frame_of_a_cut_lands_on_it_where_the_job_ends(w
 
 def test_keys_inside_a_chunk_and_keys_that_share_one_are_noted() -> None:
     planned = curve({0: 0, 22: 1, 30: 2, 48: 3})
-    landed(planned)
+    advance_all(planned)
     planned.values()
     assert planned.diagnostics.notes == [
         "field: the keys 22 and 30 both act in chunk 2: the later, 30, wins",
@@ -160,7 +160,7 @@ def test_keys_inside_a_chunk_and_keys_that_share_one_are_noted() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_keys_land_where_entries_land_on_any_grid(seed: int) -> None:
+def test_keys_act_in_the_chunks_of_entries_on_any_grid(seed: int) -> None:
     rng = random.Random(seed)
     starts, num_frames = [0], 200
     while (following := starts[-1] + rng.choice((9, 12))) < num_frames:

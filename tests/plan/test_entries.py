@@ -8,8 +8,8 @@ from tests.plan.helpers import marks, plan, texts, video_plan
 
 def landing(entry: dict[str, object], *others: dict[str, object], **fields: object) -> tuple[int, int]:
     landed = plan(entry, *others, **fields).landings
-    found = next(item for item in landed if item.fields == ("seed",))
-    return found.chunk, found.first_frame
+    landing = next(item for item in landed if item.fields == ("seed",))
+    return landing.chunk, landing.first_frame
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def landing(entry: dict[str, object], *others: dict[str, object], **fields: obje
         ({"chunk": 2}, 2),
     ],
 )
-def test_an_entry_lands_on_the_chunk_that_delivers_its_frame(place: dict[str, object], chunk: int) -> None:
+def test_an_entry_acts_in_the_chunk_that_delivers_its_frame(place: dict[str, object], chunk: int) -> None:
     assert landing({**place, "seed": 1}) == (chunk, 0 if chunk == 0 else 12 * chunk - 3)
 
 
@@ -95,7 +95,7 @@ def test_every_lost_entry_is_named() -> None:
     assert len(caught.value.problems) == 2
 
 
-def test_the_last_frame_of_a_video_cut_at_the_end_has_no_chunk_to_land_on() -> None:
+def test_the_last_frame_of_a_video_cut_at_the_end_has_no_chunk_to_act_in() -> None:
     with pytest.raises(JobError, match="no chunk starts after frame 25; allowed: 0 to 24"):
         video_plan({"frame": 13, "reset_cache": True}, {"frame": 25, "seed": 1}, num_frames=26)
 

@@ -57,23 +57,23 @@ def test_a_bias_without_earlier_frames() -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [("fit", "pad"), ("input_length", "hold")])
-def test_an_input_that_fits_and_suffices_needs_no_rule(field: str, value: str) -> None:
+def test_fit_and_input_length_without_effect_are_noted(field: str, value: str) -> None:
     assert idle(video_plan(**{field: value}))[0].startswith(f"{field} has no effect: ")
     assert idle(video_plan(clip=replace(CLIP, width=500, frames=50), **{field: value})) == []
 
 
-def test_control_that_is_long_enough_needs_no_rule() -> None:
+def test_vace_length_without_effect_is_noted() -> None:
     (note,) = idle(steered(vace_frames="/c 96.npy", vace_length="hold"))
     assert note == "vace_length has no effect: control frames and masks are long enough"
     assert idle(steered(vace_frames="/c 90.npy", vace_length="hold")) == []
 
 
-def test_control_that_entries_hide() -> None:
+def test_control_that_entries_cover_is_noted() -> None:
     notes = idle(steered({"chunk": 0, "vace_frames": "/d 96.npy"}, vace_frames="/c 96.npy"))
     assert notes == ["vace_frames has no effect: vace_frames of entries covers every frame"]
 
 
-def test_a_lock_that_control_of_one_chunk_does_not_need() -> None:
+def test_a_lock_without_effect_is_noted() -> None:
     entry = {"chunk": 1, "vace_frames": "/c 12.npy", "vace_temporally_locked": False}
     (note,) = idle(steered(entry))
     assert note.endswith("c 12.npy: vace_temporally_locked: false has no effect, it has as many frames as its chunk")

@@ -188,7 +188,7 @@ def test_any_number_of_loras() -> None:
     assert scales(planned) == [tuple(i / 10 for i in range(40))]
 
 
-def test_the_document_names_each_lora_by_its_file_and_by_its_path_where_names_are_alike() -> None:
+def test_the_document_names_each_lora_by_its_file_or_by_its_path_if_names_are_equal() -> None:
     document = json.loads(json.dumps(plan_to_dict(plan(lora_scales={A: [0, 1], B: 1, "/x/b.safetensors": 1}))))
     assert document["loras"] == [
         {"name": "a.safetensors", "merged": False},

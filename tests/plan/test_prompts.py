@@ -127,14 +127,14 @@ def test_a_transition_on_the_first_chunk_is_at_its_target_at_once() -> None:
     assert texts(planned)[0] == "B" and "the job starts here" in planned.warnings[0]
 
 
-def test_a_cut_in_the_middle_lands_on_the_target() -> None:
+def test_a_cut_in_the_middle_jumps_to_the_target() -> None:
     planned = plan({"chunk": 1, "text": "B", "transition_num_steps": 5}, {"chunk": 3, "reset_cache": True, "seed": 7})
     assert texts(planned)[1:5] == ["A>B 0.00", "A>B 0.25", "B", "B"]
     assert marks(planned)[3:5] == ["cut", ""]
     assert "ends the transition on its target after 2 of 5 steps" in planned.warnings[0]
 
 
-def test_the_end_of_the_job_lands_on_the_target() -> None:
+def test_the_last_chunk_of_the_job_shows_the_target() -> None:
     planned = plan({"chunk": 2, "text": "B", "transition_num_steps": 8}, num_frames=57)
     assert texts(planned)[2:] == ["A>B 0.00", "A>B 0.14", "A>B 1.00"]
     assert "transition_num_steps: 3 would fit" in planned.warnings[0]

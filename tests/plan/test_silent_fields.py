@@ -15,7 +15,7 @@ from scope_batch.job import parse_job
 from scope_batch.render.prepare import outputs_of, plan_document, prepare_job, unused_by_outputs
 from tests.plan.silent import BASE, ELSEWHERE, FOLDED, INSIDE, MODES, SCHEMA, Case, cases, make_files
 
-Said = tuple[dict[str, Any] | None, frozenset[str]]
+PlanAndDiagnostics = tuple[dict[str, Any] | None, frozenset[str]]
 """The plan of a job, None if it is refused, and its diagnostics."""
 
 
@@ -40,7 +40,7 @@ def _files(tmp_path_factory: pytest.TempPathFactory):
 
 
 @lru_cache(1024)
-def come_to(job_json: str) -> Said:
+def plan_from_text(job_json: str) -> PlanAndDiagnostics:
     job = parse_job(json.loads(job_json))
     try:
         plan, outputs = prepare_job(job), outputs_of(job)
@@ -54,22 +54,24 @@ def come_to(job_json: str) -> Said:
     return document, frozenset(diagnostics)
 
 
-def message(job: dict[str, Any]) -> Said:
+def plan_of(job: dict[str, Any]) -> PlanAndDiagnostics:
     try:
-        return come_to(json.dumps(job))
+        return plan_from_text(json.dumps(job))
     except ScopeBatchError:
         return None, frozenset()
 
 
 def is_silent(case: Case) -> bool:
-    before, old = message(case.without)
-    after, new = message(case.with_field)
+    before, old = plan_of(case.without)
+    after, new = plan_of(case.with_field)
     assert before is not None, f"{case.mode} is no job"
     if after is None or after != before or in_force(case, before):
         return False
     names = (case.field, FOLDED.get(case.field, case.field), case.inside or case.field)
-    told = [remark for remark in new if any(name in remark for name in names)]
-    return not any(remark not in old or "has no effect" in remark for remark in told) and not old - new
+    about_field = [diagnostic for diagnostic in new if any(name in diagnostic for name in names)]
+    return (
+        not any(diagnostic not in old or "has no effect" in diagnostic for diagnostic in about_field) and not old - new
+    )
 
 
 def in_force(case: Case, document: dict[str, Any]) -> bool:

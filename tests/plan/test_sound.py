@@ -37,7 +37,7 @@ def placed(plan: Plan) -> tuple[float, float, str, float]:
     return float(plan.sound.start_s), float(plan.sound.take_s), plan.sound.length, float(plan.sound.round_s)
 
 
-def test_sound_as_long_as_the_picture_needs_no_words() -> None:
+def test_sound_as_long_as_the_picture_is_not_reported() -> None:
     for planned in (with_clip(6), with_clip(6.05), with_song(5.96), with_clip(6, num_frames=48, input_start=1)):
         assert (planned.warnings, [n for n in planned.notes if "audio" in n]) == ((), [])
     assert placed(with_clip(6)) == (0.5, 6, "stop", 6)
@@ -52,13 +52,13 @@ def test_sound_that_ends_before_the_picture_is_reported_in_seconds(make: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("length", "says"),
+    ("length", "continuation"),
     [("stop", "silence from there on"), ("loop", "it starts over"), ("hold", "its last second is repeated")],
 )
-def test_an_explicit_audio_length_is_only_noted(length: str, says: str) -> None:
+def test_an_explicit_audio_length_is_only_noted(length: str, continuation: str) -> None:
     planned = with_song(4, audio_length=length)
     assert planned.warnings == () and placed(planned)[1:3] == (4, length)
-    assert any(f"2.00 s before the picture: {says}" in note for note in planned.notes)
+    assert any(f"2.00 s before the picture: {continuation}" in note for note in planned.notes)
 
 
 def test_a_longer_song_is_reported_in_seconds() -> None:

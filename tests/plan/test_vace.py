@@ -56,7 +56,7 @@ def test_chunks_that_are_always_short_are_not_warned_about() -> None:
     assert steered({"chunk": 2, "last_frame_image": "/e.png"}, spec=SDV2, num_frames=21).warnings == ()
 
 
-def test_an_image_of_the_entry_goes_before_the_job_s() -> None:
+def test_an_image_of_the_entry_replaces_the_jobs() -> None:
     planned = steered({"chunk": 0, "first_frame_image": "/own.png"}, first_frame_image="/a.png")
     assert str(vace(planned.chunks[0]).stills[0].path) == "/own.png"
     assert "first_frame_image: is not used" in planned.warnings[0]
@@ -143,8 +143,8 @@ def test_json_lists_the_vace_inputs_of_a_chunk() -> None:
     assert document["chunks"][1]["vace"]["sources"] == ["mask", "last image"]
     assert document["chunks"][1]["vace"]["stills"] == [{"path": "/e.png", "first_frame": 8, "end_frame": 12}]
     (placement,) = document["placements"]
-    told = {"where": "vace_masks", "kind": "masks", "path": "/m 96.npy", "first_frame": 0, "end_frame": 96}
-    assert told.items() <= placement.items() and placement["fill"] == "none"
+    expected = {"where": "vace_masks", "kind": "masks", "path": "/m 96.npy", "first_frame": 0, "end_frame": 96}
+    assert expected.items() <= placement.items() and placement["fill"] == "none"
 
 
 def test_the_table_lists_them_too() -> None:
@@ -154,7 +154,7 @@ def test_the_table_lists_them_too() -> None:
     assert "vace_frames  c 96.npy  -> frames 0-95" in text
 
 
-def test_a_long_plan_folds_chunks_that_are_steered_alike() -> None:
+def test_a_long_plan_folds_chunks_with_equal_vace_inputs() -> None:
     text = shown(steered(vace_frames="/c 300.npy", vace_length="end", num_frames=3000), width=120)
     assert "1-25" in text and "26-249" in text and row(text, 250)
 

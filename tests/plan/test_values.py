@@ -56,7 +56,7 @@ def test_other_steps_for_one_chunk_cut_there_and_after() -> None:
     assert planned.chunks[1].cut_reason == "denoising_steps change"
 
 
-def test_other_steps_go_on_where_the_cache_is_left_alone() -> None:
+def test_other_steps_are_no_cut_without_manage_cache() -> None:
     assert not any(marks(plan({"chunk": 1, "denoising_steps": [1000, 500]}, manage_cache=False))[1:])
 
 
