@@ -147,6 +147,11 @@ def test_json_lists_the_vace_inputs_of_a_chunk() -> None:
     assert expected.items() <= placement.items() and placement["fill"] == "none"
 
 
+def test_json_calls_control_frames_frames() -> None:
+    document = plan_to_dict(steered(vace_frames="/c 96.npy"))
+    assert [placement["kind"] for placement in document["placements"]] == ["frames"]
+
+
 def test_the_table_lists_them_too() -> None:
     planned = steered({"chunk": 1, "vace_ref_images": ["/r.png"], "vace_context_scale": 0.5}, vace_frames="/c 96.npy")
     text = shown(planned, width=120)

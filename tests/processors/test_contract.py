@@ -34,7 +34,7 @@ def run(chain: Chain, *blocks: np.ndarray) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("spec", GOOD, ids=lambda spec: spec.id)
-def test_whatever_keeps_the_contract_passes(spec: ProcessorSpec) -> None:
+def test_processors_that_fulfil_the_contract_pass(spec: ProcessorSpec) -> None:
     check_processor(spec)
 
 

@@ -1,4 +1,4 @@
-"""A clock that stands still unless told, and the events of a small render."""
+"""Provides a manual clock and the events of a small render."""
 
 from __future__ import annotations
 

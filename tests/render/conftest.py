@@ -47,7 +47,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Refused:
-    """refused(arguments, code, pattern): `render` ends so, says one line about it, and writes nothing.
+    """refused(arguments, code, pattern): `render` exits with `code`, prints one line, and writes nothing.
 
     loads  models may be loaded before it is seen.
     """

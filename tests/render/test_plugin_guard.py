@@ -70,7 +70,7 @@ def foreign(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("foreign")
 @pytest.mark.parametrize("bad", ["session", "generate", "frames", "latents", "close", "peak"])
-def test_whatever_raises_is_one_line(bad: str) -> None:
+def test_every_error_of_a_plugin_is_one_line(bad: str) -> None:
     use(Odd())
     with pytest.raises(UnavailableError, match=f"^{NAME}: LookupError: no {bad}$"):
         use(Odd(bad))
