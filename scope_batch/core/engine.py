@@ -5,10 +5,11 @@ The loop uses nothing else of a pipeline, so the slate (which draws the plan) an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,47 @@ class Session(Protocol):
 
     def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> Generated:
         """Generate one chunk."""
+        ...
+
+
+class ByteWriter(Protocol):
+    """A file that is written from its beginning to its end."""
+
+    def write(self, data: memoryview | bytes, /) -> int: ...
+
+
+class Snapshot(Protocol):
+    """The streaming state between two chunks, possibly still on its way to host memory."""
+
+    def write(self, file: ByteWriter) -> None:
+        """Write it whole; may be called from another thread, once, before the next snapshot is taken."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long taking it kept the next chunk waiting; known once it is written."""
+        ...
+
+
+@runtime_checkable
+class ResumableSession(Session, Protocol):
+    """A session whose streaming state can be saved. One that has none of it can only start at a cut."""
+
+    def snapshot(self) -> Snapshot:
+        """Copy the state; call it between chunks."""
+        ...
+
+    def restore_file(self, path: Path) -> None:
+        """Continue exactly as the session did whose snapshot `path` holds. Raises ValueError if it does not fit."""
+        ...
+
+
+@runtime_checkable
+class ReproducibleEngine(Protocol):
+    """An engine that names what else, besides job and models, decides about the bits of its frames."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Name -> value: the packages, the device and its settings."""
         ...
 
 

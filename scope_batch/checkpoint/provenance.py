@@ -1,0 +1,94 @@
+"""Describes everything that the chunks of a render are made from, as texts that can be compared with an earlier render's.
+
+A chunk is made from the engine, the machine, and the inputs of this chunk and of all before it. So the first chunk whose
+texts differ from those of an earlier render is the first one that has to be made anew.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path, PurePath
+
+from scope_batch.core.canonical import canonical
+from scope_batch.core.plan import Chunk, Plan
+from scope_batch.core.timeline import Kind
+
+Texts = Mapping[str, str]
+"""Field -> its value as canonical text."""
+
+_SHOWN_CHARACTERS = 60
+_DERIVED = ("index",)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A field that two renders differ in; None: it is not there. chunk: None for the render as a whole."""
+
+    chunk: int | None
+    field: str
+    old: str | None
+    new: str | None
+
+    def __str__(self) -> str:
+        where = "" if self.chunk is None else f"chunk {self.chunk}: "
+        return f"{where}{self.field}: {_shown(self.old)} -> {_shown(self.new)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """engine: model, size and settings. environment: machine and packages. chunks: one per chunk, in order."""
+
+    engine: Texts
+    environment: Texts
+    chunks: tuple[Texts, ...]
+
+
+def differences(old: Texts, new: Texts, chunk: int | None = None) -> list[Difference]:
+    """In the order of the new fields; those that are gone come last."""
+    names = [*new, *(name for name in old if name not in new)]
+    return [Difference(chunk, name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+
+
+def chunk_inputs(plan: Plan, digest: Callable[[Path], str]) -> tuple[Texts, ...]:
+    """What each chunk is made from besides the engine.
+
+    digest  the sha256 of a file or folder that the plan names: files count by content, not by name.
+    """
+
+    def path_text(path: PurePath) -> str:
+        return digest(Path(path))
+
+    names = [field.name for field in fields(Chunk) if field.name not in _DERIVED]
+    texts = [{name: canonical(getattr(chunk, name), path_text) for name in names} for chunk in plan.chunks]
+    for kind, chunks_of, text in _placements(plan, path_text):
+        for index in chunks_of:
+            if _uses(plan.chunks[index], kind):
+                texts[index][kind] = f"{texts[index].get(kind, '')}{text}"
+    return tuple(texts)
+
+
+def _placements(plan: Plan, path_text: Callable[[PurePath], str]) -> list[tuple[Kind, range, str]]:
+    """Every placement with the chunks whose frames it can reach, the frame before and the last ones' rest included."""
+    first_frames = [chunk.first_frame for chunk in plan.chunks]
+    longest = max(chunk.frames for chunk in plan.chunks)
+    found: list[tuple[Kind, range, str]] = []
+    for placement in plan.placements:
+        first = max(bisect_right(first_frames, placement.first_frame - longest) - 1, 0)
+        end = bisect_left(first_frames, placement.end_frame + 2)
+        text = canonical(replace(placement, where=""), path_text)
+        found.append((placement.material.kind, range(first, end), text))
+    return found
+
+
+def _uses(chunk: Chunk, kind: Kind) -> bool:
+    return chunk.mode == "video" if kind == "video" else chunk.vace is not None and chunk.vace.timeline
+
+
+def _shown(text: str | None) -> str:
+    if text is None:
+        return "nothing"
+    plain = json.loads(text) if text.startswith('"') and text.endswith('"') else text
+    return plain if len(plain) <= _SHOWN_CHARACTERS else f"{plain[: _SHOWN_CHARACTERS - 3]}..."

@@ -1,0 +1,333 @@
+"""The chunks of a render on disk: frames and latents as they left the engine, and the streaming state at some borders.
+
+Everything lies in one folder, whose owner holds a lock elsewhere:
+
+    chunks.jsonl              what is committed (see `manifest`): first what the render is made from, then a row for each
+                              chunk and each state, with sizes and checksums
+    00012.frames              frames of chunk 12, uint8 [T, H, W, 3] in C order; 00012.latents float32 [F, 16, H/8, W/8]
+    00012.state               the streaming state before chunk 12
+
+A file counts only with its row, and only while its bytes have the row's checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import RawIOBase
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scope_batch.checkpoint.manifest import Manifest, Row, read_rows, sync_folder
+from scope_batch.checkpoint.provenance import Difference, Provenance, Texts, differences
+from scope_batch.core.engine import ByteWriter
+from scope_batch.core.failpoint import failpoint
+from scope_batch.core.frames import Frames
+
+VERSION = 1
+"""Raised whenever files of an older version can no longer be continued from."""
+MANIFEST = "chunks.jsonl"
+_PIECE_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A committed chunk; see `scope_batch.core.engine.Generated`. Reading raises OSError."""
+
+    folder: Path
+    index: int
+    row: Row
+
+    def frames(self) -> Frames:
+        frames: Frames = _read(self.folder / f"{self.index:05d}.frames", np.uint8, self.row["frames"])
+        return frames
+
+    def latents(self) -> NDArray[np.float32] | None:
+        if self.row["latents"] is None:
+            return None
+        return _read(self.folder / f"{self.index:05d}.latents", np.float32, self.row["latents"])
+
+    def is_sound(self) -> bool:
+        """The files hold what the row says."""
+        frames, latents = self.row["frames"], self.row["latents"]
+        return _is_sound(self.folder / f"{self.index:05d}.frames", frames) and (
+            latents is None or _is_sound(self.folder / f"{self.index:05d}.latents", latents)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a folder holds of a render.
+
+    chunks       the committed chunks that are those of this render, from the first one on.
+    states       chunks before which there is a sound streaming state, ascending; none is beyond `chunks`.
+    changed      in what the first chunk that differs, or the render as a whole, differs from the one that left it.
+    environment  in what the machine differs from the one that made it.
+    damaged      what is not as it was written.
+    """
+
+    chunks: tuple[StoredChunk, ...] = ()
+    states: tuple[int, ...] = ()
+    changed: tuple[Difference, ...] = ()
+    environment: tuple[Difference, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+
+def look_into(folder: Path, provenance: Provenance, *, latents: bool, verify: bool = True) -> Found:
+    """What `folder` holds of the render that `provenance` describes; nothing is changed.
+
+    latents  chunks without latents do not count. verify: read and check the files.
+    Raises OSError if the folder cannot be read.
+    """
+    rows = read_rows(folder / MANIFEST)
+    if not rows:
+        damaged = (f"{MANIFEST} is damaged",) if (folder / MANIFEST).exists() else ()
+        return Found(damaged=damaged)
+    header = rows[0]
+    if header.get("kind") != "render" or header.get("version") != VERSION:
+        old, new = str(header.get("version")), str(VERSION)
+        return Found(changed=(Difference(None, "version of the work folder", old, new),))
+    changed = differences(header["engine"], provenance.engine)
+    if changed:
+        return Found(changed=tuple(changed))
+    environment = tuple(differences(header["environment"], provenance.environment))
+    chunks, changed, damaged = _same_chunks(folder, rows, provenance.chunks, latents=latents, verify=verify)
+    states = []
+    for row in rows:
+        if row["kind"] == "state" and 0 < row["chunk"] <= len(chunks):
+            if not verify or _is_sound(folder / f"{row['chunk']:05d}.state", row["file"]):
+                states.append(row["chunk"])
+            else:
+                damaged.append(f"{row['chunk']:05d}.state is damaged")
+    return Found(tuple(chunks), tuple(sorted({*states})), tuple(changed), environment, tuple(damaged))
+
+
+def _same_chunks(
+    folder: Path, rows: Sequence[Row], wanted: Sequence[Texts], *, latents: bool, verify: bool
+) -> tuple[list[StoredChunk], list[Difference], list[str]]:
+    committed = {row["chunk"]: row for row in rows if row["kind"] == "chunk"}
+    chunks: list[StoredChunk] = []
+    for index, inputs in enumerate(wanted):
+        row = committed.get(index)
+        if row is None:
+            break
+        if changed := differences(row["inputs"], inputs, index):
+            return chunks, changed, []
+        chunk = StoredChunk(folder, index, row)
+        if latents and row["latents"] is None:
+            return chunks, [Difference(None, "--latents", "not kept", "asked for")], []
+        if verify and not chunk.is_sound():
+            return chunks, [], [f"chunk {index} is damaged"]
+        chunks.append(chunk)
+    return chunks, [], []
+
+
+class ChunkStore:
+    """Adds chunks and states to a folder. Every method raises OSError."""
+
+    def __init__(self, folder: Path, provenance: Provenance, found: Found) -> None:
+        """Begin with what was `found` in this very folder, or in another one; everything else in `folder` goes."""
+        self._folder = folder
+        self._provenance = provenance
+        self._lock = Lock()  # chunks come from the writer's thread, states from another
+        self._rows: list[Row] = [
+            {
+                "kind": "render",
+                "version": VERSION,
+                "engine": dict(provenance.engine),
+                "environment": dict(provenance.environment),
+            }
+        ]
+        folder.mkdir(exist_ok=True)
+        failpoint("store-made")
+        self._take_over(found)
+        self._manifest = Manifest(folder / MANIFEST, self._rows)
+        failpoint("store-begun")
+        self._sweep()
+
+    def state_file(self, index: int) -> Path:
+        """The file of the streaming state before chunk `index`."""
+        return self._folder / f"{index:05d}.state"
+
+    def put_chunk(self, index: int, frames: Frames, latents: NDArray[np.float32] | None) -> bool:
+        """Commit a chunk. False if one that is stored already holds the same bytes, which then stays.
+
+        Frames that differ from those stored take their place, and everything after them goes.
+        """
+        row: Row = {"kind": "chunk", "chunk": index, "inputs": dict(self._provenance.chunks[index])}
+        row["frames"] = _described(frames)
+        row["latents"] = None if latents is None else _described(latents)
+        stored = next((old for old in self._rows if old["kind"] == "chunk" and old["chunk"] == index), None)
+        if stored == row:
+            return False
+        if stored is not None:
+            self.forget(index)
+        failpoint("chunk-frames")
+        self._write(f"{index:05d}.frames", lambda file: file.write(_bytes(frames)))
+        if latents is not None:
+            failpoint("chunk-latents")
+            self._write(f"{index:05d}.latents", lambda file: file.write(_bytes(latents)))
+        sync_folder(self._folder)
+        failpoint("chunk-synced")
+        self._append(row)
+        return True
+
+    def put_state(self, index: int, write: Callable[[ByteWriter], Any], keep: Sequence[int]) -> None:
+        """Commit the streaming state before chunk `index`; the states before other chunks go, except `keep`."""
+        failpoint("state-begin")
+        hashing: list[_Hashing] = []
+
+        def write_hashed(file: ByteWriter) -> None:
+            hashing.append(_Hashing(file))
+            write(hashing[0])
+
+        self._write(f"{index:05d}.state", write_hashed)
+        sync_folder(self._folder)
+        failpoint("state-synced")
+        self._append({"kind": "state", "chunk": index, "file": hashing[0].described()})
+        older = {row["chunk"] for row in self._rows if row["kind"] == "state"} - {index, *keep}
+        committed = {row["chunk"] for row in self._rows if row["kind"] == "chunk"}
+        if index - 1 in committed or index == 0:  # else the older one is still the one to continue from
+            for other in older:
+                failpoint("state-remove")
+                self.state_file(other).unlink(missing_ok=True)
+
+    def forget(self, index: int) -> None:
+        """Remove chunk `index`, all that follow it, and the states after it."""
+        with self._lock:
+            self._rows = [row for row in self._rows if row["kind"] == "render" or _before(row, index)]
+            self._manifest.close()
+            self._manifest = Manifest(self._folder / MANIFEST, self._rows)
+        self._sweep()
+
+    def close(self) -> None:
+        self._manifest.close()
+
+    def _append(self, row: Row) -> None:
+        with self._lock:
+            self._manifest.append(row)
+            self._rows.append(row)
+
+    def _write(self, name: str, write: Callable[[ByteWriter], Any]) -> None:
+        """Write a file and make its bytes survive a power cut."""
+        path = self._folder / name
+        path.unlink(missing_ok=True)
+        with path.open("xb", buffering=0) as raw:
+            failpoint(f"write-{path.suffix[1:]}")
+            write(_WholeWrites(raw))
+            failpoint(f"fsync-{path.suffix[1:]}")
+            os.fsync(raw.fileno())
+
+    def _take_over(self, found: Found) -> None:
+        """Link, or copy, what another folder holds; rows in the order in which a render would have written them."""
+        for chunk in found.chunks:
+            self._rows.append(chunk.row)
+            self._adopt(chunk.folder, f"{chunk.index:05d}.frames")
+            if chunk.row["latents"] is not None:
+                self._adopt(chunk.folder, f"{chunk.index:05d}.latents")
+        if not found.chunks:
+            return
+        source = found.chunks[0].folder
+        for row in read_rows(source / MANIFEST):
+            if row["kind"] == "state" and row["chunk"] in found.states:
+                self._rows.append(row)
+                self._adopt(source, f"{row['chunk']:05d}.state")
+
+    def _adopt(self, source: Path, name: str) -> None:
+        if source == self._folder:
+            return
+        target = self._folder / name
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source / name, target)
+        except OSError:  # another disk, or one that knows no links
+            with (source / name).open("rb") as old:
+                self._write(name, lambda new: [new.write(piece) for piece in _pieces(old)])
+
+    def _sweep(self) -> None:
+        """Remove every file without a row."""
+        names = {MANIFEST}
+        for row in self._rows[1:]:
+            suffixes = ("state",) if row["kind"] == "state" else ("frames", "latents")
+            names |= {f"{row['chunk']:05d}.{suffix}" for suffix in suffixes}
+        for path in self._folder.iterdir():
+            if path.name not in names:
+                path.unlink()
+
+
+def _before(row: Row, index: int) -> bool:
+    return bool(row["chunk"] < index if row["kind"] == "chunk" else row["chunk"] <= index)
+
+
+class _WholeWrites:
+    """A raw file whose `write` takes everything, in pieces."""
+
+    def __init__(self, file: RawIOBase) -> None:
+        self._file = file
+
+    def write(self, data: memoryview | bytes, /) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            done += self._file.write(view[done : done + _PIECE_BYTES]) or 0
+            failpoint("write-piece")
+        return done
+
+
+class _Hashing:
+    """Passes bytes on and counts and hashes them."""
+
+    def __init__(self, file: ByteWriter) -> None:
+        self._file = file
+        self._bytes = 0
+        self._digest = hashlib.sha256()
+
+    def write(self, data: memoryview | bytes, /) -> int:
+        self._digest.update(data)
+        written = self._file.write(data)
+        self._bytes += written
+        return written
+
+    def described(self) -> Row:
+        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
+
+
+def _described(array: NDArray[Any]) -> dict[str, Any]:
+    return {
+        "shape": list(array.shape),
+        "bytes": array.nbytes,
+        "sha256": hashlib.sha256(_bytes(array)).hexdigest(),
+    }
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(array).data.cast("B")
+
+
+def _read(path: Path, dtype: type[Any], described: Row) -> NDArray[Any]:
+    return np.fromfile(path, dtype).reshape(described["shape"])
+
+
+def _is_sound(path: Path, described: Row) -> bool:
+    """The file has this size and checksum. False also if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size != described["bytes"]:
+                return False
+            for piece in _pieces(file):
+                digest.update(piece)
+    except OSError:
+        return False
+    return digest.hexdigest() == described["sha256"]
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(_PIECE_BYTES):
+        yield piece
