@@ -20,7 +20,9 @@ Texts = Mapping[str, str]
 """Field -> its value as canonical text."""
 
 _SHOWN_CHARACTERS = 60
-_DERIVED = ("index",)
+_ASKED_FOR = ("conditioning", "seed", "noise_scale", "denoising_steps", "lora_scales", "vace", "attention_bias", "mode")
+"""The fields of a chunk that a job sets; in a list of differences they come first, what follows from them last."""
+_CHUNK_FIELDS = (*_ASKED_FOR, *(field.name for field in fields(Chunk) if field.name not in ("index", *_ASKED_FOR)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,7 @@ def chunk_inputs(plan: Plan, digest: Callable[[Path], str]) -> tuple[Texts, ...]
     def path_text(path: PurePath) -> str:
         return digest(Path(path))
 
-    names = [field.name for field in fields(Chunk) if field.name not in _DERIVED]
-    texts = [{name: canonical(getattr(chunk, name), path_text) for name in names} for chunk in plan.chunks]
+    texts = [{name: canonical(getattr(chunk, name), path_text) for name in _CHUNK_FIELDS} for chunk in plan.chunks]
     for kind, chunks_of, text in _placements(plan, path_text):
         for index in chunks_of:
             if _uses(plan.chunks[index], kind):

@@ -1,0 +1,59 @@
+"""Chunks are told apart by what they are made from, and by nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scope_batch.checkpoint.provenance import Difference, chunk_inputs, differences
+from scope_batch.core.plan import Plan
+from tests.plan.helpers import plan, video_plan
+
+
+def digest(path: Path) -> str:
+    return f"digest of {path.name}"
+
+
+def first_change(old: Plan, new: Plan) -> Difference | None:
+    pairs = enumerate(zip(chunk_inputs(old, digest), chunk_inputs(new, digest), strict=False))
+    found = [difference for index, (one, other) in pairs for difference in differences(one, other, index)]
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize(
+    ("entry", "chunk", "field"),
+    [
+        ({"chunk": 5, "text": "a fox"}, 5, "conditioning"),
+        ({"chunk": 2, "seed": 7}, 2, "seed"),
+        ({"chunk": 4, "reset_cache": True}, 4, "frames"),
+        ({"chunk": 3, "text": "b", "transition_num_steps": 3}, 3, "conditioning"),
+    ],
+)
+def test_an_entry_changes_its_chunk_and_none_before(entry: dict[str, Any], chunk: int, field: str) -> None:
+    found = first_change(plan(num_frames=96), plan(entry, num_frames=96))
+    assert found is not None
+    assert (found.chunk, found.field) == (chunk, field)
+
+
+def test_a_longer_job_begins_with_the_same_chunks() -> None:
+    assert first_change(plan(num_frames=93), plan(num_frames=93 + 48)) is None
+    found = first_change(plan(num_frames=96), plan(num_frames=144))
+    assert found == Difference(8, "keep", "3", "12"), "the last chunk was not delivered whole"
+
+
+def test_the_same_job_is_the_same() -> None:
+    assert chunk_inputs(plan(num_frames=48), digest) == chunk_inputs(plan(num_frames=48), digest)
+
+
+def test_another_clip_changes_every_chunk_of_video() -> None:
+    made = video_plan(num_frames=48)
+    assert all("digest of" in texts["video"] for texts in chunk_inputs(made, digest))
+    other = chunk_inputs(made, lambda path: f"other {path.name}")
+    found = differences(chunk_inputs(made, digest)[0], other[0])
+    assert [difference.field for difference in found] == ["video"]
+
+
+def test_long_values_are_shortened_for_people() -> None:
+    assert str(Difference(3, "text", '"' + "a" * 99 + '"', None)) == f"chunk 3: text: {'a' * 57}... -> nothing"
