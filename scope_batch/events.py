@@ -43,6 +43,20 @@ class Started(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed(Event):
+    """The render continues at a chunk (0-based), whose first delivered frame is `first_frame`, from a work folder.
+
+    again  so many of the chunks that are made now had been made before; their frames are not written anew.
+    """
+
+    kind: ClassVar[str] = "resumed"
+    chunk: int
+    first_frame: int
+    again: int
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkStarted(Event):
     """A chunk (0-based) is about to be made under `prompt`."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import RawIOBase
 from pathlib import Path
 from threading import Lock
@@ -32,6 +32,8 @@ from scope_batch.core.frames import Frames
 
 VERSION = 1
 """Raised whenever files of an older version can no longer be continued from."""
+STORE = "chunks"
+"""Name of the folder inside a work folder that holds all this."""
 MANIFEST = "chunks.jsonl"
 _PIECE_BYTES = 1 << 24
 
@@ -68,14 +70,14 @@ class Found:
     chunks       the committed chunks that are those of this render, from the first one on.
     states       chunks before which there is a sound streaming state, ascending; none is beyond `chunks`.
     changed      in what the first chunk that differs, or the render as a whole, differs from the one that left it.
-    environment  in what the machine differs from the one that made it.
+    environment  the machine and the packages that made them.
     damaged      what is not as it was written.
     """
 
     chunks: tuple[StoredChunk, ...] = ()
     states: tuple[int, ...] = ()
     changed: tuple[Difference, ...] = ()
-    environment: tuple[Difference, ...] = ()
+    environment: Texts = field(default_factory=dict)
     damaged: tuple[str, ...] = ()
 
 
@@ -96,7 +98,6 @@ def look_into(folder: Path, provenance: Provenance, *, latents: bool, verify: bo
     changed = differences(header["engine"], provenance.engine)
     if changed:
         return Found(changed=tuple(changed))
-    environment = tuple(differences(header["environment"], provenance.environment))
     chunks, changed, damaged = _same_chunks(folder, rows, provenance.chunks, latents=latents, verify=verify)
     states = []
     for row in rows:
@@ -105,7 +106,12 @@ def look_into(folder: Path, provenance: Provenance, *, latents: bool, verify: bo
                 states.append(row["chunk"])
             else:
                 damaged.append(f"{row['chunk']:05d}.state is damaged")
-    return Found(tuple(chunks), tuple(sorted({*states})), tuple(changed), environment, tuple(damaged))
+    return Found(tuple(chunks), tuple(sorted({*states})), tuple(changed), header["environment"], tuple(damaged))
+
+
+def find_manifest(folder: Path) -> Path | None:
+    """The folder with the manifest: `folder` itself, or the one inside it that a render keeps; None if there is none."""
+    return next((place for place in (folder / STORE, folder) if (place / MANIFEST).is_file()), None)
 
 
 def _same_chunks(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,20 @@ def exact_arithmetic(*, deterministic: bool) -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = False
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """What decides about the last bits of the results besides the inputs: packages, device and settings."""
+    facts = {name: version(name) for name in ("scope-batch", "torch", "diffusers", "transformers")}
+    facts["CPU kernels"] = torch.backends.cpu.get_cpu_capability()
+    if device.type != "cuda":
+        return facts | {"device": "cpu", "threads": str(torch.get_num_threads())}
+    return facts | {
+        "device": torch.cuda.get_device_name(device),
+        "CUDA": str(torch.version.cuda),
+        "cuDNN": str(torch.backends.cudnn.version()),
+        "deterministic": str(torch.are_deterministic_algorithms_enabled()),
+    }
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -12,7 +12,7 @@ import torch
 from scope_batch.core.conditioning import texts_of
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.plan import Plan
-from scope_batch.engine.device import device_faults, exact_arithmetic, peak_bytes, resolve_device, resolve_dtype
+from scope_batch.engine.device import device_faults, environment, exact_arithmetic, peak_bytes, resolve_device, resolve_dtype
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.noise import NoiseSource
 from scope_batch.engine.offload import apply_low_vram, choose_low_vram
@@ -62,6 +62,10 @@ class CausalEngine:
     def peak_device_bytes(self) -> int:
         """Return the most device memory allocated so far, in bytes; 0 on the CPU."""
         return peak_bytes(self.device)
+
+    def environment(self) -> dict[str, str]:
+        """See `ReproducibleEngine`."""
+        return environment(self.device)
 
 
 def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = "merged") -> CausalEngine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from scope_batch.engine.noise import NoiseSource
 from scope_batch.engine.prompt_blending import Lookup, embedder
 from scope_batch.engine.sampler import SigmaTable, add_noise_, to_x0_
 from scope_batch.engine.state import SessionState
+from scope_batch.engine.state_file import HostBuffers, StateSnapshot, read_state
 from scope_batch.engine.transformer import CausalWan, Control
 from scope_batch.engine.vace_transformer import CausalVaceWan
 from scope_batch.engine.vae_stream import Vae, from_uint8
@@ -56,6 +58,7 @@ class CausalSession:
         self._embed = embedder(lookup, [chunk.conditioning for chunk in plan.chunks])
         self._time: dict[int, tuple[Tensor, Tensor]] = {}
         self._measures_motion = any(chunk.noise_controller for chunk in plan.chunks)
+        self._buffers = HostBuffers()
         self._state = SessionState.open(spec, plan, transformer, loras, vae)
         self._control_rotary = self._state.cache.shape.rotary_table(max(chunk.latents for chunk in plan.chunks))
         transformer.attach(self._state.cache, self._state.text)  # last, so that nothing is attached if memory runs out
@@ -71,6 +74,14 @@ class CausalSession:
         """Continue from a saved state; see `SessionState.restore`. Generate chunk `state["next_chunk"]` next."""
         self._state.restore(state)
         self._time.clear()  # cached embeddings depend on the LoRA scales, which may have changed
+
+    def snapshot(self) -> StateSnapshot:
+        """See `ResumableSession.snapshot`. The pinned host memory is allocated once, by the first call."""
+        return StateSnapshot(self._state.contents(), self._buffers, self._device)
+
+    def restore_file(self, path: Path) -> None:
+        """See `ResumableSession.restore_file`."""
+        self.restore(read_state(path))
 
     def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> DeviceFrames:
         """Generate one chunk. `inputs.pixels` may also be float32 in 0..255.
@@ -113,7 +124,7 @@ class CausalSession:
 
     def _set_prompt(self, chunk: Chunk) -> None:
         """Copy the chunk's prompt embedding to the device if it differs from the previous chunk's."""
-        if chunk.text_changed:
+        if chunk.text_changed or chunk.cut:  # a render may start at a cut
             self._state.prompt.copy_(send(self._embed(chunk.conditioning)[None], self._device))
             self._state.text.invalidate()
 

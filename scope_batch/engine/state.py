@@ -97,14 +97,14 @@ class SessionState:
 
         Values are contiguous tensors, ints, floats, strings, None, or lists of those. Call it between chunks.
         """
-        return {name: copy_to(value, torch.device("cpu")) for name, value in self._contents().items()}
+        return {name: copy_to(value, torch.device("cpu")) for name, value in self.contents().items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue bit for bit where the session that returned `state` was at that time.
 
         Engine and plan must be the same. Raises ValueError if a name is unknown or missing, or if a size differs.
         """
-        names = self._contents().keys()
+        names = self.contents().keys()
         if unknown := state.keys() - names:
             raise ValueError(f"the state holds {sorted(unknown)}, which this session does not have")
         if missing := names - state.keys():
@@ -115,7 +115,7 @@ class SessionState:
         overwrite(self.prompt, state["prompt"])
         self.next_chunk = state["next_chunk"]
 
-    def _contents(self) -> dict[str, Any]:
+    def contents(self) -> dict[str, Any]:
         """Return the values that `state` copies, by name. The names stay the same throughout a render."""
         contents: dict[str, Any] = {"prompt": self.prompt, "next_chunk": self.next_chunk}
         for name, part in self._parts().items():

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from scope_batch.core.engine import ByteWriter
-from scope_batch.engine.device import copied
+from scope_batch.engine.device import copy_to
 
 VERSION = 1
 """Raised whenever a state of an older version can no longer be restored."""
@@ -95,7 +95,7 @@ class HostBuffers:
         if isinstance(value, list):
             return [self.copy(f"{name}.{index}", part) for index, part in enumerate(value)]
         if not isinstance(value, Tensor) or value.device.type != "cuda":
-            return copied(value, torch.device("cpu"))
+            return copy_to(value, torch.device("cpu"))
         buffer = self._buffers.get(name)
         if buffer is None or (buffer.shape, buffer.dtype) != (value.shape, value.dtype):
             buffer = self._buffers[name] = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)

@@ -80,4 +80,5 @@ SLATE = replace(
     summary="draws the plan (frame, chunk, prompt, values, input thumbnail); needs no model",
     engine="scope_batch.slate:load",
     needs_models=False,
+    causal=False,
 )

@@ -22,7 +22,9 @@ from scope_batch.slate.strip import Timeline
 from scope_batch.slate.theme import DIM, FAINT, INK, PANEL
 
 if TYPE_CHECKING:
-    from scope_batch.core.engine import Engine, EngineRequest
+    from pathlib import Path
+
+    from scope_batch.core.engine import ByteWriter, Engine, EngineRequest
     from scope_batch.core.frames import Frames
     from scope_batch.events import Report
 
@@ -41,6 +43,16 @@ class DrawnChunk:
 
     def latents(self) -> None:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class NoState:
+    """See `scope_batch.core.engine.Snapshot`: a card is drawn from the plan alone."""
+
+    seconds: float = 0.0
+
+    def write(self, file: ByteWriter) -> None:
+        file.write(b"none\n")
 
 
 class SlateEngine:
@@ -65,6 +77,12 @@ class SlateSession:
         self._card = Card(plan, self._layout, self._timeline, Curves(curves, self._layout, self._timeline), self._panes)
         self._number = _number_sprites(plan, self._layout)
         self._clock = Sprites(24 * self._layout.unit, DIM)
+
+    def snapshot(self) -> NoState:
+        return NoState()
+
+    def restore_file(self, path: Path) -> None:
+        """Nothing has to be restored."""
 
     def generate(self, chunk: Chunk, inputs: ChunkInputs = NO_INPUTS) -> DrawnChunk:
         """Draw all frames of the chunk, uint8 [T, H, W, 3], with its inputs as thumbnails."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,29 @@ def test_the_same_session_can_go_back_and_continue_to_the_end(mode: str) -> None
             generate(session, planned, index)
         session.restore(states[4])  # within the transition and the ramp
         assert equal([generate(session, planned, index) for index in range(4, CHUNKS)], chunks[4:])
+
+
+@pytest.mark.parametrize(("pipeline", "mode"), JOBS)
+def test_a_new_session_may_start_at_a_cut(pipeline: str, mode: str) -> None:
+    planned = job(pipeline, mode)
+    cut = next(chunk.index for chunk in planned.chunks[1:] if chunk.cut)
+    chunks, _ = rendered(pipeline, mode)
+    with engine_of(pipeline).session(planned, silent) as session:
+        assert equal([generate(session, planned, index) for index in range(cut, CHUNKS)], chunks[cut:])
+
+
+def test_a_snapshot_in_a_file_is_the_state(tmp_path: Path) -> None:
+    planned = job("longlive", "video")
+    chunks, states = rendered("longlive", "video")
+    with engine_of("longlive").session(planned, silent) as session:
+        session.restore(states[3])
+        snapshot = session.snapshot()
+        generate(session, planned, 3)
+        with (tmp_path / "3.state").open("wb") as file:
+            snapshot.write(file)
+        session.restore_file(tmp_path / "3.state")
+        assert equal(session.state(), states[3])
+        assert equal(generate(session, planned, 3), chunks[3])
 
 
 def test_a_full_memory_bank_is_restored() -> None:

@@ -1,0 +1,242 @@
+"""Continues a render from its work folder, and keeps there what it makes.
+
+What the folder holds counts only as far as it is exactly what this render would make: see `checkpoint.provenance`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scope_batch import __version__
+from scope_batch.checkpoint.cadence import Cadence
+from scope_batch.checkpoint.provenance import Difference, Provenance, chunk_inputs, differences
+from scope_batch.checkpoint.store import ChunkStore, Found, StoredChunk, find_manifest, look_into
+from scope_batch.core.canonical import canonical
+from scope_batch.core.engine import ByteWriter, Engine, EngineRequest, ReproducibleEngine, ResumableSession, Session
+from scope_batch.core.failpoint import failpoint
+from scope_batch.core.frames import Frames
+from scope_batch.core.plan import Plan
+from scope_batch.errors import JobError, MissingInputError, OutputError
+from scope_batch.events import Report, Resumed, Warned
+from scope_batch.models.identity import model_digests
+from scope_batch.pipelines import KNOWN_PIPELINES
+from scope_batch.processors import PROCESSORS
+from scope_batch.render.fingerprint import sha256_of
+from scope_batch.sinks.output import output_errors
+
+_MOST_NAMED = 3
+"""So many of the fields that changed are named."""
+
+
+class Resume:
+    """The work folder of one render. The caller holds its lock from the beginning to the end.
+
+    `complete`: every chunk is there already, so that no engine is needed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        provenance: Provenance,
+        report: Report,
+        *,
+        latents: bool,
+        reuse: Path | None = None,
+        cadence: Cadence | None = None,
+        keep_states: Sequence[int] = (),
+        any_environment: bool = False,
+    ) -> None:
+        """Look into `folder`, and into the work folder `reuse` of another render; what serves best is used.
+
+        latents          the render saves latents, so that stored chunks without them do not count.
+        cadence          None: no streaming state is saved.
+        keep_states      chunks before which the state stays, however many are saved later.
+        any_environment  go on although the machine or a package differs from what the first chunks were made with.
+        Raises MissingInputError if `reuse` is no work folder, OutputError if one of them cannot be read.
+        """
+        self.folder = folder
+        self._plan, self._provenance, self._report = plan, provenance, report
+        self._cadence, self._keep_states, self._any_environment = cadence, keep_states, any_environment
+        self._store: ChunkStore | None = None
+        self._writing: Future[float] | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="state")
+        self._replaced = False
+        with output_errors(folder):
+            self._found = look_into(folder, provenance, latents=latents)
+        if reuse is not None:
+            self._look_elsewhere(reuse, latents=latents)
+        self._name_what_is_lost()
+
+    def _look_elsewhere(self, reuse: Path, *, latents: bool) -> None:
+        folder = find_manifest(reuse)
+        if folder is None:
+            raise MissingInputError(f"--reuse {reuse}: no work folder of a render (it holds no chunks.jsonl)")
+        with output_errors(reuse):
+            found = look_into(folder, self._provenance, latents=latents)
+        if len(found.chunks) > len(self._found.chunks):
+            self._found = found
+
+    def _name_what_is_lost(self) -> None:
+        found = self._found
+        for line in found.damaged:
+            self._report(Warned(f"{self.folder}: {line}"))
+        if found.changed:
+            named = "; ".join(map(str, found.changed[:_MOST_NAMED]))
+            more = f"; and {len(found.changed) - _MOST_NAMED} more" if len(found.changed) > _MOST_NAMED else ""
+            used = f"the {len(found.chunks)} chunks before it are used" if found.chunks else "no earlier chunk is used"
+            self._report(Warned(f"{self.folder}: made for another job: {named}{more}; {used}"))
+
+    @property
+    def complete(self) -> bool:
+        return len(self._found.chunks) == len(self._plan.chunks)
+
+    def stored(self, index: int) -> StoredChunk:
+        return self._found.chunks[index]
+
+    def start(self, engine: Engine, session: Session) -> int:
+        """Bring the session to where it can continue; returns the chunk to make next. Those before it are stored.
+
+        Raises JobError if the environment differs, unless `any_environment`; OutputError if the folder cannot be
+        written.
+        """
+        environment = engine.environment() if isinstance(engine, ReproducibleEngine) else {"scope-batch": __version__}
+        if self._found.chunks and (changed := differences(self._found.environment, environment)):
+            self._check_environment(changed)
+        start = self._restore(session)
+        again = len(self._found.chunks) - start
+        with output_errors(self.folder):
+            self._store = ChunkStore(self.folder, replace(self._provenance, environment=environment), self._found)
+        if self._cadence is not None:
+            self._cadence.begin(start)
+        if self._found.chunks:
+            first_frame = self._plan.chunks[start].first_frame
+            self._report(Resumed(start, first_frame, again, str(self.folder)))
+        failpoint("resume-begun")
+        return start
+
+    def _check_environment(self, changed: Sequence[Difference]) -> None:
+        named = "; ".join(map(str, changed))
+        if not self._any_environment:
+            raise JobError(
+                f"{self.folder}: its {len(self._found.chunks)} chunks were made elsewhere: {named}; --resume continues "
+                "from them all the same, --no-resume begins anew"
+            )
+        self._report(Warned(f"the chunks that are stored were made elsewhere: {named}"))
+
+    def _restore(self, session: Session) -> int:
+        """The last chunk that the session can start at: one with a saved state, or one that starts a new sequence."""
+        found = self._found
+        following = self._plan.chunks[: len(found.chunks) + 1]
+        cuts = {chunk.index for chunk in following if chunk.cut and chunk.resets_noise_controller}
+        for start in sorted({0, *cuts, *found.states}, reverse=True):
+            if start in cuts or start == 0:
+                return start
+            if isinstance(session, ResumableSession):
+                failpoint("restore")
+                try:
+                    session.restore_file(self._state_file(start))
+                    return start
+                except ValueError as error:
+                    self._report(Warned(f"{self.folder}: the state before chunk {start} cannot be used: {error}"))
+        return 0
+
+    def _state_file(self, index: int) -> Path:
+        return self._found.chunks[0].folder / f"{index:05d}.state"
+
+    def commit(self, index: int, frames: Frames, latents: NDArray[np.float32] | None) -> None:
+        """Keep a chunk that was made; called on the writer's thread. Raises OutputError."""
+        assert self._store is not None
+        with output_errors(self.folder):
+            new = self._store.put_chunk(index, frames, latents)
+        if new and index < len(self._found.chunks) and not self._replaced:
+            self._replaced = True
+            self._report(Warned(f"chunk {index} came out otherwise than it is stored: it is replaced, with all after it"))
+
+    def after_chunk(self, session: Session, following: int) -> None:
+        """Save the state before chunk `following` in the background, if it is time to."""
+        cadence = self._cadence
+        self._settle(wait=False)
+        if cadence is None or following == len(self._plan.chunks) or not cadence.is_due(following):
+            return
+        if following in self._keep_states:
+            self._settle(wait=True)
+        if self._writing is None and self._begin_state(session, following):
+            cadence.saved(following)
+
+    def save_now(self, session: Session, following: int) -> None:
+        """Save the state before chunk `following` and wait for it: the render is about to be stopped."""
+        self._settle(wait=True)
+        if self._cadence is not None and following < len(self._plan.chunks) and self._begin_state(session, following):
+            self._settle(wait=True)
+
+    def close(self) -> None:
+        """Wait for what is being written. May be called again."""
+        self._settle(wait=True)
+        self._pool.shutdown()
+        if self._store is not None:
+            self._store.close()
+
+    def _begin_state(self, session: Session, following: int) -> bool:
+        if not isinstance(session, ResumableSession):
+            return False
+        snapshot = session.snapshot()
+        store = self._store
+        assert store is not None
+
+        def write() -> float:
+            began_s = time.monotonic()
+            with output_errors(self.folder):
+                store.put_state(following, snapshot.write, self._keep_states)
+            assert self._cadence is not None
+            self._cadence.cost(snapshot.seconds, time.monotonic() - began_s)
+            return snapshot.seconds
+
+        self._writing = self._pool.submit(write)
+        return True
+
+    def _settle(self, *, wait: bool) -> None:
+        """Take note of a state that has been written. One that could not be is a warning: the chunks are kept."""
+        if self._writing is None or not (wait or self._writing.done()):
+            return
+        try:
+            self._writing.result()
+        except OutputError as error:
+            self._report(Warned(f"the state could not be saved, the render goes on without: {error}"))
+        finally:
+            self._writing = None
+
+
+def provenance_of(plan: Plan, request: EngineRequest) -> Provenance:
+    """What the chunks of a plan are made from, but for the environment, which only the engine knows.
+
+    Reads every model file, LoRA and input once; their digests stay in the cache folder.
+    """
+    spec = request.spec
+    engine: dict[str, object] = {
+        "pipeline": spec,
+        "package": KNOWN_PIPELINES.package(spec.id),
+        "width": plan.width,
+        "height": plan.height,
+        "memory_bank": plan.memory_bank,
+        "dtype": request.dtype,
+        "vae_dtype": request.vae_dtype,
+        "noise_device": request.noise_device,
+        "quantization": request.quantization,
+        "low_vram": "cast" if request.low_vram == "cast" else None,
+        "pre_processors": [(ref.id, ref.parameters, PROCESSORS.package(ref.id)) for ref in plan.pre_processors],
+        "loras": [(sha256_of(lora.path), lora.merged) for lora in plan.loras],
+    }
+    if spec.needs_models:
+        vace = any(chunk.vace is not None for chunk in plan.chunks)
+        engine |= model_digests(spec.id, request.models, vae_type=request.vae_type, vace=vace)
+    if not spec.causal:
+        engine["plan"] = replace(plan, notes=(), warnings=(), memory=None).fingerprint()
+    return Provenance({name: canonical(value) for name, value in engine.items()}, {}, chunk_inputs(plan, sha256_of))
