@@ -1,4 +1,4 @@
-"""Named points at which a test makes the process fail: killed, with an exception, or with a full disk.
+"""Named points at which a test makes the process fail: killed, by an exception, or by a full disk.
 
 `SCOPE_BATCH_FAILPOINT=name:kill`, `name:raise` or `name:enospc` acts when the point is reached for the first time,
 `name:kill:3` for the third. Without the variable a point costs one comparison.
@@ -9,38 +9,59 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 VARIABLE = "SCOPE_BATCH_FAILPOINT"
-ACTIONS = ("kill", "raise", "enospc")
+Action = Literal["kill", "raise", "enospc"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
-class Failpoint(RuntimeError):
-    """Raised by the action `raise`: an error that nobody expects."""
+class FailpointError(RuntimeError):
+    """An error that nobody expects, raised by the action `raise`."""
 
 
-def _parse(text: str) -> tuple[str, str, int]:
-    """Name, action and how many times the point is passed before. Raises ValueError for anything else."""
-    name, _, rest = text.partition(":")
-    action, _, count = rest.partition(":")
-    if not name or action not in ACTIONS or (count and not count.isdigit()):
-        raise ValueError(f"{VARIABLE}={text}: wanted is NAME:ACTION or NAME:ACTION:N, actions are {', '.join(ACTIONS)}")
-    return name, action, int(count or 1)
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """The point `name` acts when it is reached for the `number`-th time."""
+
+    name: str
+    action: Action
+    number: int
 
 
-_armed = _parse(text) if (text := os.environ.get(VARIABLE)) else None
-_passed = 0
+armed: Armed | None = None
+reached: Counter[str] = Counter()
+"""How often each point was reached since `arm`; nothing is counted before."""
 
 
 def failpoint(name: str) -> None:
-    """Fail here if the environment asks for it."""
-    global _passed  # noqa: PLW0603  (the process is what fails)
-    if _armed is None or _armed[0] != name:
+    """Fail here if that was asked for."""
+    if armed is None:
         return
-    _passed += 1
-    if _passed != _armed[2]:
+    reached[name] += 1
+    if name != armed.name or reached[name] != armed.number:
         return
-    if _armed[1] == "kill":
+    if armed.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    if _armed[1] == "enospc":
+    if armed.action == "enospc":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
-    raise Failpoint(f"{VARIABLE}: {name}")
+    raise FailpointError(f"{VARIABLE}: {name}")
+
+
+def arm(text: str) -> None:
+    """Arm the point that `text` names as the variable does. Raises ValueError for anything else."""
+    global armed  # noqa: PLW0603  (it is the process that fails)
+    name, _, rest = text.partition(":")
+    action, _, number = rest.partition(":")
+    for known in ACTIONS:
+        if name and action == known and (number or "1").isdigit():
+            armed = Armed(name, known, int(number or 1))
+            reached.clear()
+            return
+    raise ValueError(f"{VARIABLE}={text}: use NAME:ACTION or NAME:ACTION:NUMBER, where ACTION is {' or '.join(ACTIONS)}")
+
+
+if VARIABLE in os.environ:
+    arm(os.environ[VARIABLE])
