@@ -53,6 +53,11 @@ def render(
     preview: o.Preview = None,
     no_metadata: o.NoMetadata = False,
     force: o.Force = False,
+    resume: o.ResumeOption = None,
+    checkpoint_every: o.CheckpointEvery = None,
+    work_dir: o.WorkDir = None,
+    reuse: o.Reuse = None,
+    keep_work: o.KeepWork = False,
     overrides: o.Overrides = None,
     dry_run: o.DryRun = False,
     models: o.Models = None,
@@ -71,6 +76,9 @@ def render(
     _refuse_both("-y", overwrite, "-n", skip_existing)
     _refuse_both("-q", quiet, "-v", verbose)
     _refuse_both("-q", quiet, f"--progress {progress}", progress not in (o.Progress.auto, o.Progress.none))
+    _refuse_both("--no-resume", resume is False, "--reuse", reuse is not None)
+    for option, is_set in (("--resume", resume is True), ("--work-dir", work_dir is not None), ("--keep-work", keep_work)):
+        _refuse_both("--checkpoint-every 0", checkpoint_every == 0, option, is_set)
     _check_device(device)
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=deterministic)
@@ -92,6 +100,11 @@ def render(
             metadata=not no_metadata,
             force=force,
             deterministic=deterministic,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            work_dir=work_dir,
+            reuse=reuse,
+            keep_work=keep_work,
         )
         if dry_run:
             from scope_batch.cli.plan import print_plans

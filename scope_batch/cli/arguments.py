@@ -12,6 +12,7 @@ import typer
 from scope_batch.core.output_formats import FILE_SUFFIXES
 
 _OUTPUT, _JOB, _MACHINE, _RUN, _SHOWN = "Output", "Job", "Device", "Run", "Display"
+_RESUME = "Resume"
 
 
 _DURATION = re.compile(r"(?:(?P<h>\d{1,6})h)?(?:(?P<m>\d{1,6})m(?:in)?)?(?:(?P<s>\d{1,9}(?:\.\d{1,6})?)s?)?", re.ASCII)
@@ -126,6 +127,41 @@ NoMetadata = Annotated[
 Force = Annotated[
     bool,
     typer.Option("--force", help="Continue although the disk looks too small.", rich_help_panel=_OUTPUT),
+]
+
+ResumeOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume/--no-resume",
+        help="--resume: keep a work folder beside the output however short the render is, and continue from one even if "
+        "this machine differs from the one it began on. --no-resume: begin anew. Without either, a render of more than "
+        "a minute keeps a work folder, and the same command continues from it.",
+        rich_help_panel=_RESUME,
+    ),
+]
+CheckpointEvery = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="CHUNKS",
+        help="Save the model's state every so many chunks, not as often as 2 % of the time allows; 0: keep no work "
+        "folder.",
+        rich_help_panel=_RESUME,
+    ),
+]
+WorkDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep the work folder here, not beside the output.", rich_help_panel=_RESUME),
+]
+Reuse = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Start with the equal chunks in the work folder of another render.", rich_help_panel=_RESUME
+    ),
+]
+KeepWork = Annotated[
+    bool,
+    typer.Option("--keep-work", help="Keep the work folder when the output is finished.", rich_help_panel=_RESUME),
 ]
 
 Overrides = Annotated[
