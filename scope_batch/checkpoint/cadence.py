@@ -14,7 +14,7 @@ WRITING_SHARE = 0.1
 
 
 class Cadence:
-    """Every `every` chunks; without a number as often as the shares above allow; and before the chunks `keep` always."""
+    """Every `every` chunks, or without a number as often as the shares above allow; before the chunks `keep` always."""
 
     def __init__(
         self, every: int | None = None, keep: Collection[int] = (), clock: Callable[[], float] = monotonic

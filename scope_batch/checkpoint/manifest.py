@@ -1,7 +1,7 @@
-"""The list of what a work folder holds: JSON lines, each with its own checksum, of which only whole ones count.
+"""Lists what a work folder holds as JSON lines, each with its own checksum.
 
-Appending a line is what commits a chunk or a state. A crash can damage the last line only; reading ends before the first
-line that is damaged, whatever follows it.
+Appending a line is what commits a chunk or a state. A crash can damage the last line only; reading ends before the
+first line that is damaged, whatever follows it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Describes everything that the chunks of a render are made from, as texts that can be compared with an earlier render's.
+"""Describes everything that the chunks of a render are made from, as texts that two renders can be compared by.
 
-A chunk is made from the engine, the machine, and the inputs of this chunk and of all before it. So the first chunk whose
-texts differ from those of an earlier render is the first one that has to be made anew.
+A chunk is made from the engine, the machine, and the inputs of this chunk and of all before it. So the first chunk
+whose texts differ from those of an earlier render is the first one that has to be made anew.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _placements(plan: Plan, path_text: Callable[[PurePath], str]) -> list[tuple[
         first = max(bisect_right(first_frames, placement.first_frame - longest) - 1, 0)
         end = bisect_left(first_frames, placement.end_frame + 2)
         text = canonical(replace(placement, where=""), path_text)
-        found.append((placement.material.kind, range(first, end), text))
+        found.append((placement.source.kind, range(first, end), text))
     return found
 
 

@@ -1,9 +1,9 @@
-"""The chunks of a render on disk: frames and latents as they left the engine, and the streaming state at some borders.
+"""Stores the chunks of a render as they left the engine, and the streaming state before some of them.
 
 Everything lies in one folder, whose owner holds a lock elsewhere:
 
-    chunks.jsonl              what is committed (see `manifest`): first what the render is made from, then a row for each
-                              chunk and each state, with sizes and checksums
+    chunks.jsonl              what is committed (see `manifest`): first what the render is made from, then a row for
+                              each chunk and each state, with sizes and checksums
     00012.frames              frames of chunk 12, uint8 [T, H, W, 3] in C order; 00012.latents float32 [F, 16, H/8, W/8]
     00012.state               the streaming state before chunk 12
 
@@ -89,8 +89,7 @@ def look_into(folder: Path, provenance: Provenance, *, latents: bool, verify: bo
     """
     rows = read_rows(folder / MANIFEST)
     if not rows:
-        damaged = (f"{MANIFEST} is damaged",) if (folder / MANIFEST).exists() else ()
-        return Found(damaged=damaged)
+        return Found(damaged=(f"{MANIFEST} is damaged",) if (folder / MANIFEST).exists() else ())
     header = rows[0]
     if header.get("kind") != "render" or header.get("version") != VERSION:
         old, new = str(header.get("version")), str(VERSION)
@@ -110,7 +109,7 @@ def look_into(folder: Path, provenance: Provenance, *, latents: bool, verify: bo
 
 
 def find_manifest(folder: Path) -> Path | None:
-    """The folder with the manifest: `folder` itself, or the one inside it that a render keeps; None if there is none."""
+    """The folder with the manifest: `folder` itself, or the one inside it; None if there is none."""
     return next((place for place in (folder / STORE, folder) if (place / MANIFEST).is_file()), None)
 
 
@@ -331,7 +330,7 @@ def _is_sound(path: Path, described: Row) -> bool:
                 digest.update(piece)
     except OSError:
         return False
-    return digest.hexdigest() == described["sha256"]
+    return bool(digest.hexdigest() == described["sha256"])
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

@@ -77,7 +77,11 @@ def render(
     _refuse_both("-q", quiet, "-v", verbose)
     _refuse_both("-q", quiet, f"--progress {progress}", progress not in (o.Progress.auto, o.Progress.none))
     _refuse_both("--no-resume", resume is False, "--reuse", reuse is not None)
-    for option, is_set in (("--resume", resume is True), ("--work-dir", work_dir is not None), ("--keep-work", keep_work)):
+    for option, is_set in (
+        ("--resume", resume is True),
+        ("--work-dir", work_dir is not None),
+        ("--keep-work", keep_work),
+    ):
         _refuse_both("--checkpoint-every 0", checkpoint_every == 0, option, is_set)
     _check_device(device)
     context.obj.verbose = verbose

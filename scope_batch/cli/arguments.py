@@ -133,9 +133,9 @@ ResumeOption = Annotated[
     bool | None,
     typer.Option(
         "--resume/--no-resume",
-        help="--resume: keep a work folder beside the output however short the render is, and continue from one even if "
-        "this machine differs from the one it began on. --no-resume: begin anew. Without either, a render of more than "
-        "a minute keeps a work folder, and the same command continues from it.",
+        help="--resume: keep a work folder beside the output however short the render is, and continue from one even "
+        "if it was begun on a different machine. --no-resume: begin anew. Without either, a render of more than a "
+        "minute keeps a work folder, and the same command continues from it.",
         rich_help_panel=_RESUME,
     ),
 ]

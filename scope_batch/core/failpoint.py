@@ -52,7 +52,7 @@ def failpoint(name: str) -> None:
 
 def arm(text: str) -> None:
     """Arm the point that `text` names as the variable does. Raises ValueError for anything else."""
-    global armed  # noqa: PLW0603  (it is the process that fails)
+    global armed
     name, _, rest = text.partition(":")
     action, _, number = rest.partition(":")
     for known in ACTIONS:
@@ -60,7 +60,9 @@ def arm(text: str) -> None:
             armed = Armed(name, known, int(number or 1))
             reached.clear()
             return
-    raise ValueError(f"{VARIABLE}={text}: use NAME:ACTION or NAME:ACTION:NUMBER, where ACTION is {' or '.join(ACTIONS)}")
+    raise ValueError(
+        f"{VARIABLE}={text}: use NAME:ACTION or NAME:ACTION:NUMBER, where ACTION is {' or '.join(ACTIONS)}"
+    )
 
 
 if VARIABLE in os.environ:

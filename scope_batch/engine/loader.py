@@ -12,7 +12,14 @@ import torch
 from scope_batch.core.conditioning import texts_of
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.plan import Plan
-from scope_batch.engine.device import device_faults, environment, exact_arithmetic, peak_bytes, resolve_device, resolve_dtype
+from scope_batch.engine.device import (
+    device_faults,
+    environment,
+    exact_arithmetic,
+    peak_bytes,
+    resolve_device,
+    resolve_dtype,
+)
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.noise import NoiseSource
 from scope_batch.engine.offload import apply_low_vram, choose_low_vram

@@ -215,6 +215,11 @@ class Job(Checked):
         default=None, description="Folder of model files, or the word tiny: the built-in set."
     )
 
+    keep_state: ListOf[Annotated[int, Field(ge=1)]] = Field(
+        default=(),
+        description="Chunks before which the model's state is kept in the work folder, so that a job that differs from "
+        "there on continues from it; the work folder stays when the output is finished.",
+    )
     fps: Rate | None = Field(default=None, description='Frames per second: 16, 29.97 or "30000/1001".')
     output: Outputs = Field(
         default=(), description="Where the frames go: a path, a map with path and encoder, or a list of these."
@@ -257,5 +262,6 @@ class Job(Checked):
 
     def to_public_dict(self) -> dict[str, Any]:
         """Return the job for metadata: base names without folders, `${VAR}` as written, defaults left out."""
-        public: dict[str, Any] = public_dict(self.model_dump(mode="json", exclude_defaults=True), self._source)
+        values = self.model_dump(mode="json", exclude_defaults=True, exclude={"keep_state"})
+        public: dict[str, Any] = public_dict(values, self._source)
         return public

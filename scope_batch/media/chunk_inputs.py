@@ -25,9 +25,10 @@ from scope_batch.processors.chain import Chain
 class Inputs(Closing):
     """Returns the inputs of a plan's chunks in order, each read while the previous chunk is generated."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._chunks = deque(plan.chunks)
-        self._ahead = ReadAhead(InputReader(plan), filter(_has_inputs, plan.chunks))
+    def __init__(self, plan: Plan, first_chunk: int = 0) -> None:
+        chunks = plan.chunks[first_chunk:]
+        self._chunks = deque(chunks)
+        self._ahead = ReadAhead(InputReader(plan), filter(_has_inputs, chunks))
 
     def get(self, check_stop: CheckStop = never_stop) -> ChunkInputs:
         """Return the inputs of the next chunk; the caller owns the arrays. Raises IndexError after the last.
@@ -42,9 +43,12 @@ class Inputs(Closing):
         self._ahead.close()
 
 
-def open_inputs(plan: Plan) -> Inputs:
-    """Start to read the inputs of the first chunk. A plan without inputs starts no thread."""
-    return Inputs(plan)
+def open_inputs(plan: Plan, first_chunk: int = 0) -> Inputs:
+    """Start reading: the inputs of `first_chunk` at once, every other one ahead. A plan without any costs nothing.
+
+    What a pre-processor remembers of earlier frames is computed anew from the beginning of its stream.
+    """
+    return Inputs(plan, first_chunk)
 
 
 class InputReader(Closing):

@@ -1,4 +1,4 @@
-"""Identifies the files of a pipeline by content, so that a render can tell whether its models are those of another one."""
+"""Identifies the model files of a pipeline by their content. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from scope_batch.models.folder import TINY, TINY_VERSION, ModelFiles, find_model
 from scope_batch.models.layout import VaeType
 
 
-def model_digests(pipeline_id: str, asked: str | None, *, vae_type: VaeType = "wan", vace: bool = False) -> dict[str, str]:
-    """Role of a file -> its sha256 (64 hex digits), of a folder that of its files' names and digests. Torch-free.
+def model_digests(
+    pipeline_id: str, asked: str | None, *, vae_type: VaeType = "wan", vace: bool = False
+) -> dict[str, str]:
+    """Role of a file -> its sha256 (64 hex digits), of a folder that of its files' names and digests.
 
     Arguments as for `find_models`. A file is read once; its digest is kept in the cache until the file changes.
     Raises UnavailableError for files that are missing.

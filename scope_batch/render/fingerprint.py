@@ -17,13 +17,16 @@ from scope_batch.models.lora.alpha import settings_beside
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.processors import PROCESSORS
 
+NOT_ABOUT_FRAMES = ("keep_state",)
+"""Fields of a job that no frame depends on."""
+
 
 def job_sha256(job: Job) -> str:
     """Return the sha256 (64 hex digits) of the job with all variables and overrides resolved.
 
     Folders of inputs and the outputs do not count: inputs count by base name here, by content in `input_digests`.
     """
-    values = job.model_dump(mode="json", exclude_defaults=True, exclude={"output"})
+    values = job.model_dump(mode="json", exclude_defaults=True, exclude={"output", *NOT_ABOUT_FRAMES})
     named = {**public_dict(values, NO_SOURCE), **({"models": values["models"]} if "models" in values else {})}
     text = json.dumps(named, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -7,11 +7,16 @@ import re
 import resource
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from scope_batch.core.engine import Engine, Session
+from scope_batch.checkpoint.cadence import Cadence
+from scope_batch.checkpoint.store import MANIFEST, STORE
+from scope_batch.core.engine import Engine, EngineRequest, Session
+from scope_batch.core.failpoint import failpoint
 from scope_batch.core.plan import Chunk, Plan
 from scope_batch.errors import Interrupted, JobError, OutputExistsError, TimeLimitError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Report, Started, Warned
@@ -27,9 +32,11 @@ from scope_batch.render.fingerprint import input_digests, job_sha256, plugins_of
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.render.plugin_guard import guarded_peak_bytes, guarded_session
 from scope_batch.render.prepare import outputs_of, places_of_inputs, prepare_job, unused_by_outputs
+from scope_batch.render.resume import Resume, provenance_of
+from scope_batch.render.speed_history import expected_s, remember_speed
 from scope_batch.sinks.disk_space import check_space
 from scope_batch.sinks.metadata import metadata_text
-from scope_batch.sinks.output import Output, files_of
+from scope_batch.sinks.output import Output, files_of, work_path
 from scope_batch.sinks.output_set import (
     SinkSettings,
     check_outputs,
@@ -37,8 +44,10 @@ from scope_batch.sinks.output_set import (
     complete_earlier_render,
     foreign_pictures,
     open_sinks,
+    remove_stored_chunks,
 )
 from scope_batch.sinks.publish import Publication
+from scope_batch.sinks.sink import stops_now
 from scope_batch.sinks.uptodate import is_up_to_date
 from scope_batch.sinks.writer import BackgroundWriter
 
@@ -56,6 +65,8 @@ class NeverStop:
         return None
 
 
+SHORT_RENDER_S = 60.0
+"""A render that is expected to take longer stores its chunks, so that it can be continued."""
 MAX_WARNINGS = 50
 """Most warnings that a render reports."""
 
@@ -84,9 +95,11 @@ def render_job(
         report(Warned(warning))
     if len(warnings) > MAX_WARNINGS:
         report(Warned(f"and {len(warnings) - MAX_WARNINGS} more warnings; scope-batch plan --json lists them all"))
-    settings = _sink_settings(job, plan, options)
+    request = request_of(job, plan, options)
+    settings = _sink_settings(job, plan, options, _chunks_path(job, plan, request, outputs, options, job_stem))
     completed = complete_earlier_render(outputs, settings)
     if not options.overwrite and (completed or is_up_to_date(outputs, plan, settings)):
+        remove_stored_chunks(outputs, settings)
         return run.finish("skipped", plan, (), "every output exists and was made from this job")
     if options.skip_existing and any(output.path is not None and files_of(output.path) for output in outputs):
         raise OutputExistsError(
@@ -96,12 +109,50 @@ def render_job(
     check_outputs(outputs, plan, settings)
     check_material(plan, places_of_inputs(job))
     if not options.force:
-        check_space(outputs, plan, options.latents)
+        check_space(outputs, plan, options.latents, settings.chunks)
     for warning in foreign_pictures(outputs, plan.delivery.frames):
         report(Warned(warning))
-    with claim_outputs(outputs, settings) as publication:
-        engine = (engines or Engines()).get(request_of(job, plan, options), report)
-        return run.render(plan, engine, outputs, settings, publication, stop)
+    with claim_outputs(outputs, settings) as publication, ExitStack() as stack:
+        resume = None
+        if settings.chunks is not None:
+            folder = publication.work(settings.chunks).path / STORE
+            resume = stack.enter_context(closing(_open_resume(folder, job, plan, request, options, report)))
+        engine = None
+        if resume is None or not resume.complete:
+            engine = (engines or Engines()).get(request, report)
+        return run.render(plan, request, engine, resume, outputs, settings, publication, stop)
+
+
+def _open_resume(
+    folder: Path, job: Job, plan: Plan, request: EngineRequest, options: RenderOptions, report: Report
+) -> Resume:
+    return Resume(
+        folder,
+        plan,
+        provenance_of(plan, request),
+        report,
+        latents=options.latents is not None,
+        reuse=options.reuse,
+        cadence=Cadence(options.checkpoint_every, job.keep_state),
+        keep_states=job.keep_state,
+        any_environment=options.resume is True,
+    )
+
+
+def _chunks_path(
+    job: Job, plan: Plan, request: EngineRequest, outputs: Sequence[Output], options: RenderOptions, stem: str
+) -> Path | None:
+    """The path in whose work folder chunks are stored; None: they are not."""
+    first = next((output.path for output in outputs if output.path is not None), None)
+    if options.work_dir is not None:
+        first = options.work_dir / (stem if first is None else first.name)
+    if first is None or options.checkpoint_every == 0:
+        return None
+    asked = options.resume, options.checkpoint_every, options.work_dir, options.reuse, options.keep_work or None
+    wanted = any(value not in (None, False) for value in asked) or bool(job.keep_state)
+    if wanted or (work_path(first) / STORE / MANIFEST).is_file():
+        return first
+    return first if expected_s(plan, request) > SHORT_RENDER_S else None
 
 
 @dataclass(slots=True)
@@ -111,13 +162,21 @@ class _Run:
     report: Report
     started_s: float = field(default_factory=time.monotonic)
     loaded_s: float | None = None
+    generating_s: float = 0.0
+    """When the first chunk began that is generated now."""
+    frames_made: int = 0
+    """Frames of the pipeline that are generated now."""
+    stored_frames: int = 0
+    """Delivered frames that come from stored chunks."""
     writer: BackgroundWriter | None = None
     engine: Engine | None = None
 
     def render(
         self,
         plan: Plan,
-        engine: Engine,
+        request: EngineRequest,
+        engine: Engine | None,
+        resume: Resume | None,
         outputs: tuple[Output, ...],
         settings: SinkSettings,
         publication: Publication,
@@ -125,13 +184,19 @@ class _Run:
     ) -> Finished:
         self.engine = engine
         try:
-            with (
-                guarded_session(engine, plan, self.report) as session,
-                open_inputs(plan) as inputs,
-                open_sinks(outputs, plan, settings, publication, stop.check) as self.writer,
-            ):
+            with ExitStack() as stack:
+                session = None if engine is None else stack.enter_context(guarded_session(engine, plan, self.report))
+                start = self._first_chunk(plan, engine, session, resume)
+                inputs = stack.enter_context(open_inputs(plan, start))
+                commit = None if resume is None else resume.commit
+                self.writer = stack.enter_context(open_sinks(outputs, plan, settings, publication, stop.check, commit))
                 self._start(plan, outputs)
-                self._chunks(plan, session, inputs, stop)
+                if resume is not None:
+                    self._stored_chunks(plan, resume, start, stop)
+                if session is not None:
+                    self._chunks(plan, session, resume, start, inputs, stop)
+                    remember_speed(plan, request, self.frames_made, time.monotonic() - self.generating_s)
+                failpoint("all-generated")
         except BaseException as error:
             stopped = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
             self.finish("interrupted" if stopped else "failed", plan, self._published(), str(error))
@@ -147,22 +212,46 @@ class _Run:
         rate = float(delivery.fps)
         self.report(Started(plan.pipeline_id, len(plan.chunks), delivery.frames, rate, *size, names, load_s))
 
-    def _chunks(self, plan: Plan, session: Session, inputs: Inputs, stop: Stop) -> None:
+    def _first_chunk(self, plan: Plan, engine: Engine | None, session: Session | None, resume: Resume | None) -> int:
+        if engine is None or session is None:
+            return len(plan.chunks)
+        return 0 if resume is None else resume.start(engine, session)
+
+    def _stored_chunks(self, plan: Plan, resume: Resume, start: int, stop: Stop) -> None:
+        """Hand on the chunks before `start`, which are not generated now."""
         assert self.writer is not None
-        shares = Shares(plan.chunks)
-        for chunk in plan.chunks:
+        for chunk in plan.chunks[:start]:
             stop.check()
+            self.writer.submit(resume.stored(chunk.index), chunk.keep)
+            self.stored_frames = plan.delivered(chunk).stop
+
+    def _chunks(
+        self, plan: Plan, session: Session, resume: Resume | None, start: int, inputs: Inputs, stop: Stop
+    ) -> None:
+        assert self.writer is not None
+        self.generating_s = time.monotonic()
+        shares = Shares(plan.chunks)
+        for chunk in plan.chunks[start:]:
+            try:
+                stop.check()
+            except (Interrupted, TimeLimitError) as stopped:
+                if resume is not None and not stops_now(stopped):
+                    resume.save_now(session, chunk.index)
+                raise
             chunk_started_s = time.monotonic()
             prompt = text.prompt(shares(chunk))
             self.report(ChunkStarted(chunk.index, prompt))
             generated = session.generate(chunk, inputs.get(stop.check))
-            self.writer.submit(generated, chunk.keep)
+            failpoint("chunk-generated")
+            self.writer.submit(generated, chunk.keep, commit_as=chunk.index)
+            self.frames_made += chunk.keep
+            if resume is not None:
+                resume.after_chunk(session, chunk.index + 1)
             self.report(self._chunk_done(plan, chunk, chunk_started_s, prompt))
 
     def _chunk_done(self, plan: Plan, chunk: Chunk, chunk_started_s: float, prompt: str) -> ChunkDone:
-        assert self.loaded_s is not None
         now_s = time.monotonic()
-        elapsed_s = now_s - self.loaded_s
+        elapsed_s = now_s - self.generating_s
         delivered = plan.delivered(chunk)
         done = chunk.first_frame + chunk.keep  # frames of the pipeline, which takes nearly all the time
         return ChunkDone(
@@ -173,8 +262,8 @@ class _Run:
             num_frames=plan.delivery.frames,
             seconds=now_s - chunk_started_s,
             elapsed_s=elapsed_s,
-            fps=delivered.stop / elapsed_s if elapsed_s else 0.0,
-            eta_s=elapsed_s / done * (plan.num_frames - done),
+            fps=(delivered.stop - self.stored_frames) / elapsed_s if elapsed_s else 0.0,
+            eta_s=elapsed_s / self.frames_made * (plan.num_frames - done),
             prompt=prompt,
         )
 
@@ -198,7 +287,7 @@ class _Run:
             num_frames=plan.delivery.frames,
             load_s=loaded_s - self.started_s,
             render_s=render_s,
-            fps=frames / render_s if render_s else 0.0,
+            fps=max(frames - self.stored_frames, 0) / render_s if render_s else 0.0,
             peak_host_bytes=peak_host_bytes(),
             peak_device_bytes=guarded_peak_bytes(self.engine, plan) if self.engine is not None else 0,
             outputs=files,
@@ -221,7 +310,7 @@ def peak_host_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings:
+def _sink_settings(job: Job, plan: Plan, options: RenderOptions, chunks: Path | None) -> SinkSettings:
     if options.latents is not None and not KNOWN_PIPELINES.get(plan.pipeline_id).needs_models:
         raise JobError(f"--latents: the pipeline {plan.pipeline_id} has no latents")
     document = _metadata(job, plan)
@@ -233,6 +322,10 @@ def _sink_settings(job: Job, plan: Plan, options: RenderOptions) -> SinkSettings
         preview=options.preview,
         latents=options.latents,
         inputs=_files_read(job),
+        chunks=chunks,
+        keep_chunks=options.keep_work or bool(job.keep_state),
+        drop_chunks=options.reuse is None
+        and (options.resume is False or (options.overwrite and options.resume is None)),
     )
 
 

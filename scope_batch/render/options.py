@@ -19,6 +19,14 @@ class RenderOptions:
     latents     also save the denoised latents here (safetensors); preview: a PNG replaced after each chunk.
     metadata    write the resolved job into the outputs.
     force       render although the disk seems too small.
+    resume      True: store the chunks however short the render is, and continue from stored ones even if they were made
+                on another machine; False: begin anew; None: a render of more than a minute stores its chunks, and
+                continues from those of an earlier run of the same job, but not with `overwrite`.
+    checkpoint_every  save the streaming state every so many chunks; None: as often as 2 % of the time allows; 0: store
+                nothing.
+    work_dir    store the chunks here, not beside the first output.
+    reuse       start with the equal chunks in this work folder of another render.
+    keep_work   the stored chunks stay when the outputs are published.
     """
 
     outputs: tuple[str, ...] = ()
@@ -34,6 +42,11 @@ class RenderOptions:
     metadata: bool = True
     force: bool = False
     deterministic: bool = False
+    resume: bool | None = None
+    checkpoint_every: int | None = None
+    work_dir: Path | None = None
+    reuse: Path | None = None
+    keep_work: bool = False
 
 
 DEFAULT_OPTIONS = RenderOptions()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scope_batch.core.engine import Engine, Generated, Session
+from scope_batch.core.engine import Engine, Generated, ResumableSession, Session, Snapshot
 from scope_batch.core.frames import NO_INPUTS, ChunkInputs, Frames
 from scope_batch.core.plan import Chunk, Plan
 from scope_batch.core.registry import foreign
@@ -26,7 +27,8 @@ def guarded_session(engine: Engine, plan: Plan, report: Report) -> Iterator[Sess
         opened = engine.session(plan, report)
         session = opened.__enter__()
     try:
-        yield GuardedSession(session, plan, where)
+        guard = GuardedResumableSession if isinstance(session, ResumableSession) else GuardedSession
+        yield guard(session, plan, where)
     except BaseException as error:
         with foreign(where):
             opened.__exit__(type(error), error, error.__traceback__)
@@ -53,6 +55,21 @@ class GuardedSession:
             generated = self.session.generate(chunk, inputs)
         shape = (chunk.frames, self.plan.height, self.plan.width, 3)
         return GuardedChunk(generated, shape, self.where, f"{self.where or self.plan.pipeline_id}: chunk {chunk.index}")
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedResumableSession(GuardedSession):
+    """A `ResumableSession` whose errors name the plugin."""
+
+    def snapshot(self) -> Snapshot:
+        assert isinstance(self.session, ResumableSession)
+        with foreign(self.where):
+            return self.session.snapshot()
+
+    def restore_file(self, path: Path) -> None:
+        assert isinstance(self.session, ResumableSession)
+        with foreign(self.where):
+            self.session.restore_file(path)
 
 
 @dataclass(frozen=True, slots=True)

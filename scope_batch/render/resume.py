@@ -6,10 +6,11 @@ What the folder holds counts only as far as it is exactly what this render would
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,16 @@ from numpy.typing import NDArray
 from scope_batch import __version__
 from scope_batch.checkpoint.cadence import Cadence
 from scope_batch.checkpoint.provenance import Difference, Provenance, chunk_inputs, differences
-from scope_batch.checkpoint.store import ChunkStore, Found, StoredChunk, find_manifest, look_into
+from scope_batch.checkpoint.store import ChunkStore, StoredChunk, find_manifest, look_into
 from scope_batch.core.canonical import canonical
-from scope_batch.core.engine import ByteWriter, Engine, EngineRequest, ReproducibleEngine, ResumableSession, Session
+from scope_batch.core.engine import Engine, EngineRequest, ReproducibleEngine, ResumableSession, Session
 from scope_batch.core.failpoint import failpoint
 from scope_batch.core.frames import Frames
 from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError, MissingInputError, OutputError
 from scope_batch.events import Report, Resumed, Warned
 from scope_batch.models.identity import model_digests
+from scope_batch.models.layout import VaeType
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.processors import PROCESSORS
 from scope_batch.render.fingerprint import sha256_of
@@ -158,7 +160,7 @@ class Resume:
             new = self._store.put_chunk(index, frames, latents)
         if new and index < len(self._found.chunks) and not self._replaced:
             self._replaced = True
-            self._report(Warned(f"chunk {index} came out otherwise than it is stored: it is replaced, with all after it"))
+            self._report(Warned(f"chunk {index} differs from the stored one, which is replaced, with all after it"))
 
     def after_chunk(self, session: Session, following: int) -> None:
         """Save the state before chunk `following` in the background, if it is time to."""
@@ -236,7 +238,7 @@ def provenance_of(plan: Plan, request: EngineRequest) -> Provenance:
     }
     if spec.needs_models:
         vace = any(chunk.vace is not None for chunk in plan.chunks)
-        engine |= model_digests(spec.id, request.models, vae_type=request.vae_type, vace=vace)
+        engine |= model_digests(spec.id, request.models, vae_type=cast(VaeType, request.vae_type), vace=vace)
     if not spec.causal:
         engine["plan"] = replace(plan, notes=(), warnings=(), memory=None).fingerprint()
     return Provenance({name: canonical(value) for name, value in engine.items()}, {}, chunk_inputs(plan, sha256_of))

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
+from scope_batch.checkpoint.store import STORE
 from scope_batch.core import geometry
 from scope_batch.core.file_size import OVERHEAD_BYTES, encoded_bytes, npy_bytes
 from scope_batch.core.plan import Plan
 from scope_batch.errors import OutputError
-from scope_batch.sinks.output import Output
+from scope_batch.sinks.output import Output, work_path
 
 
 def forecast_bytes(output: Output, plan: Plan) -> int:
@@ -30,11 +31,33 @@ def forecast_latents_bytes(plan: Plan) -> int:
     return sum(chunk.latents for chunk in plan.chunks) * geometry.LATENT_CHANNELS * cells * 4 + OVERHEAD_BYTES
 
 
-def check_space(outputs: Sequence[Output], plan: Plan, latents: Path | None = None) -> None:
-    """Raises OutputError if a disk has less free space than its outputs are expected to need."""
+STATES = 2
+"""Streaming states that lie side by side while the newer one is written."""
+
+
+def forecast_chunks_bytes(plan: Plan, folder: Path, *, latents: bool) -> int:
+    """Bytes that the stored chunks of a render will need besides those that are in `folder` already."""
+    memory = plan.memory
+    state = 0
+    if memory is not None:
+        state = memory.kv_cache + memory.text_cache + memory.conditioning + memory.history + memory.vae_streams
+    size = plan.num_frames * plan.height * plan.width * 3 + STATES * state
+    size += forecast_latents_bytes(plan) if latents else 0
+    stored = sum(file.stat().st_size for file in folder.iterdir()) if folder.is_dir() else 0
+    return max(size - stored, 0)
+
+
+def check_space(outputs: Sequence[Output], plan: Plan, latents: Path | None = None, chunks: Path | None = None) -> None:
+    """Raises OutputError if a disk has less free space than its outputs are expected to need.
+
+    chunks  the path in whose work folder the render stores its chunks.
+    """
     sizes = [(output.path, forecast_bytes(output, plan)) for output in outputs if output.path is not None]
     if latents is not None:
         sizes.append((latents, forecast_latents_bytes(plan)))
+    if chunks is not None:
+        folder = work_path(chunks) / STORE
+        sizes.append((chunks, forecast_chunks_bytes(plan, folder, latents=latents is not None)))
     disks: dict[int, tuple[Path, int]] = {}
     for path, size in sizes:
         folder = _existing_folder(path)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scope_batch.checkpoint.store import STORE
 from scope_batch.core.plan import Delivery, Plan
 from scope_batch.core.sound import SoundTrack
 from scope_batch.errors import JobError, OutputExistsError
@@ -37,7 +38,7 @@ from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import Sink, stops_now
 from scope_batch.sinks.stdout import STDOUT_FD, NpyStdout, VideoStdout, refuse_terminal
 from scope_batch.sinks.video_file import VideoSink
-from scope_batch.sinks.writer import BackgroundWriter
+from scope_batch.sinks.writer import BackgroundWriter, Commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class SinkSettings:
     preview    a PNG that shows the last frame of each chunk; latents: a safetensors file with every chunk's latents.
     job        identifies the job, also without metadata; equal jobs produce equal outputs.
     inputs     all local files and folders that the job reads; none of them is ever overwritten.
+    chunks     path in whose work folder the chunks are stored; see `Publication` for keep_chunks and drop_chunks.
     """
 
     overwrite: bool = False
@@ -59,6 +61,9 @@ class SinkSettings:
     latents: Path | None = None
     job: str = ""
     inputs: tuple[Path, ...] = ()
+    chunks: Path | None = None
+    keep_chunks: bool = False
+    drop_chunks: bool = False
     stdout_fd: int = STDOUT_FD
 
 
@@ -92,15 +97,32 @@ def complete_earlier_render(outputs: Sequence[Output], settings: SinkSettings) -
     """
     if not any(os.path.lexists(work_path(path)) for path in _paths(outputs, settings)):
         return False
-    with claim_outputs(outputs, settings) as publication:
+    with claim_outputs(outputs, replace(settings, drop_chunks=False)) as publication:
+        if publication.completed:
+            publication.finish_chunks()
         return publication.completed
+
+
+def remove_stored_chunks(outputs: Sequence[Output], settings: SinkSettings) -> None:
+    """Remove the chunks that a finished render left because it was killed before it could remove them."""
+    folders = (work_path(path) / STORE for path in {*_paths(outputs, settings), *filter(None, [settings.chunks])})
+    if any(folder.is_dir() for folder in folders):
+        with claim_outputs(outputs, replace(settings, drop_chunks=False)) as publication:
+            publication.finish_chunks()
 
 
 def claim_outputs(outputs: Sequence[Output], settings: SinkSettings) -> Publication:
     """Return a context that locks the outputs. Entering it raises TemporaryError if another process has locked one."""
     previews = [] if settings.preview is None else [settings.preview]
-    paths = [path for path in _paths(outputs, settings) if path not in previews]
-    return Publication(paths, previews=previews, job=settings.job, overwrite=settings.overwrite)
+    return Publication(
+        [path for path in _paths(outputs, settings) if path not in previews],
+        previews=previews,
+        job=settings.job,
+        overwrite=settings.overwrite,
+        chunks=settings.chunks,
+        keep_chunks=settings.keep_chunks,
+        drop_chunks=settings.drop_chunks,
+    )
 
 
 @contextmanager
@@ -110,11 +132,13 @@ def open_sinks(
     settings: SinkSettings,
     publication: Publication,
     check_stop: CheckStop = never_stop,
+    commit: Commit | None = None,
 ) -> Iterator[BackgroundWriter]:
     """Open the sinks of all outputs; yields the writer that takes the chunks.
 
     publication  the entered context `claim_outputs` of the same outputs.
     check_stop   raises if the render has been asked to stop.
+    commit       see `BackgroundWriter`.
 
     Leaving the context without an exception verifies and publishes all outputs together. After an exception, each
     output that did not cause it keeps a partial file; after `Interrupted(now=True)` none does.
@@ -134,7 +158,7 @@ def open_sinks(
         with ExitStack() as stack:
             for sink in (*sinks, *([] if latents is None else [latents])):
                 stack.enter_context(sink)
-            yield stack.enter_context(BackgroundWriter(sinks, latents, post))
+            yield stack.enter_context(BackgroundWriter(sinks, latents, post, commit))
         publication.publish()
     except BaseException as error:
         if not stops_now(error):

@@ -16,6 +16,8 @@ from typing import Self
 
 from pydantic import BaseModel, ValidationError
 
+from scope_batch.checkpoint.store import STORE
+from scope_batch.core.failpoint import failpoint
 from scope_batch.errors import OutputExistsError, ScopeBatchError
 from scope_batch.sinks.metadata import is_own_picture
 from scope_batch.sinks.output import (
@@ -30,6 +32,8 @@ from scope_batch.sinks.output import (
 )
 from scope_batch.sinks.work_folder import WorkFolder, read_plain_file
 
+KEPT = "kept"
+"""A file among the stored chunks that says that they are to stay although the outputs are published."""
 PREPARED, COMMITTED = "prepared.journal", "committed.journal"
 
 
@@ -57,16 +61,29 @@ class Publication:
     """
 
     def __init__(
-        self, outputs: Sequence[Path], *, previews: Sequence[Path] = (), job: str = "", overwrite: bool = False
+        self,
+        outputs: Sequence[Path],
+        *,
+        previews: Sequence[Path] = (),
+        job: str = "",
+        overwrite: bool = False,
+        chunks: Path | None = None,
+        keep_chunks: bool = False,
+        drop_chunks: bool = False,
     ) -> None:
         """`outputs` are published together; `previews` are locked as well, but replaced during the render.
 
-        job   identifies the job: any text that is equal for equal jobs.
+        job          identifies the job: any text that is equal for equal jobs.
+        chunks       an output, or another path, in whose work folder the render stores its chunks.
+        keep_chunks  they stay when the outputs are published; drop_chunks: those of an earlier render are removed.
         """
         self._names = {str(path.absolute()) for path in outputs}
         self._job = job
         self._overwrite = overwrite
-        self._works = {path: WorkFolder(path) for path in (*outputs, *previews)}
+        self._extra = [chunks] if chunks is not None and chunks not in (*outputs, *previews) else []
+        self._works = {path: WorkFolder(path) for path in (*outputs, *previews, *self._extra)}
+        self._keep_chunks = keep_chunks
+        self._drop_chunks = drop_chunks
         self._complete: list[WorkFolder] = []
         self.completed = False
         """True if an earlier render of the same job had finished all outputs, which were published on entering."""
@@ -78,6 +95,8 @@ class Publication:
                 work.acquire()
                 with output_errors(work.output):
                     journal = _recover(work, overwrite=self._overwrite)
+                    if self._drop_chunks:
+                        work.drop_chunks()
                 if journal is not None and journal.job == self._job and {*journal.outputs} == self._names:
                     self.completed = True
         except BaseException:
@@ -110,7 +129,22 @@ class Publication:
         for work, journal, old in plans:
             with output_errors(work.output):
                 _move_all(work, journal, old, overwrite=self._overwrite)
-                work.remove()
+                self._remove(work)
+        for path in self._extra:
+            with output_errors(path):
+                self._remove(self._works[path])
+
+    def finish_chunks(self) -> None:
+        """The outputs are there: remove stored chunks, unless they are to be kept."""
+        for work in self._works.values():
+            work.keeps_chunks = self._keep_chunks or (work.path / STORE / KEPT).exists()
+
+    def _remove(self, work: WorkFolder) -> None:
+        if self._keep_chunks and (work.path / STORE).is_dir():
+            (work.path / STORE / KEPT).touch()
+        work.keeps_chunks = self._keep_chunks
+        failpoint("published")
+        work.remove()
 
     def keep_partials(self, error: BaseException) -> None:
         """Rename finished files to NAME.partial.EXT. A failure to do so is added to `error` as a note."""
@@ -137,10 +171,13 @@ class Publication:
     def _commit(self, journals: Sequence[tuple[WorkFolder, Journal]]) -> None:
         for work, journal in journals:
             with output_errors(work.output):
+                failpoint("publish-prepare")
                 work.write_journal(PREPARED, journal.model_dump_json().encode())
         for work, _ in journals:
             with output_errors(work.output):
+                failpoint("publish-commit")
                 work.rename_journal(PREPARED, COMMITTED)
+        failpoint("publish-committed")
 
     def _release(self) -> None:
         """Release all folders. Those that are committed or cannot be removed are left to the next render."""
@@ -206,6 +243,7 @@ def _move_all(work: WorkFolder, journal: Journal, old: Sequence[str], *, overwri
     for name in old:
         work.unlink_beside(name)
     for name in names:
+        failpoint("publish-move")
         work.move_out(name, name)
     for path in _partials(work.output):
         work.unlink_beside(path.name)

@@ -11,10 +11,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import time
 from pathlib import Path
 
+from scope_batch.checkpoint.store import MANIFEST, STORE
+from scope_batch.core.failpoint import failpoint
 from scope_batch.errors import OutputError, TemporaryError
 from scope_batch.sinks.orphans import end_orphans, is_running
 from scope_batch.sinks.output import output_errors, work_path
@@ -43,6 +46,8 @@ class WorkFolder:
         self.path = work_path(output)
         self.result: Path | None = None
         """The published output or its partial; None until then."""
+        self.keeps_chunks = True
+        """`remove` leaves the chunks that a render has stored, and with them the folder, to the next render."""
         self.lock_fd = -1
         self._fd = -1
         self._parent_fd = -1
@@ -135,16 +140,30 @@ class WorkFolder:
         os.fsync(self._parent_fd)
 
     def clear(self) -> None:
-        """Remove every file but the lock. Raises OSError."""
+        """Remove every file but the lock and the stored chunks. Raises OSError."""
         for name in sorted(self._listed(), key=lambda name: name.endswith(_JOURNAL_SUFFIX)):
             if name != LOCK:
                 os.unlink(name, dir_fd=self._fd)
+
+    def drop_chunks(self) -> None:
+        """Remove the stored chunks, their list first, so that the rest never counts. Raises OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{STORE}/{MANIFEST}", dir_fd=self._fd)
+            failpoint("chunks-drop")
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(STORE, dir_fd=self._fd)
 
     def remove(self) -> None:
         """Remove the folder with its files and release the lock. May be called twice. Raises OSError."""
         if self.lock_fd < 0:
             return
         self.clear()
+        failpoint("work-cleared")
+        if self.keeps_chunks and (self.path / STORE / MANIFEST).is_file():
+            self._close()
+            return
+        self.drop_chunks()
+        failpoint("work-remove")
         os.unlink(LOCK, dir_fd=self._fd)  # last, since a folder without it is not recognized as ours
         self._close_own()
         with contextlib.suppress(OSError):  # another render may have taken the folder over
@@ -157,7 +176,7 @@ class WorkFolder:
         self._close()
 
     def _listed(self) -> list[str]:
-        return os.listdir(self._fd)  # noqa: PTH208  pathlib knows no descriptors
+        return [name for name in os.listdir(self._fd) if name != STORE]  # noqa: PTH208  pathlib knows no descriptors
 
     def _try_acquire(self, deadline_s: float) -> bool:
         """Return False if the folder was removed meanwhile, or is locked by an encoder that is about to exit."""
@@ -177,6 +196,7 @@ class WorkFolder:
             raise
         if self._lock(deadline_s) and self._is_current():
             self._sign()
+            failpoint("work-locked")
             return True
         self._close_own()
         return False

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scope_batch.core.engine import Generated
+from scope_batch.core.failpoint import failpoint
 from scope_batch.core.frames import Frames
 from scope_batch.errors import Interrupted, JobError
 from scope_batch.events import OutputFile
@@ -30,6 +32,10 @@ class Post(Protocol):
     def flush(self) -> Frames: ...
 
 
+Commit = Callable[[int, Frames, "NDArray[np.float32] | None"], None]
+"""Stores a chunk: its index, the frames that are delivered of it, and its latents if they are saved."""
+
+
 class BackgroundWriter:
     """Writes queued chunks to all sinks in one thread.
 
@@ -37,8 +43,18 @@ class BackgroundWriter:
     The caller enters and leaves the sinks, around this context.
     """
 
-    def __init__(self, sinks: Sequence[Sink], latents: Sink | None = None, post: Post | None = None) -> None:
-        """`latents` takes the latents of each chunk; `post` processes the frames before `sinks` take them."""
+    def __init__(
+        self,
+        sinks: Sequence[Sink],
+        latents: Sink | None = None,
+        post: Post | None = None,
+        commit: Commit | None = None,
+    ) -> None:
+        """`latents` takes the latents of each chunk; `post` processes the frames before `sinks` take them.
+
+        commit  stores each new chunk before any sink takes it, so that a sink that fails costs no chunk.
+        """
+        self._commit = commit
         self._sinks = sinks
         self._post = post
         self._latents = latents
@@ -65,13 +81,15 @@ class BackgroundWriter:
             raise
         return False
 
-    def submit(self, generated: Generated, keep: int) -> None:
+    def submit(self, generated: Generated, keep: int, commit_as: int | None = None) -> None:
         """Queue the first `keep` frames of a chunk; waits while the queue is full.
+
+        commit_as  index of a chunk that is stored first; None: it is not, or it is stored already.
 
         Raises the error that a sink, or reading an earlier chunk, has raised since the last call.
         """
         self._wait(QUEUE_DEPTH)
-        self._queue.append(self._pool.submit(self._write, generated, keep))
+        self._queue.append(self._pool.submit(self._write, generated, keep, commit_as))
 
     def abort(self) -> None:
         """Stop at once: drop the queue, kill encoders, and wait for the thread to end."""
@@ -107,22 +125,25 @@ class BackgroundWriter:
             self._queue[0].result()
             self._queue.popleft()
 
-    def _write(self, generated: Generated, keep: int) -> None:
+    def _write(self, generated: Generated, keep: int, commit_as: int | None) -> None:
         if self._failed:
             return
         try:
-            self._write_chunk(generated, keep)
+            self._write_chunk(generated, keep, commit_as)
         except BaseException:
             self._failed = True  # writing the rest of the queue would leave a gap
             raise
 
-    def _write_chunk(self, generated: Generated, keep: int) -> None:
+    def _write_chunk(self, generated: Generated, keep: int, commit_as: int | None) -> None:
         frames = generated.frames()[:keep]
+        latents = None if self._latents is None else generated.latents()
+        if self._latents is not None and latents is None:
+            raise JobError("--latents: this pipeline has no latents")
+        if self._commit is not None and commit_as is not None:
+            self._commit(commit_as, frames, latents)
+        failpoint("chunk-written")
         self._write_frames(frames if self._post is None else self._post.process(frames))
-        if self._latents is not None:
-            latents = generated.latents()
-            if latents is None:
-                raise JobError("--latents: this pipeline has no latents")
+        if self._latents is not None and latents is not None:
             self._latents.write(latents)
 
     def _flush(self) -> None:

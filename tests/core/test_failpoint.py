@@ -45,7 +45,9 @@ def test_a_full_disk() -> None:
 
 
 def test_the_environment_arms_and_kills() -> None:
-    code = "from scope_batch.core.failpoint import failpoint; failpoint('a'); print('alive', flush=True); failpoint('b')"
+    code = (
+        "from scope_batch.core.failpoint import failpoint; failpoint('a'); print('alive', flush=True); failpoint('b')"
+    )
     environment = {**os.environ, module.VARIABLE: "b:kill"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "alive\n")
