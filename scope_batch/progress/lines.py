@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from scope_batch.events import ChunkDone, Event, Finished, Loading, Started, Warned
+from scope_batch.events import ChunkDone, Event, Finished, Loading, Resumed, Started, Warned
 from scope_batch.progress import wording
 from scope_batch.progress.reporter import Clock
 from scope_batch.progress.stream import TolerantStream
@@ -69,6 +69,8 @@ class PlainLines:
         match event:
             case Loading(what=what):
                 return [f"loading {what}"]
+            case Resumed():
+                return [wording.resumed(event)]
             case Started():
                 return [*wording.outputs(event), wording.start(event)]
             case ChunkDone() if self._chunk_line_is_due():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from scope_batch.events import ChunkDone, ChunkStarted, Event, Finished, Loading, Stage, Started
+from scope_batch.events import ChunkDone, ChunkStarted, Event, Finished, Loading, Resumed, Stage, Started
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,8 @@ def after(state: State, event: Event, now_s: float) -> State:
             return replace(
                 state, started=True, chunks=chunks, num_frames=num_frames, activity="starting", chunk_at_s=now_s
             )
+        case Resumed(chunk=chunk, first_frame=first_frame):
+            return replace(state, chunk=chunk, frames_done=first_frame)
         case ChunkStarted(chunk=chunk, prompt=prompt):
             return replace(state, chunk=chunk, prompt=prompt, chunk_at_s=now_s)
         case Stage(chunk=chunk, stage=stage, step=step, steps=steps):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scope_batch.events import ChunkDone, Finished, Started
+from scope_batch.events import ChunkDone, Finished, Resumed, Started
 from scope_batch.progress.summary import State
 
 
@@ -39,6 +39,13 @@ _PROMPT_WIDTH = 60
 
 def outputs(started: Started) -> list[str]:
     return [f"output {path}" for path in started.outputs]
+
+
+def resumed(event: Resumed) -> str:
+    again = ""
+    if event.again:
+        again = f"; {event.again} stored {'chunk is' if event.again == 1 else 'chunks are'} generated again"
+    return f"continuing at chunk {event.chunk + 1} (frame {event.first_frame}) from {event.folder}{again}"
 
 
 def start(started: Started) -> str:
