@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scope_batch.errors import JobError, OutputExistsError, ScopeBatchError, UnavailableError
     from scope_batch.events import ChunkDone, Event, Finished, Warned
     from scope_batch.job import Job, load_job, load_text
+    from scope_batch.render.chunk_stream import RenderedChunk, render_chunks
     from scope_batch.render.engine_pool import Engines
     from scope_batch.render.loop import render_job
     from scope_batch.render.options import RenderOptions
@@ -33,6 +34,7 @@ __all__ = [
     "OutputExistsError",
     "Plan",
     "RenderOptions",
+    "RenderedChunk",
     "ScopeBatchError",
     "UnavailableError",
     "Warned",
@@ -40,6 +42,7 @@ __all__ = [
     "load_text",
     "prepare_job",
     "read_npy_stream",
+    "render_chunks",
     "render_job",
 ]
 
@@ -50,6 +53,7 @@ _HOMES = {
     "job": ("Job", "load_job", "load_text"),
     "sinks.npy": ("read_npy_stream",),
     "render.prepare": ("prepare_job",),
+    "render.chunk_stream": ("RenderedChunk", "render_chunks"),
     "render.engine_pool": ("Engines",),
     "render.options": ("RenderOptions",),
     "render.loop": ("render_job",),

@@ -88,8 +88,8 @@ class ClosedPipeError(ScopeBatchError):
 class Interrupted(ScopeBatchError):
     """A signal asked for the end. `now` is set by the second one: stop without finishing the chunk."""
 
-    def __init__(self, signum: int, *, now: bool = False) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+    def __init__(self, signum: int, *, now: bool = False, reason: str | None = None) -> None:
+        super().__init__(reason or f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
         self.now = now
         self.exit_code = 128 + signum

@@ -12,6 +12,7 @@ from scope_batch.core.output_formats import OUTPUT_FORMATS
 if TYPE_CHECKING:
     from scope_batch.job import Job
 
+STDIN = "-"
 RENDERED = frozenset(f".{name}" for name in OUTPUT_FORMATS)
 """Extensions of rendered files; any other file is read as a job file."""
 
@@ -22,7 +23,7 @@ def read_job(argument: str, overrides: Sequence[str] = (), models: str | None = 
 
     path = Path(argument)
     if path.suffix.lower() not in RENDERED:
-        return load_job(argument, overrides, models=models)
+        return load_job(argument if argument == STDIN else Path(argument), overrides, models=models)
     from scope_batch.sinks.metadata import read_carried_job
 
     job, defaults = read_carried_job(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,13 +31,16 @@ STDIN = "-"
 
 
 def load_job(
-    path: str | Path,
+    source: str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
     *,
     models: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Job:
-    """Load the job from a YAML or JSON file, or from standard input ("-").
+    """Load the job from a YAML or JSON file, from standard input ("-"), from a text, or from a mapping of its fields.
+
+    A string with a line break, a brace or ": " in it is the text of a job, any other one a path. Paths in a text or a
+    mapping are relative to the working directory.
 
     `overrides`: texts of the form key.path=value; a later one wins. `models`: replaces the job's `models`, relative to
     the working directory. `environ`: variables for `${VAR}`, the process's by default.
@@ -44,6 +48,12 @@ def load_job(
     Raises JobError with one line per problem, MissingInputError when the file cannot be read, UsageError for an
     override that is not of the form key.path=value.
     """
+    if isinstance(source, Mapping):
+        text = json.dumps(source, default=_path_text)
+        return load_text(text, name="job", overrides=overrides, models=models, environ=environ)
+    if isinstance(source, str) and any(mark in source for mark in ("\n", "{", ": ")):
+        return load_text(source, name="job", overrides=overrides, models=models, environ=environ)
+    path = source
     if str(path) == STDIN:
         text = decode(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin")
         return load_text(text, name="stdin", overrides=overrides, models=models, environ=environ)
@@ -57,6 +67,12 @@ def load_job(
         models=models,
         environ=environ,
     )
+
+
+def _path_text(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise JobError(f"job: {value!r} is no value of a job; allowed: what JSON has, and paths")
 
 
 def load_text(

@@ -6,20 +6,20 @@ import hashlib
 import re
 import resource
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-from scope_batch.checkpoint.cadence import Cadence
 from scope_batch.checkpoint.store import MANIFEST, STORE
 from scope_batch.core.engine import Engine, EngineRequest, Session
 from scope_batch.core.failpoint import failpoint
 from scope_batch.core.plan import Chunk, Plan
 from scope_batch.errors import Interrupted, JobError, OutputExistsError, TimeLimitError
-from scope_batch.events import ChunkDone, ChunkStarted, Finished, OutputFile, Report, Started, Warned
+from scope_batch.events import ChunkDone, Finished, OutputFile, Report, Started, Warned
 from scope_batch.job import Job
 from scope_batch.job.paths import named_inputs
 from scope_batch.media.chunk_inputs import Inputs, open_inputs
@@ -27,12 +27,13 @@ from scope_batch.media.validate import check_material
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan.view import text
 from scope_batch.plan.view.text import Shares
+from scope_batch.render.chunk_stream import Stop, as_stop, generate_chunks
 from scope_batch.render.engine_pool import Engines, request_of, unused_options
 from scope_batch.render.fingerprint import input_digests, job_sha256, plugins_of
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.render.plugin_guard import guarded_peak_bytes, guarded_session
 from scope_batch.render.prepare import outputs_of, places_of_inputs, prepare_job, unused_by_outputs
-from scope_batch.render.resume import Resume, provenance_of
+from scope_batch.render.resume import Resume, open_resume
 from scope_batch.render.speed_history import expected_s, remember_speed
 from scope_batch.sinks.disk_space import check_space
 from scope_batch.sinks.metadata import metadata_text
@@ -47,23 +48,8 @@ from scope_batch.sinks.output_set import (
     remove_stored_chunks,
 )
 from scope_batch.sinks.publish import Publication
-from scope_batch.sinks.sink import stops_now
 from scope_batch.sinks.uptodate import is_up_to_date
 from scope_batch.sinks.writer import BackgroundWriter
-
-
-class Stop(Protocol):
-    def check(self) -> None:
-        """Called between chunks; raises Interrupted or TimeLimitError if the render should stop."""
-        ...
-
-
-class NeverStop:
-    """A `Stop` for callers without signals or time limit."""
-
-    def check(self) -> None:
-        return None
-
 
 SHORT_RENDER_S = 60.0
 """A render that is expected to take longer stores its chunks, so that it can be continued."""
@@ -76,12 +62,13 @@ def render_job(
     job_stem: str = "job",
     options: RenderOptions = DEFAULT_OPTIONS,
     report: Report = lambda _: None,
-    stop: Stop = NeverStop(),  # noqa: B008  (has no state)
+    stop: Stop | threading.Event | None = None,
     engines: Engines | None = None,
 ) -> Finished:
     """Render one job; returns its last event, which is also reported. Raises the errors of `scope_batch.errors`.
 
     job_stem  names the output when neither job nor options do: `./<job_stem>.mp4`.
+    stop      an event of the caller's, or anything whose `check` raises when the render should end.
     """
     run = _Run(report)
     plan = prepare_job(job)
@@ -115,28 +102,14 @@ def render_job(
     with claim_outputs(outputs, settings) as publication, ExitStack() as stack:
         resume = None
         if settings.chunks is not None:
-            folder = publication.work(settings.chunks).path / STORE
-            resume = stack.enter_context(closing(_open_resume(folder, job, plan, request, options, report)))
+            folder = publication.work(settings.chunks).path
+            resume = stack.enter_context(
+                closing(open_resume(folder, job, plan, request, options, report, latents=options.latents is not None))
+            )
         engine = None
         if resume is None or not resume.complete:
             engine = (engines or Engines()).get(request, report)
-        return run.render(plan, request, engine, resume, outputs, settings, publication, stop)
-
-
-def _open_resume(
-    folder: Path, job: Job, plan: Plan, request: EngineRequest, options: RenderOptions, report: Report
-) -> Resume:
-    return Resume(
-        folder,
-        plan,
-        provenance_of(plan, request),
-        report,
-        latents=options.latents is not None,
-        reuse=options.reuse,
-        cadence=Cadence(options.checkpoint_every, job.keep_state),
-        keep_states=job.keep_state,
-        any_environment=options.resume is True,
-    )
+        return run.render(plan, request, engine, resume, outputs, settings, publication, as_stop(stop))
 
 
 def _chunks_path(
@@ -229,25 +202,13 @@ class _Run:
         self, plan: Plan, session: Session, resume: Resume | None, start: int, inputs: Inputs, stop: Stop
     ) -> None:
         assert self.writer is not None
-        self.generating_s = time.monotonic()
+        self.generating_s = chunk_started_s = time.monotonic()
         shares = Shares(plan.chunks)
-        for chunk in plan.chunks[start:]:
-            try:
-                stop.check()
-            except (Interrupted, TimeLimitError) as stopped:
-                if resume is not None and not stops_now(stopped):
-                    resume.save_now(session, chunk.index)
-                raise
-            chunk_started_s = time.monotonic()
-            prompt = text.prompt(shares(chunk))
-            self.report(ChunkStarted(chunk.index, prompt))
-            generated = session.generate(chunk, inputs.get(stop.check))
-            failpoint("chunk-generated")
+        for chunk, generated in generate_chunks(plan, session, inputs, stop, self.report, start, resume):
             self.writer.submit(generated, chunk.keep, commit_as=chunk.index)
             self.frames_made += chunk.keep
-            if resume is not None:
-                resume.after_chunk(session, chunk.index + 1)
-            self.report(self._chunk_done(plan, chunk, chunk_started_s, prompt))
+            self.report(self._chunk_done(plan, chunk, chunk_started_s, text.prompt(shares(chunk))))
+            chunk_started_s = time.monotonic()
 
     def _chunk_done(self, plan: Plan, chunk: Chunk, chunk_started_s: float, prompt: str) -> ChunkDone:
         now_s = time.monotonic()

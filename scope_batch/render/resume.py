@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scope_batch import __version__
 from scope_batch.checkpoint.cadence import Cadence
 from scope_batch.checkpoint.provenance import Difference, Provenance, chunk_inputs, differences
-from scope_batch.checkpoint.store import ChunkStore, StoredChunk, find_manifest, look_into
+from scope_batch.checkpoint.store import STORE, ChunkStore, StoredChunk, find_manifest, look_into
 from scope_batch.core.canonical import canonical
 from scope_batch.core.engine import Engine, EngineRequest, ReproducibleEngine, ResumableSession, Session
 from scope_batch.core.failpoint import failpoint
@@ -26,11 +26,13 @@ from scope_batch.core.frames import Frames
 from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError, MissingInputError, OutputError
 from scope_batch.events import Report, Resumed, Warned
+from scope_batch.job import Job
 from scope_batch.models.identity import model_digests
 from scope_batch.models.layout import VaeType
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.processors import PROCESSORS
 from scope_batch.render.fingerprint import sha256_of
+from scope_batch.render.options import RenderOptions
 from scope_batch.sinks.output import output_errors
 
 _MOST_NAMED = 3
@@ -242,3 +244,30 @@ def provenance_of(plan: Plan, request: EngineRequest) -> Provenance:
     if not spec.causal:
         engine["plan"] = replace(plan, notes=(), warnings=(), memory=None).fingerprint()
     return Provenance({name: canonical(value) for name, value in engine.items()}, {}, chunk_inputs(plan, sha256_of))
+
+
+def open_resume(
+    folder: Path,
+    job: Job,
+    plan: Plan,
+    request: EngineRequest,
+    options: RenderOptions,
+    report: Report,
+    *,
+    latents: bool,
+) -> Resume:
+    """The stored chunks in the work folder `folder`, which is locked. latents: they are stored too.
+
+    Raises as `Resume` does.
+    """
+    return Resume(
+        folder / STORE,
+        plan,
+        provenance_of(plan, request),
+        report,
+        latents=latents,
+        reuse=options.reuse,
+        cadence=Cadence(options.checkpoint_every, job.keep_state),
+        keep_states=job.keep_state,
+        any_environment=options.resume is True,
+    )

@@ -11,7 +11,7 @@ import scope_batch.render.loop
 from scope_batch.errors import ClosedPipeError, JobError, ScopeBatchError, TemporaryError
 from scope_batch.events import ChunkDone, ChunkStarted, Finished, Loading, OutputFile, Report, Stage, Started, Warned
 from scope_batch.job import Job
-from scope_batch.render.loop import Stop
+from scope_batch.render.chunk_stream import Stop
 from scope_batch.render.options import RenderOptions
 
 FAULTS = {

@@ -21,8 +21,9 @@ from scope_batch.core.plan import Plan
 from scope_batch.events import Event, Finished
 from scope_batch.job import Job, load_text
 from scope_batch.media.ffmpeg import QUIET, file_url, run_quiet
+from scope_batch.render.chunk_stream import NeverStop, Stop
 from scope_batch.render.engine_pool import Engines
-from scope_batch.render.loop import NeverStop, Stop, render_job
+from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
 from scope_batch.render.prepare import prepare_job
 
