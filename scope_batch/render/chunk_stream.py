@@ -172,6 +172,7 @@ def render_chunks(
                         resume.save_now(session, chunk.index + 1)
                     raise
         if resume is not None:
+            resume.finish()
             resume.close()
         publication.publish()
 

@@ -209,6 +209,8 @@ class _Run:
             self.frames_made += chunk.keep
             self.report(self._chunk_done(plan, chunk, chunk_started_s, text.prompt(shares(chunk))))
             chunk_started_s = time.monotonic()
+        if resume is not None:
+            resume.finish()
 
     def _chunk_done(self, plan: Plan, chunk: Chunk, chunk_started_s: float, prompt: str) -> ChunkDone:
         now_s = time.monotonic()

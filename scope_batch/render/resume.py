@@ -5,10 +5,12 @@ What the folder holds counts only as far as it is exactly what this render would
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -70,8 +72,9 @@ class Resume:
         self._plan, self._provenance, self._report = plan, provenance, report
         self._cadence, self._keep_states, self._any_environment = cadence, keep_states, any_environment
         self._store: ChunkStore | None = None
-        self._writing: Future[float] | None = None
+        self._writing: Future[None] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="state")
+        self._unneeded = threading.Event()
         self._replaced = False
         with output_errors(folder):
             self._found = look_into(folder, provenance, latents=latents)
@@ -118,12 +121,12 @@ class Resume:
         again = len(self._found.chunks) - start
         with output_errors(self.folder):
             self._store = ChunkStore(self.folder, replace(self._provenance, environment=environment), self._found)
+            failpoint("resume-begun")
         if self._cadence is not None:
             self._cadence.begin(start)
         if self._found.chunks:
             first_frame = self._plan.chunks[start].first_frame
             self._report(Resumed(start, first_frame, again, str(self.folder)))
-        failpoint("resume-begun")
         return start
 
     def _check_environment(self, changed: Sequence[Difference]) -> None:
@@ -181,6 +184,11 @@ class Resume:
         if self._cadence is not None and following < len(self._plan.chunks) and self._begin_state(session, following):
             self._settle(wait=True)
 
+    def finish(self) -> None:
+        """Every chunk is generated: a state that is still being written is of no use, unless it is to be kept."""
+        if not self._keep_states:
+            self._unneeded.set()
+
     def close(self) -> None:
         """Wait for what is being written. May be called again."""
         self._settle(wait=True)
@@ -195,13 +203,14 @@ class Resume:
         store = self._store
         assert store is not None
 
-        def write() -> float:
+        def write() -> None:
             began_s = time.monotonic()
-            with output_errors(self.folder):
-                store.put_state(following, snapshot.write, self._keep_states)
-            assert self._cadence is not None
-            self._cadence.cost(snapshot.seconds, time.monotonic() - began_s)
-            return snapshot.seconds
+            with output_errors(self.folder), contextlib.suppress(_UnneededError):
+                store.put_state(
+                    following, lambda file: snapshot.write(_Interruptible(file, self._unneeded)), self._keep_states
+                )
+                assert self._cadence is not None
+                self._cadence.cost(snapshot.seconds, time.monotonic() - began_s)
 
         self._writing = self._pool.submit(write)
         return True
@@ -216,6 +225,23 @@ class Resume:
             self._report(Warned(f"the state could not be saved, the render goes on without: {error}"))
         finally:
             self._writing = None
+
+
+class _UnneededError(Exception):
+    """Nobody needs the rest of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Interruptible:
+    """Passes bytes on until an event is set, and raises then."""
+
+    file: ByteWriter
+    event: threading.Event
+
+    def write(self, data: memoryview | bytes, /) -> int:
+        if self.event.is_set():
+            raise _UnneededError
+        return self.file.write(data)
 
 
 def provenance_of(plan: Plan, request: EngineRequest) -> Provenance:
