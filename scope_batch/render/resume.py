@@ -22,7 +22,7 @@ from scope_batch.checkpoint.cadence import Cadence
 from scope_batch.checkpoint.provenance import Difference, Provenance, chunk_inputs, differences
 from scope_batch.checkpoint.store import STORE, ChunkStore, StoredChunk, find_manifest, look_into
 from scope_batch.core.canonical import canonical
-from scope_batch.core.engine import Engine, EngineRequest, ReproducibleEngine, ResumableSession, Session
+from scope_batch.core.engine import ByteWriter, Engine, EngineRequest, ReproducibleEngine, ResumableSession, Session
 from scope_batch.core.failpoint import failpoint
 from scope_batch.core.frames import Frames
 from scope_batch.core.plan import Plan
