@@ -72,8 +72,8 @@ def test_a_command_is_one_that_the_program_takes(arguments: list[str]) -> None:
 
 
 def test_the_check_of_commands_refuses_an_option_that_is_not_there() -> None:
-    with pytest.raises(typer.TyperException, match="--resume"):
-        verbs()["render"].make_context("render", ["job.yaml", "--resume"])
+    with pytest.raises(typer.TyperException, match="--resumed"):
+        verbs()["render"].make_context("render", ["job.yaml", "--resumed"])
 
 
 def test_the_first_two_commands_are_those_of_the_gate() -> None:

@@ -115,6 +115,12 @@ def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, diagnost
     _check_lists(job, chunks, settings, diagnostics)
     _check_steps(chunks, diagnostics)
     _note_zero_scale(chunks, diagnostics)
+    for index, chunk in enumerate(job.keep_state):
+        if chunk >= len(chunks):
+            diagnostics.problems.append(
+                f"{place(job, 'keep_state', index)}: chunk {chunk}: the job has {counted(len(chunks), 'chunk')}, counted "
+                f"from 0; allowed: {'none' if len(chunks) == 1 else f'1..{len(chunks) - 1}'}"
+            )
 
 
 def _check_positions(chunks: Sequence[Chunk], settings: Settings, diagnostics: Diagnostics) -> None:

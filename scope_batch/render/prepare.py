@@ -159,6 +159,7 @@ def plan_document(job: Job, plan: Plan, outputs: Sequence[Output]) -> dict[str, 
         "quantization": job.quantization,
         "noise_device": job.noise_device,
         "audio": str(job.audio),
+        "keep_state": list(job.keep_state),
         "outputs": [
             {"path": output.name, "format": output.format, **(asdict(output.options) if output.options else {})}
             for output in outputs

@@ -74,6 +74,8 @@ class EncoderProcess:
             self._send(bytes_of(frames))
         except BrokenPipeError:
             raise self._failure() from None
+        except OSError as error:
+            raise OutputError(f"{self._name}: the encoder cannot be written to: {error.strerror}") from error
 
     def finish(self) -> None:
         """Close the encoder's input and wait until it has written everything. May be called twice."""

@@ -150,6 +150,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "pre_processor_id": ("gray", {"id": "edges", "params": {"strength": 3}}),
     "post_processor_id": ("edges", "passthrough"),
     "models": ("folder",),
+    "keep_state": ([1],),
     "fps": (12,),
     "output": ("other.mp4",),
     "codec": ("libx265",),

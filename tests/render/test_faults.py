@@ -43,7 +43,7 @@ def endless(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_keeps_whole_chunks(tmp_path: Path, endless: str, number: signal.Signals, code: int) -> None:
-    outputs = ["-o", "a.mp4", "-o", "b.npy", "-o", "c.mkv", "--force"]
+    outputs = ["-o", "a.mp4", "-o", "b.npy", "-o", "c.mkv", "--force", "--checkpoint-every", "0"]
     with running(tmp_path, endless, *outputs) as render:
         render.chunks(3)
         render.process.send_signal(number)
@@ -131,7 +131,7 @@ def limit_file_size() -> None:
 @pytest.mark.parametrize("name", ["a.npy", "a.mkv"])
 def test_a_limit_on_file_sizes(tmp_path: Path, name: str) -> None:
     job = write_job(tmp_path / "job.yaml", SLATE, num_frames=2_000, **LARGE)
-    with running(tmp_path, job, "-o", name, preexec_fn=limit_file_size) as render:
+    with running(tmp_path, job, "-o", name, "--checkpoint-every", "0", preexec_fn=limit_file_size) as render:
         assert render.rest() == 74
     assert render.error.startswith(f"{name}: ") and names_in(tmp_path) == {"job.yaml"}
 
