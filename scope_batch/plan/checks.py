@@ -118,8 +118,8 @@ def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, diagnost
     for index, chunk in enumerate(job.keep_state):
         if chunk >= len(chunks):
             diagnostics.problems.append(
-                f"{place(job, 'keep_state', index)}: chunk {chunk}: the job has {counted(len(chunks), 'chunk')}, counted "
-                f"from 0; allowed: {'none' if len(chunks) == 1 else f'1..{len(chunks) - 1}'}"
+                f"{place(job, 'keep_state', index)}: chunk {chunk}: the job has {counted(len(chunks), 'chunk')}, from 0 "
+                f"on; allowed: {'none' if len(chunks) == 1 else f'1..{len(chunks) - 1}'}"
             )
 
 
