@@ -115,12 +115,11 @@ def check_chunks(job: Job, chunks: Sequence[Chunk], settings: Settings, diagnost
     _check_lists(job, chunks, settings, diagnostics)
     _check_steps(chunks, diagnostics)
     _note_zero_scale(chunks, diagnostics)
+    last = len(chunks) - 1
     for index, chunk in enumerate(job.keep_state):
-        if chunk >= len(chunks):
-            diagnostics.problems.append(
-                f"{place(job, 'keep_state', index)}: chunk {chunk}: the job has {counted(len(chunks), 'chunk')}, from 0 "
-                f"on; allowed: {'none' if len(chunks) == 1 else f'1..{len(chunks) - 1}'}"
-            )
+        if chunk > last:
+            allowed = f"1 to {last}, counted from 0" if last else "none, since there is one chunk"
+            diagnostics.problems.append(f"{place(job, 'keep_state', index)}: no chunk {chunk}; allowed: {allowed}")
 
 
 def _check_positions(chunks: Sequence[Chunk], settings: Settings, diagnostics: Diagnostics) -> None:
