@@ -154,6 +154,46 @@ def plan(
 
 
 @app.command()
+def branch(
+    context: typer.Context,
+    job: o.JobArgument,
+    at: o.BranchAt,
+    endings: o.Endings,
+    output: o.EndingOutputs = None,
+    overwrite: o.Overwrite = False,
+    keep_work: o.KeepWork = False,
+    models: o.Models = None,
+    device: o.Device = "auto",
+    dtype: o.DtypeOption = o.Dtype.auto,
+    low_vram: o.LowVramOption = o.LowVram.auto,
+    deterministic: o.Deterministic = False,
+    progress: o.ProgressOption = o.Progress.auto,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> int:
+    """Render several endings of a job, and what they begin with once."""
+    _refuse_both("-q", quiet, "-v", verbose)
+    _check_device(device)
+    context.obj.verbose = verbose
+    prepare_libraries(verbose=verbose, deterministic=deterministic)
+    with open_console("none" if quiet else progress.value, None, verbose=verbose) as console:
+        from scope_batch.cli.branch import render_branches
+        from scope_batch.render.options import RenderOptions
+
+        settings = RenderOptions(
+            outputs=tuple(output or ()),
+            overwrite=overwrite,
+            models=models,
+            device=device,
+            dtype=dtype.value,
+            low_vram=low_vram.value,
+            deterministic=deterministic,
+            keep_work=keep_work,
+        )
+        return render_branches(job, at, endings, settings, console)
+
+
+@app.command()
 def init(clip: o.ClipArgument = None, output: o.TemplateOutput = None, overwrite: o.ReplaceTemplate = False) -> None:
     """Write a commented job to start from."""
     write_template(clip, output, overwrite=overwrite)

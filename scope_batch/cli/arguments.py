@@ -173,6 +173,27 @@ Overrides = Annotated[
         rich_help_panel=_JOB,
     ),
 ]
+BranchAt = Annotated[
+    int, typer.Option("--at", min=0, metavar="FRAME", help="The endings part at the chunk that holds this frame.")
+]
+Endings = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="An ending: a field of a chunk that changes there, as in text=dusk, or any value of the job. Repeat it "
+        "for each ending.",
+    ),
+]
+EndingOutputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="As for render; {ending} is the number of the ending. Default: the job's names with -1, -2 ... added.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan.", rich_help_panel=_JOB)]
 
 Models = Annotated[

@@ -28,26 +28,33 @@ def refuse_tiny(folder: str | None) -> str | None:
     return folder
 
 
-def check_pattern(option: str, pattern: str, jobs: int) -> None:
-    """Raise UsageError for an unknown placeholder, or when `jobs` > 1 jobs would write one file."""
+def check_pattern(option: str, pattern: str, jobs: int, *, each: str = "job") -> None:
+    """Raise UsageError for an unknown placeholder, or when `jobs` > 1 jobs would write one file.
+
+    each  what there are several of: the placeholder that tells them apart.
+    """
+    allowed = tuple(dict.fromkeys((*_NAMES, each)))
     if not pattern.strip() or not Path(pattern).name:
         raise UsageError(f"{option} {pattern}: is not a file name")
     placeholders = _PLACEHOLDER.findall(pattern)
     for name in placeholders:
-        if name not in _NAMES:
+        if name not in allowed:
             raise UsageError(
-                f"{option} {pattern}: {{{name}}} is not known; allowed: {', '.join(f'{{{n}}}' for n in _NAMES)}"
+                f"{option} {pattern}: {{{name}}} is not known; allowed: {', '.join(f'{{{n}}}' for n in allowed)}"
             )
-    if jobs > 1 and "job" not in placeholders and pattern != STDOUT:
+    if jobs > 1 and each not in placeholders and pattern != STDOUT:
         raise UsageError(
-            f"{option} {pattern}: {jobs} jobs need {{job}} in it, or each would replace the output of the one before"
+            f"{option} {pattern}: {jobs} {each}s need {{{each}}} in it, or each would replace the output of the one "
+            "before"
         )
 
 
-def fill(pattern: str, job: Job, stem: str) -> str:
-    """Fill in `{job}`: the job file's name, no extension; `{seed}`: its first seed; `{hash8}`: a hash of the job."""
+def fill(pattern: str, job: Job, stem: str, ending: int | None = None) -> str:
+    """Fill in `{job}`: the job file's name, no extension; `{seed}`: its first seed; `{hash8}`: a hash of the job;
+    `{ending}`: the number of an ending.
+    """
     hash8 = hashlib.sha256(job.canonical_json().encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    values = {"job": stem, "seed": str(job.seed.at(0)), "hash8": hash8}
+    values = {"job": stem, "seed": str(job.seed.at(0)), "hash8": hash8, "ending": str(ending)}
     return _PLACEHOLDER.sub(lambda match: values[match[1]], pattern)
 
 

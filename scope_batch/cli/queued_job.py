@@ -25,11 +25,12 @@ class QueuedJob:
     position: int
     job: Job
     options: RenderOptions
+    job_stem: str = ""
 
     @property
     def stem(self) -> str:
         """Text of `{job}`, which also names the default output."""
-        return stem_of(self.argument)
+        return self.job_stem or stem_of(self.argument)
 
     @property
     def work(self) -> int | None:

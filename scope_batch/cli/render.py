@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scope_batch.cli.console import CommandConsole
@@ -35,9 +36,13 @@ def render_jobs(
     still has placeholders such as `{job}`.
     """
     check_patterns(arguments, options)
-    queue = _Queue(console, arguments, fail_fast=fail_fast)
+
+    def read(position: int) -> QueuedJob:
+        return read_queued_job(arguments[position], position + 1, overrides, options)
+
+    queue = JobQueue(console, arguments, fail_fast=fail_fast)
     with Signals(timeout_s, queue.announce, queue.busy) as signals:
-        jobs = [job for position in range(len(arguments)) if (job := queue.read(position, overrides, options))]
+        jobs = [job for position in range(len(arguments)) if (job := queue.read(position, partial(read, position)))]
         check_distinct([job.named_outputs for job in jobs])
         for job, work in zip(jobs, later_work(jobs), strict=True):
             if not queue.over:
@@ -46,7 +51,7 @@ def render_jobs(
     return queue.exit_code
 
 
-class _Queue:
+class JobQueue:
     """Renders jobs and collects a result line, by position, for each finished one.
 
     `over`: no further job is started.
@@ -63,10 +68,10 @@ class _Queue:
         self.exit_code = 0
         self.over = False
 
-    def read(self, position: int, overrides: Sequence[str], options: RenderOptions) -> QueuedJob | None:
-        argument = self._arguments[position]
-        with self._console.boundary(argument) as boundary:
-            return read_queued_job(argument, position + 1, overrides, options)
+    def read(self, position: int, read: Callable[[], QueuedJob]) -> QueuedJob | None:
+        """Return what `read` returns; None, with a line for the fault, if it raises."""
+        with self._console.boundary(self._arguments[position]) as boundary:
+            return read()
         self._fail(position, boundary)
         return None
 
@@ -79,7 +84,7 @@ class _Queue:
             self._engines = Engines()
         total = len(self._arguments)
         if total > 1:
-            self._console.remark(f"job {queued.position} of {total}: {queued.argument}")
+            self._console.remark(f"job {queued.position} of {total}: {self._arguments[queued.position - 1]}")
         boundary = self._console.boundary(queued.argument)
         batch = Batch(queued.position, total, later_work)
         finished: Finished | None = None

@@ -111,6 +111,12 @@ def remove_stored_chunks(outputs: Sequence[Output], settings: SinkSettings) -> N
             publication.finish_chunks()
 
 
+def remove_work_folder(path: Path) -> None:
+    """Remove the work folder of the output `path` with the chunks in it. Raises TemporaryError, OutputError."""
+    with Publication([], chunks=path, drop_chunks=True):
+        pass
+
+
 def claim_outputs(outputs: Sequence[Output], settings: SinkSettings) -> Publication:
     """Return a context that locks the outputs. Entering it raises TemporaryError if another process has locked one."""
     previews = [] if settings.preview is None else [settings.preview]
