@@ -6,12 +6,14 @@ first line that is damaged, whatever follows it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from scope_batch.core.failpoint import failpoint
 
@@ -37,22 +39,48 @@ def from_line(line: bytes) -> Row | None:
         row = json.loads(body + "}")
     except ValueError:
         return None
-    return row if isinstance(row, dict) else None
+    return row if isinstance(row, dict) and "kind" in row else None
 
 
-def read_rows(path: Path) -> list[Row]:
-    """All rows before the first damaged line; none if there is no such file. Raises OSError."""
+def read_manifest(path: Path) -> tuple[list[Row], int | None]:
+    """All rows before the first damaged line, and its number; none if there is no such file. Raises OSError.
+
+    A last line without its end is what a crash leaves: it counts as not written, not as damaged.
+    """
     rows: list[Row] = []
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             for line in file:
                 row = from_line(line)
                 if row is None:
-                    break
+                    return rows, len(rows) + 1 if line.endswith(b"\n") else None
                 rows.append(row)
     except FileNotFoundError:
-        return []
-    return rows
+        return [], None
+    except NotPlainError:
+        return [], 1
+    return rows, None
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of `read_manifest`."""
+    return read_manifest(path)[0]
+
+
+class NotPlainError(OSError):
+    """The path leads to a link, a pipe or anything else that is no regular file."""
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file for reading; a link is not followed, and a pipe not waited for. Raises OSError, NotPlainError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise (NotPlainError(*error.args) if error.errno == errno.ELOOP else error) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotPlainError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(fd, "rb")
 
 
 class Manifest:
@@ -61,7 +89,8 @@ class Manifest:
     def __init__(self, path: Path, rows: Iterable[Row]) -> None:
         """Begin a manifest of these rows; it takes the place of the one at `path` as a whole."""
         new = path.with_name(f"{path.name}.new")
-        with new.open("wb") as file:
+        new.unlink(missing_ok=True)
+        with new.open("xb") as file:
             failpoint("manifest-new")
             file.writelines(to_line(row) for row in rows)
             file.flush()

@@ -7,9 +7,11 @@ whose texts differ from those of an earlier render is the first one that has to 
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from pathlib import Path, PurePath
 
 from scope_batch.core.canonical import canonical
@@ -20,6 +22,8 @@ Texts = Mapping[str, str]
 """Field -> its value as canonical text."""
 
 _SHOWN_CHARACTERS = 60
+_SHOWN_BEFORE = 20
+"""So many characters of a long value are shown before the first one that differs."""
 _ASKED_FOR = ("conditioning", "seed", "noise_scale", "denoising_steps", "lora_scales", "vace", "attention_bias", "mode")
 """The fields of a chunk that a job sets; in a list of differences they come first, what follows from them last."""
 _CHUNK_FIELDS = (*_ASKED_FOR, *(field.name for field in fields(Chunk) if field.name not in ("index", *_ASKED_FOR)))
@@ -36,7 +40,9 @@ class Difference:
 
     def __str__(self) -> str:
         where = "" if self.chunk is None else f"chunk {self.chunk}: "
-        return f"{where}{self.field}: {_shown(self.old)} -> {_shown(self.new)}"
+        old, new = _for_people(self.old), _for_people(self.new)
+        same = next((index for index, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), 0)
+        return f"{where}{self.field}: {_excerpt(old, same)} -> {_excerpt(new, same)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +94,17 @@ def _uses(chunk: Chunk, kind: Kind) -> bool:
     return chunk.mode == "video" if kind == "video" else chunk.vace is not None and chunk.vace.timeline
 
 
-def _shown(text: str | None) -> str:
+def _for_people(text: str | None) -> str:
     if text is None:
         return "nothing"
-    plain = json.loads(text) if text.startswith('"') and text.endswith('"') else text
-    return plain if len(plain) <= _SHOWN_CHARACTERS else f"{plain[: _SHOWN_CHARACTERS - 3]}..."
+    plain = str(json.loads(text)) if text.startswith('"') and text.endswith('"') else text
+    return re.sub(r"-?\b\d+/\d+\b", lambda ratio: f"{float(Fraction(ratio[0])):g}", plain)
+
+
+def _excerpt(text: str, same: int) -> str:
+    """The text, or of a long one the part behind its first `same` characters, which two texts have in common."""
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    start = max(same - _SHOWN_BEFORE, 0)
+    end = start + _SHOWN_CHARACTERS - 3
+    return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import RawIOBase
@@ -24,7 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from scope_batch.checkpoint.manifest import Manifest, Row, read_rows, sync_folder
+from scope_batch.checkpoint.manifest import Manifest, Row, open_plain, read_manifest, read_rows, sync_folder
 from scope_batch.checkpoint.provenance import Difference, Provenance, Texts, differences
 from scope_batch.core.engine import ByteWriter
 from scope_batch.core.failpoint import failpoint
@@ -87,25 +88,31 @@ def look_into(folder: Path, provenance: Provenance, *, latents: bool, verify: bo
     latents  chunks without latents do not count. verify: read and check the files.
     Raises OSError if the folder cannot be read.
     """
-    rows = read_rows(folder / MANIFEST)
+    rows, bad_line = read_manifest(folder / MANIFEST)
     if not rows:
-        return Found(damaged=(f"{MANIFEST} is damaged",) if (folder / MANIFEST).exists() else ())
+        damage = (f"{MANIFEST} is damaged: no stored chunk is used",)
+        return Found(damaged=damage if os.path.lexists(folder / MANIFEST) else ())
     header = rows[0]
     if header.get("kind") != "render" or header.get("version") != VERSION:
         old, new = str(header.get("version")), str(VERSION)
         return Found(changed=(Difference(None, "version of the work folder", old, new),))
-    changed = differences(header["engine"], provenance.engine)
+    changed = differences(header.get("engine", {}), provenance.engine)
     if changed:
         return Found(changed=tuple(changed))
     chunks, changed, damaged = _same_chunks(folder, rows, provenance.chunks, latents=latents, verify=verify)
+    if bad_line is not None:
+        damaged.append(f"line {bad_line} of {MANIFEST} is damaged: nothing from there on is used")
     states = []
-    for row in rows:
-        if row["kind"] == "state" and 0 < row["chunk"] <= len(chunks):
-            if not verify or _is_sound(folder / f"{row['chunk']:05d}.state", row["file"]):
-                states.append(row["chunk"])
-            else:
-                damaged.append(f"{row['chunk']:05d}.state is damaged")
-    return Found(tuple(chunks), tuple(sorted({*states})), tuple(changed), header["environment"], tuple(damaged))
+    for index, row in {row["chunk"]: row for row in rows if row["kind"] == "state"}.items():
+        path = folder / f"{index:05d}.state"
+        if not 0 < index <= len(chunks) or not os.path.lexists(path):  # removed when a newer one was written
+            continue
+        if not verify or _is_sound(path, row["file"]):
+            states.append(index)
+        else:
+            damaged.append(f"the state before chunk {index} is damaged and not used")
+    environment = header.get("environment", {})
+    return Found(tuple(chunks), tuple(sorted(states)), tuple(changed), environment, tuple(damaged))
 
 
 def find_manifest(folder: Path) -> Path | None:
@@ -128,7 +135,7 @@ def _same_chunks(
         if latents and row["latents"] is None:
             return chunks, [Difference(None, "--latents", "not kept", "asked for")], []
         if verify and not chunk.is_sound():
-            return chunks, [], [f"chunk {index} is damaged"]
+            return chunks, [], [f"stored chunk {index} is damaged: it is generated again, with all after it"]
         chunks.append(chunk)
     return chunks, [], []
 
@@ -252,7 +259,7 @@ class ChunkStore:
         try:
             os.link(source / name, target)
         except OSError:  # another disk, or one that knows no links
-            with (source / name).open("rb") as old:
+            with open_plain(source / name) as old:
                 self._write(name, lambda new: [new.write(piece) for piece in _pieces(old)])
 
     def _sweep(self) -> None:
@@ -263,7 +270,7 @@ class ChunkStore:
             names |= {f"{row['chunk']:05d}.{suffix}" for suffix in suffixes}
         for path in self._folder.iterdir():
             if path.name not in names:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _before(row: Row, index: int) -> bool:
@@ -316,14 +323,15 @@ def _bytes(array: NDArray[Any]) -> memoryview:
 
 
 def _read(path: Path, dtype: type[Any], described: Row) -> NDArray[Any]:
-    return np.fromfile(path, dtype).reshape(described["shape"])
+    with open_plain(path) as file:
+        return np.fromfile(file, dtype).reshape(described["shape"])
 
 
 def _is_sound(path: Path, described: Row) -> bool:
     """The file has this size and checksum. False also if it cannot be read."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             if os.fstat(file.fileno()).st_size != described["bytes"]:
                 return False
             for piece in _pieces(file):

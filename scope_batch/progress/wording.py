@@ -42,10 +42,8 @@ def outputs(started: Started) -> list[str]:
 
 
 def resumed(event: Resumed) -> str:
-    again = ""
-    if event.again:
-        again = f"; {event.again} stored {'chunk is' if event.again == 1 else 'chunks are'} generated again"
-    return f"continuing at chunk {event.chunk + 1} (frame {event.first_frame}) from {event.folder}{again}"
+    again = f", {_count(event.again, 'stored chunk')} generated again" if event.again else ""
+    return f"continuing at frame {event.first_frame}: {_count(event.chunk, 'chunk')} from {event.folder}{again}"
 
 
 def start(started: Started) -> str:

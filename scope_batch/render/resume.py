@@ -99,7 +99,7 @@ class Resume:
             named = "; ".join(map(str, found.changed[:_MOST_NAMED]))
             more = f"; and {len(found.changed) - _MOST_NAMED} more" if len(found.changed) > _MOST_NAMED else ""
             used = f"the {len(found.chunks)} chunks before it are used" if found.chunks else "no earlier chunk is used"
-            self._report(Warned(f"{self.folder}: made for another job: {named}{more}; {used}"))
+            self._report(Warned(f"{self.folder}: made from something else: {named}{more}; {used}"))
 
     @property
     def complete(self) -> bool:

@@ -186,6 +186,7 @@ class WorkFolder:
             self._fd = os.open(self.path.name, _FOLDER | os.O_NOFOLLOW, dir_fd=self._parent_fd)
             if (names := self._listed()) and LOCK not in names:
                 raise self._foreign()
+            self._check_store()
             self.lock_fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._fd)
         except FileNotFoundError:
             self._close_own()
@@ -200,6 +201,12 @@ class WorkFolder:
             return True
         self._close_own()
         return False
+
+    def _check_store(self) -> None:
+        """Raises OutputError if something else has the name of the folder with the stored chunks, such as a link."""
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISDIR(os.stat(STORE, dir_fd=self._fd, follow_symlinks=False).st_mode):
+                raise OutputError(f"{self.output}: {self.path / STORE} is in the way and is not a folder; remove it")
 
     def _lock(self, deadline_s: float) -> bool:
         """Return False if locking has to be tried again."""

@@ -57,3 +57,14 @@ def test_another_clip_changes_every_chunk_of_video() -> None:
 
 def test_long_values_are_shortened_for_people() -> None:
     assert str(Difference(3, "text", '"' + "a" * 99 + '"', None)) == f"chunk 3: text: {'a' * 57}... -> nothing"
+
+
+def test_of_long_values_the_part_that_differs_is_shown() -> None:
+    old, new = (f'Blend(prompts=[Prompt(text="{"a" * 80} {animal}",weight=1)])' for animal in ("cat", "dog"))
+    assert str(Difference(3, "conditioning", old, new)) == (
+        f'chunk 3: conditioning: ...{"a" * 19} cat",weight=1)]) -> ...{"a" * 19} dog",weight=1)])'
+    )
+
+
+def test_ratios_are_shown_as_decimal_numbers() -> None:
+    assert str(Difference(2, "noise_scale", "7/10", "[1/2,3]")) == "chunk 2: noise_scale: 0.7 -> [0.5,3]"

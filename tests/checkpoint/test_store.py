@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,13 +68,14 @@ def test_a_damaged_chunk_ends_what_is_good(folder: Path, name: str, damage: str)
         (folder / name).write_bytes(data[:-1] if damage == "cut" else bytes([data[0] ^ 4]) + data[1:])
     found = look_into(folder, MADE_FROM, latents=True)
     assert len(found.chunks) == 2
-    assert found.damaged == ("chunk 2 is damaged",)
+    assert found.damaged == ("stored chunk 2 is damaged: it is generated again, with all after it",)
 
 
 def test_a_damaged_state_does_not_count(folder: Path) -> None:
     (folder / "00002.state").write_bytes(b"statf" + b"state" * 99)
     found = look_into(folder, MADE_FROM, latents=True)
-    assert (len(found.chunks), found.states, found.damaged) == (4, (), ("00002.state is damaged",))
+    assert (len(found.chunks), found.states) == (4, ())
+    assert found.damaged == ("the state before chunk 2 is damaged and not used",)
 
 
 def test_the_first_chunk_that_differs_is_named(folder: Path) -> None:
@@ -111,7 +113,8 @@ def test_older_states_go_but_those_to_keep(tmp_path: Path) -> None:
     for index in (1, 2, 4):
         store.put_state(index, lambda file: file.write(b"s"), keep=(1,))
     store.close()
-    assert look_into(tmp_path, MADE_FROM, latents=True).states == (1, 4)
+    found = look_into(tmp_path, MADE_FROM, latents=True)
+    assert (found.states, found.damaged) == ((1, 4), ()), "the state before chunk 2 was removed, not damaged"
     assert {"00001.state", "00004.state"} == {name for name in names(tmp_path) if name.endswith("state")}
 
 
@@ -146,3 +149,46 @@ def test_another_folder_is_taken_over_and_left_as_it_is(folder: Path, tmp_path: 
     store.close()
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert len(look_into(tmp_path / "other", MADE_FROM, latents=True).chunks) == 2
+
+
+@pytest.mark.parametrize("name", ["00002.frames", "00002.state", MANIFEST])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_only_plain_files_are_read(folder: Path, tmp_path: Path, name: str, kind: str) -> None:
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere") if kind == "link" else os.mkfifo(folder / name)
+    found = look_into(folder, MADE_FROM, latents=True)
+    assert (len(found.chunks), found.states) != (4, (2,))
+    assert len(found.damaged) == 1
+
+
+@pytest.mark.parametrize("name", [f"{MANIFEST}.new", MANIFEST, "00004.frames", "junk"])
+def test_nothing_is_written_through_a_link(folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "precious")
+    store = ChunkStore(folder, MADE_FROM, look_into(folder, MADE_FROM, latents=True))
+    store.put_chunk(4, frames(4), latents(4))
+    store.close()
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not any(path.is_symlink() for path in folder.iterdir())
+
+
+def test_a_damaged_line_in_the_middle_is_named(folder: Path) -> None:
+    lines = (folder / MANIFEST).read_bytes().splitlines(keepends=True)
+    (folder / MANIFEST).write_bytes(b"".join([*lines[:2], b"{}\n", *lines[3:]]))
+    found = look_into(folder, MADE_FROM, latents=True)
+    assert (len(found.chunks), found.damaged) == (
+        1,
+        (f"line 3 of {MANIFEST} is damaged: nothing from there on is used",),
+    )
+
+
+def test_a_line_that_was_not_written_to_its_end_is_no_damage(folder: Path) -> None:
+    (folder / MANIFEST).write_bytes((folder / MANIFEST).read_bytes()[:-9])
+    assert look_into(folder, MADE_FROM, latents=True).damaged == ()
+
+
+def test_folders_that_somebody_put_there_are_swept(folder: Path) -> None:
+    (folder / "sub" / "sub").mkdir(parents=True)
+    ChunkStore(folder, MADE_FROM, look_into(folder, MADE_FROM, latents=True)).close()
+    assert "sub" not in names(folder)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scope_batch.checkpoint.store import STORE
 from scope_batch.errors import OutputError, TemporaryError
 from scope_batch.sinks import orphans, work_folder
 from scope_batch.sinks.work_folder import WorkFolder
@@ -94,6 +95,16 @@ def test_anything_but_a_work_folder_at_its_name_is_refused_and_kept(tmp_path: Pa
         work.acquire()
     assert {path: path.lstat() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert [path.name for path in victim.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize("plant", [plant_link_to_folder, plant_file], ids=["link", "file"])
+def test_anything_but_a_folder_at_the_name_of_the_stored_chunks_is_refused(tmp_path: Path, work, left: Path, plant):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    plant(left / STORE, victim)
+    with pytest.raises(OutputError, match=r"\.a\.npy\.work/chunks is in the way and is not a folder; remove it"):
+        work.acquire()
+    assert os.path.lexists(left / STORE)
 
 
 def test_a_link_to_another_work_folder_is_refused(tmp_path: Path, work: WorkFolder, left: Path):
