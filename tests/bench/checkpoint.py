@@ -15,7 +15,9 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -98,6 +100,9 @@ def render(work: Path, engines: Engines, name: str, options: RenderOptions) -> t
     CausalSession.restore_file = original  # type: ignore[method-assign]
     for seconds in restored:
         say(f"{name}: state restored in, s", f"{seconds:.2f}")
+    spans = [after - before for before, after in pairwise(marks)]
+    longest = ", ".join(f"{seconds:.2f}" for seconds in sorted(spans)[-3:])
+    say(f"{name}: chunk, s: median; the three longest", f"{median(spans):.3f}; {longest}" if spans else "none")
     say(f"{name}: whole render, s", f"{time.monotonic() - began_s:.2f}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
