@@ -13,15 +13,24 @@ WRITING_SHARE = 0.1
 """The most of the time during which a state is being written in the background."""
 
 
+FIRST_COPY_BYTES_PER_S = 1.2e9
+"""How fast the first state of a session is copied; the host memory for it has to be pinned. Measured on an H200."""
+
+
 class Cadence:
     """Every `every` chunks, or without a number as often as the shares above allow; before the chunks `keep` always."""
 
     def __init__(
-        self, every: int | None = None, keep: Collection[int] = (), clock: Callable[[], float] = monotonic
+        self,
+        every: int | None = None,
+        keep: Collection[int] = (),
+        state_bytes: int = 0,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
+        """state_bytes  expected size of a state, by which the first pause is measured."""
         self._every, self._keep, self._clock = every, keep, clock
         self._last_s = clock()
-        self._pause_s = SHORTEST_PAUSE_S
+        self._pause_s = max(SHORTEST_PAUSE_S, state_bytes / FIRST_COPY_BYTES_PER_S / LARGEST_SHARE)
         self._last_chunk = 0
 
     def begin(self, chunk: int) -> None:

@@ -34,8 +34,12 @@ class DeviceMemory:
 
     @property
     def persistent(self) -> int:
-        caches = self.kv_cache + self.text_cache + self.conditioning + self.history + self.vae_streams
-        return self.weights + self.branches + caches
+        return self.weights + self.branches + self.streaming_state
+
+    @property
+    def streaming_state(self) -> int:
+        """What lasts from chunk to chunk: all but the weights."""
+        return self.kv_cache + self.text_cache + self.conditioning + self.history + self.vae_streams
 
     @property
     def peak(self) -> int:

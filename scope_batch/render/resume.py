@@ -293,7 +293,9 @@ def open_resume(
         report,
         latents=latents,
         reuse=options.reuse,
-        cadence=Cadence(options.checkpoint_every, job.keep_state),
+        cadence=Cadence(
+            options.checkpoint_every, job.keep_state, 0 if plan.memory is None else plan.memory.streaming_state
+        ),
         keep_states=job.keep_state,
         any_environment=options.resume is True,
     )

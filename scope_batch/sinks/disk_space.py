@@ -37,10 +37,7 @@ STATES = 2
 
 def forecast_chunks_bytes(plan: Plan, folder: Path, *, latents: bool) -> int:
     """Bytes that the stored chunks of a render will need besides those that are in `folder` already."""
-    memory = plan.memory
-    state = 0
-    if memory is not None:
-        state = memory.kv_cache + memory.text_cache + memory.conditioning + memory.history + memory.vae_streams
+    state = 0 if plan.memory is None else plan.memory.streaming_state
     size = plan.num_frames * plan.height * plan.width * 3 + STATES * state
     size += forecast_latents_bytes(plan) if latents else 0
     stored = sum(file.stat().st_size for file in folder.iterdir()) if folder.is_dir() else 0

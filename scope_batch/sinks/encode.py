@@ -151,6 +151,8 @@ def try_encoder(video: VideoFormat) -> None:
             encoder.write(np.zeros((2, video.height, video.width, 3), dtype=np.uint8))
             encoder.finish()
         except OutputError as error:
+            if isinstance(error.__cause__, OSError):
+                raise  # no fault of the options
             raise JobError(str(error)) from error
         finally:
             encoder.close()

@@ -92,7 +92,7 @@ class FileSink(ABC):
         try:
             with output_errors(self.path):
                 self._fd = self._work.create(self.path.name)
-            self._open(self._fd, self._file)
+                self._open(self._fd, self._file)
         except BaseException:
             self._end()
             raise

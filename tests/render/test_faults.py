@@ -83,7 +83,8 @@ def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_a_killed_encoder(tmp_path: Path, endless: str) -> None:
-    with running(tmp_path, endless, "-o", "a.mp4", "-o", "b.npy", "--force") as render:
+    outputs = ["-o", "a.mp4", "-o", "b.npy", "--force", "--checkpoint-every", "0"]
+    with running(tmp_path, endless, *outputs) as render:
         render.chunks(6)  # more than the writer holds back
         (encoder,) = render.encoders()
         encoder.kill()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
 import os
 import random
@@ -49,7 +50,7 @@ from scope_batch.render.options import RenderOptions
 from tests.engine.small import WIDTH, small_engine
 
 FPS, SIZE = 16, 64
-NOT_ON_DISK = ("chunk-generated", "chunk-written", "all-generated", "restore")
+NOT_ON_DISK = ("chunk-generated", "chunk-written", "all-generated", "restore", "publish-committed")
 """Points at which no disk is used, so that none can be full."""
 EVERY = 2
 """Chunks between two saved states."""
@@ -337,8 +338,9 @@ def fail_operation(number: int) -> None:
 
         return run
 
-    for name in ("fsync", "rename", "replace", "write", "pwrite"):
+    for name in ("open", "fsync", "rename", "replace", "write", "pwrite", "mkdir", "unlink"):
         setattr(os, name, failing(getattr(os, name)))
+    io.open = failing(io.open)  # type: ignore[assignment]  (what `Path.open` calls)
 
 
 def prepare(folder: Path, chunks: int) -> Case:
