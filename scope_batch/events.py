@@ -21,7 +21,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Loading(Event):
-    """A part of the model is being loaded: "text encoder", "transformer" ..."""
+    """A part of the model is being loaded: "text encoder", "transformer" ..., or read: "vae, for its checksum"."""
 
     kind: ClassVar[str] = "loading"
     what: str

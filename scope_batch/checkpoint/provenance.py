@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path, PurePath
@@ -21,9 +21,13 @@ from scope_batch.core.timeline import Kind
 Texts = Mapping[str, str]
 """Field -> its value as canonical text."""
 
+MOST_NAMED = 3
+"""At most so many differences are named in a message."""
 _SHOWN_CHARACTERS = 60
 _SHOWN_BEFORE = 20
 """So many characters of a long value are shown before the first one that differs."""
+_SHOWN_DIGITS = 12
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _ASKED_FOR = ("conditioning", "seed", "noise_scale", "denoising_steps", "lora_scales", "vace", "attention_bias", "mode")
 """The fields of a chunk that a job sets; in a list of differences they come first, what follows from them last."""
 _CHUNK_FIELDS = (*_ASKED_FOR, *(field.name for field in fields(Chunk) if field.name not in ("index", *_ASKED_FOR)))
@@ -58,6 +62,12 @@ def differences(old: Texts, new: Texts, chunk: int | None = None) -> list[Differ
     """In the order of the new fields; those that are gone come last."""
     names = [*new, *(name for name in old if name not in new)]
     return [Difference(chunk, name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+
+
+def listed(changed: Sequence[Difference]) -> str:
+    """Name the first differences, and say how many more there are."""
+    more = f"; and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+    return "; ".join(map(str, changed[:MOST_NAMED])) + more
 
 
 def chunk_inputs(plan: Plan, digest: Callable[[Path], str]) -> tuple[Texts, ...]:
@@ -98,6 +108,8 @@ def _for_people(text: str | None) -> str:
     if text is None:
         return "nothing"
     plain = str(json.loads(text)) if text.startswith('"') and text.endswith('"') else text
+    if _SHA256.fullmatch(plain):
+        return f"{plain[:_SHOWN_DIGITS]}..."
     return re.sub(r"-?\b\d+/\d+\b", lambda ratio: f"{float(Fraction(ratio[0])):g}", plain)
 
 

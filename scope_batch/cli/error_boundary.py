@@ -183,7 +183,7 @@ def _field_of(option: str) -> str | None:
 
 def _save_traceback(text: str) -> Path | str:
     """Write a traceback to the cache folder. Returns the file's path, or the reason why there is none."""
-    from scope_batch.models.cache import cache_folder
+    from scope_batch.files.cache import cache_folder
 
     head = f"scope-batch {__version__}, Python {platform.python_version()}, {platform.platform()}\n{sys.argv}\n\n"
     try:

@@ -169,7 +169,7 @@ def _needs_none(pipeline: str) -> int:
 
 
 def _place(argument: str | None, models: str | None) -> ModelsFolder:
-    from scope_batch.models.cache import cache_path
+    from scope_batch.files.cache import cache_path
     from scope_batch.models.folder import TINY, TINY_VERSION, ModelsFolder, models_place
 
     folder, named_by = models, "--models"

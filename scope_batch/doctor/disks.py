@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scope_batch.doctor.finding import Finding, first_line
 from scope_batch.errors import OutputError
-from scope_batch.models.cache import cache_folder, flush_to_disk
+from scope_batch.files.cache import cache_folder, flush_to_disk
 
 WRITTEN_BYTES = 64 << 20
 SLOW_MB_PER_S = 20.0

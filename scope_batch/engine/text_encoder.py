@@ -22,7 +22,7 @@ from torch import Tensor
 from scope_batch.core import geometry
 from scope_batch.errors import JobError
 from scope_batch.events import Report, silent
-from scope_batch.models.cache import cache_folder, file_fingerprint, read_sealed, write_sealed
+from scope_batch.files.cache import cache_folder, file_fingerprint, read_sealed, write_sealed
 from scope_batch.models.folder import ModelFiles
 from scope_batch.models.modules import load_text_encoder, load_tokenizer
 from scope_batch.models.prompt_text import clean, kept_of, too_long

@@ -5,9 +5,12 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from scope_batch.core.sound import SoundFacts, SoundTrack
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.files.access import is_file
+from scope_batch.files.remembered import remembered
 from scope_batch.media.clip import DEMUXERS, probe_video
 from scope_batch.media.ffmpeg import LOCAL_FILES, file_url, run_quiet
 
@@ -16,6 +19,8 @@ HELD_S = Fraction(1)
 """Seconds at the end of a sound that are repeated with "hold"."""
 MEASURED_WITHIN_S = Fraction(1, 20)
 """Compressed sound may end earlier than its packets by up to this; the repeated second ends before that."""
+_KIND = "sounds-1"
+"""The number increases whenever a sound may be described otherwise than before."""
 _CONTINUOUS = "asetpts=N/SR/TB"
 _LOOP_RATE = 48_000
 """Samples per second of sound that is repeated: the encoders' own rate."""
@@ -30,15 +35,19 @@ def probe_sound(path: Path, *, of_clip: bool = False) -> SoundFacts:
         raise JobError(f"{path.name}: is a folder, not a sound file")
     if not is_file(path):
         raise MissingInputError(f"{path}: no such file")
-    args = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", *LOCAL_FILES]
-    args += ["-format_whitelist", AUDIO_DEMUXERS, "-i", file_url(path), "-map", "0:a:0", "-c", "copy"]
-    done = run_quiet([*args, "-f", "framecrc", "-"])
-    end_s = _end_s(done.stdout)
+    end_s = remembered(_KIND, path, TypeAdapter(Fraction | None), lambda: _look(path))
     if end_s is None or end_s <= 0:
         raise JobError(f"{path.name}: has no sound that can be read")
     # ffmpeg counts from the earliest stream of the file, the job from the first video frame.
     start_s = probe_video(path).offset_s if of_clip else Fraction(0)
     return SoundFacts(path, start_s, end_s - start_s)
+
+
+def _look(path: Path) -> Fraction | None:
+    """Return the end of the first sound track in seconds from the start of the file, None if there is none."""
+    args = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", *LOCAL_FILES]
+    args += ["-format_whitelist", AUDIO_DEMUXERS, "-i", file_url(path), "-map", "0:a:0", "-c", "copy"]
+    return _end_s(run_quiet([*args, "-f", "framecrc", "-"]).stdout)
 
 
 def sound_args(track: SoundTrack) -> list[str]:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from scope_batch.core.timing import Timing
 from scope_batch.errors import JobError
+from scope_batch.files.remembered import remembered
 from scope_batch.media.colour import EXPORT_AS
 from scope_batch.media.ffmpeg import DECODER_LIMITS, LOCAL_FILES, file_url, run_quiet
 from scope_batch.media.frame_list import SQUARE_SIZE, FrameList, Look, decoded_frames, joined_messages, listed_packets
@@ -46,6 +49,8 @@ WHOLE_LOOK_PIXELS = 1 << 32
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders that read the alpha channel, which ffmpeg's own decoders of these codecs ignore."""
 PROBES_KEPT = 64
+_KIND = "clips-1"
+"""The number increases whenever a clip may be described otherwise than before."""
 CHANGES_SHOWN = 6
 
 _STREAM = re.compile(r"^\[info\]   Stream #0:(\d+)\S*: (\w+): (.*)$", re.M)
@@ -106,7 +111,7 @@ def input_args(path: Path, decoder: str = "") -> list[str]:
 
 
 def probe_video(path: Path) -> VideoFacts:
-    """Probe the file's first video stream that is not an attached picture; cached until the file changes.
+    """Probe the file's first video stream that is not an attached picture; remembered until the file changes.
 
     Raises JobError if there is none, if it is truncated or damaged, or its first frames cannot be decoded.
     """
@@ -116,6 +121,11 @@ def probe_video(path: Path) -> VideoFacts:
 
 @lru_cache(PROBES_KEPT)
 def _probe(path: Path, *_: int) -> VideoFacts:
+    facts = remembered(_KIND, path, TypeAdapter(VideoFacts), lambda: _look(path))
+    return replace(facts, timing=replace(facts.timing, ticks=tuple(facts.timing.ticks)))  # JSON knows lists only
+
+
+def _look(path: Path) -> VideoFacts:
     streams, packets = _packets(path)
     if path.suffix.lower() == ".gif":
         _check_gif_trailer(path)

@@ -20,10 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scope_batch.errors import JobError, MissingInputError
+from scope_batch.files import cache
 from scope_batch.files.access import is_file, reading
 from scope_batch.files.kinds import START_BYTES, stand_in
 from scope_batch.files.safetensors_header import SafetensorsHeader, read_safetensors_header
-from scope_batch.models import cache
 from scope_batch.models.pickle_shapes import UNREADABLE_PICKLE, check_archive
 
 State = dict[str, Tensor]

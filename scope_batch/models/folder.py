@@ -12,8 +12,9 @@ from pathlib import Path
 import platformdirs
 
 from scope_batch.errors import UnavailableError
+from scope_batch.files import cache
 from scope_batch.files.access import is_file, shown
-from scope_batch.models import cache, layout
+from scope_batch.models import layout
 from scope_batch.models.hub import smallest_gb
 from scope_batch.models.layout import Artifact, VaeType
 

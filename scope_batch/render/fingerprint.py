@@ -6,13 +6,20 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
+from scope_batch.core.engine import EngineRequest
+from scope_batch.errors import UnavailableError
+from scope_batch.events import Report
+from scope_batch.files.cache import file_sha256
 from scope_batch.files.image_series import is_pattern, pattern_files
+from scope_batch.files.remembered import files_state, recall, remember
 from scope_batch.job import Job
 from scope_batch.job.faults import Loc
 from scope_batch.job.paths import lora_names, named_inputs, public_dict
 from scope_batch.job.positions import NO_SOURCE, show
-from scope_batch.models.cache import file_sha256
+from scope_batch.models.identity import model_digests
+from scope_batch.models.layout import VaeType
 from scope_batch.models.lora.alpha import settings_beside
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.processors import PROCESSORS
@@ -24,12 +31,29 @@ NOT_ABOUT_FRAMES = ("keep_state",)
 def job_sha256(job: Job) -> str:
     """Return the sha256 (64 hex digits) of the job with all variables and overrides resolved.
 
-    Folders of inputs and the outputs do not count: inputs count by base name here, by content in `input_digests`.
+    Folders of inputs, the models and the outputs do not count: inputs count by base name here, by content in
+    `input_digests`, and models by content in `model_files_digests`.
     """
-    values = job.model_dump(mode="json", exclude_defaults=True, exclude={"output", *NOT_ABOUT_FRAMES})
-    named = {**public_dict(values, NO_SOURCE), **({"models": values["models"]} if "models" in values else {})}
-    text = json.dumps(named, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    values = job.model_dump(mode="json", exclude_defaults=True, exclude={"output", "models", *NOT_ABOUT_FRAMES})
+    text = json.dumps(
+        public_dict(values, NO_SOURCE), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def model_files_digests(request: EngineRequest, report: Report) -> dict[str, str]:
+    """Return {role: sha256} of the model files that the engine is loaded from.
+
+    Empty for a pipeline without models, and if a file is missing: a finished output stays up to date without them.
+    """
+    spec = request.spec
+    if not spec.needs_models:
+        return {}
+    vae_type = cast(VaeType, request.vae_type)
+    try:
+        return model_digests(spec.id, request.models, vae_type=vae_type, vace=request.vace, report=report)
+    except UnavailableError:
+        return {}
 
 
 def input_digests(job: Job) -> dict[str, str]:
@@ -68,5 +92,11 @@ def sha256_of(path: Path) -> str:
         files = pattern_files(path)
     else:
         files = [path, beside] if beside is not None else [file for file in path.iterdir() if file.is_file()]
-    lines = "".join(f"{file_sha256(file)}  {file.name}\n" for file in sorted(files))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    files = sorted(files)
+    state = files_state(files)
+    if (known := recall("folders", path, state)) is not None:  # a folder can have ten thousand pictures
+        return known.decode()
+    lines = "".join(f"{file_sha256(file)}  {file.name}\n" for file in files)
+    digest = hashlib.sha256(lines.encode()).hexdigest()
+    remember("folders", path, state, digest.encode())
+    return digest

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import json
 import re
 import resource
 import sys
@@ -15,32 +14,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from scope_batch.checkpoint.store import MANIFEST, STORE
 from scope_batch.core.engine import Engine, EngineRequest, Session
 from scope_batch.core.failpoint import failpoint
 from scope_batch.core.plan import Chunk, Plan
-from scope_batch.errors import Interrupted, JobError, OutputExistsError, TimeLimitError
+from scope_batch.errors import Interrupted, OutputExistsError, TimeLimitError
 from scope_batch.events import ChunkDone, Finished, OutputFile, Report, Started, Warned
 from scope_batch.job import Job
-from scope_batch.job.paths import named_inputs
 from scope_batch.media.chunk_inputs import Inputs, open_inputs
 from scope_batch.media.validate import check_material
-from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan.view import text
 from scope_batch.plan.view.text import Shares
 from scope_batch.render.chunk_stream import Stop, as_stop, generate_chunks
 from scope_batch.render.engine_pool import Engines, request_of, unused_options
-from scope_batch.render.fingerprint import input_digests, job_sha256, plugins_of
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
+from scope_batch.render.output_settings import chunks_path, sink_settings, with_metadata
 from scope_batch.render.plugin_guard import guarded_peak_bytes, guarded_session
 from scope_batch.render.prepare import outputs_of, places_of_inputs, prepare_job, unused_by_outputs
 from scope_batch.render.resume import Resume, open_resume
-from scope_batch.render.speed_history import expected_s, remember_speed
+from scope_batch.render.speed_history import remember_speed
 from scope_batch.sinks.disk_space import check_space
-from scope_batch.sinks.metadata import metadata_text
-from scope_batch.sinks.output import Output, files_of, work_path
+from scope_batch.sinks.metadata import MODELS_ENTRY
+from scope_batch.sinks.output import Output, files_of
 from scope_batch.sinks.output_set import (
     SinkSettings,
+    any_output_exists,
     check_outputs,
     claim_outputs,
     complete_earlier_render,
@@ -49,13 +46,13 @@ from scope_batch.sinks.output_set import (
     remove_stored_chunks,
 )
 from scope_batch.sinks.publish import Publication
-from scope_batch.sinks.uptodate import is_up_to_date
+from scope_batch.sinks.uptodate import reasons_to_render, remember_outputs
 from scope_batch.sinks.writer import BackgroundWriter
 
-SHORT_RENDER_S = 60.0
-"""A render that is expected to take longer stores its chunks, so that it can be continued."""
 MAX_WARNINGS = 50
 """Most warnings that a render reports."""
+MOST_REASONS = 2
+"""At most so many outputs are named that are not up to date."""
 
 
 def render_job(
@@ -84,20 +81,19 @@ def render_job(
     if len(warnings) > MAX_WARNINGS:
         report(Warned(f"and {len(warnings) - MAX_WARNINGS} more warnings; scope-batch plan --json lists them all"))
     request = request_of(job, plan, options)
-    settings = _sink_settings(job, plan, options, _chunks_path(job, plan, request, outputs, options, job_stem))
-    completed = complete_earlier_render(outputs, settings)
-    if not options.overwrite and (completed or is_up_to_date(outputs, plan, settings)):
-        remove_stored_chunks(outputs, settings)
-        return run.finish("skipped", plan, (), "every output exists and was made from this job")
-    if options.skip_existing and any(output.path is not None and files_of(output.path) for output in outputs):
-        raise OutputExistsError(
-            "--skip-existing: some output exists, but not all outputs are complete and rendered from this job; "
-            "--overwrite replaces them"
-        )
-    check_outputs(outputs, plan, settings)
-    check_material(plan, places_of_inputs(job))
-    if not options.force:
-        check_space(outputs, plan, options.latents, settings.chunks)
+    chunks = chunks_path(job, plan, request, outputs, options, job_stem)
+    settings = sink_settings(job, plan, request, options, chunks)
+    is_first = not options.overwrite and not any_output_exists(outputs, settings)
+    if is_first:  # before the model files are read for their checksums
+        _check(job, plan, outputs, settings, options)
+    settings = with_metadata(settings, job, plan, request, report, store=options.metadata)
+    if not is_first:
+        completed = complete_earlier_render(outputs, settings)
+        reasons = [] if completed or options.overwrite else reasons_to_render(outputs, plan, settings)
+        if not options.overwrite and not reasons:
+            remove_stored_chunks(outputs, settings)
+            return run.finish("skipped", plan, (), _up_to_date(request, settings))
+        _check(job, plan, outputs, settings, options, reasons)
     for warning in foreign_pictures(outputs, plan.delivery.frames):
         report(Warned(warning))
     with claim_outputs(outputs, settings) as publication, ExitStack() as stack:
@@ -113,20 +109,35 @@ def render_job(
         return run.render(plan, request, engine, resume, outputs, settings, publication, as_stop(stop))
 
 
-def _chunks_path(
-    job: Job, plan: Plan, request: EngineRequest, outputs: Sequence[Output], options: RenderOptions, stem: str
-) -> Path | None:
-    """The path in whose work folder chunks are stored; None: they are not."""
-    first = next((output.path for output in outputs if output.path is not None), None)
-    if options.work_dir is not None:
-        first = options.work_dir / (stem if first is None else first.name)
-    if first is None or options.checkpoint_every == 0:
-        return None
-    asked = options.resume, options.checkpoint_every, options.work_dir, options.reuse, options.keep_work or None
-    wanted = any(value not in (None, False) for value in asked) or bool(job.keep_state)
-    if wanted or os.path.isfile(work_path(first) / STORE / MANIFEST):  # noqa: PTH113  (False also for a name too long)
-        return first
-    return first if expected_s(plan, request) > SHORT_RENDER_S else None
+def _check(
+    job: Job,
+    plan: Plan,
+    outputs: tuple[Output, ...],
+    settings: SinkSettings,
+    options: RenderOptions,
+    reasons: Sequence[str] = (),
+) -> None:
+    """Check outputs, inputs and disk space before a model is loaded. reasons: why existing outputs are not used."""
+    why = "; ".join(reasons[:MOST_REASONS])
+    if options.skip_existing and any(output.path is not None and files_of(output.path) for output in outputs):
+        raise OutputExistsError(
+            "--skip-existing: some output exists, but not all outputs are complete and rendered from this job; "
+            f"--overwrite replaces them; {why}"
+        )
+    try:
+        check_outputs(outputs, plan, settings)
+    except OutputExistsError as error:
+        raise OutputExistsError(f"{error}; {why}" if why else str(error)) from error
+    check_material(plan, places_of_inputs(job))
+    if not options.force:
+        check_space(outputs, plan, options.latents, settings.chunks)
+
+
+def _up_to_date(request: EngineRequest, settings: SinkSettings) -> str:
+    """The message of a render that has nothing to do."""
+    message = "every output exists and was made from this job"
+    unknown = request.spec.needs_models and settings.metadata and not json.loads(settings.metadata).get(MODELS_ENTRY)
+    return f"{message} (its model files are not here, so they were not compared)" if unknown else message
 
 
 @dataclass(slots=True)
@@ -175,6 +186,7 @@ class _Run:
             stopped = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
             self.finish("interrupted" if stopped else "failed", plan, self._published(), str(error))
             raise
+        remember_outputs(outputs, plan, settings)
         return self.finish("done", plan, self._published())
 
     def _start(self, plan: Plan, outputs: tuple[Output, ...]) -> None:
@@ -272,34 +284,3 @@ def peak_host_bytes() -> int:
         return int(peak_kb[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _sink_settings(job: Job, plan: Plan, options: RenderOptions, chunks: Path | None) -> SinkSettings:
-    if options.latents is not None and not KNOWN_PIPELINES.get(plan.pipeline_id).needs_models:
-        raise JobError(f"--latents: the pipeline {plan.pipeline_id} has no latents")
-    document = _metadata(job, plan)
-    return SinkSettings(
-        overwrite=options.overwrite,
-        metadata=document if options.metadata else None,
-        job=hashlib.sha256(document.encode()).hexdigest(),
-        sound=plan.sound,
-        preview=options.preview,
-        latents=options.latents,
-        inputs=_files_read(job),
-        chunks=chunks,
-        keep_chunks=options.keep_work or bool(job.keep_state),
-        drop_chunks=options.reuse is None
-        and (options.resume is False or (options.overwrite and options.resume is None)),
-    )
-
-
-def _files_read(job: Job) -> tuple[Path, ...]:
-    """Return the existing files that the job reads, which no output may replace."""
-    paths = (*(path for _, path in named_inputs(job)), Path(job.source.name))
-    return tuple(dict.fromkeys(path for path in paths if path.exists()))
-
-
-def _metadata(job: Job, plan: Plan) -> str:
-    return metadata_text(
-        job.to_public_dict(), input_digests(job), job_sha256(job), plugins_of(job), dict(plan.defaults)
-    )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from scope_batch import __version__
 from scope_batch.checkpoint.cadence import Cadence
-from scope_batch.checkpoint.provenance import Difference, Provenance, chunk_inputs, differences
+from scope_batch.checkpoint.provenance import Difference, Provenance, chunk_inputs, differences, listed
 from scope_batch.checkpoint.store import STORE, ChunkStore, StoredChunk, find_manifest, look_into
 from scope_batch.core.canonical import canonical
 from scope_batch.core.engine import ByteWriter, Engine, EngineRequest, ReproducibleEngine, ResumableSession, Session
@@ -36,9 +36,6 @@ from scope_batch.processors import PROCESSORS
 from scope_batch.render.fingerprint import sha256_of
 from scope_batch.render.options import RenderOptions
 from scope_batch.sinks.output import output_errors
-
-_MOST_NAMED = 3
-"""So many of the fields that changed are named."""
 
 
 class Resume:
@@ -96,10 +93,8 @@ class Resume:
         for line in found.damaged:
             self._report(Warned(f"{self.folder}: {line}"))
         if found.changed:
-            named = "; ".join(map(str, found.changed[:_MOST_NAMED]))
-            more = f"; and {len(found.changed) - _MOST_NAMED} more" if len(found.changed) > _MOST_NAMED else ""
             used = f"the {len(found.chunks)} chunks before it are used" if found.chunks else "no earlier chunk is used"
-            self._report(Warned(f"{self.folder}: made from something else: {named}{more}; {used}"))
+            self._report(Warned(f"{self.folder}: made from something else: {listed(found.changed)}; {used}"))
 
     @property
     def complete(self) -> bool:

@@ -9,7 +9,7 @@ import json
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.plan import Plan
 from scope_batch.errors import OutputError
-from scope_batch.models.cache import cache_folder, cache_path, read_sealed, write_sealed
+from scope_batch.files.cache import cache_folder, cache_path, read_sealed, write_sealed
 
 USUAL_PIXELS_PER_S = 4 * 832 * 480
 """Taken for a pipeline of which nothing is known: 4 frames of 832x480 per second."""

@@ -89,6 +89,11 @@ def check_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettings)
             try_encoder(_video_format(output, plan.delivery, settings.sound))
 
 
+def any_output_exists(outputs: Sequence[Output], settings: SinkSettings) -> bool:
+    """Return whether a file of an output exists, or a work folder of an earlier render."""
+    return any(files_of(path) or os.path.lexists(work_path(path)) for path in _paths(outputs, settings))
+
+
 def complete_earlier_render(outputs: Sequence[Output], settings: SinkSettings) -> bool:
     """Publish the outputs that a killed render had finished, and remove its unfinished files.
 

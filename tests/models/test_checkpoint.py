@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.models import cache, checkpoint
+from scope_batch.files import cache
+from scope_batch.models import checkpoint
 from scope_batch.models.checkpoint import read_checkpoint, read_shapes
 from scope_batch.models.pickle_shapes import read_pickle_shapes
 

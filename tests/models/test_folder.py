@@ -100,7 +100,7 @@ def test_the_lora_is_not_needed_when_it_is_not_loaded(parity_models: Path) -> No
 
 
 def test_paths_of_model_files_need_no_torch() -> None:
-    code = "import sys, scope_batch.models.folder, scope_batch.models.cache; sys.exit('torch' in sys.modules)"
+    code = "import sys, scope_batch.models.folder, scope_batch.files.cache; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

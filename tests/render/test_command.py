@@ -191,7 +191,7 @@ def test_a_stopped_encoder_does_not_defeat_the_time_limit(run: Run, monkeypatch:
     monkeypatch.setattr(Child, "__init__", started_and_stopped)
     monkeypatch.setattr(patience, "STALL_S", 0.2)
     write_job(Path("a.yaml"), SLATE, num_frames=100_000)
-    assert run("a.yaml", "-o", "a.mkv", "--force", "--timeout", "1")[0] == 124
+    assert run("a.yaml", "-o", "a.mkv", "--force", "--timeout", "1", "--checkpoint-every", "0")[0] == 124
     assert names_in(Path()) == {"a.yaml"}
 
 

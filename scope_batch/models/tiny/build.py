@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from scope_batch.models import cache, layout
+from scope_batch.files import cache
+from scope_batch.models import layout
 from scope_batch.models.folder import TINY_VERSION
 from scope_batch.models.layout import TAES, VAES, Artifact, Role, VaeType
 from scope_batch.models.tiny import random_weights as tiny_weights

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -73,15 +73,19 @@ def file_fingerprint(path: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def file_sha256(path: Path) -> str:
-    """Return the file's full sha256 (64 hex digits), computed once per fingerprint and stored in the cache folder."""
-    stored = cache_folder("sha256") / file_fingerprint(path)
-    if (cached := read_sealed(stored)) is not None:
+def file_sha256(path: Path, before: Callable[[], None] = lambda: None) -> str:
+    """Return the file's full sha256 (64 hex digits), computed once per fingerprint and stored in the cache folder.
+
+    before  called if the whole file has to be read. A cache folder that cannot be written costs time only.
+    """
+    name = file_fingerprint(path)
+    if (cached := read_sealed(cache_path("sha256", name))) is not None:
         return cached.decode()
+    before()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with contextlib.suppress(OSError):
-        write_sealed(stored, digest.encode())
+    with contextlib.suppress(OSError, OutputError):
+        write_sealed(cache_folder("sha256") / name, digest.encode())
     return digest
 
 

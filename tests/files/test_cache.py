@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scope_batch.errors import OutputError
-from scope_batch.models import cache
+from scope_batch.files import cache
 
 
 def test_fingerprint_sees_each_part_of_a_file(tmp_path: Path) -> None:

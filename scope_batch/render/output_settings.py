@@ -1,0 +1,86 @@
+"""Gathers what the outputs of a render share, with the metadata that tell what the frames are made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from scope_batch.checkpoint.store import MANIFEST, STORE
+from scope_batch.core.engine import EngineRequest
+from scope_batch.core.plan import Plan
+from scope_batch.errors import JobError
+from scope_batch.events import Report
+from scope_batch.job import Job
+from scope_batch.job.paths import named_inputs
+from scope_batch.render.fingerprint import input_digests, job_sha256, model_files_digests, plugins_of
+from scope_batch.render.options import RenderOptions
+from scope_batch.render.speed_history import expected_s
+from scope_batch.sinks.metadata import metadata_text
+from scope_batch.sinks.output import Output, work_path
+from scope_batch.sinks.output_set import SinkSettings
+from scope_batch.sinks.uptodate import comparable
+
+SHORT_RENDER_S = 60.0
+"""A render that is expected to take longer stores its chunks, so that it can be continued."""
+
+
+def chunks_path(
+    job: Job, plan: Plan, request: EngineRequest, outputs: Sequence[Output], options: RenderOptions, stem: str
+) -> Path | None:
+    """The path in whose work folder chunks are stored; None: they are not."""
+    first = next((output.path for output in outputs if output.path is not None), None)
+    if options.work_dir is not None:
+        first = options.work_dir / (stem if first is None else first.name)
+    if first is None or options.checkpoint_every == 0:
+        return None
+    asked = options.resume, options.checkpoint_every, options.work_dir, options.reuse, options.keep_work or None
+    wanted = any(value not in (None, False) for value in asked) or bool(job.keep_state)
+    if wanted or os.path.isfile(work_path(first) / STORE / MANIFEST):  # noqa: PTH113  (False also for a name too long)
+        return first
+    return first if expected_s(plan, request) > SHORT_RENDER_S else None
+
+
+def sink_settings(
+    job: Job, plan: Plan, request: EngineRequest, options: RenderOptions, chunks: Path | None
+) -> SinkSettings:
+    """Return the settings without metadata, which `with_metadata` adds. chunks: see `SinkSettings`."""
+    if options.latents is not None and not request.spec.needs_models:
+        raise JobError(f"--latents: the pipeline {plan.pipeline_id} has no latents")
+    return SinkSettings(
+        overwrite=options.overwrite,
+        sound=plan.sound,
+        preview=options.preview,
+        latents=options.latents,
+        inputs=_files_read(job),
+        chunks=chunks,
+        keep_chunks=options.keep_work or bool(job.keep_state),
+        drop_chunks=options.reuse is None
+        and (options.resume is False or (options.overwrite and options.resume is None)),
+    )
+
+
+def with_metadata(
+    settings: SinkSettings, job: Job, plan: Plan, request: EngineRequest, report: Report, *, store: bool
+) -> SinkSettings:
+    """Add the metadata, for which every input and model file is read once; `store`: the outputs hold them."""
+    document = metadata_text(
+        job.to_public_dict(),
+        input_digests(job),
+        job_sha256(job),
+        plugins_of(job),
+        dict(plan.defaults),
+        model_files_digests(request, report),
+    )
+    values = sorted(comparable(json.loads(document)).items())
+    digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
+    return replace(settings, metadata=document if store else None, job=digest)
+
+
+def _files_read(job: Job) -> tuple[Path, ...]:
+    """Return the existing files that the job reads, which no output may replace."""
+    paths = (*(path for _, path in named_inputs(job)), Path(job.source.name))
+    return tuple(dict.fromkeys(path for path in paths if path.exists()))
