@@ -312,10 +312,11 @@ def kill_at_random(case: Case, runs: int, chance: random.Random) -> str:
 
 
 def fail_operations(case: Case, every: int) -> str:
-    number, failed, code = 1, 0, 1
-    while code:
-        with new_folder() as folder:
-            code = case.render.run(folder, lambda: fail_operation(number))  # noqa: B023
+    number, failed, fired = 1, 0, True
+    while fired:
+        with new_folder() as folder, tempfile.TemporaryFile() as mark:
+            code = case.render.run(folder, lambda: fail_operation(number, mark.fileno()))  # noqa: B023
+            fired = mark.seek(0, os.SEEK_END) > 0
             expect(code in (0, 74), f"operation {number}: exits with {code}", folder, fatal=False)
             case.check_stopped(folder)
             case.check_again(folder)
@@ -324,15 +325,27 @@ def fail_operations(case: Case, every: int) -> str:
     return f"{failed} disk operations failed, up to the {number - every}th: never a final file that is not whole"
 
 
-def fail_operation(number: int) -> None:
-    """Let this process's operation `number` on the disk fail: EIO if it is odd, else ENOSPC."""
+def fail_operation(number: int, fired: int) -> None:
+    """Let this process's operation `number` that changes the disk fail: EIO if it is odd, else ENOSPC.
+
+    fired  descriptor to which a line is written then.
+    """
     left = [number]
     code = errno.EIO if number % 2 else errno.ENOSPC
 
+    opens = (os.open, io.open)
+
+    def for_writing(path: Any, mode: Any = "r", *_: Any, **__: Any) -> bool:
+        writes = mode & (os.O_WRONLY | os.O_RDWR) if isinstance(mode, int) else {*mode} & {*"wxa+"}
+        return bool(writes) and not isinstance(path, int) and str(path) != os.devnull
+
     def failing(operation: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any, **more: Any) -> Any:
+            if operation in opens and not for_writing(*arguments, **more):
+                return operation(*arguments, **more)
             left[0] -= 1
             if left[0] == 0:
+                note(fired, b"fired\n")
                 raise OSError(code, os.strerror(code))
             return operation(*arguments, **more)
 
