@@ -176,7 +176,7 @@ class ChunkStore:
         row["frames"] = _described(frames)
         row["latents"] = None if latents is None else _described(latents)
         stored = next((old for old in self._rows if old["kind"] == "chunk" and old["chunk"] == index), None)
-        if stored == row:
+        if stored is not None and stored == row | ({"latents": stored["latents"]} if latents is None else {}):
             return False
         if stored is not None:
             self.forget(index)

@@ -81,6 +81,7 @@ def render(
         ("--resume", resume is True),
         ("--work-dir", work_dir is not None),
         ("--keep-work", keep_work),
+        ("--reuse", reuse is not None),
     ):
         _refuse_both("--checkpoint-every 0", checkpoint_every == 0, option, is_set)
     _check_device(device)

@@ -113,8 +113,8 @@ def _check_openings(endings: Sequence[QueuedJob], first: Chunk) -> None:
     """Raise JobError for an ending that changes anything before chunk `first`."""
     from scope_batch.checkpoint.provenance import differences
     from scope_batch.render.engine_pool import request_of
+    from scope_batch.render.fingerprint import provenance_of
     from scope_batch.render.prepare import prepare_job
-    from scope_batch.render.resume import provenance_of
 
     made = []
     for ending in endings:

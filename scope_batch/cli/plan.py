@@ -25,6 +25,7 @@ from scope_batch.render.prepare import (
     plan_document,
     prepare_job,
     unused_by_outputs,
+    unused_by_resume,
 )
 
 if TYPE_CHECKING:
@@ -85,7 +86,11 @@ def _plan_of(queued: QueuedJob) -> tuple[Plan, tuple[Output, ...]]:
     plan, outputs = prepare_job(job), outputs_of(job, options.outputs, options.output_format, queued.stem)
     if plan.placements or any(chunk.vace is not None for chunk in plan.chunks):
         check_material(plan, places_of_inputs(job))
-    warnings = (*unused_by_outputs(job, outputs, options.outputs), *unused_options(plan, options))
+    warnings = (
+        *unused_by_outputs(job, outputs, options.outputs),
+        *unused_options(plan, options),
+        *unused_by_resume(job, outputs, options),
+    )
     memory, notes = memory_under(job, plan, options)
     notes = (*plan.notes, *notes, *queued.reach)
     return replace(plan, memory=memory, warnings=(*plan.warnings, *warnings), notes=notes), outputs

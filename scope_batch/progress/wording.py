@@ -42,8 +42,11 @@ def outputs(started: Started) -> list[str]:
 
 
 def resumed(event: Resumed) -> str:
-    again = f", {_count(event.again, 'stored chunk')} generated again" if event.again else ""
-    return f"continuing at frame {event.first_frame}: {_count(event.chunk, 'chunk')} from {event.folder}{again}"
+    again = f"{_count(event.again, 'stored chunk')} generated again"
+    if event.chunk == 0:
+        return f"beginning at frame 0: {event.folder} has no state to continue from, {again}"
+    stored = f"continuing at frame {event.first_frame}: {_count(event.chunk, 'chunk')} from {event.folder}"
+    return f"{stored}, {again}" if event.again else stored
 
 
 def start(started: Started) -> str:

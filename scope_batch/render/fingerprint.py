@@ -1,14 +1,18 @@
-"""Identifies a job and its inputs by sha256, so that metadata needs no paths."""
+"""Identifies a job, its inputs and its chunks by sha256, so that metadata and stored chunks need no paths."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from scope_batch.checkpoint.provenance import Provenance, chunk_inputs
+from scope_batch.core.canonical import canonical
 from scope_batch.core.engine import EngineRequest
+from scope_batch.core.plan import Plan
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Report
 from scope_batch.files.cache import file_sha256
@@ -100,3 +104,31 @@ def sha256_of(path: Path) -> str:
     digest = hashlib.sha256(lines.encode()).hexdigest()
     remember("folders", path, state, digest.encode())
     return digest
+
+
+def provenance_of(plan: Plan, request: EngineRequest) -> Provenance:
+    """What the chunks of a plan are made from, but for the environment, which only the engine knows.
+
+    Reads every model file, LoRA and input once; their digests stay in the cache folder.
+    """
+    spec = request.spec
+    engine: dict[str, object] = {
+        "pipeline": spec,
+        "package": KNOWN_PIPELINES.package(spec.id),
+        "width": plan.width,
+        "height": plan.height,
+        "memory_bank": plan.memory_bank,
+        "dtype": request.dtype,
+        "vae_dtype": request.vae_dtype,
+        "noise_device": request.noise_device,
+        "quantization": request.quantization,
+        "low_vram": "cast" if request.low_vram == "cast" else None,
+        "pre_processors": [(ref.id, ref.parameters, PROCESSORS.package(ref.id)) for ref in plan.pre_processors],
+        "loras": [(sha256_of(lora.path), lora.merged) for lora in plan.loras],
+    }
+    if spec.needs_models:
+        vace = any(chunk.vace is not None for chunk in plan.chunks)
+        engine |= model_digests(spec.id, request.models, vae_type=cast(VaeType, request.vae_type), vace=vace)
+    if not spec.causal:
+        engine["plan"] = replace(plan, notes=(), warnings=(), memory=None).fingerprint()
+    return Provenance({name: canonical(value) for name, value in engine.items()}, {}, chunk_inputs(plan, sha256_of))

@@ -29,7 +29,7 @@ from scope_batch.render.engine_pool import Engines, request_of, unused_options
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.render.output_settings import chunks_path, sink_settings, with_metadata
 from scope_batch.render.plugin_guard import guarded_peak_bytes, guarded_session
-from scope_batch.render.prepare import outputs_of, places_of_inputs, prepare_job, unused_by_outputs
+from scope_batch.render.prepare import outputs_of, places_of_inputs, prepare_job, unused_by_outputs, unused_by_resume
 from scope_batch.render.resume import Resume, open_resume
 from scope_batch.render.speed_history import remember_speed
 from scope_batch.sinks.disk_space import check_space
@@ -75,6 +75,7 @@ def render_job(
         *plan.warnings,
         *unused_by_outputs(job, outputs, options.outputs),
         *unused_options(plan, options),
+        *unused_by_resume(job, outputs, options),
     )
     for warning in warnings[:MAX_WARNINGS]:
         report(Warned(warning))

@@ -149,6 +149,23 @@ def unused_by_outputs(job: Job, outputs: Sequence[Output], paths: Sequence[str] 
     return tuple(warnings)
 
 
+def unused_by_resume(job: Job, outputs: Sequence[Output], options: RenderOptions) -> tuple[str, ...]:
+    """Return warnings about what asks for stored chunks, where none are stored."""
+    keep_state = [place(job, "keep_state")] if job.keep_state else []
+    if options.checkpoint_every == 0:
+        return tuple(f"{name} has no effect: --checkpoint-every 0 stores no chunks" for name in keep_state)
+    if options.work_dir is not None or any(output.path is not None for output in outputs):
+        return ()
+    asked = {
+        "--resume": options.resume is True,
+        "--checkpoint-every": options.checkpoint_every is not None,
+        "--reuse": options.reuse is not None,
+        "--keep-work": options.keep_work,
+    }
+    names = [*keep_state, *(name for name, is_set in asked.items() if is_set)]
+    return tuple(f"{name} has no effect: no output is a file; --work-dir says where to store chunks" for name in names)
+
+
 def plan_document(job: Job, plan: Plan, outputs: Sequence[Output]) -> dict[str, Any]:
     """Return the document of `plan --json`: the plan, the engine's settings and the outputs."""
     return {

@@ -12,16 +12,14 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scope_batch import __version__
 from scope_batch.checkpoint.cadence import Cadence
-from scope_batch.checkpoint.provenance import Difference, Provenance, chunk_inputs, differences, listed
-from scope_batch.checkpoint.store import STORE, ChunkStore, StoredChunk, find_manifest, look_into
-from scope_batch.core.canonical import canonical
+from scope_batch.checkpoint.provenance import Difference, Provenance, differences, listed
+from scope_batch.checkpoint.store import STORE, ChunkStore, Found, StoredChunk, find_manifest, look_into
 from scope_batch.core.engine import ByteWriter, Engine, EngineRequest, ReproducibleEngine, ResumableSession, Session
 from scope_batch.core.failpoint import failpoint
 from scope_batch.core.frames import Frames
@@ -29,11 +27,7 @@ from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError, MissingInputError, OutputError
 from scope_batch.events import Report, Resumed, Warned
 from scope_batch.job import Job
-from scope_batch.models.identity import model_digests
-from scope_batch.models.layout import VaeType
-from scope_batch.pipelines import KNOWN_PIPELINES
-from scope_batch.processors import PROCESSORS
-from scope_batch.render.fingerprint import sha256_of
+from scope_batch.render.fingerprint import provenance_of
 from scope_batch.render.options import RenderOptions
 from scope_batch.sinks.output import output_errors
 
@@ -75,26 +69,34 @@ class Resume:
         self._replaced = False
         with output_errors(folder):
             self._found = look_into(folder, provenance, latents=latents)
+            self._name_what_is_lost(folder, self._found)
         if reuse is not None:
             self._look_elsewhere(reuse, latents=latents)
-        self._name_what_is_lost()
 
     def _look_elsewhere(self, reuse: Path, *, latents: bool) -> None:
         folder = find_manifest(reuse)
         if folder is None:
             raise MissingInputError(f"--reuse {reuse}: no work folder of a render (it holds no chunks.jsonl)")
+        if self.folder.is_dir() and folder.samefile(self.folder):
+            return
         with output_errors(reuse):
             found = look_into(folder, self._provenance, latents=latents)
-        if len(found.chunks) > len(self._found.chunks):
+        self._name_what_is_lost(reuse, found)
+        if self._worth(found) > self._worth(self._found):
             self._found = found
+        elif found.chunks:
+            self._report(Warned(f"--reuse {reuse}: it holds no more of this render than {self.folder.parent}"))
 
-    def _name_what_is_lost(self) -> None:
-        found = self._found
+    def _worth(self, found: Found) -> tuple[int, int]:
+        """The last chunk at which a render can continue from there, and the number of chunks that are there."""
+        return max(self._starts(found)), len(found.chunks)
+
+    def _name_what_is_lost(self, folder: Path, found: Found) -> None:
         for line in found.damaged:
-            self._report(Warned(f"{self.folder}: {line}"))
+            self._report(Warned(f"{folder}: {line}"))
         if found.changed:
-            used = f"the {len(found.chunks)} chunks before it are used" if found.chunks else "no earlier chunk is used"
-            self._report(Warned(f"{self.folder}: made from something else: {listed(found.changed)}; {used}"))
+            used = f"only the first {len(found.chunks)} chunks can be used" if found.chunks else "nothing of it is used"
+            self._report(Warned(f"{folder}: made from something else: {listed(found.changed)}; {used}"))
 
     @property
     def complete(self) -> bool:
@@ -120,26 +122,36 @@ class Resume:
         if self._cadence is not None:
             self._cadence.begin(start)
         if self._found.chunks:
-            first_frame = self._plan.chunks[start].first_frame
-            self._report(Resumed(start, first_frame, again, str(self.folder)))
+            self._report(Resumed(start, self._plan.chunks[start].first_frame, again, str(self._source)))
         return start
+
+    def use_all(self, *, keep: bool) -> None:
+        """Nothing is to be generated. keep: the chunks stay in this folder. Raises OutputError."""
+        self._report(Resumed(len(self._plan.chunks), self._plan.num_frames, 0, str(self._source)))
+        if keep:
+            with output_errors(self.folder):
+                made_here = replace(self._provenance, environment=self._found.environment)
+                self._store = ChunkStore(self.folder, made_here, self._found)
+
+    @property
+    def _source(self) -> Path:
+        """The folder that the stored chunks come from."""
+        return self._found.chunks[0].folder
 
     def _check_environment(self, changed: Sequence[Difference]) -> None:
         named = "; ".join(map(str, changed))
         if not self._any_environment:
             raise JobError(
-                f"{self.folder}: its {len(self._found.chunks)} chunks were made elsewhere: {named}; --resume continues "
-                "from them all the same, --no-resume begins anew"
+                f"{self._source}: its {len(self._found.chunks)} chunks were made elsewhere: {named}; --resume "
+                "continues from them all the same, --no-resume begins anew"
             )
         self._report(Warned(f"the chunks that are stored were made elsewhere: {named}"))
 
     def _restore(self, session: Session) -> int:
         """The last chunk that the session can start at: one with a saved state, or one that starts a new sequence."""
-        found = self._found
-        following = self._plan.chunks[: len(found.chunks) + 1]
-        cuts = {chunk.index for chunk in following if chunk.cut and chunk.resets_noise_controller}
-        for start in sorted({0, *cuts, *found.states}, reverse=True):
-            if start in cuts or start == 0:
+        starts = self._starts(self._found)
+        for start in sorted(starts, reverse=True):
+            if not starts[start]:
                 return start
             if isinstance(session, ResumableSession):
                 failpoint("restore")
@@ -147,11 +159,17 @@ class Resume:
                     session.restore_file(self._state_file(start))
                     return start
                 except ValueError as error:
-                    self._report(Warned(f"{self.folder}: the state before chunk {start} cannot be used: {error}"))
+                    self._report(Warned(f"{self._source}: the state before chunk {start} cannot be used: {error}"))
         return 0
 
+    def _starts(self, found: Found) -> dict[int, bool]:
+        """Chunks at which a session can start with what was found, each with whether that takes a saved state."""
+        following = self._plan.chunks[: len(found.chunks) + 1]
+        cuts = {chunk.index for chunk in following if chunk.cut and chunk.resets_noise_controller}
+        return dict.fromkeys(found.states, True) | dict.fromkeys({0, *cuts}, False)
+
     def _state_file(self, index: int) -> Path:
-        return self._found.chunks[0].folder / f"{index:05d}.state"
+        return self._source / f"{index:05d}.state"
 
     def commit(self, index: int, frames: Frames, latents: NDArray[np.float32] | None) -> None:
         """Keep a chunk that was made; called on the writer's thread. Raises OutputError."""
@@ -239,34 +257,6 @@ class _Interruptible:
         return self.file.write(data)
 
 
-def provenance_of(plan: Plan, request: EngineRequest) -> Provenance:
-    """What the chunks of a plan are made from, but for the environment, which only the engine knows.
-
-    Reads every model file, LoRA and input once; their digests stay in the cache folder.
-    """
-    spec = request.spec
-    engine: dict[str, object] = {
-        "pipeline": spec,
-        "package": KNOWN_PIPELINES.package(spec.id),
-        "width": plan.width,
-        "height": plan.height,
-        "memory_bank": plan.memory_bank,
-        "dtype": request.dtype,
-        "vae_dtype": request.vae_dtype,
-        "noise_device": request.noise_device,
-        "quantization": request.quantization,
-        "low_vram": "cast" if request.low_vram == "cast" else None,
-        "pre_processors": [(ref.id, ref.parameters, PROCESSORS.package(ref.id)) for ref in plan.pre_processors],
-        "loras": [(sha256_of(lora.path), lora.merged) for lora in plan.loras],
-    }
-    if spec.needs_models:
-        vace = any(chunk.vace is not None for chunk in plan.chunks)
-        engine |= model_digests(spec.id, request.models, vae_type=cast(VaeType, request.vae_type), vace=vace)
-    if not spec.causal:
-        engine["plan"] = replace(plan, notes=(), warnings=(), memory=None).fingerprint()
-    return Provenance({name: canonical(value) for name, value in engine.items()}, {}, chunk_inputs(plan, sha256_of))
-
-
 def open_resume(
     folder: Path,
     job: Job,
@@ -281,7 +271,7 @@ def open_resume(
 
     Raises as `Resume` does.
     """
-    return Resume(
+    resume = Resume(
         folder / STORE,
         plan,
         provenance_of(plan, request),
@@ -294,3 +284,6 @@ def open_resume(
         keep_states=job.keep_state,
         any_environment=options.resume is True,
     )
+    if resume.complete:
+        resume.use_all(keep=options.keep_work or bool(job.keep_state))
+    return resume

@@ -252,6 +252,8 @@ def _move_all(work: WorkFolder, journal: Journal, old: Sequence[str], *, overwri
 
 
 def _move_partials(work: WorkFolder) -> None:
+    if not work.files():
+        return
     for path in _partials(work.output):
         work.unlink_beside(path.name)
     sidecar = sidecar_path(work.output).name

@@ -215,7 +215,10 @@ class WorkFolder:
         except BlockingIOError as error:
             owner = os.pread(self.lock_fd, 100, 0).removeprefix(_MARK).strip()
             if not owner.isdigit() or is_running(int(owner)):
-                raise TemporaryError(f"{self.output}: another process is writing it") from error
+                holder = f"process {owner.decode()}" if owner.isdigit() else "it"
+                raise TemporaryError(
+                    f"{self.output}: another process is writing it: {holder} has locked {self.path / LOCK}"
+                ) from error
             if time.monotonic() > deadline_s:
                 raise TemporaryError(f"{self.output}: the encoder of a killed render is still running") from error
             end_orphans(self.lock_fd, self.path)

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from scope_batch.__main__ import main
+from scope_batch.pipelines import PIPELINES
 from scope_batch.render.engine_pool import Engines
+from tests.engine.small import small_engine
 from tests.render.helpers import Refused, Renderer, ffmpeg
+from tests.render.resuming import Runs
+from tests.soak.kill import Loaded, write_lora
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +70,28 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         assert {*tmp_path.rglob("*")} == before
 
     return check
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    folder = tmp_path_factory.mktemp("lora")
+    write_lora(folder / "style.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield Loaded(small_engine(PIPELINES["longlive"], tiny_vae=True))
+
+
+@pytest.fixture
+def runs(tmp_path: Path, engines: Engines) -> Runs:
+    return Runs(tmp_path, engines)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, engines: Engines) -> Callable[..., bytes]:
+    """Bytes of an uninterrupted render without a work folder."""
+
+    def render(**fields: Any) -> bytes:
+        folder = tmp_path_factory.mktemp("whole")
+        return Runs(folder, engines)(options={"resume": None, "checkpoint_every": 0}, **fields)
+
+    return render

@@ -14,82 +14,13 @@ import pytest
 from scope_batch.checkpoint.manifest import read_rows, to_line
 from scope_batch.checkpoint.store import STORE
 from scope_batch.errors import Interrupted, JobError, MissingInputError, TemporaryError
-from scope_batch.events import ChunkDone, Event, Resumed, Warned
 from scope_batch.job import Job
-from scope_batch.pipelines import PIPELINES
 from scope_batch.render.chunk_stream import render_chunks
 from scope_batch.render.engine_pool import Engines
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
-from tests.engine.small import small_engine
-from tests.render.helpers import TINY, StopAt, job_of
-from tests.soak.kill import Loaded, write_lora
-
-FIELDS: dict[str, Any] = {
-    "num_frames": 45,
-    "denoising_steps": [1000, 500],
-    "lora_scales": {"style.safetensors": [0.0, 0.1, 0.2, 0.3]},
-}
-CHUNKS = 4
-DOG = [{"chunk": 2, "text": "a dog"}]
-
-
-@pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    folder = tmp_path_factory.mktemp("lora")
-    write_lora(folder / "style.safetensors")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        yield Loaded(small_engine(PIPELINES["longlive"], tiny_vae=True))
-
-
-class Runs:
-    """Renders the job to `out.npy`; `events` are those of the last run."""
-
-    def __init__(self, folder: Path, engines: Engines) -> None:
-        self.folder, self.engines = folder, engines
-        self.events: list[Event] = []
-
-    def __call__(self, *, stop_at: int | None = None, name: str = "out.npy", **given: Any) -> bytes:
-        options = {"resume": True, "checkpoint_every": 1, **given.pop("options", {})}
-        job = job_of(TINY, **{**FIELDS, **given})
-        stop = None if stop_at is None else StopAt(stop_at, Interrupted(2))
-        self.events = []
-        outputs = (str(self.folder / name),)
-        try:
-            render_job(job, "job", RenderOptions(outputs=outputs, **options), self.events.append, stop, self.engines)
-        except Interrupted:
-            assert stop is not None
-            return b""
-        return (self.folder / name).read_bytes()
-
-    @property
-    def store(self) -> Path:
-        return self.folder / ".out.npy.work" / STORE
-
-    @property
-    def generated(self) -> list[int]:
-        return [event.chunk for event in self.events if isinstance(event, ChunkDone)]
-
-    @property
-    def warnings(self) -> list[str]:
-        return [event.message for event in self.events if isinstance(event, Warned)]
-
-
-@pytest.fixture
-def runs(tmp_path: Path, engines: Engines) -> Runs:
-    return Runs(tmp_path, engines)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, engines: Engines) -> Callable[..., bytes]:
-    """Bytes of an uninterrupted render without a work folder."""
-
-    def render(**fields: Any) -> bytes:
-        folder = tmp_path_factory.mktemp("whole")
-        return Runs(folder, engines)(options={"resume": None, "checkpoint_every": 0}, **fields)
-
-    return render
+from tests.render.helpers import TINY, job_of
+from tests.render.resuming import CHUNKS, DOG, FIELDS, Runs
 
 
 @pytest.mark.parametrize("border", range(1, CHUNKS))
@@ -97,7 +28,8 @@ def test_a_stopped_render_continues_where_it_was(runs: Runs, whole: Callable[...
     runs(stop_at=border)
     assert runs() == whole()
     assert runs.generated == list(range(border, CHUNKS))
-    assert [(e.chunk, e.again) for e in runs.events if isinstance(e, Resumed)] == [(border, 0)]
+    assert runs.resumed == [(border, 0)]
+    assert runs.warnings == []
     assert [path.name for path in runs.folder.iterdir()] in (["out.npy", "out.npy.json"], ["out.npy.json", "out.npy"])
 
 
@@ -107,7 +39,7 @@ def test_without_a_state_chunks_are_made_again_and_not_written_again(runs: Runs,
         state.unlink()
     assert runs() == whole()
     assert runs.generated == [0, 1, 2, 3]
-    assert [(e.chunk, e.again) for e in runs.events if isinstance(e, Resumed)] == [(0, 3)]
+    assert runs.resumed == [(0, 3)]
 
 
 def test_a_cut_needs_no_state(runs: Runs, whole: Callable[..., bytes]) -> None:
