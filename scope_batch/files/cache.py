@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import platformdirs
-from filelock import FileLock
 
 from scope_batch.errors import OutputError
 from scope_batch.files.access import shown
@@ -178,6 +177,8 @@ def flush_to_disk(file: BinaryIO) -> None:
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Hold a lock file beside `path`, so that one process builds `path` while the others wait."""
+    from filelock import FileLock  # takes a twentieth of a second, and few runs build something
+
     file = path.with_name(f"{path.name}.lock")
     with writing(file):
         if file.is_dir():

@@ -89,15 +89,29 @@ def files_of(path: Path) -> list[Path]:
     return [path] if path.exists() else []
 
 
-def picture_numbers(path: Path) -> dict[Path, int]:
-    """Return {existing file: frame number} of a PNG sequence. `7.png` does not match the pattern `%05d.png`."""
-    head, _, tail = _NUMBER.sub("\0", path.name).partition("\0")
+def picture_names(path: Path) -> dict[str, int]:
+    """Return {name of an existing file: frame number} of a PNG sequence. `7.png` does not match `%05d.png`."""
+    number_format = _NUMBER.search(path.name)
+    if number_format is None:
+        return {}
+    head, tail = path.name[: number_format.start()], path.name[number_format.end() :]
     name = re.compile(re.escape(head) + r"(\d+)" + re.escape(tail))
     try:
-        numbers = {file: int(match[1]) for file in path.parent.iterdir() if (match := name.fullmatch(file.name))}
+        listed = os.listdir(path.parent)  # noqa: PTH208  ten thousand paths take long
+        numbers = {file: int(match[1]) for file in listed if (match := name.fullmatch(file))}
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {file: number for file, number in numbers.items() if file == numbered(path, number)}
+    return {file: number for file, number in numbers.items() if file == f"{head}{number_format[0] % number}{tail}"}
+
+
+def picture_numbers(path: Path) -> dict[Path, int]:
+    """Return {existing file: frame number} of a PNG sequence, see `picture_names`."""
+    return {path.with_name(name): number for name, number in picture_names(path).items()}
+
+
+def has_files(path: Path) -> bool:
+    """Return whether a file of an output exists."""
+    return bool(picture_names(path)) if is_sequence(path) else path.exists()
 
 
 def _as_list(job_output: object) -> list[object]:

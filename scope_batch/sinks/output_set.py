@@ -23,6 +23,7 @@ from scope_batch.sinks.output import (
     SIDECAR_FORMATS,
     Output,
     files_of,
+    has_files,
     numbered,
     partial_path,
     picture_numbers,
@@ -91,7 +92,7 @@ def check_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettings)
 
 def any_output_exists(outputs: Sequence[Output], settings: SinkSettings) -> bool:
     """Return whether a file of an output exists, or a work folder of an earlier render."""
-    return any(files_of(path) or os.path.lexists(work_path(path)) for path in _paths(outputs, settings))
+    return any(has_files(path) or os.path.lexists(work_path(path)) for path in _paths(outputs, settings))
 
 
 def complete_earlier_render(outputs: Sequence[Output], settings: SinkSettings) -> bool:

@@ -6,6 +6,7 @@ What was verified once is remembered until a file changes, so that a long film i
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,16 @@ from scope_batch.errors import JobError, MissingInputError, OutputError
 from scope_batch.files.remembered import files_state, recall, remember
 from scope_batch.sinks.latents import read_latents_job
 from scope_batch.sinks.metadata import MODELS_ENTRY, read_metadata
-from scope_batch.sinks.output import Output, files_of, has_sidecar, numbered, output_errors, sidecar_path
+from scope_batch.sinks.output import (
+    Output,
+    has_files,
+    has_sidecar,
+    is_sequence,
+    numbered,
+    output_errors,
+    picture_names,
+    sidecar_path,
+)
 from scope_batch.sinks.output_set import SinkSettings
 from scope_batch.sinks.sink import bytes_and_hash
 from scope_batch.sinks.verify import verify_output
@@ -53,7 +63,7 @@ def remember_outputs(outputs: Sequence[Output], plan: Plan, settings: SinkSettin
         if output.path is not None:
             _remember(output.path, files_state(_all_files(output.path)), _shape(plan.delivery), document)
     if settings.latents is not None:
-        _remember(settings.latents, files_state([settings.latents]), [], document)
+        _remember(settings.latents, files_state([settings.latents.absolute()]), [], document)
 
 
 def comparable(document: Mapping[str, Any]) -> Texts:
@@ -73,7 +83,7 @@ def _reason(output: Output, delivery: Delivery, expected: Mapping[str, Any]) -> 
     path = output.path
     if path is None:
         return "standard output is written anew each time"
-    if not files_of(path):
+    if not has_files(path):
         return f"{path} is missing"
     state = files_state(_all_files(path))
     known = _recalled(path, state, _shape(delivery))
@@ -94,7 +104,7 @@ def _reason(output: Output, delivery: Delivery, expected: Mapping[str, Any]) -> 
 
 
 def _latents_reason(path: Path, expected: Mapping[str, Any]) -> str:
-    state = files_state([path])
+    state = files_state([path.absolute()])
     if state is None:
         return f"{path} is missing"
     stored = _recalled(path, state, [])
@@ -131,11 +141,13 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _all_files(path: Path) -> list[Path]:
+def _all_files(path: Path) -> list[str]:
     """Return every file that belongs to an output, also one that is missing."""
-    if has_sidecar(path):
-        return [path, sidecar_path(path)]
-    return sorted(files_of(path)) or [path]
+    path = path.absolute()
+    if is_sequence(path):
+        folder = f"{path.parent}{os.sep}"  # texts: ten thousand paths take long
+        return [folder + name for name in sorted(picture_names(path))]
+    return [str(path), *([str(sidecar_path(path))] if has_sidecar(path) else [])]
 
 
 def _shape(delivery: Delivery) -> list[int]:
