@@ -209,6 +209,8 @@ class ChunkStore:
             for other in older:
                 failpoint("state-remove")
                 self.state_file(other).unlink(missing_ok=True)
+            with self._lock:
+                self._rows = [row for row in self._rows if row["kind"] != "state" or row["chunk"] not in older]
 
     def forget(self, index: int) -> None:
         """Remove chunk `index`, all that follow it, and the states after it."""

@@ -110,8 +110,8 @@ def picture_numbers(path: Path) -> dict[Path, int]:
 
 
 def has_files(path: Path) -> bool:
-    """Return whether a file of an output exists. False for a name that is too long."""
-    return bool(picture_names(path)) if is_sequence(path) else os.path.exists(path)  # noqa: PTH110
+    """Return whether a file of an output exists."""
+    return bool(picture_names(path)) if is_sequence(path) else path.exists()
 
 
 def _as_list(job_output: object) -> list[object]:

@@ -159,7 +159,7 @@ class WorkFolder:
             return
         self.clear()
         failpoint("work-cleared")
-        if self.keeps_chunks and (self.path / STORE / MANIFEST).is_file():
+        if self.keeps_chunks and any((self.path / STORE).glob("*.frames")):
             self._close()
             return
         self.drop_chunks()

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from scope_batch.checkpoint.store import STORE
 from scope_batch.core.file_size import BYTES_PER_PIXEL, forecast
 from scope_batch.errors import JobError, OutputError, OutputExistsError
-from scope_batch.sinks.disk_space import check_space, forecast_bytes, forecast_latents_bytes
+from scope_batch.sinks.disk_space import check_space, forecast_bytes, forecast_chunks_bytes, forecast_latents_bytes
 from scope_batch.sinks.encoders import ENCODERS
 from scope_batch.sinks.output import Output, parse_outputs
 from scope_batch.sinks.output_set import SinkSettings, check_outputs, claim_outputs, open_sinks
@@ -117,6 +118,20 @@ def test_outputs_on_one_disk_share_its_space(tmp_path: Path, make_plan, monkeypa
     check_space(outputs, make_plan(30))
     with pytest.raises(OutputError, match="--force"):
         check_space(outputs, make_plan(30), tmp_path / "l.safetensors")
+
+
+def test_the_stored_chunks_need_space_too(tmp_path: Path, make_plan, monkeypatch):
+    plan, path = make_plan(30), tmp_path / "a.npy"
+    store = tmp_path / ".a.npy.work" / STORE
+    wanted = forecast_chunks_bytes(plan, store, latents=False)
+    assert wanted == 30 * plan.height * plan.width * 3
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, wanted - 1))
+    check_space([], plan)
+    with pytest.raises(OutputError, match="needed"):
+        check_space([], plan, chunks=path)
+    store.mkdir(parents=True)
+    (store / "00000.frames").write_bytes(bytes(1000))
+    check_space([], plan, chunks=path)  # what is stored already needs no more
 
 
 def test_small_sizes_are_shown_in_a_small_unit(tmp_path: Path, make_plan, monkeypatch):

@@ -4,6 +4,7 @@
 
 `--points`  one run for each named point of failure, killed there at its first pass, and again at its last.
 `--runs`    so many runs that are killed at a random moment.
+`--borders` for each pipeline, one run that is killed behind each chunk and continued by another process.
 `--faults`  one run for each disk operation that fails (EIO and ENOSPC in turn), each N-th of them.
 
 The job has video input, control frames through VACE, a prompt switch, a transition, a LoRA ramp, a cut, a processor
@@ -47,6 +48,7 @@ from scope_batch.processors import PROCESSORS, Parameters, ProcessorSpec
 from scope_batch.render.engine_pool import Engines
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
+from scope_batch.render.prepare import prepare_job
 from tests.engine.small import WIDTH, small_engine
 
 FPS, SIZE = 16, 64
@@ -121,7 +123,7 @@ def write_lora(path: Path) -> None:
     save_file(tensors, path)
 
 
-def make_inputs(folder: Path, chunks: int) -> Path:
+def make_inputs(folder: Path, chunks: int, pipeline: str = "longlive") -> Path:
     """Write the job and everything that it reads; returns the job file."""
     frames = 12 * chunks - 3
     rng = np.random.default_rng(0)
@@ -138,7 +140,7 @@ def make_inputs(folder: Path, chunks: int) -> Path:
     np.save(folder / "control.npy", rng.uniform(-1, 1, (1, 3, 24, SIZE, SIZE)).astype(np.float32))
     write_lora(folder / "style.safetensors")
     job = {
-        "pipeline_id": "longlive",
+        "pipeline_id": pipeline,
         "models": "tiny",
         "prompt": "a cat",
         "num_frames": frames,
@@ -168,6 +170,7 @@ class Render:
 
     job: Path
     engines: Engines
+    every: int = EVERY
 
     def fork(self, folder: Path, before: Callable[[], None] = lambda: None) -> int:
         """Start a render into `folder`; returns its process id."""
@@ -183,7 +186,7 @@ class Render:
                     note(log, b"chunk\n")
 
             options = RenderOptions(
-                outputs=tuple(str(folder / name) for name in OUTPUTS), resume=True, checkpoint_every=EVERY
+                outputs=tuple(str(folder / name) for name in OUTPUTS), resume=True, checkpoint_every=self.every
             )
             job = load_job(self.job)
             before()
@@ -356,16 +359,32 @@ def fail_operation(number: int, fired: int) -> None:
     io.open = failing(io.open)  # type: ignore[assignment]  (what `Path.open` calls)
 
 
-def prepare(folder: Path, chunks: int) -> Case:
+def prepare(folder: Path, chunks: int, pipeline: str = "longlive", every: int = EVERY) -> Case:
     torch.set_num_threads(1)
     PROCESSORS._builtin["trail"] = TRAIL  # type: ignore[index]
-    engine = small_engine(PIPELINES["longlive"], tiny_vae=True)
-    return Case(Render(make_inputs(folder, chunks), Loaded(engine)), chunks)
+    engine = small_engine(PIPELINES[pipeline], tiny_vae=True)
+    job = make_inputs(folder, chunks, pipeline)
+    return Case(Render(job, Loaded(engine), every), len(prepare_job(load_job(job)).chunks))
+
+
+def kill_at_borders(chunks: int) -> str:
+    counts = []
+    for pipeline in (spec.id for spec in PIPELINES.values() if spec.needs_models):
+        with tempfile.TemporaryDirectory(prefix="soak-") as inputs:
+            print(f"{pipeline} ...", flush=True)
+            case = prepare(Path(inputs), chunks, pipeline, every=1)
+            for border in range(1, case.chunks - 1):
+                with new_folder() as folder:
+                    case.render.run(folder, lambda: failpoint.arm(f"manifest-state-done:kill:{border}"))  # noqa: B023
+                    case.check_again(folder)
+            counts.append(f"{pipeline} {case.chunks - 2}")
+    return f"killed behind a state and continued with the same bytes: {', '.join(counts)}"
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--points", action="store_true")
+    parser.add_argument("--borders", action="store_true")
     parser.add_argument("--runs", type=int, default=0)
     parser.add_argument("--faults", type=int, default=0)
     parser.add_argument("--chunks", type=int, default=8)
@@ -378,6 +397,8 @@ def main(arguments: Sequence[str]) -> None:
             print(kill_at_points(case), flush=True)
             print(fail_at_points(case, "raise"), flush=True)
             print(fail_at_points(case, "enospc"), flush=True)
+        if asked.borders:
+            print(kill_at_borders(asked.chunks), flush=True)
         if asked.runs:
             print(kill_at_random(case, asked.runs, random.Random(asked.seed)), flush=True)
         if asked.faults:
