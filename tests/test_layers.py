@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "progress": {"errors", "events"},
     "render": {*CORE, "checkpoint", "files", "job", "media", "models", "pipelines", "plan", "processors", "sinks"},
     "doctor": {*CORE, "files", "job", "media", "models", "pipelines", "processors", "render", "sinks"},
+    "serve": {*CORE, "files", "job", "pipelines"},
     "cli": {
         *CORE,
         "checkpoint",

@@ -1,0 +1,1 @@
+"""Serves renders over HTTP, in the protocol of Scope's batch endpoint."""

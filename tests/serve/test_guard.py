@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import asyncio
+import hmac
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from scope_batch.errors import UsageError
+from scope_batch.serve.guard import Access, Guard
+from tests.serve.conftest import Call
+
+TOKEN = "a-token-of-the-test"
+PUBLIC = Access(host="0.0.0.0", token=TOKEN)
+
+
+async def show_path(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(request.url.path)
+
+
+def guarded(access: Access) -> Guard:
+    return Guard(Starlette(routes=[Route("/{path:path}", show_path, methods=["GET", "POST"])]), access)
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:1234", "[::1]:8000", "LOCALHOST", "gpu.lan:8000"])
+def test_a_known_host_passes(host: str, call: Call) -> None:
+    app = guarded(Access(allowed_hosts=frozenset({"gpu.lan"})))
+    assert call(app, "GET", "/", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "192.168.1.7",
+        "",
+        "a b",
+        "localhost@evil",
+        "127.0.0.1:8000:1",
+    ],
+)
+def test_a_foreign_host_is_refused(host: str, call: Call) -> None:
+    assert call(guarded(Access()), "GET", "/", headers={"Host": host}).status_code == 421
+
+
+def test_two_host_headers_are_refused(call: Call) -> None:
+    headers = [("Host", "localhost"), ("Host", "evil.example")]
+    assert call(guarded(Access()), "GET", "/", headers=headers).status_code == 421
+
+
+def test_any_address_passes_where_other_machines_are_served(call: Call) -> None:
+    headers = {"Host": "192.168.1.7:8000", "Authorization": f"Bearer {TOKEN}"}
+    assert call(guarded(PUBLIC), "GET", "/", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://localhost:8000", 200),
+        ("https://LOCALHOST:8000", 200),
+        ("http://localhost:3000", 403),
+        ("http://evil.example", 403),
+        ("http://evil@localhost:8000", 403),
+        ("http://localhost:8000/x", 403),
+        ("file://localhost:8000", 403),
+        ("null", 403),
+        ("", 403),
+    ],
+)
+def test_only_pages_of_this_server_may_call(origin: str, status: int, call: Call) -> None:
+    headers = {"Host": "localhost:8000", "Origin": origin}
+    assert call(guarded(Access()), "POST", "/", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("application/json", 200),
+        ("application/octet-stream", 200),
+        ("text/plain", 415),
+        ("Text/Plain; charset=utf-8", 415),
+        ("multipart/form-data; boundary=x", 415),
+        ("application/x-www-form-urlencoded", 415),
+    ],
+)
+def test_content_types_that_pages_can_post_without_asking_are_refused(kind: str, status: int, call: Call) -> None:
+    assert call(guarded(Access()), "POST", "/", headers={"Content-Type": kind}, content=b"{}").status_code == status
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        (f"Bearer {TOKEN}", 200),
+        (f"bearer  {TOKEN}", 200),
+        (f"Bearer {TOKEN}x", 401),
+        (f"Bearer {TOKEN[:-1]}", 401),
+        (f"Basic {TOKEN}", 401),
+        (TOKEN, 401),
+        ("", 401),
+        (b"Bearer \xff\xff", 401),
+    ],
+)
+def test_the_token_is_needed(value: str | bytes, status: int, call: Call) -> None:
+    answer = call(guarded(PUBLIC), "GET", "/", headers={"Authorization": value})
+    assert answer.status_code == status
+    assert ("www-authenticate" in answer.headers) == (status == 401)
+
+
+def test_the_token_is_compared_in_constant_time(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[Any] = []
+    compare = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda *pair: compared.append(pair) or compare(*pair))
+    call(guarded(PUBLIC), "GET", "/", headers={"Authorization": "Bearer wrong"})
+    assert compared == [(b"wrong", TOKEN.encode())]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"/t/{TOKEN}/api/v1/batch", 200),
+        (f"/t/{TOKEN}x/api/v1/batch", 401),
+        ("/t//api/v1/batch", 401),
+        ("/api/v1/batch", 401),
+    ],
+)
+def test_the_token_may_stand_in_the_path(path: str, status: int, call: Call) -> None:
+    answer = call(guarded(Access(token=TOKEN, token_in_path=True)), "GET", path)
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.text == "/api/v1/batch"
+
+
+def test_the_path_holds_no_token_unless_asked(call: Call) -> None:
+    assert call(guarded(Access(token=TOKEN)), "GET", f"/t/{TOKEN}/health").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "access",
+    [
+        {"host": "0.0.0.0"},
+        {"host": "192.168.1.7"},
+        {"host": "::"},
+        {"host": "gpu.lan"},
+        {"token_in_path": True},
+        {"token": ""},
+        {"token": "short"},
+        {"token": "a/path/in/the/token"},
+    ],
+    ids=str,
+)
+def test_unsafe_settings_are_refused_at_the_start(access: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="--"):
+        Access(**access)
+
+
+def test_web_sockets_reach_no_route() -> None:
+    async def never(*_: Any) -> None:
+        raise AssertionError
+
+    asyncio.run(Guard(never, Access())({"type": "websocket", "headers": []}, never, never))
+
+
+def test_refusals_are_problem_documents(call: Call) -> None:
+    answer: httpx.Response = call(guarded(PUBLIC), "GET", "/")
+    assert answer.headers["content-type"] == "application/problem+json"
