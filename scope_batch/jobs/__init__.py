@@ -1,0 +1,1 @@
+"""Keeps jobs, which outlive whoever asked for them, in a table on disk."""

@@ -1,0 +1,350 @@
+"""Keeps jobs and their events in an SQLite file, for the threads of one process at a time."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from scope_batch.errors import OutputError, TemporaryError
+from scope_batch.jobs.records import ENDED, WAITING, EndState, JobRecord, JobSettings, Progress, StoredEvent
+
+MAX_EVENTS = 2000
+"""So many events are kept of each job, the last ones."""
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE job (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL DEFAULT 'queued'
+        CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled', 'interrupted')),
+    request TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    caller TEXT NOT NULL,
+    submitted_s REAL NOT NULL,
+    started_s REAL,
+    finished_s REAL,
+    progress TEXT NOT NULL DEFAULT '{}',
+    outputs TEXT NOT NULL DEFAULT '[]',
+    error TEXT NOT NULL DEFAULT '',
+    exit_code INTEGER NOT NULL DEFAULT 0,
+    lost_workers INTEGER NOT NULL DEFAULT 0,
+    cancel_requested INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX job_by_state ON job (state, number);
+CREATE TABLE event (
+    job INTEGER NOT NULL REFERENCES job (number) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    data TEXT NOT NULL,
+    PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+CREATE TRIGGER nothing_after_the_end BEFORE INSERT ON event
+WHEN EXISTS (SELECT 1 FROM event WHERE job = NEW.job AND kind IN ('done', 'failed', 'cancelled'))
+BEGIN SELECT RAISE(ABORT, 'the job has ended'); END;
+CREATE TRIGGER no_state_after_the_end BEFORE UPDATE OF state ON job
+WHEN OLD.state IN ('done', 'failed', 'cancelled')
+BEGIN SELECT RAISE(ABORT, 'the job has ended'); END;
+"""
+_WAITING = f"state IN {WAITING}"
+_ENDED = f"state IN {ENDED}"
+
+
+class BusyError(TemporaryError):
+    """As many jobs run or wait as may."""
+
+
+class JobTable:
+    """The jobs of one state directory. All methods may be called from any thread, and survive a killed process.
+
+    A job has a folder of its own, `folder(id)`, which is removed with it. Jobs that a killed process left running are
+    interrupted when the table is opened, and wait for a worker as queued ones do.
+    """
+
+    def __init__(
+        self, state_dir: Path, *, max_events: int = MAX_EVENTS, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Create the directory if need be. Raises TemporaryError if another process uses it, OutputError if it cannot
+        be used.
+        """
+        self._root = state_dir.absolute()
+        self._max_events, self._clock = max_events, clock
+        self._changed = threading.Condition(threading.RLock())
+        self._listeners: list[Callable[[str], None]] = []
+        self._closed = False
+        try:
+            (self._root / "jobs").mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = FileLock(self._root / "lock", timeout=0, thread_local=False)
+            self._lock.acquire()
+        except Timeout as error:
+            raise TemporaryError(f"{self._root}: another server uses this state directory") from error
+        except OSError as error:
+            raise OutputError(f"{self._root}: cannot be used as state directory: {error.strerror}") from error
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self) -> None:
+        file = self._root / "jobs.sqlite3"
+        try:
+            self._db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+            self._db.row_factory = sqlite3.Row
+            # After a power failure the last transactions may be missing, but what is there is whole.
+            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        except sqlite3.Error as error:
+            raise OutputError(f"{file}: cannot be used: {error}") from error
+        if version not in (0, SCHEMA_VERSION):
+            self._db.close()
+            raise OutputError(f"{file}: written by another version of scope-batch; use another state directory")
+        self._db.execute("UPDATE job SET state = 'interrupted' WHERE state = 'running'")
+        known = {row["id"] for row in self._db.execute("SELECT id FROM job")}
+        for folder in (self._root / "jobs").iterdir():
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Wake whoever waits, and let another process use the directory. May be called again."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.notify_all()
+            self._db.close()
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def folder(self, job: str) -> Path:
+        """Return the folder of a job, which holds its outputs and stored chunks."""
+        return self._root / "jobs" / job
+
+    def submit(self, request: str, settings: JobSettings, *, most_active: int, caller: str = "") -> JobRecord:
+        """Add a queued job. Raises BusyError if `most_active` jobs are queued, interrupted or running already."""
+        job = secrets.token_hex(16)
+        with self._transaction(job):
+            (active,) = self._db.execute(f"SELECT COUNT(*) FROM job WHERE NOT {_ENDED}").fetchone()
+            if active >= most_active:
+                raise BusyError(f"busy: {active} of at most {most_active} jobs run or wait")
+            self._db.execute(
+                "INSERT INTO job (id, request, settings, caller, submitted_s) VALUES (?, ?, ?, ?, ?)",
+                (job, request, json.dumps(asdict(settings)), caller, self._clock()),
+            )
+            self.folder(job).mkdir(mode=0o700)
+            return self._get(job)
+
+    def get(self, job: str) -> JobRecord | None:
+        with self._changed:
+            row = self._db.execute("SELECT * FROM job WHERE id = ?", (job,)).fetchone()
+        return None if row is None else _record(row)
+
+    def newest(self, limit: int = 20, *, before: str | None = None) -> list[JobRecord]:
+        """Return at most `limit` jobs, the newest first; `before`: only those submitted before this job."""
+        with self._changed:
+            rows = self._db.execute(
+                "SELECT * FROM job WHERE ?1 IS NULL OR number < (SELECT number FROM job WHERE id = ?1) "
+                "ORDER BY number DESC LIMIT ?2",
+                (before, limit),
+            ).fetchall()
+        return [_record(row) for row in rows]
+
+    def jobs_ahead(self, job: str) -> int:
+        """Return how many jobs run or wait that were submitted before this one."""
+        with self._changed:
+            row = self._db.execute(
+                f"SELECT COUNT(*) FROM job WHERE NOT {_ENDED} AND number < (SELECT number FROM job WHERE id = ?)",
+                (job,),
+            ).fetchone()
+        return int(row[0])
+
+    def take_next(self, wanted: Callable[[], bool] = lambda: True, *, wait: bool = False) -> JobRecord | None:
+        """Mark the oldest job that waits as running and return it.
+
+        wait  wait for one until `wanted` returns False, which `wake` makes it ask again.
+        Returns None if there is none, or none is wanted any more.
+        """
+        with self._changed:
+            while not self._closed and wanted():
+                row = self._db.execute(f"SELECT id FROM job WHERE {_WAITING} ORDER BY number LIMIT 1").fetchone()
+                if row is not None:
+                    return self._set(row["id"], "state = 'running', started_s = coalesce(started_s, ?)", self._clock())
+                if not wait:
+                    return None
+                self._changed.wait()
+        return None
+
+    def wake(self) -> None:
+        """Let every thread that waits in `take_next` ask whether a job is still wanted."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def interrupt(self, job: str) -> JobRecord:
+        """A running job waits again."""
+        return self._set(job, "state = 'interrupted'")
+
+    def count_lost_worker(self, job: str) -> JobRecord:
+        return self._set(job, "lost_workers = lost_workers + 1")
+
+    def cancel(self, job: str) -> JobRecord | None:
+        """Cancel a job: one that waits ends at once, a running one when its worker has heard of it. No-op afterwards.
+
+        Returns the job as it is then; None if there is none.
+        """
+        with self._changed:
+            record = self.get(job)
+            if record is None or record.has_ended:
+                return record
+            if record.state == "running":
+                return self._set(job, "cancel_requested = 1")
+            self.end(job, "cancelled")
+            return self._get(job)
+
+    def end(
+        self,
+        job: str,
+        state: EndState,
+        *,
+        outputs: tuple[str, ...] = (),
+        error: str = "",
+        exit_code: int = 0,
+    ) -> bool:
+        """Give a job its end and its last event. Returns False, and changes nothing, if it has ended before."""
+        with self._transaction(job):
+            record = self._get(job)
+            if record.has_ended:
+                return False
+            self._db.execute(
+                "UPDATE job SET state = ?, outputs = ?, error = ?, exit_code = ?, finished_s = ? WHERE id = ?",
+                (state, json.dumps(outputs), error, exit_code, self._clock(), job),
+            )
+            last = {"outputs": outputs, "frames": record.progress.frames_done, "error": error, "exit_code": exit_code}
+            self._add(job, state, last)
+        return True
+
+    def append_event(
+        self, job: str, kind: str, data: Mapping[str, Any], progress: Progress | None = None
+    ) -> StoredEvent | None:
+        """Store an event, and with it how far the job is. Returns None, and stores nothing, if the job has ended."""
+        with self._transaction(job):
+            if self._get(job).has_ended:
+                return None
+            if progress is not None:
+                self._db.execute("UPDATE job SET progress = ? WHERE id = ?", (json.dumps(asdict(progress)), job))
+            return self._add(job, kind, data)
+
+    def events(self, job: str, after: int = 0) -> list[StoredEvent]:
+        """Return the events whose number is higher than `after`, as far as they are kept."""
+        with self._changed:
+            rows = self._db.execute(
+                "SELECT event.* FROM event JOIN job ON event.job = job.number "
+                "WHERE job.id = ? AND event.number > ? ORDER BY event.number",
+                (job, after),
+            ).fetchall()
+        return [StoredEvent(job, row["number"], row["kind"], row["data"]) for row in rows]
+
+    def wait_for_events(self, job: str, after: int, timeout_s: float | None = None) -> list[StoredEvent]:
+        """Return `events`, as soon as there is one; none after the time, or when there will be no more."""
+
+        def is_settled() -> bool:
+            if self._closed or self.events(job, after):
+                return True
+            record = self.get(job)
+            return record is None or record.has_ended
+
+        with self._changed:
+            self._changed.wait_for(is_settled, timeout_s)
+            return [] if self._closed else self.events(job, after)
+
+    @contextmanager
+    def listening(self, listener: Callable[[str], None]) -> Iterator[None]:
+        """Call `listener` with the id of every job that changes; it must not block, as with `call_soon_threadsafe`."""
+        with self._changed:
+            self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._listeners.remove(listener)
+
+    def remove(self, job: str) -> bool:
+        """Remove a job that has ended, with its events and its folder. Returns whether there was one."""
+        with self._transaction(job):
+            removed = self._db.execute(f"DELETE FROM job WHERE id = ? AND {_ENDED}", (job,)).rowcount > 0
+        if removed:
+            shutil.rmtree(self.folder(job), ignore_errors=True)  # else it goes when the table is opened again
+        return removed
+
+    def expire(self, keep_s: float) -> list[str]:
+        """Remove every job that ended more than `keep_s` seconds ago; returns their ids."""
+        with self._changed:
+            rows = self._db.execute(
+                f"SELECT id FROM job WHERE {_ENDED} AND finished_s < ?", (self._clock() - keep_s,)
+            ).fetchall()
+        return [row["id"] for row in rows if self.remove(row["id"])]
+
+    def _get(self, job: str) -> JobRecord:
+        record = self.get(job)
+        if record is None:
+            raise KeyError(job)
+        return record
+
+    def _set(self, job: str, assignments: str, *values: Any) -> JobRecord:
+        """Change the columns of a job. Raises KeyError if there is no such job."""
+        with self._transaction(job):
+            self._db.execute(f"UPDATE job SET {assignments} WHERE id = ?", (*values, job))
+            return self._get(job)
+
+    def _add(self, job: str, kind: str, data: Mapping[str, Any]) -> StoredEvent:
+        text = json.dumps(data)
+        key, number = self._db.execute(
+            "SELECT job.number, coalesce(max(event.number), 0) + 1 FROM job LEFT JOIN event ON event.job = job.number "
+            "WHERE job.id = ?",
+            (job,),
+        ).fetchone()
+        self._db.execute("INSERT INTO event (job, number, kind, data) VALUES (?, ?, ?, ?)", (key, number, kind, text))
+        self._db.execute("DELETE FROM event WHERE job = ? AND number <= ?", (key, number - self._max_events))
+        return StoredEvent(job, number, kind, text)
+
+    @contextmanager
+    def _transaction(self, job: str) -> Iterator[None]:
+        """Make all changes or none, and then tell those who wait or listen."""
+        with self._changed:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+            self._changed.notify_all()
+            for listener in self._listeners:
+                listener(job)
+
+
+def _record(row: sqlite3.Row) -> JobRecord:
+    values = dict(row)
+    del values["number"]
+    settings = json.loads(values["settings"])
+    values["settings"] = JobSettings(**{**settings, "outputs": tuple(settings["outputs"])})
+    values["progress"] = Progress(**json.loads(values["progress"]))
+    values["outputs"] = tuple(json.loads(values["outputs"]))
+    values["cancel_requested"] = bool(values["cancel_requested"])
+    return JobRecord(**values)
