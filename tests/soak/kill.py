@@ -3,6 +3,7 @@
     python tests/soak/kill.py --points --runs 200 --chunks 20
 
 `--points`  one run for each named point of failure, killed there at its first pass, and again at its last.
+`--every`   of these, only each so-many-th.
 `--runs`    so many runs that are killed at a random moment.
 `--borders` for each pipeline, one run that is killed behind each chunk and continued by another process.
 `--faults`  one run for each disk operation that fails (EIO and ENOSPC in turn), each N-th of them.
@@ -271,22 +272,23 @@ class Case:
         expect(again <= 2 * EVERY, f"{again} chunks were made again", folder)
 
 
-def kill_at_points(case: Case) -> str:
+def kill_at_points(case: Case, every: int) -> str:
     # States are written in the background, so that not every run passes their points as often as the first one did.
     cases = [(name, number) for name, passes in case.points.items() for number in sorted({1, passes})]
     killed = 0
-    for name, number in cases:
+    for name, number in cases[::every]:
         with new_folder() as folder:
             code = case.render.run(folder, lambda: failpoint.arm(f"{name}:kill:{number}"))  # noqa: B023
             expect(code == -signal.SIGKILL or (code == 0 and "state" in name), f"{name}: exits with {code}", folder)
             killed += code != 0
             case.check_stopped(folder)
             case.check_again(folder)
-    return f"{len(case.points)} points, {killed} kills: every next render made the same bytes and left nothing else"
+    points = len({name for name, _ in cases[::every]})
+    return f"{points} points, {killed} kills: every next render made the same bytes and left nothing else"
 
 
-def fail_at_points(case: Case, action: str) -> str:
-    names = [name for name in case.points if action != "enospc" or name not in NOT_ON_DISK]
+def fail_at_points(case: Case, action: str, every: int) -> str:
+    names = [name for name in case.points if action != "enospc" or name not in NOT_ON_DISK][::every]
     for name in names:
         with new_folder() as folder:
             code = case.render.run(folder, lambda: failpoint.arm(f"{name}:{action}"))  # noqa: B023
@@ -385,6 +387,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--points", action="store_true")
     parser.add_argument("--borders", action="store_true")
+    parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--runs", type=int, default=0)
     parser.add_argument("--faults", type=int, default=0)
     parser.add_argument("--chunks", type=int, default=8)
@@ -394,9 +397,9 @@ def main(arguments: Sequence[str]) -> None:
         case = prepare(Path(folder), asked.chunks)
         print(f"an uninterrupted render takes {case.seconds:.1f} s and passes {len(case.points)} points", flush=True)
         if asked.points:
-            print(kill_at_points(case), flush=True)
-            print(fail_at_points(case, "raise"), flush=True)
-            print(fail_at_points(case, "enospc"), flush=True)
+            print(kill_at_points(case, asked.every), flush=True)
+            print(fail_at_points(case, "raise", asked.every), flush=True)
+            print(fail_at_points(case, "enospc", asked.every), flush=True)
         if asked.borders:
             print(kill_at_borders(asked.chunks), flush=True)
         if asked.runs:
