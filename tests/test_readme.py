@@ -115,6 +115,20 @@ def test_the_api_example_runs(tmp_path: Path) -> None:
     assert len(np.load(tmp_path / "out" / "slate.npy", mmap_mode="r")) == 61
 
 
+def test_the_loop_over_chunks_runs_and_leaves_nothing(tmp_path: Path) -> None:
+    program = next(text for text in blocks("python") if "render_chunks" in text)
+    assert len(program.splitlines()) <= 8
+    lines = run_python(program, tmp_path).splitlines()
+    assert [line.split()[0] for line in lines] == ["0", "1", "2"]
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_the_options_of_the_work_folder_are_those_of_the_program() -> None:
+    told = {name for row in rows("option") for name in re.findall(r"--[a-z-]+", row[0])}
+    params = [param for param in verbs()["render"].params if getattr(param, "rich_help_panel", "") == "Resume"]
+    assert told == {name for param in params for name in (*param.opts, *param.secondary_opts)}
+
+
 def test_the_verbs_are_those_of_the_program() -> None:
     assert {row[0].strip("`") for row in rows("verb")} == set(verbs())
 

@@ -12,10 +12,10 @@ SCRIPT = Path(__file__).with_name("kill.py")
 
 @pytest.mark.slow
 def test_a_killed_render_continues_to_the_same_bytes(tmp_path: Path) -> None:
-    options = "--points --every 13 --runs 5 --faults 97 --chunks 7"
+    options = "--points --every 17 --runs 4 --faults 149 --chunks 7"
     command = [sys.executable, "-W", "ignore", str(SCRIPT), *options.split()]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=SCRIPT.parents[2], env={**os.environ, "TMPDIR": str(tmp_path)}
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert [*tmp_path.iterdir()] == []
+    assert [*tmp_path.glob("soak-*")] == []
