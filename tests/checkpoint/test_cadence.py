@@ -51,7 +51,7 @@ def test_a_dear_state_makes_the_pause_longer(clock: Clock, blocked_s: float, wri
 
 
 def test_the_first_state_waits_until_its_size_is_worth_it(clock: Clock) -> None:
-    cadence = Cadence(state_bytes=6_000_000_000, clock=clock)
+    cadence = Cadence(state_bytes=25_000_000_000, clock=clock)
     clock.now_s = 249
     assert not cadence.is_due(1)
     clock.now_s = 251

@@ -83,3 +83,21 @@ def test_a_restored_session_goes_on_bit_for_bit(models: Path) -> None:
         session.restore(states[5])
         for chunk in plan.chunks[5:]:
             assert np.array_equal(session.generate(chunk).latents(), made[chunk.index])
+
+
+def test_a_snapshot_is_of_its_moment_and_nobody_waits_for_it(models: Path, tmp_path: Path) -> None:
+    loaded, plan = cuda_engine(models), long_plan(6, 256, 256)
+    with loaded.session(plan, silent) as session:
+        made = []
+        for chunk in plan.chunks:
+            if chunk.index in (2, 4):
+                snapshot = session.snapshot()
+            made.append(session.generate(chunk).latents().copy())
+            if chunk.index in (2, 4):
+                with (tmp_path / f"{chunk.index}.state").open("wb") as file:
+                    snapshot.write(file)
+    for start in (2, 4):
+        with loaded.session(plan, silent) as session:
+            session.restore_file(tmp_path / f"{start}.state")
+            for chunk in plan.chunks[start:]:
+                assert np.array_equal(session.generate(chunk).latents(), made[chunk.index])
