@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from scope_batch.render.engine_pool import Engines
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
 from tests.engine.small import small_engine
-from tests.render.helpers import SLATE, SMALL, TINY, ffmpeg, job_of
+from tests.render.helpers import SLATE, SMALL, TINY, ffmpeg, job_of, write_job
 from tests.soak.kill import Loaded, write_lora
 
 NAMES = ["a.npy", "a.mp4", "a%02d.png"]
@@ -131,6 +133,16 @@ def test_without_a_cache_the_output_is_verified_again(
     assert looks.count("verify_output") == 2
 
 
+@pytest.mark.parametrize("change", [{}, {"seed": 3}], ids=["finished", "another job"])
+def test_torch_is_not_imported_to_tell(runs: Runs, of_models: dict[str, Any], change: dict[str, Any]) -> None:
+    runs("a.npy", of_models)
+    job = write_job(runs.folder / "job.yaml", of_models, num_frames=9, **change)
+    code = "import sys; from scope_batch.__main__ import main; code = main(sys.argv[1:]); "
+    code += "sys.exit(99 if 'torch' in sys.modules else code)"
+    done = subprocess.run([sys.executable, "-c", code, "render", job, "-o", runs.folder / "a.npy"], check=False)
+    assert done.returncode == (73 if change else 0)
+
+
 def test_latents_are_read_once_only(runs: Runs, looks: list[str]) -> None:
     runs.engines = Loaded(small_engine(PIPELINES["longlive"], tiny_vae=True))
     write_lora(runs.folder / "style.safetensors")
@@ -196,11 +208,9 @@ def models(runs: Runs) -> Path:
 
 
 @pytest.fixture
-def of_models(runs: Runs, models: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def of_models(runs: Runs, models: Path) -> dict[str, Any]:
     """A job with these models; the slate draws its frames."""
     runs.engines = Loaded(scope_batch.slate.engine.load(Mock(), Mock()))
-    monkeypatch.setattr("scope_batch.render.prepare.memory_of", lambda *_: None)
-    monkeypatch.setattr("scope_batch.render.prepare._check_prompts", lambda *_: None)
     return SMALL | {"models": str(models), "vae_type": "tae"}
 
 
