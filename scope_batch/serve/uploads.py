@@ -1,0 +1,206 @@
+"""Receives uploads into files of the state directory, block by block, and keeps them under random handles."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Literal
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+
+from scope_batch.errors import JobError, OutputError
+from scope_batch.media.arrays import BIN_HEADER
+from scope_batch.serve.problems import HttpProblem
+
+Kind = Literal["video", "data"]
+BLOCK_BYTES = 1 << 20
+_HANDLE = re.compile(r"(video|data)-[0-9a-f]{32}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
+_CLOSE = {"Connection": "close"}
+"""Headers of an answer that is sent before the body was read to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    """Bytes of one upload, and the longest wait for its next bytes."""
+
+    video_bytes: int = 16 << 30
+    data_bytes: int = 2 << 30
+    read_timeout_s: float = 60.0
+
+
+class Uploads:
+    """Files that clients sent. A file is complete and unchangeable from the moment its handle is known.
+
+    An upload that is cut off, stalls, is too long or too short, or has another checksum leaves no file.
+    """
+
+    def __init__(self, folder: Path, limits: UploadLimits) -> None:
+        """Create the folder if need be, and remove what a killed server left half-received."""
+        self._folder, self._limits = folder, limits
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for part in folder.glob("*.part"):
+            part.unlink()
+
+    async def receive_video(self, request: Request) -> tuple[str, tuple[int, int, int, int]]:
+        """Store raw uint8 frames [T, H, W, 3] shaped as the X-Video headers say. Returns the handle and the shape."""
+        shape = _shape(request.headers)
+        size = shape[0] * shape[1] * shape[2] * shape[3]
+        _check_limit(size, self._limits.video_bytes)
+        handle, _ = await self._store("video", request, BIN_HEADER.pack(len(shape), *shape), size, size)
+        return handle, shape
+
+    async def receive_data(self, request: Request) -> tuple[str, int]:
+        """Store a body of any content. Returns the handle and the bytes."""
+        return await self._store("data", request, b"", None, self._limits.data_bytes)
+
+    def path_of(self, handle: str, kind: Kind) -> Path:
+        """Return the file of a handle. Raises JobError unless this server gave it out and still has the file."""
+        if not (_HANDLE.fullmatch(handle) and handle.startswith(f"{kind}-")):
+            raise JobError(f"is no handle of an uploaded {kind} file")
+        path = self._file(handle)
+        if not path.is_file():
+            raise JobError("is unknown to this server, or has expired: upload it again")
+        return path
+
+    def expire(self, keep_s: float, in_use: Collection[Path] = ()) -> list[Path]:
+        """Remove the files that are older than `keep_s` seconds, but none of `in_use`; returns what was removed."""
+        oldest = time.time() - keep_s
+        old = [path for path in self._folder.glob("*.bin") if path.stat().st_mtime < oldest and path not in in_use]
+        for path in old:
+            path.unlink()
+        return old
+
+    def _file(self, handle: str) -> Path:
+        return self._folder / f"{handle}.bin"
+
+    async def _store(
+        self, kind: Kind, request: Request, header: bytes, size: int | None, limit: int
+    ) -> tuple[str, int]:
+        """Store `header` and the body. `size`: the exact bytes of the body, if known; it has `limit` bytes at most."""
+        _check_length(request.headers, size, limit)
+        checksum = _checksum(request.headers)
+        handle = f"{kind}-{secrets.token_hex(16)}"
+        part = self._file(handle).with_suffix(".part")
+        try:
+            file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                received, digest = await self._write(file, request, header, size, limit, hashing=checksum is not None)
+                if digest != checksum:
+                    raise HttpProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "the body does not have the SHA-256 of X-SHA256")
+                await run_in_threadpool(_complete, file)
+            finally:
+                os.close(file)
+            part.rename(self._file(handle))
+        except OSError as error:
+            raise OutputError(f"{part}: cannot be written: {error.strerror}") from error
+        finally:
+            part.unlink(missing_ok=True)
+        return handle, received
+
+    async def _write(
+        self, file: int, request: Request, header: bytes, size: int | None, limit: int, *, hashing: bool
+    ) -> tuple[int, str | None]:
+        """Write the body block by block. Returns its bytes and, if `hashing`, its SHA-256."""
+        digest = hashlib.sha256() if hashing else None
+        block = bytearray(header)
+        received = 0
+        async for data in _body(request, self._limits.read_timeout_s):
+            received += len(data)
+            if size is not None and received > size:
+                raise _wrong_size(received, size)
+            _check_limit(received, limit)
+            if digest is not None:
+                digest.update(data)
+            block += data
+            if len(block) >= BLOCK_BYTES:
+                await run_in_threadpool(_write_all, file, block)
+                block = bytearray()
+        if received == 0:
+            raise HttpProblem(HTTPStatus.BAD_REQUEST, "the body is empty")
+        if size is not None and received < size:
+            raise _wrong_size(received, size)
+        await run_in_threadpool(_write_all, file, block)
+        return received, digest.hexdigest() if digest is not None else None
+
+
+async def _body(request: Request, timeout_s: float) -> AsyncIterator[bytes]:
+    """Yield the parts of the body; each must come within `timeout_s` seconds after the one before."""
+    parts = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(timeout_s):
+                data = await anext(parts)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise HttpProblem(HTTPStatus.REQUEST_TIMEOUT, f"no data came for {timeout_s:g} seconds", _CLOSE) from None
+        except ClientDisconnect:
+            raise HttpProblem(HTTPStatus.BAD_REQUEST, "the upload was cut off") from None
+        yield data
+
+
+def _write_all(file: int, data: bytearray) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _complete(file: int) -> None:
+    os.fchmod(file, 0o400)
+    os.fsync(file)
+
+
+def _shape(headers: Headers) -> tuple[int, int, int, int]:
+    frames, height, width = (_number(headers, f"X-Video-{name}") for name in ("Frames", "Height", "Width"))
+    channels = _number(headers, "X-Video-Channels", "3")
+    if channels != 3:
+        raise HttpProblem(HTTPStatus.BAD_REQUEST, "X-Video-Channels: must be 3")
+    return frames, height, width, channels
+
+
+def _number(headers: Headers, name: str, default: str | None = None) -> int:
+    text = headers.get(name, default)
+    if text is None:
+        raise HttpProblem(HTTPStatus.BAD_REQUEST, f"{name}: the header is missing")
+    if not _NUMBER.fullmatch(text) or int(text) >= 1 << 32:
+        raise HttpProblem(HTTPStatus.BAD_REQUEST, f"{name}: must be a whole number from 1 to {(1 << 32) - 1}")
+    return int(text)
+
+
+def _check_length(headers: Headers, size: int | None, limit: int) -> None:
+    """Refuse a body by its declared length, before any of it is stored."""
+    length = headers.get("content-length")
+    if length is None:
+        return
+    if not re.fullmatch(r"[0-9]{1,18}", length):
+        raise HttpProblem(HTTPStatus.BAD_REQUEST, "Content-Length: must be a number of bytes", _CLOSE)
+    if size is not None and int(length) != size:
+        raise _wrong_size(int(length), size)
+    _check_limit(int(length), limit)
+
+
+def _check_limit(size: int, limit: int) -> None:
+    if size > limit:
+        raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {limit} bytes are allowed", _CLOSE)
+
+
+def _wrong_size(received: int, size: int) -> HttpProblem:
+    return HttpProblem(HTTPStatus.BAD_REQUEST, f"the body has {received} bytes, the X-Video headers say {size}", _CLOSE)
+
+
+def _checksum(headers: Headers) -> str | None:
+    text = headers.get("X-SHA256")
+    if text is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise HttpProblem(HTTPStatus.BAD_REQUEST, "X-SHA256: must be 64 hexadecimal digits")
+    return text.lower() if text is not None else None
