@@ -4,7 +4,7 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +16,9 @@ from scope_batch.errors import JobError, OutputError
 from scope_batch.media.open import open_source
 from scope_batch.serve.problems import HttpProblem
 from scope_batch.serve.uploads import UploadLimits, Uploads
+from tests.serve.bodies import GONE, SHAPE, STALLED, VIDEO, request_of
 
 LIMITS = UploadLimits(video_bytes=100_000, data_bytes=1000, read_timeout_s=60)
-VIDEO = np.arange(3 * 8 * 16 * 3, dtype=np.uint8).reshape(3, 8, 16, 3)
-SHAPE = {"X-Video-Frames": "3", "X-Video-Height": "8", "X-Video-Width": "16"}
-STALLED = "stalled"
-GONE = "gone"
-
-
-def request_of(parts: Iterable[bytes | str], headers: dict[str, str]) -> Request:
-    """A request whose body arrives in `parts`; after STALLED nothing comes, at GONE the client hangs up."""
-    messages: Iterator[bytes | str | None] = iter([*parts, None])
-
-    async def receive() -> dict[str, Any]:
-        part = next(messages)
-        if part == STALLED:
-            await asyncio.Event().wait()
-        if part == GONE:
-            return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": part or b"", "more_body": part is not None}
-
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    return Request({"type": "http", "method": "POST", "path": "/", "headers": raw}, receive)
 
 
 @pytest.fixture
