@@ -110,8 +110,11 @@ def picture_numbers(path: Path) -> dict[Path, int]:
 
 
 def has_files(path: Path) -> bool:
-    """Return whether a file of an output exists."""
-    return bool(picture_names(path)) if is_sequence(path) else path.exists()
+    """Return whether a file of an output exists. False for a path that cannot be looked up, such as a name too long."""
+    try:
+        return bool(picture_names(path)) if is_sequence(path) else path.exists()
+    except OSError:
+        return False
 
 
 def _as_list(job_output: object) -> list[object]:

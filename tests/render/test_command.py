@@ -234,6 +234,13 @@ def test_a_name_too_long_for_its_helpers_is_refused_before_anything_is_loaded(
     assert names_in(Path()) == {"a.yaml"}
 
 
+@pytest.mark.parametrize("name", ["a" * 300 + ".npy", "a" * 300 + "/a.npy", "a" * 300 + "%d.png"])
+def test_a_name_too_long_for_the_output_itself_is_an_error_of_the_output(run: Run, name: str) -> None:
+    write_job(Path("a.yaml"), SLATE, num_frames=9)
+    code, lines = run("a.yaml", "-o", name)
+    assert code == 74 and "too long" in lines[-1]["message"]
+
+
 def test_files_of_a_killed_render_are_removed_by_the_next_one(run: Run) -> None:
     write_job(Path("a.yaml"), SLATE, num_frames=9)
     for name in ("a.mp4", "%03d.png"):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from scope_batch.errors import JobError, UsageError
-from scope_batch.sinks.output import Output, files_of, numbered, parse_outputs
+from scope_batch.sinks.output import Output, files_of, has_files, numbered, parse_outputs
 
 
 def parse(job_output=None, *cli: str, fmt: str | None = None, video=None) -> tuple[Output, ...]:
@@ -75,3 +75,10 @@ def test_a_sequence_finds_its_own_files_only(tmp_path: Path):
     assert sorted(file.name for file in files_of(tmp_path / "a%05d.png")) == ["a00000.png", "a00001.png"]
     assert numbered(tmp_path / "a%05d.png", 7).name == "a00007.png"
     assert files_of(tmp_path / "none" / "a%05d.png") == []
+
+
+@pytest.mark.parametrize("name", ["a.npy", "%02d.png"])
+def test_files_of_an_output_are_seen(tmp_path: Path, name: str) -> None:
+    assert not has_files(tmp_path / name)
+    (tmp_path / name.replace("%02d", "07")).touch()
+    assert has_files(tmp_path / name) and not has_files(tmp_path / ("a" * 300) / name)
