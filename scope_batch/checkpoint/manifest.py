@@ -6,6 +6,7 @@ first line that is damaged, whatever follows it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -101,15 +102,21 @@ class Manifest:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
     def append(self, row: Row) -> None:
-        """Commit a row: on return it survives a power cut."""
+        """Commit a row: on return it survives a power cut. A row that fails leaves nothing in front of the next one."""
         line = to_line(row)
-        failpoint(f"manifest-{row['kind']}")
-        written = os.write(self._fd, line[: len(line) // 2])
-        failpoint(f"manifest-{row['kind']}-half")
-        while written < len(line):
-            written += os.write(self._fd, line[written:])
-        failpoint(f"manifest-{row['kind']}-unsynced")
-        os.fsync(self._fd)
+        end = os.fstat(self._fd).st_size
+        try:
+            failpoint(f"manifest-{row['kind']}")
+            written = os.write(self._fd, line[: len(line) // 2])
+            failpoint(f"manifest-{row['kind']}-half")
+            while written < len(line):
+                written += os.write(self._fd, line[written:])
+            failpoint(f"manifest-{row['kind']}-unsynced")
+            os.fsync(self._fd)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, end)
+            raise
         failpoint(f"manifest-{row['kind']}-done")
 
     def close(self) -> None:

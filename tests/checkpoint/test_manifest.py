@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from scope_batch.checkpoint.manifest import Manifest, from_line, read_rows, to_line
+from scope_batch.core import failpoint
 
 ROWS = [{"kind": "render", "version": 1}, {"kind": "chunk", "chunk": 0, "text": "é \n "}, {"kind": "state", "chunk": 1}]
 
@@ -56,3 +58,17 @@ def test_a_new_manifest_takes_the_place_of_the_old_one(path: Path) -> None:
     manifest.close()
     assert read_rows(path) == [ROWS[0], ROWS[2]]
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("point", ["manifest-state", "manifest-state-half", "manifest-state-unsynced"])
+def test_a_row_that_fails_leaves_nothing_in_front_of_the_next_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    manifest = Manifest(path, ROWS[:1])
+    monkeypatch.setattr(failpoint, "armed", failpoint.Armed(point, "enospc", 1))
+    monkeypatch.setattr(failpoint, "reached", Counter())
+    with pytest.raises(OSError, match="No space left"):
+        manifest.append(ROWS[2])
+    manifest.append(ROWS[1])
+    manifest.close()
+    assert read_rows(path) == ROWS[:2]
