@@ -78,7 +78,7 @@ class ContentResponse(Response):
         except OSError:
             await response_of(HttpProblem(HTTPStatus.NOT_FOUND, _GONE))(scope, receive, send)
             return
-        gone = asyncio.create_task(_hang_up(receive))
+        gone = asyncio.create_task(hang_up(receive))
         try:
             status = os.fstat(file)
             tag = f'"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"'
@@ -125,7 +125,7 @@ class ContentResponse(Response):
             await send({"type": "http.response.body", "body": block, "more_body": True})
 
 
-async def _hang_up(receive: Receive) -> None:
+async def hang_up(receive: Receive) -> None:
     """Return when the client has hung up."""
     while (await receive())["type"] != "http.disconnect":
         pass

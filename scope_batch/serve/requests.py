@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ NOT_SERVED = frozenset(("models", "output", "video", "keep_state"))
 """Fields of a job that only its own machine may set."""
 SEED_STEPS = {"longlive": [1000, 750, 500, 250], "streamdiffusionv2": [750, 250]}
 """The protocol's denoising steps, where they are not the pipeline's own in every mode."""
+_FOLDERS = re.compile(r"(?<![\w./:])/(?:[^\s/:,;'\"]+/)+")
 SHAPES = {"vace_frames": 2, "vace_masks": 2, "input_video": 0}
 """Arrays in the data blob, with the axis of frames in their shape."""
 
@@ -63,15 +65,12 @@ class Translation:
     warnings: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
 
-    def public(self, text: str) -> str:
-        """Return a message with the client's names in place of this machine's paths."""
-        return public_text(text, self.names)
-
 
 def public_text(text: str, names: Mapping[str, str]) -> str:
+    """Return a message with the client's names in place of paths, and without the folders of other paths."""
     for path in sorted(names, key=len, reverse=True):
         text = text.replace(path, names[path])
-    return text
+    return _FOLDERS.sub("", text)
 
 
 def read_body(data: bytes) -> dict[str, Any]:
@@ -104,7 +103,7 @@ def translate(body: Mapping[str, Any], defaults: Mapping[str, Any], files: Files
     try:
         job = parse_job(fields, Source(name="request"))
     except ProblemsError as error:
-        raise type(error)(*map(result.public, error.problems), more=error.more) from None
+        raise type(error)(*(public_text(line, result.names) for line in error.problems), more=error.more) from None
     if isinstance(job.num_frames, int) and job.num_frames > MAX_FRAMES:
         raise JobError(f"num_frames: must be at most {MAX_FRAMES} over HTTP, not {job.num_frames}")
     return job, result

@@ -9,7 +9,7 @@ import pytest
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.job import Job
 from scope_batch.job.schedule import Schedule
-from scope_batch.serve.requests import Files, Translation, read_body, translate
+from scope_batch.serve.requests import Files, Translation, public_text, read_body, translate
 from scope_batch.serve.roots import Root
 from scope_batch.serve.uploads import UploadLimits, Uploads
 from tests.serve.bodies import SHAPE, VIDEO, request_of
@@ -135,7 +135,7 @@ def test_names_stand_for_files_under_the_roots(files: Files) -> None:
     assert job.vace_frames == files.assets.folder / "depth.mp4"
     assert (job.chunk_specs[0].first_frame_image, job.chunk_specs[1].vace_ref_images) == (tiger, (tiger,))
     assert [*job.lora_scales] == [str(files.loras.folder / "l.safetensors")]
-    assert translation.public(f"{tiger}: too small") == "tiger.png: too small"
+    assert public_text(f"{tiger}: too small", translation.names) == "tiger.png: too small"
 
 
 def test_lists_of_the_first_revision_are_resolved_too(files: Files) -> None:
@@ -192,6 +192,18 @@ def test_messages_hold_the_clients_names_only(files: Files) -> None:
         job_of(files, lora_scales={"l.safetensors": 99})
     assert str(files.loras.folder) not in str(caught.value)
     assert "l.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("/srv/models/wan/vae.pth: missing", "vae.pth: missing"),
+        ("cannot open '/srv/state/x.npy'", "cannot open 'x.npy'"),
+        ("30000/1001 and https://huggingface.co/a/b stay", "30000/1001 and https://huggingface.co/a/b stay"),
+    ],
+)
+def test_folders_of_the_machine_are_left_out_of_messages(message: str, shown: str) -> None:
+    assert public_text(message, {}) == shown
 
 
 def test_what_was_given_at_load_holds_where_the_request_is_silent(files: Files) -> None:

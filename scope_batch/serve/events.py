@@ -1,0 +1,102 @@
+"""Tells the events of a job in the protocol's words: `started`, `progress`, `warning`, and one last event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scope_batch.jobs.records import ENDED, JobRecord, StoredEvent
+from scope_batch.pipelines import KNOWN_PIPELINES
+from scope_batch.serve.downloads import video_shape
+from scope_batch.serve.problems import HttpProblem
+from scope_batch.serve.requests import Translation, public_text
+
+RAW_NAME = "out.npy"
+"""The output of every job from which the protocol's download is made."""
+
+
+def caller_text(translation: Translation) -> str:
+    """Return what the job table keeps about a request: the client's names for paths of this machine."""
+    return json.dumps({"names": translation.names})
+
+
+def output_handle(job: str) -> str:
+    return f"output-{job}"
+
+
+def raw_output(record: JobRecord) -> Path | None:
+    """Return the array among the outputs, whole or partial; None if there is none."""
+    return next((Path(path) for path in record.outputs if path.endswith(".npy")), None)
+
+
+def protocol_event(event: StoredEvent, record: JobRecord) -> tuple[str, dict[str, Any]] | None:
+    """Return (name, data) of an event of the job `record`; None for one that the protocol does not have.
+
+    The record may be newer than the event.
+    """
+    data = json.loads(event.data)
+    match event.kind:
+        case "started":
+            return "started", {"job": event.job, "total_chunks": data["chunks"], "num_frames": data["num_frames"]}
+        case "chunk":
+            return "progress", {
+                "chunk": data["chunk"] + 1,
+                "total_chunks": data["chunks"],
+                "frames": data["frames"],
+                "fps": data["fps"],
+                "latency": data["seconds"],
+            }
+        case "warning":
+            return "warning", {"message": _public(data["message"], record)}
+        case "failed":
+            return "error", {"error": _public(data["error"], record)}
+        case "cancelled":
+            return "cancelled", _cancelled(record)
+        case "done":
+            return _complete(record)
+    return None
+
+
+def _public(message: str, record: JobRecord) -> str:
+    return public_text(message, json.loads(record.caller)["names"])
+
+
+def is_last(event: StoredEvent) -> bool:
+    return event.kind in ENDED
+
+
+def encode(name: str, data: Mapping[str, Any], number: int | None = None) -> bytes:
+    """Return the event as lines of a text/event-stream. `number`: its id, with which a client can continue."""
+    head = "" if number is None else f"id: {number}\n"
+    return f"{head}event: {name}\ndata: {json.dumps(data, allow_nan=False)}\n\n".encode("ascii")
+
+
+def _complete(record: JobRecord) -> tuple[str, dict[str, Any]]:
+    output = raw_output(record)
+    try:
+        shape = None if output is None else video_shape(output)
+    except HttpProblem:
+        shape = None
+    if shape is None:
+        return "error", {"error": "the output of the job is gone"}
+    pipeline_id = json.loads(record.request)["pipeline_id"]
+    return "complete", {
+        "output_path": output_handle(record.id),
+        "video_shape": shape,
+        "num_frames": shape[0],
+        "num_chunks": record.progress.num_chunks,
+        "chunk_size": KNOWN_PIPELINES.get(pipeline_id).chunk_frames("text", first=False),
+    }
+
+
+def _cancelled(record: JobRecord) -> dict[str, Any]:
+    progress = record.progress
+    output = {} if raw_output(record) is None else {"output_path": output_handle(record.id)}
+    return {
+        "chunk": progress.chunks_done,
+        "total_chunks": progress.num_chunks,
+        "frames_completed": progress.frames_done,
+        **output,
+    }
