@@ -27,7 +27,7 @@ from scope_batch.processors.chain import Chain
 from scope_batch.render.engine_pool import Engines, request_of
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.render.plugin_guard import guarded_session
-from scope_batch.render.prepare import places_of_inputs, prepare_job
+from scope_batch.render.prepare import places_of_inputs, prepare_job, unused_by_resume
 from scope_batch.render.resume import Resume, open_resume
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import stops_now
@@ -131,10 +131,12 @@ def render_chunks(
         raise UsageError("render_chunks writes no files: outputs, latents and preview belong to render_job")
     plan = prepare_job(job)
     check_material(plan, places_of_inputs(job))
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *unused_by_resume(job, (), options)):
         report(Warned(warning))
     request = request_of(job, plan, options)
-    place = None if options.work_dir is None else options.work_dir / (job.source.stem or "job")
+    place = None
+    if options.work_dir is not None and options.checkpoint_every != 0:
+        place = options.work_dir / (job.source.stem or "job")
     drop = options.resume is False and options.reuse is None
     with ExitStack() as stack:
         publication = stack.enter_context(

@@ -151,19 +151,21 @@ def unused_by_outputs(job: Job, outputs: Sequence[Output], paths: Sequence[str] 
 
 def unused_by_resume(job: Job, outputs: Sequence[Output], options: RenderOptions) -> tuple[str, ...]:
     """Return warnings about what asks for stored chunks, where none are stored."""
-    keep_state = [place(job, "keep_state")] if job.keep_state else []
-    if options.checkpoint_every == 0:
-        return tuple(f"{name} has no effect: --checkpoint-every 0 stores no chunks" for name in keep_state)
-    if options.work_dir is not None or any(output.path is not None for output in outputs):
-        return ()
     asked = {
+        place(job, "keep_state"): bool(job.keep_state),
         "--resume": options.resume is True,
-        "--checkpoint-every": options.checkpoint_every is not None,
+        "--checkpoint-every": bool(options.checkpoint_every),
+        "--work-dir": options.work_dir is not None,
         "--reuse": options.reuse is not None,
         "--keep-work": options.keep_work,
     }
-    names = [*keep_state, *(name for name, is_set in asked.items() if is_set)]
-    return tuple(f"{name} has no effect: no output is a file; --work-dir says where to store chunks" for name in names)
+    if options.checkpoint_every == 0:
+        reason = "--checkpoint-every 0 stores no chunks"
+    elif options.work_dir is None and all(output.path is None for output in outputs):
+        reason = "no output is a file; --work-dir says where to store chunks"
+    else:
+        return ()
+    return tuple(f"{name} has no effect: {reason}" for name, is_set in asked.items() if is_set)
 
 
 def plan_document(job: Job, plan: Plan, outputs: Sequence[Output]) -> dict[str, Any]:

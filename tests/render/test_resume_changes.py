@@ -11,6 +11,8 @@ import pytest
 
 from scope_batch.checkpoint.manifest import read_rows, to_line
 from scope_batch.checkpoint.store import MANIFEST
+from scope_batch.events import Event
+from scope_batch.render.chunk_stream import render_chunks
 from scope_batch.render.options import RenderOptions
 from scope_batch.render.prepare import outputs_of, unused_by_resume
 from tests.render.helpers import SLATE, job_of
@@ -125,10 +127,18 @@ def test_what_is_all_stored_elsewhere_is_kept_here_too(runs: Runs, whole: Whole,
         (RenderOptions(), ["keep_state"]),
         (RenderOptions(resume=True, keep_work=True), ["keep_state", "--resume", "--keep-work"]),
         (RenderOptions(resume=True, work_dir=Path("w")), []),
-        (RenderOptions(checkpoint_every=0), ["keep_state"]),
+        (RenderOptions(checkpoint_every=0, work_dir=Path("w")), ["keep_state", "--work-dir"]),
     ],
 )
 def test_a_wish_for_stored_chunks_without_a_place_is_a_warning(options: RenderOptions, names: list[str]) -> None:
     job = job_of(SLATE, keep_state=[1])
     lines = unused_by_resume(job, outputs_of(job, ["-"]), options)
     assert [line.partition(" has no effect: ")[0].split()[-1] for line in lines] == names
+
+
+def test_chunks_in_python_are_not_stored_where_that_is_not_asked_for(tmp_path: Path) -> None:
+    warnings: list[Event] = []
+    options = RenderOptions(work_dir=tmp_path / "w", checkpoint_every=0)
+    assert next(render_chunks(job_of(SLATE, num_frames=9), options, warnings.append)).frames.shape == (9, 64, 64, 3)
+    assert "--work-dir has no effect" in str(warnings[0])
+    assert not (tmp_path / "w").exists()
