@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "slate": {*CORE, "plan"},
     "progress": {"errors", "events"},
     "render": {*CORE, "checkpoint", "files", "job", "media", "models", "pipelines", "plan", "processors", "sinks"},
-    "jobs": {*CORE, "job", "render"},
+    "jobs": {*CORE, "job", "pipelines", "render"},
     "doctor": {*CORE, "files", "job", "media", "models", "pipelines", "processors", "render", "sinks"},
     "serve": {*CORE, "files", "job", "jobs", "media", "pipelines"},
     "cli": {

@@ -1,1 +1,1 @@
-"""Keeps jobs, which outlive whoever asked for them, in a table on disk."""
+"""Keeps jobs, which outlive whoever asked for them, in a table on disk, and runs them in worker processes."""

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -231,11 +231,15 @@ class JobTable:
             record = self._get(job)
             if record.has_ended:
                 return False
+            progress = record.progress
+            if state == "done":
+                progress = replace(progress, chunks_done=progress.num_chunks, frames_done=progress.num_frames)
             self._db.execute(
-                "UPDATE job SET state = ?, outputs = ?, error = ?, exit_code = ?, finished_s = ? WHERE id = ?",
-                (state, json.dumps(outputs), error, exit_code, self._clock(), job),
+                "UPDATE job SET state = ?, outputs = ?, error = ?, exit_code = ?, progress = ?, finished_s = ? "
+                "WHERE id = ?",
+                (state, json.dumps(outputs), error, exit_code, json.dumps(asdict(progress)), self._clock(), job),
             )
-            last = {"outputs": outputs, "frames": record.progress.frames_done, "error": error, "exit_code": exit_code}
+            last = {"outputs": outputs, "frames": progress.frames_done, "error": error, "exit_code": exit_code}
             self._add(job, state, last)
         return True
 
@@ -275,7 +279,7 @@ class JobTable:
 
     @contextmanager
     def listening(self, listener: Callable[[str], None]) -> Iterator[None]:
-        """Call `listener` with the id of every job that changes; it must not block, as with `call_soon_threadsafe`."""
+        """Call `listener` with the id of every job that changes; it must not block or raise."""
         with self._changed:
             self._listeners.append(listener)
         try:
@@ -325,15 +329,14 @@ class JobTable:
 
     @contextmanager
     def _transaction(self, job: str) -> Iterator[None]:
-        """Make all changes or none, and then tell those who wait or listen."""
+        """Make all changes or none, and tell those who wait or listen. Raises OutputError, such as on a full disk."""
         with self._changed:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+                with self._db:
+                    self._db.execute("BEGIN IMMEDIATE")
+                    yield
+            except sqlite3.OperationalError as error:
+                raise OutputError(f"{self._root}: the table of jobs cannot be written: {error}") from error
             self._changed.notify_all()
             for listener in self._listeners:
                 listener(job)

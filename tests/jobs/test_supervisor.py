@@ -1,0 +1,272 @@
+"""Jobs end as they should whatever happens to a worker, to the supervisor, or to the job meanwhile."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from scope_batch.core.failpoint import VARIABLE
+from scope_batch.errors import OutputError
+from scope_batch.job import parse_job
+from scope_batch.jobs import supervisor as supervisor_module
+from scope_batch.jobs.records import ENDED, JobRecord, JobSettings, Progress
+from scope_batch.jobs.supervisor import DrainingError, Supervisor, after_event
+from scope_batch.jobs.table import BusyError, JobTable
+from scope_batch.render.loop import render_job
+from scope_batch.render.options import RenderOptions
+
+PATIENCE_S = 120
+"""No wait in these tests is that long; a hang fails."""
+SETTINGS = JobSettings(("out.npy",))
+LONG = 2400
+"""Frames of a job of 201 chunks, most of which are still to be made when the tests have heard of the first ones."""
+ENDLESS = 30_000
+"""Frames of a job that is cancelled."""
+
+
+def request(num_frames: int, **fields: Any) -> str:
+    job = {"pipeline_id": "slate", "prompt": "a cat", "num_frames": num_frames, "height": 64, "width": 64}
+    return json.dumps(job | fields)
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], bytes]:
+    """The bytes of the output of a job that is rendered without workers."""
+    made: dict[int, bytes] = {}
+
+    def render(num_frames: int) -> bytes:
+        if num_frames not in made:
+            path = tmp_path_factory.mktemp("rendered") / "out.npy"
+            render_job(parse_job(json.loads(request(num_frames))), "job", RenderOptions(outputs=(str(path),)))
+            made[num_frames] = path.read_bytes()
+        return made[num_frames]
+
+    return render
+
+
+@contextmanager
+def running(state_dir: Path, **options: Any) -> Iterator[tuple[JobTable, Supervisor]]:
+    with JobTable(state_dir) as table, Supervisor(table, **options) as supervisor:
+        yield table, supervisor
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[JobTable, Supervisor]]:
+    """For tests after which the worker lives on."""
+    with running(tmp_path_factory.mktemp("state"), queue_length=1) as both:
+        yield both
+
+
+def wait_for_chunks(table: JobTable, job: JobRecord) -> None:
+    number = 0
+    while events := table.wait_for_events(job.id, number, PATIENCE_S):
+        if len(chunks(table, job)) >= 5:  # the first of them are committed
+            return
+        number = events[-1].number
+    pytest.fail("too few chunks were made")
+
+
+def ended(table: JobTable, job: JobRecord) -> JobRecord:
+    """Wait for the end of a job; whatever it was, it is told by exactly one event, the last one."""
+    number = 0
+    while events := table.wait_for_events(job.id, number, PATIENCE_S):
+        number = events[-1].number
+    record = table.get(job.id)
+    assert record is not None and record.has_ended
+    assert [event.kind for event in table.events(job.id) if event.kind in ENDED] == [record.state]
+    assert table.events(job.id)[-1].kind == record.state
+    return record
+
+
+def chunks(table: JobTable, job: JobRecord) -> list[int]:
+    return [json.loads(event.data)["chunk"] for event in table.events(job.id) if event.kind == "chunk"]
+
+
+def output(record: JobRecord) -> bytes:
+    assert record.state == "done", record.error
+    return Path(record.outputs[0]).read_bytes()
+
+
+def test_a_job_is_rendered_and_its_events_are_kept(
+    shared: tuple[JobTable, Supervisor], rendered: Callable[[int], bytes]
+) -> None:
+    table, supervisor = shared
+    record = ended(table, supervisor.submit(request(45), SETTINGS))
+    assert output(record) == rendered(45)
+    assert record.progress == Progress(4, 4, 45, 45)
+    assert chunks(table, record) == [0, 1, 2, 3]
+    files = {path.name for path in table.folder(record.id).rglob("*") if path.is_file()}
+    assert files == {"out.npy", "out.npy.json"}
+
+
+def test_a_slate_worker_has_no_torch(shared: tuple[JobTable, Supervisor]) -> None:
+    table, supervisor = shared
+    ended(table, supervisor.submit(request(9), SETTINGS))
+    (pid,) = supervisor.worker_pids
+    assert "torch" not in Path(f"/proc/{pid}/maps").read_text()
+
+
+def test_a_job_that_cannot_be_rendered_fails_and_the_worker_stays(shared: tuple[JobTable, Supervisor]) -> None:
+    table, supervisor = shared
+    before = supervisor.worker_pids
+    record = ended(table, supervisor.submit(request(9, height=8), SETTINGS))
+    assert (record.state, record.exit_code) == ("failed", 65)
+    assert "height" in record.error
+    assert supervisor.worker_pids == before
+
+
+def test_a_job_is_cancelled_while_it_runs_or_waits_and_not_afterwards(shared: tuple[JobTable, Supervisor]) -> None:
+    table, supervisor = shared
+    runs = supervisor.submit(request(ENDLESS), SETTINGS)
+    waits = supervisor.submit(request(9), SETTINGS)
+    with pytest.raises(BusyError):
+        supervisor.submit(request(9), SETTINGS)
+    wait_for_chunks(table, runs)
+    supervisor.cancel(waits.id)
+    assert ended(table, waits).state == "cancelled"
+    supervisor.cancel(runs.id)
+    record = ended(table, runs)
+    assert record.state == "cancelled"
+    assert 0 < record.progress.chunks_done < record.progress.num_chunks
+    assert [Path(path).name for path in record.outputs] == ["out.partial.npy"]
+    assert supervisor.cancel(runs.id) == record
+
+
+def test_draining_interrupts_and_the_next_supervisor_goes_on(tmp_path: Path, rendered: Callable[[int], bytes]) -> None:
+    with running(tmp_path, queue_length=1) as (table, supervisor):
+        first, second = (supervisor.submit(request(frames), SETTINGS) for frames in (LONG, 9))
+        wait_for_chunks(table, first)
+        (pid,) = supervisor.worker_pids
+        supervisor.drain()
+        assert not psutil.pid_exists(pid)
+        with pytest.raises(DrainingError):
+            supervisor.submit(request(9), SETTINGS)
+        assert [job.state for job in table.newest()] == ["queued", "interrupted"]
+    with running(tmp_path) as (table, _):
+        assert output(ended(table, first)) == rendered(LONG)
+        assert output(ended(table, second)) == rendered(9)
+        assert chunks(table, first) == sorted(set(chunks(table, first)))
+
+
+def test_a_worker_that_hangs_does_not_hold_up_draining(tmp_path: Path) -> None:
+    with running(tmp_path) as (table, supervisor):
+        job = supervisor.submit(request(ENDLESS), SETTINGS)
+        wait_for_chunks(table, job)
+        worker = psutil.Process(supervisor.worker_pids[0])
+        worker.suspend()
+        supervisor.drain(timeout_s=0.1)
+        assert not worker.is_running()
+        record = table.get(job.id)
+        assert record is not None and record.state == "interrupted"
+
+
+@pytest.mark.parametrize(("num_chunks", "lost", "state"), [(3, 1, "done"), (9, 3, "failed")])
+def test_a_job_outlives_the_death_of_three_workers_and_no_more(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rendered: Callable[[int], bytes],
+    num_chunks: int,
+    lost: int,
+    state: str,
+) -> None:
+    """Every worker is killed when it has committed two more chunks."""
+    frames = 12 * num_chunks - 3
+    monkeypatch.setenv(VARIABLE, "manifest-chunk-done:kill:2")
+    with running(tmp_path) as (table, supervisor):
+        record = ended(table, supervisor.submit(request(frames), SETTINGS))
+        resumed = [event for event in table.events(record.id) if event.kind == "resumed"]
+    assert record.state == state
+    assert record.lost_workers == lost
+    if state == "done":
+        assert output(record) == rendered(frames)
+        assert len(resumed) == lost
+    else:
+        assert (record.exit_code, record.error) == (75, "the worker process was killed by SIGKILL")
+
+
+def test_a_bug_fails_the_job_and_the_next_one_gets_a_new_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rendered: Callable[[int], bytes]
+) -> None:
+    monkeypatch.setenv(VARIABLE, "chunk-generated:raise:2")
+    with running(tmp_path) as (table, supervisor):
+        record = ended(table, supervisor.submit(request(30), SETTINGS))
+        assert (record.state, record.exit_code, record.error) == ("failed", 70, "internal error: FailpointError")
+        assert output(ended(table, supervisor.submit(request(9), SETTINGS))) == rendered(9)
+
+
+def test_a_table_that_cannot_be_written_for_a_while_only_delays_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rendered: Callable[[int], bytes]
+) -> None:
+    end, full = JobTable.end, [True]
+
+    def end_on_a_full_disk(table: JobTable, *args: Any, **values: Any) -> bool:
+        if full and full.pop():
+            raise OutputError("no space left")
+        return end(table, *args, **values)
+
+    monkeypatch.setattr(JobTable, "end", end_on_a_full_disk)
+    monkeypatch.setattr(supervisor_module, "RETRY_S", 0.0)
+    with running(tmp_path) as (table, supervisor):
+        assert output(ended(table, supervisor.submit(request(9), SETTINGS))) == rendered(9)
+
+
+SERVER = """if True:
+    import sys
+    from pathlib import Path
+    from scope_batch.jobs.records import JobSettings
+    from scope_batch.jobs.supervisor import Supervisor
+    from scope_batch.jobs.table import JobTable
+    with JobTable(Path(sys.argv[1])) as table, Supervisor(table) as supervisor:
+        job = supervisor.submit(sys.argv[2], JobSettings(("out.npy",)))
+        number = 0
+        while True:
+            for event in table.wait_for_events(job.id, number):
+                number = event.number
+                if event.kind == "chunk":
+                    print(supervisor.worker_pids[0], flush=True)
+"""
+
+
+def test_a_killed_server_takes_its_worker_along_and_the_next_one_goes_on(
+    tmp_path: Path, rendered: Callable[[int], bytes]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(tmp_path), request(LONG)], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        worker = psutil.Process(int(server.stdout.readline()))
+        server.kill()
+    worker.wait(PATIENCE_S)
+    with running(tmp_path) as (table, _):
+        (job,) = table.newest()
+        assert output(ended(table, job)) == rendered(LONG)
+        assert any(event.kind == "resumed" for event in table.events(job.id))
+        assert chunks(table, job) == sorted(set(chunks(table, job)))
+
+
+def test_each_device_has_a_worker_of_its_own(tmp_path: Path) -> None:
+    with running(tmp_path, devices=("cpu", "cpu")) as (table, supervisor):
+        both = [supervisor.submit(request(ENDLESS), SETTINGS) for _ in range(2)]
+        for job in both:
+            wait_for_chunks(table, job)
+        assert len(set(supervisor.worker_pids)) == 2
+        for job in both:
+            supervisor.cancel(job.id)
+            assert ended(table, job).state == "cancelled"
+
+
+def test_events_that_a_resumed_job_repeats_are_dropped() -> None:
+    progress = Progress(2, 4, 21, 45)
+    assert after_event(progress, {"event": "started", "chunks": 4, "num_frames": 45}) is None
+    assert after_event(progress, {"event": "chunk", "chunk": 1, "frames_done": 21}) is None
+    assert after_event(progress, {"event": "chunk-started", "chunk": 1}) is None
+    assert after_event(progress, {"event": "chunk-started", "chunk": 2}) == progress
+    assert after_event(progress, {"event": "chunk", "chunk": 2, "frames_done": 33}) == Progress(3, 4, 33, 45)
