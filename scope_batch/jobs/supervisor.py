@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from scope_batch.errors import TemporaryError
+from scope_batch.errors import EXIT_BUG, TemporaryError
 from scope_batch.jobs.records import JobRecord, JobSettings, Progress
 from scope_batch.jobs.table import JobTable
 from scope_batch.jobs.worker import Order, Result
@@ -142,7 +142,7 @@ class _Lane(threading.Thread):
     def _run_next(self) -> bool:
         """Run the next job to its end. Returns False if there will be none. Raises OutputError for the table."""
         if self._unfinished is not None:
-            self._table.interrupt(self._unfinished)
+            self._set_aside(self._unfinished)
             self._unfinished = None
         job = self._table.take_next(lambda: not self.draining, wait=True)
         if job is None:
@@ -152,6 +152,17 @@ class _Lane(threading.Thread):
             job = self._table.count_lost_worker(job.id)
         self._unfinished = None
         return True
+
+    def _set_aside(self, unfinished: str) -> None:
+        """Let a job that an error of this thread interrupted wait again, or fail if that happens too often."""
+        record = self._table.get(unfinished)
+        if record is None or record.state != "running":
+            return
+        if record.lost_workers >= MAX_LOST_WORKERS:
+            self._table.end(unfinished, "failed", error="internal error of the server", exit_code=EXIT_BUG)
+        else:
+            self._table.count_lost_worker(unfinished)
+            self._table.interrupt(unfinished)
 
     def _attempt(self, job: JobRecord) -> bool:
         """Render a job as far as one worker comes. Returns False if another worker is to continue it."""

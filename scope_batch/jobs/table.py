@@ -17,45 +17,11 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from scope_batch.errors import OutputError, TemporaryError
+from scope_batch.jobs.database import open_database, record_of
 from scope_batch.jobs.records import ENDED, WAITING, EndState, JobRecord, JobSettings, Progress, StoredEvent
 
 MAX_EVENTS = 2000
 """So many events are kept of each job, the last ones."""
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE job (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    state TEXT NOT NULL DEFAULT 'queued'
-        CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled', 'interrupted')),
-    request TEXT NOT NULL,
-    settings TEXT NOT NULL,
-    caller TEXT NOT NULL,
-    submitted_s REAL NOT NULL,
-    started_s REAL,
-    finished_s REAL,
-    progress TEXT NOT NULL DEFAULT '{}',
-    outputs TEXT NOT NULL DEFAULT '[]',
-    error TEXT NOT NULL DEFAULT '',
-    exit_code INTEGER NOT NULL DEFAULT 0,
-    lost_workers INTEGER NOT NULL DEFAULT 0,
-    cancel_requested INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX job_by_state ON job (state, number);
-CREATE TABLE event (
-    job INTEGER NOT NULL REFERENCES job (number) ON DELETE CASCADE,
-    number INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    data TEXT NOT NULL,
-    PRIMARY KEY (job, number)
-) WITHOUT ROWID;
-CREATE TRIGGER nothing_after_the_end BEFORE INSERT ON event
-WHEN EXISTS (SELECT 1 FROM event WHERE job = NEW.job AND kind IN ('done', 'failed', 'cancelled'))
-BEGIN SELECT RAISE(ABORT, 'the job has ended'); END;
-CREATE TRIGGER no_state_after_the_end BEFORE UPDATE OF state ON job
-WHEN OLD.state IN ('done', 'failed', 'cancelled')
-BEGIN SELECT RAISE(ABORT, 'the job has ended'); END;
-"""
 _WAITING = f"state IN {WAITING}"
 _ENDED = f"state IN {ENDED}"
 
@@ -91,26 +57,14 @@ class JobTable:
         except OSError as error:
             raise OutputError(f"{self._root}: cannot be used as state directory: {error.strerror}") from error
         try:
-            self._open()
+            self._db = open_database(self._root / "jobs.sqlite3")
+            self._recover()
         except BaseException:
             self._lock.release()
             raise
 
-    def _open(self) -> None:
-        file = self._root / "jobs.sqlite3"
-        try:
-            self._db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
-            self._db.row_factory = sqlite3.Row
-            # After a power failure the last transactions may be missing, but what is there is whole.
-            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-        except sqlite3.Error as error:
-            raise OutputError(f"{file}: cannot be used: {error}") from error
-        if version not in (0, SCHEMA_VERSION):
-            self._db.close()
-            raise OutputError(f"{file}: written by another version of scope-batch; use another state directory")
+    def _recover(self) -> None:
+        """Interrupt what a killed process left running, and remove the folders of jobs that it was removing."""
         self._db.execute("UPDATE job SET state = 'interrupted' WHERE state = 'running'")
         known = {row["id"] for row in self._db.execute("SELECT id FROM job")}
         for folder in (self._root / "jobs").iterdir():
@@ -154,7 +108,7 @@ class JobTable:
     def get(self, job: str) -> JobRecord | None:
         with self._changed:
             row = self._db.execute("SELECT * FROM job WHERE id = ?", (job,)).fetchone()
-        return None if row is None else _record(row)
+        return None if row is None else record_of(row)
 
     def newest(self, limit: int = 20, *, before: str | None = None) -> list[JobRecord]:
         """Return at most `limit` jobs, the newest first; `before`: only those submitted before this job."""
@@ -164,7 +118,7 @@ class JobTable:
                 "ORDER BY number DESC LIMIT ?2",
                 (before, limit),
             ).fetchall()
-        return [_record(row) for row in rows]
+        return [record_of(row) for row in rows]
 
     def jobs_ahead(self, job: str) -> int:
         """Return how many jobs run or wait that were submitted before this one."""
@@ -227,6 +181,7 @@ class JobTable:
         exit_code: int = 0,
     ) -> bool:
         """Give a job its end and its last event. Returns False, and changes nothing, if it has ended before."""
+        error = error.encode("utf-8", "backslashreplace").decode()  # a file name in it may not be UTF-8
         with self._transaction(job):
             record = self._get(job)
             if record.has_ended:
@@ -335,19 +290,8 @@ class JobTable:
                 with self._db:
                     self._db.execute("BEGIN IMMEDIATE")
                     yield
-            except sqlite3.OperationalError as error:
+            except (sqlite3.OperationalError, OSError) as error:
                 raise OutputError(f"{self._root}: the table of jobs cannot be written: {error}") from error
             self._changed.notify_all()
             for listener in self._listeners:
                 listener(job)
-
-
-def _record(row: sqlite3.Row) -> JobRecord:
-    values = dict(row)
-    del values["number"]
-    settings = json.loads(values["settings"])
-    values["settings"] = JobSettings(**{**settings, "outputs": tuple(settings["outputs"])})
-    values["progress"] = Progress(**json.loads(values["progress"]))
-    values["outputs"] = tuple(json.loads(values["outputs"]))
-    values["cancel_requested"] = bool(values["cancel_requested"])
-    return JobRecord(**values)

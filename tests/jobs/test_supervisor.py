@@ -202,20 +202,24 @@ def test_a_bug_fails_the_job_and_the_next_one_gets_a_new_worker(
         assert output(ended(table, supervisor.submit(request(9), SETTINGS))) == rendered(9)
 
 
-def test_a_table_that_cannot_be_written_for_a_while_only_delays_a_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rendered: Callable[[int], bytes]
+@pytest.mark.parametrize(("times", "state"), [(1, "done"), (2, "failed")])
+def test_an_error_beside_the_worker_delays_a_job_and_fails_it_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, state: str
 ) -> None:
-    end, full = JobTable.end, [True]
+    """Such as a full disk under the table."""
+    end, left = JobTable.end, [*range(times)]
 
     def end_on_a_full_disk(table: JobTable, *args: Any, **values: Any) -> bool:
-        if full and full.pop():
+        if left:
+            left.pop()
             raise OutputError("no space left")
         return end(table, *args, **values)
 
     monkeypatch.setattr(JobTable, "end", end_on_a_full_disk)
     monkeypatch.setattr(supervisor_module, "RETRY_S", 0.0)
+    monkeypatch.setattr(supervisor_module, "MAX_LOST_WORKERS", 1)
     with running(tmp_path) as (table, supervisor):
-        assert output(ended(table, supervisor.submit(request(9), SETTINGS))) == rendered(9)
+        assert ended(table, supervisor.submit(request(9), SETTINGS)).state == state
 
 
 SERVER = """if True:

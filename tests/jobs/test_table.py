@@ -159,6 +159,20 @@ def test_a_job_ends_once(table: JobTable, first: str, second: str) -> None:
     assert ended is not None and (ended.state, ended.error, ended.exit_code) == (first, "why", 65)
 
 
+def test_an_error_that_names_an_undecodable_file_is_kept(table: JobTable) -> None:
+    job = submit(table)
+    table.end(job.id, "failed", error="\udcff.png: no such file")
+    ended = table.get(job.id)
+    assert ended is not None and ended.error == "\\udcff.png: no such file"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_and_leaves_no_job(table: JobTable, tmp_path: Path) -> None:
+    (tmp_path / "state/jobs").rmdir()
+    with pytest.raises(OutputError, match="the table of jobs cannot be written"):
+        submit(table)
+    assert table.newest() == []
+
+
 def test_the_file_itself_refuses_a_second_end(table: JobTable, tmp_path: Path) -> None:
     job = submit(table)
     table.end(job.id, "done")
