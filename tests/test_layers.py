@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "render": {*CORE, "checkpoint", "files", "job", "media", "models", "pipelines", "plan", "processors", "sinks"},
     "jobs": {*CORE, "job", "pipelines", "render"},
     "doctor": {*CORE, "files", "job", "media", "models", "pipelines", "processors", "render", "sinks"},
-    "serve": {*CORE, "files", "job", "jobs", "media", "pipelines"},
+    "serve": {*CORE, "files", "job", "jobs", "media", "models", "pipelines", "processors", "render"},
     "cli": {
         *CORE,
         "checkpoint",

@@ -18,8 +18,13 @@ RAW_NAME = "out.npy"
 
 
 def caller_text(translation: Translation) -> str:
-    """Return what the job table keeps about a request: the client's names for paths of this machine."""
-    return json.dumps({"names": translation.names})
+    """Return what the job table keeps about a request: its warnings, and the client's names for paths."""
+    return json.dumps({"names": translation.names, "warnings": translation.warnings})
+
+
+def request_warnings(record: JobRecord) -> list[tuple[str, dict[str, Any]]]:
+    """Return an event for each part of the request that was left out."""
+    return [("warning", {"message": warning}) for warning in json.loads(record.caller)["warnings"]]
 
 
 def output_handle(job: str) -> str:
@@ -51,12 +56,17 @@ def protocol_event(event: StoredEvent, record: JobRecord) -> tuple[str, dict[str
         case "warning":
             return "warning", {"message": _public(data["message"], record)}
         case "failed":
-            return "error", {"error": _public(data["error"], record)}
+            return "error", {"error": public_error(record)}
         case "cancelled":
             return "cancelled", _cancelled(record)
         case "done":
             return _complete(record)
     return None
+
+
+def public_error(record: JobRecord) -> str:
+    """Return why a job failed, in the client's words; empty if it did not."""
+    return _public(record.error, record)
 
 
 def _public(message: str, record: JobRecord) -> str:

@@ -26,6 +26,7 @@ from scope_batch.errors import (
     UnavailableError,
     UsageError,
 )
+from scope_batch.jobs.table import BusyError
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ STATUS: Mapping[type[ScopeBatchError], HTTPStatus] = {
     JobError: HTTPStatus.UNPROCESSABLE_ENTITY,
     MissingInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
     OutputExistsError: HTTPStatus.CONFLICT,
+    BusyError: HTTPStatus.CONFLICT,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     TemporaryError: HTTPStatus.SERVICE_UNAVAILABLE,
     TimeLimitError: HTTPStatus.SERVICE_UNAVAILABLE,

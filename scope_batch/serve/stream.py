@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from scope_batch.jobs.table import JobTable
 from scope_batch.serve.downloads import hang_up
-from scope_batch.serve.events import encode, is_last, protocol_event
+from scope_batch.serve.events import encode, is_last, protocol_event, request_warnings
 
 HEARTBEAT_S = 15.0
 _HEARTBEAT = b": still here\n\n"
@@ -52,6 +52,7 @@ class EventStream(Response):
         super().__init__()
         self._listener, self._closing = listener, closing
         self._after = listener.after
+        self._is_new = listener.after == 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI)
         job, loop, changed = self._listener.job, asyncio.get_running_loop(), asyncio.Event()
@@ -93,7 +94,8 @@ class EventStream(Response):
         record = self._listener.table.get(self._listener.job)
         if record is None:
             return [encode("error", {"error": "the job was deleted"})], True
-        blocks: list[bytes] = []
+        blocks = [encode(*warning) for warning in request_warnings(record)] if self._is_new else []
+        self._is_new = False
         for event in events:
             self._after = event.number
             if (known := protocol_event(event, record)) is not None:

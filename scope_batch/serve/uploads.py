@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -73,10 +73,10 @@ class Uploads:
             raise JobError("is unknown to this server, or has expired: upload it again")
         return path
 
-    def expire(self, keep_s: float, in_use: Collection[Path] = ()) -> list[Path]:
-        """Remove the files that are older than `keep_s` seconds, but none of `in_use`; returns what was removed."""
+    def expire(self, keep_s: float, is_used: Callable[[Path], bool] = lambda _: False) -> list[Path]:
+        """Remove the files that are older than `keep_s` seconds and not used; returns what was removed."""
         oldest = time.time() - keep_s
-        old = [path for path in self._folder.glob("*.bin") if path.stat().st_mtime < oldest and path not in in_use]
+        old = [path for path in self._folder.glob("*.bin") if path.stat().st_mtime < oldest and not is_used(path)]
         for path in old:
             path.unlink()
         return old
@@ -115,7 +115,7 @@ class Uploads:
         digest = hashlib.sha256() if hashing else None
         block = bytearray(header)
         received = 0
-        async for data in _body(request, self._limits.read_timeout_s):
+        async for data in body_parts(request, self._limits.read_timeout_s):
             received += len(data)
             if size is not None and received > size:
                 raise _wrong_size(received, size)
@@ -134,7 +134,7 @@ class Uploads:
         return received, digest.hexdigest() if digest is not None else None
 
 
-async def _body(request: Request, timeout_s: float) -> AsyncIterator[bytes]:
+async def body_parts(request: Request, timeout_s: float) -> AsyncIterator[bytes]:
     """Yield the parts of the body; each must come within `timeout_s` seconds after the one before."""
     parts = request.stream()
     while True:

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from scope_batch.jobs.table import JobTable
 from scope_batch.serve.events import RAW_NAME, caller_text
 from scope_batch.serve.requests import Translation
 from scope_batch.serve.stream import EventStream, Listener
+from tests.serve.client import Client
 
 STARTED = Started("slate", 2, 21, 16.0, 64, 48, (), 0.5).to_json()
 
@@ -54,41 +54,6 @@ def end(table: JobTable, job: str, state: EndState = "done", **values: Any) -> N
         np.save(table.folder(job) / RAW_NAME, np.zeros((21, 64, 48, 3), np.uint8))
         values["outputs"] = (str(table.folder(job) / RAW_NAME),)
     table.end(job, state, **values)
-
-
-class Client:
-    """Reads a stream; `on_event` is called with each event's name and may change the table."""
-
-    def __init__(self, on_event: Callable[[str], object] = lambda _: None, *, leave_at: str = "") -> None:
-        self.messages: list[dict[str, Any]] = []
-        self._on_event, self._leave_at = on_event, leave_at
-        self._gone = asyncio.Event()
-
-    async def receive(self) -> dict[str, Any]:
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: dict[str, Any]) -> None:
-        self.messages.append(message)
-        for name, _ in events_in(message.get("body", b"")):
-            self._on_event(name)
-        if self._leave_at and self._leave_at.encode() in message.get("body", b""):
-            self._gone.set()
-
-    @property
-    def text(self) -> bytes:
-        return b"".join(message.get("body", b"") for message in self.messages)
-
-    @property
-    def events(self) -> list[tuple[str, Any]]:
-        return [*events_in(self.text)]
-
-
-def events_in(text: bytes) -> Iterator[tuple[str, Any]]:
-    for block in text.decode("ascii").split("\n\n"):
-        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
-        if "event" in lines:
-            yield lines["event"], json.loads(lines["data"])
 
 
 def listen(table: JobTable, job: str, client: Client, *, closing: bool = False, **wish: Any) -> Client:

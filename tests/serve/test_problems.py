@@ -17,6 +17,7 @@ from scope_batch.errors import (
     UnavailableError,
     UsageError,
 )
+from scope_batch.jobs.table import BusyError
 from scope_batch.serve.problems import answer_with_problems
 from tests.serve.conftest import Call
 
@@ -46,6 +47,7 @@ def app_that_raises(error: Exception) -> FastAPI:
         (JobError("x"), 422),
         (MissingInputError("x"), 422),
         (OutputExistsError("x"), 409),
+        (BusyError("x"), 409),
         (UnavailableError("x"), 503),
         (TemporaryError("x"), 503),
         (TimeLimitError("x"), 503),

@@ -201,5 +201,5 @@ def test_uploads_expire_unless_a_job_uses_them(uploads: Uploads) -> None:
     old, used, young = (uploads.path_of(send_data(uploads, b"abc")[0], "data") for _ in range(3))
     for path in (old, used):
         os.utime(path, (0, 0))
-    assert uploads.expire(3600, in_use={used}) == [old]
+    assert uploads.expire(3600, is_used=lambda path: path == used) == [old]
     assert (old.exists(), used.exists(), young.exists()) == (False, True, True)

@@ -1,0 +1,153 @@
+"""Builds the application: every call of the batch protocol, behind the guard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, FastAPI, Header, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from scope_batch import __version__
+from scope_batch.job.json_schema import job_json_schema
+from scope_batch.pipelines import KNOWN_PIPELINES
+from scope_batch.serve.downloads import ContentResponse
+from scope_batch.serve.guard import Access, Guard
+from scope_batch.serve.pipeline import LoadReply, LoadRequest, PipelineStatus
+from scope_batch.serve.problems import MEDIA_TYPE, answer_with_problems
+from scope_batch.serve.roots import Root
+from scope_batch.serve.service import Format, Service
+from scope_batch.serve.stream import EventStream
+
+FAMILIES = ("/api/v1/batch", "/api/v1/generate")
+"""Both names of the protocol's calls; older clients use the second."""
+_PROBLEM: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "object"}}}}
+_BODY = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+_JSON = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+
+
+def create_app(service: Service, access: Access) -> Guard:
+    """Return the ASGI application. Its lifespan removes what expires; the table and its runner belong to the caller."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPI(title="scope-batch", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    answer_with_problems(app)
+    for family in FAMILIES:
+        app.include_router(_batch_calls(service), prefix=family, tags=[family.rpartition("/")[2]])
+    app.include_router(_other_calls(service))
+    return Guard(app, access)
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {
+        status: {**_PROBLEM, "description": HTTPStatus(status).phrase} for status in (*statuses, 401, 403, 415, 421)
+    }
+
+
+def _batch_calls(service: Service) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/upload", responses=_problems(400, 408, 413, 422, 507), openapi_extra={"requestBody": _BODY})
+    async def upload(request: Request) -> dict[str, Any]:
+        handle, shape = await service.files.uploads.receive_video(request)
+        return {"input_path": handle, "num_frames": shape[0], "shape": shape}
+
+    @router.post("/upload-data", responses=_problems(400, 408, 413, 422, 507), openapi_extra={"requestBody": _BODY})
+    async def upload_data(request: Request) -> dict[str, Any]:
+        handle, size = await service.files.uploads.receive_data(request)
+        return {"data_blob_path": handle, "size_bytes": size}
+
+    @router.post(
+        "",
+        response_class=Response,
+        responses={**_EVENTS, **_problems(400, 408, 409, 413, 422, 503, 507)},
+        openapi_extra={"requestBody": _JSON},
+    )
+    async def render(request: Request) -> EventStream:
+        return await service.submit(request)
+
+    @router.post("/cancel", responses=_problems(404))
+    async def cancel(job: str | None = None) -> dict[str, str]:
+        service.cancel(job)
+        return {"status": "cancelling"}
+
+    @router.head("/download", include_in_schema=False)
+    @router.get("/download", response_class=Response, responses=_problems(404, 416, 422))
+    def download(path: str, wanted: Annotated[Format, Query(alias="format")] = "raw") -> ContentResponse:
+        return ContentResponse(service.download(path, wanted))
+
+    @router.get("/{job}", responses=_problems(404))
+    async def state(job: str) -> dict[str, Any]:
+        return service.state(job)
+
+    @router.get("/{job}/events", response_class=Response, responses={**_EVENTS, **_problems(404, 422)})
+    async def events(job: str, last_event_id: Annotated[int, Header(ge=0, le=2**53)] = 0) -> EventStream:
+        return service.events(job, last_event_id)
+
+    @router.delete("/{job}", responses=_problems(404))
+    async def delete(job: str) -> JSONResponse:
+        if await service.delete(job):
+            return JSONResponse({"status": "deleted"})
+        return JSONResponse({"status": "cancelling"}, status_code=HTTPStatus.ACCEPTED)
+
+    return router
+
+
+def _other_calls(service: Service) -> APIRouter:
+    router = APIRouter()
+    started = time.time()
+
+    @router.post("/api/v1/pipeline/load", responses=_problems(400, 409, 422))
+    async def load(request: LoadRequest, background: BackgroundTasks) -> LoadReply:
+        reply = await service.load(request)
+        background.add_task(service.pipeline.finish)
+        return reply
+
+    @router.get("/api/v1/pipeline/status", responses=_problems())
+    async def status() -> PipelineStatus:
+        return service.pipeline.status
+
+    @router.get("/health", responses=_problems())
+    async def health() -> dict[str, Any]:
+        return {
+            "status": "healthy",
+            "timestamp": datetime.now(UTC).isoformat(),
+            "server_start_time": started,
+            "version": __version__,
+            "git_commit": None,
+        }
+
+    @router.get("/api/v1/pipelines/schemas", responses=_problems())
+    def schemas() -> dict[str, Any]:
+        specs = [KNOWN_PIPELINES.get(name) for name in KNOWN_PIPELINES.ids()]
+        pipelines = {
+            spec.id: {"id": spec.id, "name": spec.summary, "height": spec.height, "width": spec.width} for spec in specs
+        }
+        return {"pipelines": pipelines, "job": job_json_schema()}
+
+    @router.get("/api/v1/lora/list", responses=_problems())
+    def loras() -> dict[str, Any]:
+        return {
+            "lora_files": [entry for entry in _entries(service.files.loras) if entry["name"].endswith(".safetensors")]
+        }
+
+    @router.get("/api/v1/assets", responses=_problems())
+    def assets() -> dict[str, Any]:
+        return {"assets": _entries(service.files.assets)}
+
+    return router
+
+
+def _entries(root: Root) -> list[dict[str, Any]]:
+    """Return the files under a root; their paths are what a request may name."""
+    return [{"name": name.rpartition("/")[2], "path": name} for name in root.names()]

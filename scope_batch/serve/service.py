@@ -1,0 +1,214 @@
+"""Takes requests for renders and answers for their jobs, by the job table and whoever runs its jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from scope_batch.errors import JobError, ProblemsError
+from scope_batch.jobs.records import JobRecord, JobSettings
+from scope_batch.jobs.table import BusyError, JobTable
+from scope_batch.render.prepare import prepare_job
+from scope_batch.serve.downloads import Content, file_content, raw_content
+from scope_batch.serve.events import RAW_NAME, caller_text, output_handle, public_error, raw_output
+from scope_batch.serve.pipeline import LoadReply, LoadRequest, Pipeline
+from scope_batch.serve.problems import HttpProblem
+from scope_batch.serve.requests import Files, Translation, public_text, read_body, translate
+from scope_batch.serve.stream import EventStream, Listener
+from scope_batch.serve.uploads import body_parts
+
+MAX_BODY_BYTES = 4 << 20
+MAX_ACTIVE = 1000
+"""The newest jobs among which those that have not ended are looked for; jobs end nearly in their order."""
+VIDEO_NAME = "out.mp4"
+SWEEP_S = 600.0
+_OUTPUT = re.compile(r"output-([0-9a-f]{32})")
+Format = Literal["raw", "npy", "mp4"]
+
+
+class Runner(Protocol):
+    """Runs the jobs of the table; the supervisor of `scope_batch.jobs`."""
+
+    def submit(self, request: str, settings: JobSettings, caller: str = "") -> JobRecord: ...
+
+    def cancel(self, job: str) -> JobRecord | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """most_active: jobs that may run or wait; on_disconnect: "cancel" a job whose client leaves, or "continue";
+    keep_s: uploads and jobs are kept so many seconds."""
+
+    most_active: int = 1
+    on_disconnect: Literal["cancel", "continue"] = "cancel"
+    keep_s: float = 24 * 3600.0
+    read_timeout_s: float = 60.0
+
+
+@dataclass(slots=True)
+class Service:
+    """The state of the server. `closing` is set when it shuts down."""
+
+    table: JobTable
+    runner: Runner
+    files: Files
+    pipeline: Pipeline
+    policy: Policy = Policy()
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    _unwanted: set[str] = field(default_factory=set)
+    """Jobs to be removed when they have ended."""
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def load(self, request: LoadRequest) -> LoadReply:
+        """Begin to load a pipeline. Raises BusyError while a job runs or waits."""
+        if self._active():
+            raise BusyError("a job runs or waits; the pipeline cannot be loaded now")
+        return await run_in_threadpool(self.pipeline.load, request)
+
+    async def submit(self, request: Request) -> EventStream:
+        """Add the job of a request, and answer with its events. Raises before the first event if there is no job."""
+        if self.closing.is_set():
+            raise HttpProblem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
+        if len(self._active()) >= self.policy.most_active:  # before the work of a plan; the table decides again
+            raise BusyError(f"busy: {self.policy.most_active} of at most {self.policy.most_active} jobs run or wait")
+        body = await _read(request, self.policy.read_timeout_s)
+        record = await run_in_threadpool(self._submit, body)
+        on_hang_up = None if self.policy.on_disconnect == "continue" else lambda: self.runner.cancel(record.id)
+        return EventStream(Listener(self.table, record.id, on_hang_up=on_hang_up), self.closing)
+
+    def events(self, job: str, after: int) -> EventStream:
+        """Answer with the events of a job after the one with that number."""
+        return EventStream(Listener(self.table, self._known(job).id, after), self.closing)
+
+    def state(self, job: str) -> dict[str, Any]:
+        record = self._known(job)
+        progress = record.progress
+        return {
+            "job": record.id,
+            "state": record.state,
+            "chunks_done": progress.chunks_done,
+            "total_chunks": progress.num_chunks,
+            "frames_done": progress.frames_done,
+            "num_frames": progress.num_frames,
+            "submitted": record.submitted_s,
+            "started": record.started_s,
+            "finished": record.finished_s,
+            "output_path": None if raw_output(record) is None else output_handle(record.id),
+            "error": public_error(record) or None,
+        }
+
+    def cancel(self, job: str | None) -> None:
+        """Cancel a job, or the oldest one that has not ended; does nothing when idle."""
+        if job is not None:
+            self.runner.cancel(self._known(job).id)
+        elif active := self._active():
+            self.runner.cancel(active[-1].id)
+
+    async def delete(self, job: str) -> bool:
+        """Cancel a job if need be, and remove it with its outputs when it has ended. Returns whether it is gone."""
+        self.runner.cancel(self._known(job).id)
+        self._unwanted.add(job)
+        await self._remove_unwanted()
+        return job not in self._unwanted
+
+    def download(self, handle: str, wanted: Format) -> Content:
+        """Return the output of a job. Raises HttpProblem: 403 for any other name, 404 if it is gone."""
+        match = _OUTPUT.fullmatch(handle)
+        if match is None:
+            raise HttpProblem(HTTPStatus.FORBIDDEN, "path: is no handle of an output of this server")
+        record = self.table.get(match[1])
+        suffix = ".mp4" if wanted == "mp4" else ".npy"
+        path = next((Path(path) for path in record.outputs if path.endswith(suffix)), None) if record else None
+        if path is None:
+            raise HttpProblem(HTTPStatus.NOT_FOUND, "path: there is no such output, or no longer")
+        if wanted == "raw":
+            return raw_content(path)
+        return file_content(path, "video/mp4" if wanted == "mp4" else "application/octet-stream")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Remove what has expired, and jobs that clients deleted while they ran."""
+        loop = asyncio.get_running_loop()
+
+        def listen(_: str) -> None:
+            loop.call_soon_threadsafe(self._changed.set)
+
+        with self.table.listening(listen):
+            cleaner = asyncio.create_task(self._clean())
+            try:
+                yield
+            finally:
+                cleaner.cancel()
+
+    async def _clean(self) -> None:
+        while True:
+            await run_in_threadpool(self.expire)
+            deadline = asyncio.get_running_loop().time() + SWEEP_S
+            while (left := deadline - asyncio.get_running_loop().time()) > 0:
+                self._changed.clear()
+                await self._remove_unwanted()
+                try:
+                    await asyncio.wait_for(self._changed.wait(), left)
+                except TimeoutError:
+                    break
+
+    def expire(self) -> None:
+        """Remove jobs that ended too long ago, and old uploads that no job needs any more."""
+        self.table.expire(self.policy.keep_s)
+        requests = " ".join(record.request for record in self._active())
+        self.files.uploads.expire(self.policy.keep_s, is_used=lambda path: path.name in requests)
+
+    async def _remove_unwanted(self) -> None:
+        for job in [*self._unwanted]:
+            record = self.table.get(job)
+            if record is None or await run_in_threadpool(self.table.remove, job):
+                self._unwanted.discard(job)
+
+    def _submit(self, body: bytes) -> JobRecord:
+        request = read_body(body)
+        job, translation = translate(request, self.pipeline.defaults_for(request.get("pipeline_id")), self.files)
+        try:
+            prepare_job(job)
+        except ProblemsError as error:
+            raise _public(error, translation) from None
+        settings = JobSettings((RAW_NAME, VIDEO_NAME))
+        return self.runner.submit(json.dumps(translation.fields), settings, caller_text(translation))
+
+    def _active(self) -> list[JobRecord]:
+        return [record for record in self.table.newest(MAX_ACTIVE) if not record.has_ended]
+
+    def _known(self, job: str) -> JobRecord:
+        record = self.table.get(job)
+        if record is None or job in self._unwanted:
+            raise HttpProblem(HTTPStatus.NOT_FOUND, "there is no such job, or no longer")
+        return record
+
+
+def _public(error: ProblemsError, translation: Translation) -> ProblemsError:
+    return type(error)(*(public_text(line, translation.names) for line in error.problems), more=error.more)
+
+
+async def _read(request: Request, timeout_s: float) -> bytes:
+    """Return the body of a request. Raises HttpProblem: 413 for a long one, 408 for a client that stalls."""
+    body = bytearray()
+    async for data in body_parts(request, timeout_s):
+        body += data
+        if len(body) > MAX_BODY_BYTES:
+            raise HttpProblem(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"at most {MAX_BODY_BYTES} bytes are allowed",
+                {"Connection": "close"},
+            )
+    if not body:
+        raise JobError("body: is empty; it must be a map of fields")
+    return bytes(body)

@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scope_batch.errors import TemporaryError
+from scope_batch.jobs.records import JobRecord, JobSettings
+from scope_batch.jobs.table import JobTable
+from scope_batch.serve.app import FAMILIES, create_app
+from scope_batch.serve.events import RAW_NAME, caller_text
+from scope_batch.serve.guard import Access, Guard
+from scope_batch.serve.pipeline import Pipeline
+from scope_batch.serve.requests import Files, Translation
+from scope_batch.serve.roots import Root
+from scope_batch.serve.service import MAX_BODY_BYTES, Policy, Service
+from scope_batch.serve.uploads import UploadLimits, Uploads
+from tests.serve.bodies import SHAPE, VIDEO
+from tests.serve.client import Client, post
+from tests.serve.conftest import Call
+
+NOBODY = caller_text(Translation({}))
+REQUEST = {"pipeline_id": "slate", "prompt": "a cat", "num_frames": 21}
+FRAMES = np.arange(2 * 16 * 16 * 3, dtype=np.uint8).reshape(2, 16, 16, 3)
+
+
+@dataclass
+class ByHand:
+    """Runs no job by itself; `then` is called with each new job, which is running."""
+
+    table: JobTable
+    then: Callable[[JobRecord], object] = lambda _: None
+
+    def submit(self, request: str, settings: JobSettings, caller: str = "") -> JobRecord:
+        record = self.table.submit(request, settings, most_active=1, caller=caller)
+        self.table.take_next()
+        self.then(record)
+        return record
+
+    def cancel(self, job: str) -> JobRecord | None:
+        return self.table.cancel(job)
+
+    def finish(self, record: JobRecord) -> None:
+        path = self.table.folder(record.id) / RAW_NAME
+        np.save(path, FRAMES)
+        self.table.end(record.id, "done", outputs=(str(path),))
+
+
+@dataclass
+class World:
+    app: Guard
+    service: Service
+    runner: ByHand
+    folder: Path
+
+    @property
+    def table(self) -> JobTable:
+        return self.service.table
+
+    def run(self, fields: Any, client: Client | None = None, family: str = FAMILIES[0]) -> Client:
+        return asyncio.run(post(self.app, family, fields, client))
+
+    def start(self) -> str:
+        """Start a job that nobody listens to."""
+        return self.runner.submit(json.dumps(REQUEST), JobSettings((RAW_NAME,)), NOBODY).id
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    for folder in ("assets", "lora"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "assets" / "tiger.png").write_bytes(b"x")
+    (tmp_path / "lora" / "l.safetensors").write_bytes(b"x")
+    (tmp_path / "lora" / "notes.txt").write_bytes(b"x")
+    assets, loras = Root(tmp_path / "assets", "--assets-root"), Root(tmp_path / "lora", "--lora-root")
+    with JobTable(tmp_path / "state") as table:
+        files = Files(Uploads(tmp_path / "uploads", UploadLimits(data_bytes=1000)), assets, loras)
+        runner = ByHand(table)
+        service = Service(table, runner, files, Pipeline(loras, None))
+        yield World(create_app(service, Access()), service, runner, tmp_path)
+
+
+@pytest.fixture
+def loaded(world: World, call: Call) -> World:
+    assert load(world, call).status_code == 200
+    return world
+
+
+def load(world: World, call: Call, **params: Any) -> Any:
+    return call(world.app, "POST", "/api/v1/pipeline/load", json={"pipeline_ids": ["slate"], "load_params": params})
+
+
+def status(world: World, call: Call) -> dict[str, Any]:
+    answer: dict[str, Any] = call(world.app, "GET", "/api/v1/pipeline/status").json()
+    return answer
+
+
+def test_the_pipeline_is_loaded_with_the_body_of_the_draft(world: World, call: Call) -> None:
+    assert status(world, call)["status"] == "not_loaded"
+    lora = {"path": "l.safetensors", "scale": 0.5, "merge_mode": "runtime_peft"}
+    body = {
+        "pipeline_ids": ["edges", "slate"],
+        "load_params": {"height": 320, "width": 576, "loras": [lora], "lora_merge_mode": "runtime_peft"},
+        "connection_id": None,
+        "connection_info": None,
+        "user_id": None,
+    }
+    answer = call(world.app, "POST", "/api/v1/pipeline/load", json=body)
+    assert answer.json()["message"] == "Pipeline loading initiated successfully"
+    after = status(world, call)
+    assert (after["status"], after["pipeline_id"], after["error"]) == ("loaded", "slate", None)
+    assert after["loaded_lora_adapters"] == [{"path": "l.safetensors", "scale": 0.5}]
+
+
+def test_the_status_is_loading_before_the_reply(world: World, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pipeline, "finish", lambda _: None)
+    load(world, call)
+    assert status(world, call)["status"] == "loading"
+    assert world.run(REQUEST).status == 400
+
+
+def test_missing_models_are_an_error_of_the_status(world: World, call: Call) -> None:
+    world.service.pipeline = Pipeline(world.service.files.loras, str(world.folder / "none"))
+    call(world.app, "POST", "/api/v1/pipeline/load", json={"pipeline_ids": ["longlive"]})
+    after = status(world, call)
+    assert after["status"] == "error"
+    assert str(world.folder) not in after["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"pipeline_ids": []}, 400),
+        ({"pipeline_ids": ["nonsense"]}, 400),
+        ({"pipeline_ids": ["slate", "longlive"]}, 400),
+        ({"pipeline_ids": ["edges"]}, 400),
+        ({}, 422),
+        ({"pipeline_ids": ["slate"], "load_params": {"height": 321}}, 422),
+        ({"pipeline_ids": ["slate"], "load_params": {"seed": 10**30}}, 422),
+        ({"pipeline_ids": ["slate"], "load_params": {"vae_type": "x"}}, 422),
+        ({"pipeline_ids": ["slate"], "load_params": {"loras": [{"path": "../x.safetensors"}]}}, 422),
+        ({"pipeline_ids": ["slate"], "load_params": {"loras": [{"path": "/etc/passwd"}]}}, 422),
+        ({"pipeline_ids": ["slate"], "load_params": {"loras": [{"path": "l.safetensors", "scale": 11}]}}, 422),
+    ],
+    ids=str,
+)
+def test_a_wrong_load_is_refused_and_changes_nothing(body: Any, code: int, world: World, call: Call) -> None:
+    answer = call(world.app, "POST", "/api/v1/pipeline/load", json=body)
+    assert (answer.status_code, answer.headers["content-type"]) == (code, "application/problem+json")
+    assert status(world, call)["status"] == "not_loaded"
+
+
+def test_unknown_load_parameters_are_warned_about(world: World, call: Call) -> None:
+    assert load(world, call, frobnicate=1).json()["warnings"] == ["load_params.frobnicate: unknown key, ignored"]
+
+
+def test_nothing_is_loaded_while_a_job_runs(loaded: World, call: Call) -> None:
+    loaded.start()
+    assert load(loaded, call).status_code == 409
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_job_from_upload_to_download(family: str, loaded: World, call: Call) -> None:
+    headers = {**SHAPE, "Content-Type": "application/octet-stream"}
+    upload = call(loaded.app, "POST", f"{family}/upload", content=VIDEO.tobytes(), headers=headers).json()
+    assert upload == {"input_path": upload["input_path"], "num_frames": 3, "shape": [*VIDEO.shape]}
+    loaded.runner.then = loaded.runner.finish
+    client = loaded.run({**REQUEST, "input_path": upload["input_path"], "frobnicate": 1}, family=family)
+    assert client.status == 200
+    warning, (name, complete) = client.events
+    assert (warning, name) == (("warning", {"message": "frobnicate: unknown key, ignored"}), "complete")
+    assert complete["video_shape"] == [*FRAMES.shape]
+    answer = call(loaded.app, "GET", f"{family}/download", params={"path": complete["output_path"]})
+    assert answer.content[20:] == FRAMES.tobytes()
+
+
+def test_data_is_uploaded(world: World, call: Call) -> None:
+    answer = call(world.app, "POST", "/api/v1/batch/upload-data", content=b"abc")
+    assert answer.json() == {"data_blob_path": answer.json()["data_blob_path"], "size_bytes": 3}
+    assert call(world.app, "POST", "/api/v1/batch/upload-data", content=bytes(1001)).status_code == 413
+
+
+def test_the_request_reaches_the_table_with_paths_and_defaults(loaded: World, call: Call) -> None:
+    load(loaded, call, height=64, width=96, seed=7)
+    loaded.runner.then = loaded.runner.finish
+    loaded.run({"prompt": "a cat", "num_frames": 21})
+    fields = json.loads(loaded.table.newest()[0].request)
+    wanted = {"pipeline_id": "slate", "height": 64, "width": 96, "seed": 7, "chunk_grid": 12}
+    assert {name: fields[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({**REQUEST, "pipeline_id": "longlive"}, 400),
+        ({**REQUEST, "height": 321}, 422),
+        ({"pipeline_id": "slate"}, 422),
+        ([], 422),
+        ({**REQUEST, "input_path": "/etc/passwd"}, 422),
+        ({**REQUEST, "lora_scales": {"l.safetensors": 1}}, 422),
+        ({**REQUEST, "first_frame_image": "tiger.png"}, 422),
+        ({**REQUEST, "prompt": "x" * MAX_BODY_BYTES}, 413),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_bad_request_is_refused_before_any_event(fields: Any, code: int, loaded: World) -> None:
+    client = loaded.run(fields)
+    assert (client.status, client.events, loaded.table.newest()) == (code, [], [])
+    assert str(loaded.folder) not in client.text.decode()
+
+
+def test_a_busy_server_says_so_before_any_event(loaded: World) -> None:
+    loaded.start()
+    client = loaded.run(REQUEST)
+    assert (client.status, client.events) == (409, [])
+
+
+def test_of_fifty_posts_at_once_one_runs(loaded: World) -> None:
+    loaded.service.policy = Policy(on_disconnect="continue")
+
+    async def post_all() -> list[int]:
+        clients = [post(loaded.app, "/api/v1/batch", REQUEST, Client(leave_at="retry")) for _ in range(50)]
+        return [client.status for client in await asyncio.gather(*clients)]
+
+    codes = asyncio.run(post_all())
+    assert (codes.count(200), codes.count(409)) == (1, 49)
+
+
+@pytest.mark.parametrize(("policy", "cancelled"), [("cancel", True), ("continue", False)])
+def test_a_client_that_leaves_cancels_its_job_if_so_configured(policy: Any, cancelled: bool, loaded: World) -> None:
+    loaded.service.policy = Policy(on_disconnect=policy)
+    loaded.run(REQUEST, Client(leave_at="retry"))
+    (record,) = loaded.table.newest()
+    assert (record.state, record.cancel_requested) == ("running", cancelled)
+
+
+def test_who_only_watches_cancels_nothing(loaded: World) -> None:
+    job = loaded.start()
+    stream = loaded.service.events(job, 0)
+    client = Client(leave_at="retry")
+    asyncio.run(stream({"type": "http"}, client.receive, client.send))
+    assert not loaded.service.state(job)["error"]
+    record = loaded.table.get(job)
+    assert record is not None
+    assert not record.cancel_requested
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cancel_is_answered_in_every_state(family: str, loaded: World, call: Call) -> None:
+    for start in (lambda: "", loaded.start, lambda: ""):
+        start()
+        answer = call(loaded.app, "POST", f"{family}/cancel")
+        assert (answer.status_code, answer.json()) == (200, {"status": "cancelling"})
+    assert loaded.table.newest()[0].cancel_requested
+
+
+def test_cancel_may_name_the_job(loaded: World, call: Call) -> None:
+    job = loaded.start()
+    assert call(loaded.app, "POST", "/api/v1/batch/cancel", params={"job": "0" * 32}).status_code == 404
+    assert not loaded.table.newest()[0].cancel_requested
+    assert call(loaded.app, "POST", "/api/v1/batch/cancel", params={"job": job}).status_code == 200
+    assert loaded.table.newest()[0].cancel_requested
+
+
+def test_a_job_has_a_state_and_its_events_again(loaded: World, call: Call) -> None:
+    loaded.runner.then = loaded.runner.finish
+    job = loaded.start()
+    state = call(loaded.app, "GET", f"/api/v1/batch/{job}").json()
+    assert (state["state"], state["output_path"]) == ("done", f"output-{job}")
+    assert b"event: complete" in call(loaded.app, "GET", f"/api/v1/batch/{job}/events").content
+    again = call(loaded.app, "GET", f"/api/v1/batch/{job}/events", headers={"Last-Event-ID": "1"})
+    assert b"event:" not in again.content
+
+
+@pytest.mark.parametrize("path", ["x", "0" * 32, "0" * 32 + "/events", "..%2f..%2fetc", "%00"])
+def test_an_unknown_job_is_404(path: str, world: World, call: Call) -> None:
+    assert call(world.app, "GET", f"/api/v1/batch/{path}").status_code == 404
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "1.5", "9" * 99])
+def test_a_wrong_event_id_is_refused(value: str, world: World, call: Call) -> None:
+    answer = call(world.app, "GET", f"/api/v1/batch/{world.start()}/events", headers={"Last-Event-ID": value})
+    assert answer.status_code == 422
+
+
+def test_a_finished_job_is_deleted_with_its_output(loaded: World, call: Call) -> None:
+    loaded.runner.then = loaded.runner.finish
+    job = loaded.start()
+    assert call(loaded.app, "DELETE", f"/api/v1/batch/{job}").json() == {"status": "deleted"}
+    assert not loaded.table.folder(job).exists()
+    for path in (f"/api/v1/batch/{job}", f"/api/v1/batch/download?path=output-{job}"):
+        assert call(loaded.app, "GET", path).status_code == 404
+
+
+def test_a_running_job_is_deleted_when_it_has_ended(loaded: World, call: Call) -> None:
+    job = loaded.start()
+    answer = call(loaded.app, "DELETE", f"/api/v1/batch/{job}")
+    assert (answer.status_code, answer.json()) == (202, {"status": "cancelling"})
+    assert call(loaded.app, "GET", f"/api/v1/batch/{job}").status_code == 404
+
+    async def end_and_wait() -> None:
+        async with loaded.service.running():
+            loaded.table.end(job, "cancelled")
+            while loaded.table.get(job) is not None:
+                await asyncio.sleep(0)
+
+    asyncio.run(end_and_wait())
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/etc/passwd", 403),
+        ("x", 403),
+        ("", 403),
+        ("../output-" + "0" * 32, 403),
+        ("output-" + "0" * 31, 403),
+        ("output-" + "0" * 32 + "\n", 403),
+        ("output-" + "0" * 32, 404),
+    ],
+)
+def test_only_outputs_of_this_server_are_sent(path: str, code: int, world: World, call: Call) -> None:
+    assert call(world.app, "GET", "/api/v1/batch/download", params={"path": path}).status_code == code
+
+
+def test_a_file_for_people(loaded: World, call: Call) -> None:
+    loaded.runner.then = loaded.runner.finish
+    params = {"path": f"output-{loaded.start()}", "format": "npy"}
+    answer = call(loaded.app, "GET", "/api/v1/generate/download", params=params)
+    assert answer.content == (loaded.table.folder(loaded.table.newest()[0].id) / RAW_NAME).read_bytes()
+    answer = call(loaded.app, "GET", "/api/v1/generate/download", params={**params, "format": "mp4"})
+    assert answer.status_code == 404
+    answer = call(loaded.app, "GET", "/api/v1/generate/download", params={**params, "format": "exe"})
+    assert answer.status_code == 422
+
+
+def test_a_server_that_shuts_down_takes_no_job(loaded: World) -> None:
+    loaded.service.closing.set()
+    assert loaded.run(REQUEST).status == 503
+
+
+def test_a_runner_that_shuts_down_is_503(loaded: World) -> None:
+    def refuse(_: JobRecord) -> None:
+        raise TemporaryError("shutting down")
+
+    loaded.runner.then = refuse
+    assert loaded.run(REQUEST).status == 503
+
+
+def test_what_is_old_goes_and_what_a_job_uses_stays(loaded: World, call: Call) -> None:
+    uploads = loaded.service.files.uploads
+    sent = [call(loaded.app, "POST", "/api/v1/batch/upload-data", content=b"x").json()["data_blob_path"] for _ in "ab"]
+    used, unused = (uploads.path_of(handle, "data") for handle in sent)
+    loaded.runner.submit(json.dumps({**REQUEST, "data_blob_path": str(used)}), JobSettings(()), NOBODY)
+    loaded.service.policy = Policy(keep_s=-1)
+    loaded.service.expire()
+    assert (used.exists(), unused.exists()) == (True, False)
+    loaded.table.end(loaded.table.newest()[0].id, "failed")
+    loaded.service.expire()
+    assert (used.exists(), loaded.table.newest()) == (False, [])
+
+
+def test_what_the_server_has_is_listed(world: World, call: Call) -> None:
+    assert call(world.app, "GET", "/api/v1/assets").json() == {"assets": [{"name": "tiger.png", "path": "tiger.png"}]}
+    loras = call(world.app, "GET", "/api/v1/lora/list").json()
+    assert loras == {"lora_files": [{"name": "l.safetensors", "path": "l.safetensors"}]}
+    schemas = call(world.app, "GET", "/api/v1/pipelines/schemas").json()
+    assert "longlive" in schemas["pipelines"]
+    assert "chunk_specs" in schemas["job"]["properties"]
+    assert call(world.app, "GET", "/health").json()["status"] == "healthy"
+
+
+def test_every_call_of_the_contract_is_in_the_openapi_document(world: World, call: Call) -> None:
+    paths = call(world.app, "GET", "/openapi.json").json()["paths"]
+    for family in FAMILIES:
+        calls = {"/upload", "/upload-data", "", "/cancel", "/download", "/{job}", "/{job}/events"}
+        assert {f"{family}{name}" for name in calls} <= paths.keys()
+
+
+def test_the_guard_stands_before_every_call(world: World, call: Call) -> None:
+    for path in ("/health", "/openapi.json", "/api/v1/batch/x", "/nowhere"):
+        assert call(world.app, "GET", path, headers={"Host": "evil.example"}).status_code == 421
