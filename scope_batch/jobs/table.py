@@ -219,6 +219,11 @@ class JobTable:
             ).fetchall()
         return [StoredEvent(job, row["number"], row["kind"], row["data"]) for row in rows]
 
+    def news(self, job: str, after: int = 0) -> tuple[JobRecord | None, list[StoredEvent]]:
+        """Return `get` and `events` as of one moment: the last event is there if, and only if, the job has ended."""
+        with self._changed:
+            return self.get(job), self.events(job, after)
+
     def wait_for_events(self, job: str, after: int, timeout_s: float | None = None) -> list[StoredEvent]:
         """Return `events`, as soon as there is one; none after the time, or when there will be no more."""
 

@@ -90,8 +90,7 @@ class EventStream(Response):
 
     def _next(self) -> tuple[list[bytes], bool]:
         """Return the events that are new, and whether the last one is among them."""
-        events = self._listener.table.events(self._listener.job, self._after)
-        record = self._listener.table.get(self._listener.job)
+        record, events = self._listener.table.news(self._listener.job, self._after)
         if record is None:
             return [encode("error", {"error": "the job was deleted"})], True
         blocks = [encode(*warning) for warning in request_warnings(record)] if self._is_new else []

@@ -123,6 +123,26 @@ def test_a_waiting_reader_gets_the_next_event(table: JobTable) -> None:
     assert table.wait_for_events(job.id, 1, 0) == []
 
 
+def test_state_and_events_are_of_one_moment(table: JobTable) -> None:
+    """A reader that sees the end without the last event would leave its client waiting for it."""
+    seen: list[tuple[bool, bool]] = []
+
+    def read(job: str) -> None:
+        while not seen or not seen[-1][0]:
+            record, events = table.news(job)
+            assert record is not None
+            seen.append((record.has_ended, any(event.kind == "done" for event in events)))
+
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(50):
+            job = submit(table)
+            seen.clear()
+            reading = pool.submit(read, job.id)
+            table.end(job.id, "done")
+            reading.result(30)
+            assert all(has_ended == is_told for has_ended, is_told in seen)
+
+
 def test_a_reader_does_not_wait_behind_the_last_event(table: JobTable) -> None:
     job = submit(table)
     table.end(job.id, "done")
