@@ -120,6 +120,12 @@ class JobTable:
             ).fetchall()
         return [record_of(row) for row in rows]
 
+    def active(self) -> list[JobRecord]:
+        """Return the jobs that run or wait, the oldest first."""
+        with self._changed:
+            rows = self._db.execute(f"SELECT * FROM job WHERE NOT {_ENDED} ORDER BY number").fetchall()
+        return [record_of(row) for row in rows]
+
     def jobs_ahead(self, job: str) -> int:
         """Return how many jobs run or wait that were submitted before this one."""
         with self._changed:

@@ -28,8 +28,6 @@ from scope_batch.serve.stream import EventStream, Listener
 from scope_batch.serve.uploads import body_parts
 
 MAX_BODY_BYTES = 4 << 20
-MAX_ACTIVE = 1000
-"""The newest jobs among which those that have not ended are looked for; jobs end nearly in their order."""
 VIDEO_NAME = "out.mp4"
 SWEEP_S = 600.0
 _OUTPUT = re.compile(r"output-([0-9a-f]{32})")
@@ -71,7 +69,7 @@ class Service:
 
     async def load(self, request: LoadRequest) -> LoadReply:
         """Begin to load a pipeline. Raises BusyError while a job runs or waits."""
-        if self._active():
+        if self.table.active():
             raise BusyError("a job runs or waits; the pipeline cannot be loaded now")
         return await run_in_threadpool(self.pipeline.load, request)
 
@@ -79,7 +77,7 @@ class Service:
         """Add the job of a request, and answer with its events. Raises before the first event if there is no job."""
         if self.closing.is_set():
             raise HttpProblem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
-        if len(self._active()) >= self.policy.most_active:  # before the work of a plan; the table decides again
+        if len(self.table.active()) >= self.policy.most_active:  # before the work of a plan; the table decides again
             raise BusyError(f"busy: {self.policy.most_active} of at most {self.policy.most_active} jobs run or wait")
         body = await _read(request, self.policy.read_timeout_s)
         record = await run_in_threadpool(self._submit, body)
@@ -111,8 +109,8 @@ class Service:
         """Cancel a job, or the oldest one that has not ended; does nothing when idle."""
         if job is not None:
             self.runner.cancel(self._known(job).id)
-        elif active := self._active():
-            self.runner.cancel(active[-1].id)
+        elif active := self.table.active():
+            self.runner.cancel(active[0].id)
 
     async def delete(self, job: str) -> bool:
         """Cancel a job if need be, and remove it with its outputs when it has ended. Returns whether it is gone."""
@@ -165,7 +163,7 @@ class Service:
     def expire(self) -> None:
         """Remove jobs that ended too long ago, and old uploads that no job needs any more."""
         self.table.expire(self.policy.keep_s)
-        requests = " ".join(record.request for record in self._active())
+        requests = " ".join(record.request for record in self.table.active())
         self.files.uploads.expire(self.policy.keep_s, is_used=lambda path: path.name in requests)
 
     async def _remove_unwanted(self) -> None:
@@ -183,9 +181,6 @@ class Service:
             raise _public(error, translation) from None
         settings = JobSettings((RAW_NAME, VIDEO_NAME))
         return self.runner.submit(json.dumps(translation.fields), settings, caller_text(translation))
-
-    def _active(self) -> list[JobRecord]:
-        return [record for record in self.table.newest(MAX_ACTIVE) if not record.has_ended]
 
     def _known(self, job: str) -> JobRecord:
         record = self.table.get(job)

@@ -197,9 +197,13 @@ def test_a_bug_fails_the_job_and_the_next_one_gets_a_new_worker(
 ) -> None:
     monkeypatch.setenv(VARIABLE, "chunk-generated:raise:2")
     with running(tmp_path) as (table, supervisor):
-        record = ended(table, supervisor.submit(request(30), SETTINGS))
+        job = supervisor.submit(request(30), SETTINGS)
+        table.wait_for_events(job.id, 0, PATIENCE_S)
+        (first,) = supervisor.worker_pids
+        record = ended(table, job)
         assert (record.state, record.exit_code, record.error) == ("failed", 70, "internal error: FailpointError")
         assert output(ended(table, supervisor.submit(request(9), SETTINGS))) == rendered(9)
+        assert supervisor.worker_pids != [first]
 
 
 @pytest.mark.parametrize(("times", "state"), [(1, "done"), (2, "failed")])
@@ -254,6 +258,16 @@ def test_a_killed_server_takes_its_worker_along_and_the_next_one_goes_on(
         assert output(ended(table, job)) == rendered(LONG)
         assert any(event.kind == "resumed" for event in table.events(job.id))
         assert chunks(table, job) == sorted(set(chunks(table, job)))
+
+
+def test_a_job_that_was_cancelled_before_its_server_died_ends_as_cancelled(tmp_path: Path) -> None:
+    with JobTable(tmp_path) as table:
+        job = table.submit(request(ENDLESS), SETTINGS, most_active=1)
+        table.take_next()
+        table.cancel(job.id)
+    with running(tmp_path) as (table, _):
+        assert ended(table, job).state == "cancelled"
+        assert chunks(table, job) == []
 
 
 def test_each_device_has_a_worker_of_its_own(tmp_path: Path) -> None:

@@ -103,6 +103,13 @@ def test_jobs_are_listed_newest_first_in_pages(table: JobTable) -> None:
     assert [job.id for job in table.newest(9, before=page[-1].id)] == [ids[2], ids[1], ids[0]]
 
 
+def test_active_jobs_are_those_that_run_or_wait(table: JobTable) -> None:
+    running, ended, waiting = submit(table), submit(table), submit(table)
+    table.take_next()
+    table.cancel(ended.id)
+    assert [job.id for job in table.active()] == [running.id, waiting.id]
+
+
 def test_the_ring_keeps_the_last_events_under_ascending_numbers(table: JobTable) -> None:
     job = submit(table)
     for index in range(8):
