@@ -20,14 +20,15 @@ from scope_batch.jobs import supervisor as supervisor_module
 from scope_batch.jobs.records import ENDED, JobRecord, JobSettings, Progress
 from scope_batch.jobs.supervisor import DrainingError, Supervisor, after_event
 from scope_batch.jobs.table import BusyError, JobTable
+from scope_batch.jobs.worker_process import WorkerProcess
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
 
 PATIENCE_S = 120
 """No wait in these tests is that long; a hang fails."""
 SETTINGS = JobSettings(("out.npy",))
-LONG = 2400
-"""Frames of a job of 201 chunks, most of which are still to be made when the tests have heard of the first ones."""
+LONG = 1800
+"""Frames of a job of 151 chunks, most of which are still to be made when the tests have heard of the first ones."""
 ENDLESS = 30_000
 """Frames of a job that is cancelled."""
 
@@ -195,15 +196,20 @@ def test_a_job_outlives_the_death_of_three_workers_and_no_more(
 def test_a_bug_fails_the_job_and_the_next_one_gets_a_new_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rendered: Callable[[int], bytes]
 ) -> None:
+    started: list[int] = []
+
+    class Counted(WorkerProcess):
+        def __init__(self, options: RenderOptions) -> None:
+            super().__init__(options)
+            started.append(self.pid)
+
+    monkeypatch.setattr(supervisor_module, "WorkerProcess", Counted)
     monkeypatch.setenv(VARIABLE, "chunk-generated:raise:2")
     with running(tmp_path) as (table, supervisor):
-        job = supervisor.submit(request(30), SETTINGS)
-        table.wait_for_events(job.id, 0, PATIENCE_S)
-        (first,) = supervisor.worker_pids
-        record = ended(table, job)
+        record = ended(table, supervisor.submit(request(30), SETTINGS))
         assert (record.state, record.exit_code, record.error) == ("failed", 70, "internal error: FailpointError")
         assert output(ended(table, supervisor.submit(request(9), SETTINGS))) == rendered(9)
-        assert supervisor.worker_pids != [first]
+        assert len(started) == 2
 
 
 @pytest.mark.parametrize(("times", "state"), [(1, "done"), (2, "failed")])
