@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
@@ -45,7 +45,8 @@ class Difference:
     def __str__(self) -> str:
         where = "" if self.chunk is None else f"chunk {self.chunk}: "
         old, new = _for_people(self.old), _for_people(self.new)
-        same = next((index for index, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), 0)
+        pairs = enumerate(zip(old, new, strict=False))
+        same = next((index for index, pair in pairs if pair[0] != pair[1]), min(len(old), len(new)))
         return f"{where}{self.field}: {_excerpt(old, same)} -> {_excerpt(new, same)}"
 
 
@@ -70,34 +71,37 @@ def listed(changed: Sequence[Difference]) -> str:
     return "; ".join(map(str, changed[:MOST_NAMED])) + more
 
 
-def chunk_inputs(plan: Plan, digest: Callable[[Path], str]) -> tuple[Texts, ...]:
+def chunk_inputs(plan: Plan, digest: Callable[[Path], str], *, vace_module: str | None = None) -> tuple[Texts, ...]:
     """What each chunk is made from besides the engine.
 
-    digest  the sha256 of a file or folder that the plan names: files count by content, not by name.
+    digest       the sha256 of a file or folder that the plan names: files count by content, not by name.
+    vace_module  the sha256 of the module that chunks with VACE need.
     """
 
     def path_text(path: PurePath) -> str:
         return digest(Path(path))
 
     texts = [{name: canonical(getattr(chunk, name), path_text) for name in _CHUNK_FIELDS} for chunk in plan.chunks]
-    for kind, chunks_of, text in _placements(plan, path_text):
-        for index in chunks_of:
-            if _uses(plan.chunks[index], kind):
-                texts[index][kind] = f"{texts[index].get(kind, '')}{text}"
+    first_frames = [chunk.first_frame for chunk in plan.chunks]
+    for placement in plan.placements:
+        kind = placement.source.kind
+        for chunk in plan.chunks[max(bisect_right(first_frames, placement.first_frame) - 2, 0) :]:
+            first, end = _frames_read(chunk, kind)
+            if placement.end_frame <= first:
+                break
+            if _uses(chunk, kind) and placement.first_frame < end:
+                seen = replace(placement, where="", end_frame=min(placement.end_frame, end))
+                texts[chunk.index][kind] = texts[chunk.index].get(kind, "") + canonical(seen, path_text)
+    for chunk in plan.chunks:
+        if chunk.vace is not None and vace_module is not None:
+            texts[chunk.index]["vace_module"] = vace_module
     return tuple(texts)
 
 
-def _placements(plan: Plan, path_text: Callable[[PurePath], str]) -> list[tuple[Kind, range, str]]:
-    """Every placement with the chunks whose frames it can reach, the frame before and the last ones' rest included."""
-    first_frames = [chunk.first_frame for chunk in plan.chunks]
-    longest = max(chunk.frames for chunk in plan.chunks)
-    found: list[tuple[Kind, range, str]] = []
-    for placement in plan.placements:
-        first = max(bisect_right(first_frames, placement.first_frame - longest) - 1, 0)
-        end = bisect_left(first_frames, placement.end_frame + 2)
-        text = canonical(replace(placement, where=""), path_text)
-        found.append((placement.source.kind, range(first, end), text))
-    return found
+def _frames_read(chunk: Chunk, kind: Kind) -> tuple[int, int]:
+    """The frames first .. end - 1 that a chunk reads. Where input video does not reach, the nearest frame is read."""
+    beyond = chunk.frames if kind == "video" else 0
+    return chunk.first_frame - chunk.lead - beyond, chunk.first_frame + chunk.frames + beyond
 
 
 def _uses(chunk: Chunk, kind: Kind) -> bool:

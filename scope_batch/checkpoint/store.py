@@ -12,19 +12,18 @@ A file counts only with its row, and only while its bytes have the row's checksu
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import RawIOBase
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scope_batch.checkpoint.files import bytes_of, described, is_sound, pieces, read_array, write_file
 from scope_batch.checkpoint.manifest import Manifest, Row, open_plain, read_manifest, read_rows, sync_folder
 from scope_batch.checkpoint.provenance import Difference, Provenance, Texts, differences
 from scope_batch.core.engine import ByteWriter
@@ -36,32 +35,43 @@ VERSION = 1
 STORE = "chunks"
 """Name of the folder inside a work folder that holds all this."""
 MANIFEST = "chunks.jsonl"
-_PIECE_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
-    """A committed chunk; see `scope_batch.core.engine.Generated`. Reading raises OSError."""
+    """A committed chunk; see `scope_batch.core.engine.Generated`. Reading raises OutputError."""
 
     folder: Path
     index: int
     row: Row
 
     def frames(self) -> Frames:
-        frames: Frames = _read(self.folder / f"{self.index:05d}.frames", np.uint8, self.row["frames"])
+        frames: Frames = read_array(self.folder / f"{self.index:05d}.frames", np.uint8, self.row["frames"])
         return frames
 
     def latents(self) -> NDArray[np.float32] | None:
         if self.row["latents"] is None:
             return None
-        return _read(self.folder / f"{self.index:05d}.latents", np.float32, self.row["latents"])
+        return read_array(self.folder / f"{self.index:05d}.latents", np.float32, self.row["latents"])
 
     def is_sound(self) -> bool:
         """The files hold what the row says."""
         frames, latents = self.row["frames"], self.row["latents"]
-        return _is_sound(self.folder / f"{self.index:05d}.frames", frames) and (
-            latents is None or _is_sound(self.folder / f"{self.index:05d}.latents", latents)
+        return is_sound(self.folder / f"{self.index:05d}.frames", frames) and (
+            latents is None or is_sound(self.folder / f"{self.index:05d}.latents", latents)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """A committed streaming state."""
+
+    path: Path
+    row: Row
+
+    def is_sound(self) -> bool:
+        """The file holds what the row says. It is read as a whole."""
+        return is_sound(self.path, self.row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +79,14 @@ class Found:
     """What a folder holds of a render.
 
     chunks       the committed chunks that are those of this render, from the first one on.
-    states       chunks before which there is a sound streaming state, ascending; none is beyond `chunks`.
+    states       chunk -> the streaming state before it; none is beyond `chunks`.
     changed      in what the first chunk that differs, or the render as a whole, differs from the one that left it.
     environment  the machine and the packages that made them.
     damaged      what is not as it was written.
     """
 
     chunks: tuple[StoredChunk, ...] = ()
-    states: tuple[int, ...] = ()
+    states: Mapping[int, StoredState] = field(default_factory=dict)
     changed: tuple[Difference, ...] = ()
     environment: Texts = field(default_factory=dict)
     damaged: tuple[str, ...] = ()
@@ -102,17 +112,14 @@ def look_into(folder: Path, provenance: Provenance, *, latents: bool, verify: bo
     chunks, changed, damaged = _same_chunks(folder, rows, provenance.chunks, latents=latents, verify=verify)
     if bad_line is not None:
         damaged.append(f"line {bad_line} of {MANIFEST} is damaged: nothing from there on is used")
-    states = []
-    for index, row in {row["chunk"]: row for row in rows if row["kind"] == "state"}.items():
-        path = folder / f"{index:05d}.state"
-        if not 0 < index <= len(chunks) or not os.path.lexists(path):  # removed when a newer one was written
-            continue
-        if not verify or _is_sound(path, row["file"]):
-            states.append(index)
-        else:
-            damaged.append(f"the state before chunk {index} is damaged and not used")
+    states = {}
+    for row in rows:
+        if row["kind"] == "state" and 0 < row["chunk"] <= len(chunks):
+            path = folder / f"{row['chunk']:05d}.state"
+            if os.path.lexists(path):  # else it was removed when a newer one was written
+                states[row["chunk"]] = StoredState(path, row["file"])
     environment = header.get("environment", {})
-    return Found(tuple(chunks), tuple(sorted(states)), tuple(changed), environment, tuple(damaged))
+    return Found(tuple(chunks), states, tuple(changed), environment, tuple(damaged))
 
 
 def find_manifest(folder: Path) -> Path | None:
@@ -160,12 +167,17 @@ class ChunkStore:
         failpoint("store-made")
         self._take_over(found)
         self._manifest = Manifest(folder / MANIFEST, self._rows)
-        failpoint("store-begun")
-        self._sweep()
+        try:
+            failpoint("store-begun")
+            self._sweep()
+        except BaseException:
+            self._manifest.close()
+            raise
 
-    def state_file(self, index: int) -> Path:
-        """The file of the streaming state before chunk `index`."""
-        return self._folder / f"{index:05d}.state"
+    def has_state(self, index: int) -> bool:
+        """The streaming state before chunk `index` is committed."""
+        with self._lock:
+            return any(row["kind"] == "state" and row["chunk"] == index for row in self._rows)
 
     def put_chunk(self, index: int, frames: Frames, latents: NDArray[np.float32] | None) -> bool:
         """Commit a chunk. False if one that is stored already holds the same bytes, which then stays.
@@ -173,18 +185,19 @@ class ChunkStore:
         Frames that differ from those stored take their place, and everything after them goes.
         """
         row: Row = {"kind": "chunk", "chunk": index, "inputs": dict(self._provenance.chunks[index])}
-        row["frames"] = _described(frames)
-        row["latents"] = None if latents is None else _described(latents)
-        stored = next((old for old in self._rows if old["kind"] == "chunk" and old["chunk"] == index), None)
+        row["frames"] = described(frames)
+        row["latents"] = None if latents is None else described(latents)
+        with self._lock:
+            stored = next((old for old in self._rows if old["kind"] == "chunk" and old["chunk"] == index), None)
         if stored is not None and stored == row | ({"latents": stored["latents"]} if latents is None else {}):
             return False
         if stored is not None:
             self.forget(index)
         failpoint("chunk-frames")
-        self._write(f"{index:05d}.frames", lambda file: file.write(_bytes(frames)))
+        write_file(self._folder / f"{index:05d}.frames", lambda file: file.write(bytes_of(frames)))
         if latents is not None:
             failpoint("chunk-latents")
-            self._write(f"{index:05d}.latents", lambda file: file.write(_bytes(latents)))
+            write_file(self._folder / f"{index:05d}.latents", lambda file: file.write(bytes_of(latents)))
         sync_folder(self._folder)
         failpoint("chunk-synced")
         self._append(row)
@@ -193,24 +206,19 @@ class ChunkStore:
     def put_state(self, index: int, write: Callable[[ByteWriter], Any], keep: Sequence[int]) -> None:
         """Commit the streaming state before chunk `index`; the states before other chunks go, except `keep`."""
         failpoint("state-begin")
-        hashing: list[_Hashing] = []
-
-        def write_hashed(file: ByteWriter) -> None:
-            hashing.append(_Hashing(file))
-            write(hashing[0])
-
-        self._write(f"{index:05d}.state", write_hashed)
+        file = write_file(self._folder / f"{index:05d}.state", write)
         sync_folder(self._folder)
         failpoint("state-synced")
-        self._append({"kind": "state", "chunk": index, "file": hashing[0].described()})
-        older = {row["chunk"] for row in self._rows if row["kind"] == "state"} - {index, *keep}
-        committed = {row["chunk"] for row in self._rows if row["kind"] == "chunk"}
-        if index - 1 in committed or index == 0:  # else the older one is still the one to continue from
-            for other in older:
-                failpoint("state-remove")
-                self.state_file(other).unlink(missing_ok=True)
-            with self._lock:
-                self._rows = [row for row in self._rows if row["kind"] != "state" or row["chunk"] not in older]
+        self._append({"kind": "state", "chunk": index, "file": file})
+        with self._lock:
+            if index and not any(row["kind"] == "chunk" and row["chunk"] == index - 1 for row in self._rows):
+                return  # an older state is still the one to continue from
+            kept = {index, *keep}
+            older = {row["chunk"] for row in self._rows if row["kind"] == "state" and row["chunk"] not in kept}
+            self._rows = [row for row in self._rows if row["kind"] != "state" or row["chunk"] in kept]
+        for other in older:
+            failpoint("state-remove")
+            (self._folder / f"{other:05d}.state").unlink(missing_ok=True)
 
     def forget(self, index: int) -> None:
         """Remove chunk `index`, all that follow it, and the states after it."""
@@ -218,7 +226,13 @@ class ChunkStore:
             self._rows = [row for row in self._rows if row["kind"] == "render" or _before(row, index)]
             self._manifest.close()
             self._manifest = Manifest(self._folder / MANIFEST, self._rows)
-        self._sweep()
+            kept = {row["chunk"] for row in self._rows if row["kind"] == "state"}
+        for path in self._folder.glob("*.*"):
+            number, _, kind = path.name.partition(".")
+            if (kind in ("frames", "latents") and int(number) >= index) or (
+                kind == "state" and int(number) not in kept
+            ):
+                path.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._manifest.close()
@@ -227,16 +241,6 @@ class ChunkStore:
         with self._lock:
             self._manifest.append(row)
             self._rows.append(row)
-
-    def _write(self, name: str, write: Callable[[ByteWriter], Any]) -> None:
-        """Write a file and make its bytes survive a power cut."""
-        path = self._folder / name
-        path.unlink(missing_ok=True)
-        with path.open("xb", buffering=0) as raw:
-            failpoint(f"write-{path.suffix[1:]}")
-            write(_WholeWrites(raw))
-            failpoint(f"fsync-{path.suffix[1:]}")
-            os.fsync(raw.fileno())
 
     def _take_over(self, found: Found) -> None:
         """Link, or copy, what another folder holds; rows in the order in which a render would have written them."""
@@ -262,7 +266,7 @@ class ChunkStore:
             os.link(source / name, target)
         except OSError:  # another disk, or one that knows no links
             with open_plain(source / name) as old:
-                self._write(name, lambda new: [new.write(piece) for piece in _pieces(old)])
+                write_file(target, lambda new: [new.write(piece) for piece in pieces(old)])
 
     def _sweep(self) -> None:
         """Remove every file without a row."""
@@ -272,77 +276,8 @@ class ChunkStore:
             names |= {f"{row['chunk']:05d}.{suffix}" for suffix in suffixes}
         for path in self._folder.iterdir():
             if path.name not in names:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def _before(row: Row, index: int) -> bool:
     return bool(row["chunk"] < index if row["kind"] == "chunk" else row["chunk"] <= index)
-
-
-class _WholeWrites:
-    """A raw file whose `write` takes everything, in pieces."""
-
-    def __init__(self, file: RawIOBase) -> None:
-        self._file = file
-
-    def write(self, data: memoryview | bytes, /) -> int:
-        view = memoryview(data).cast("B")
-        done = 0
-        while done < len(view):
-            done += self._file.write(view[done : done + _PIECE_BYTES]) or 0
-            failpoint("write-piece")
-        return done
-
-
-class _Hashing:
-    """Passes bytes on and counts and hashes them."""
-
-    def __init__(self, file: ByteWriter) -> None:
-        self._file = file
-        self._bytes = 0
-        self._digest = hashlib.sha256()
-
-    def write(self, data: memoryview | bytes, /) -> int:
-        self._digest.update(data)
-        written = self._file.write(data)
-        self._bytes += written
-        return written
-
-    def described(self) -> Row:
-        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
-
-
-def _described(array: NDArray[Any]) -> dict[str, Any]:
-    return {
-        "shape": list(array.shape),
-        "bytes": array.nbytes,
-        "sha256": hashlib.sha256(_bytes(array)).hexdigest(),
-    }
-
-
-def _bytes(array: NDArray[Any]) -> memoryview:
-    return np.ascontiguousarray(array).data.cast("B")
-
-
-def _read(path: Path, dtype: type[Any], described: Row) -> NDArray[Any]:
-    with open_plain(path) as file:
-        return np.fromfile(file, dtype).reshape(described["shape"])
-
-
-def _is_sound(path: Path, described: Row) -> bool:
-    """The file has this size and checksum. False also if it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with open_plain(path) as file:
-            if os.fstat(file.fileno()).st_size != described["bytes"]:
-                return False
-            for piece in _pieces(file):
-                digest.update(piece)
-    except OSError:
-        return False
-    return bool(digest.hexdigest() == described["sha256"])
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(_PIECE_BYTES):
-        yield piece

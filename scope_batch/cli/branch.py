@@ -37,11 +37,11 @@ class Branch:
     def ending(self, number: int, change: str) -> QueuedJob:
         """Ending `number`, from 1, in which `change` (KEY=VALUE) is applied. Raises JobError for a faulty one."""
         job = read_job(self.argument, self._override(change), self.options.models)
-        keep = (self.first.index,) if number == 1 else ()
+        keep = (*job.keep_state, self.first.index) if number == 1 else job.keep_state
         job = job.model_copy(update={"keep_state": keep, "output": _numbered_outputs(job, number)})
         stem = f"{stem_of(self.argument)}-{number}"
         outputs = tuple(fill(pattern, job, stem_of(self.argument), ending=number) for pattern in self.options.outputs)
-        options = replace(self.options, outputs=outputs, keep_work=self.options.keep_work or number == 1, resume=True)
+        options = replace(self.options, outputs=outputs, keep_work=self.options.keep_work or number == 1)
         return QueuedJob(self.argument, number, job, options, job_stem=stem)
 
     def _override(self, change: str) -> list[str]:

@@ -79,7 +79,7 @@ class ReproducibleEngine(Protocol):
     """An engine that names what else, besides job and models, decides about the bits of its frames."""
 
     def environment(self) -> Mapping[str, str]:
-        """Name -> value: the packages, the device and its settings."""
+        """Name -> value as text: the device and its settings. Versions of packages are compared without it."""
         ...
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -62,9 +61,8 @@ def exact_arithmetic(*, deterministic: bool) -> None:
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """What decides about the last bits of the results besides the inputs: packages, device and settings."""
-    facts = {name: version(name) for name in ("scope-batch", "torch", "diffusers", "transformers")}
-    facts["CPU kernels"] = torch.backends.cpu.get_cpu_capability()
+    """What decides about the last bits of the results besides inputs and packages: the device and its settings."""
+    facts = {"CPU kernels": torch.backends.cpu.get_cpu_capability()}
     if device.type != "cuda":
         return facts | {"device": "cpu", "threads": str(torch.get_num_threads())}
     return facts | {

@@ -57,7 +57,6 @@ class CausalSession:
         self._sigma = SigmaTable(spec.shift)
         self._embed = embedder(lookup, [chunk.conditioning for chunk in plan.chunks])
         self._time: dict[int, tuple[Tensor, Tensor]] = {}
-        self._measures_motion = any(chunk.noise_controller for chunk in plan.chunks)
         self._buffers = HostBuffers()
         self._state = SessionState.open(spec, plan, transformer, loras, vae)
         self._control_rotary = self._state.cache.shape.rotary_table(max(chunk.latents for chunk in plan.chunks))
@@ -151,7 +150,7 @@ class CausalSession:
         """Return the chunk's noise scale in 0..1, adapted to the motion of `pixels` if the noise controller is on."""
         assert chunk.noise_scale is not None
         # Also called for chunks without the controller: the next chunk's motion is measured from their last frame.
-        motion = self._state.controller.motion(pixels[: chunk.keep]) if self._measures_motion else 0.0
+        motion = self._state.controller.motion(pixels[: chunk.keep])
         return (
             geometry.controlled_noise_scale(motion, chunk.noise_scale) if chunk.noise_controller else chunk.noise_scale
         )

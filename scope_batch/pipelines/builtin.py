@@ -20,6 +20,7 @@ LONGLIVE = PipelineSpec(
     steps_video=(1000, 750),
     engine="scope_batch.engine.loader:load",
     vace=True,
+    causal=True,
 )
 
 

@@ -38,7 +38,8 @@ class PipelineSpec:
     needs_models    the pipeline loads model files.
     vace            frames, masks and images can steer the pipeline through VACE.
     attention_bias  default weight of cached latent frames in self-attention, 0.01..1; None = not supported.
-    causal          a chunk depends on its own inputs and on earlier ones, not on what comes later in the plan.
+    causal          a chunk depends on its own inputs and on earlier ones, not on what comes later in the plan; at a cut
+                    it depends on no earlier one. Only then chunks of a changed job can be used again.
     trained_size    height and width in pixels of the clips that the model was trained on.
 
     Raises ValueError for another `memory` or `on_prompt_change` than those above, and if memory="relative" is combined
@@ -65,7 +66,7 @@ class PipelineSpec:
     needs_models: bool = True
     vace: bool = False
     attention_bias: float | None = None
-    causal: bool = True
+    causal: bool = False
     trained_size: tuple[int, int] = (480, 832)
 
     def __post_init__(self) -> None:

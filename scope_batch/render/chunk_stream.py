@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +28,7 @@ from scope_batch.plan.view import text
 from scope_batch.plan.view.text import Shares
 from scope_batch.processors.chain import Chain
 from scope_batch.render.engine_pool import Engines, request_of
+from scope_batch.render.fingerprint import job_sha256
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.render.plugin_guard import guarded_session
 from scope_batch.render.prepare import places_of_inputs, prepare_job, unused_by_resume
@@ -136,7 +140,9 @@ def render_chunks(
     request = request_of(job, plan, options)
     place = None
     if options.work_dir is not None and options.checkpoint_every != 0:
-        place = options.work_dir / (job.source.stem or "job")
+        # The folder may hold the chunks of several jobs: a file is told by its place, another job by its contents.
+        name = os.path.realpath(job.source.name) if Path(job.source.name).is_file() else job_sha256(job)
+        place = options.work_dir / f"{job.source.stem or 'job'}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
     drop = options.resume is False and options.reuse is None
     with ExitStack() as stack:
         publication = stack.enter_context(
@@ -146,7 +152,7 @@ def render_chunks(
         if place is not None:
             folder = publication.work(place).path
             resume = stack.enter_context(
-                closing(open_resume(folder, job, plan, request, options, report, latents=request.spec.needs_models))
+                closing(open_resume(folder, job, plan, request, options, report, latents=False))
             )
         post = _Post(plan)
         start = 0

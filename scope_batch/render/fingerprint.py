@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePath
 from typing import cast
 
 from scope_batch.checkpoint.provenance import Provenance, chunk_inputs
@@ -23,7 +24,7 @@ from scope_batch.job.faults import Loc
 from scope_batch.job.paths import lora_names, named_inputs, public_dict
 from scope_batch.job.positions import NO_SOURCE, show
 from scope_batch.models.identity import model_digests
-from scope_batch.models.layout import VaeType
+from scope_batch.models.layout import VaeType, is_known
 from scope_batch.models.lora.alpha import settings_beside
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.processors import PROCESSORS
@@ -101,7 +102,7 @@ def sha256_of(path: Path) -> str:
     if (known := recall("folders", path, state)) is not None:  # a folder can have ten thousand pictures
         return known.decode()
     lines = "".join(f"{file_sha256(file)}  {file.name}\n" for file in files)
-    digest = hashlib.sha256(lines.encode()).hexdigest()
+    digest = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
     remember("folders", path, state, digest.encode())
     return digest
 
@@ -126,9 +127,23 @@ def provenance_of(plan: Plan, request: EngineRequest) -> Provenance:
         "pre_processors": [(ref.id, ref.parameters, PROCESSORS.package(ref.id)) for ref in plan.pre_processors],
         "loras": [(sha256_of(lora.path), lora.merged) for lora in plan.loras],
     }
-    if spec.needs_models:
-        vace = any(chunk.vace is not None for chunk in plan.chunks)
-        engine |= model_digests(spec.id, request.models, vae_type=cast(VaeType, request.vae_type), vace=vace)
+    vace = None
+    if is_known(spec.id):
+        uses_vace = any(chunk.vace is not None for chunk in plan.chunks)
+        digests = model_digests(spec.id, request.models, vae_type=cast(VaeType, request.vae_type), vace=uses_vace)
+        vace = digests.pop("vace", None)
+        engine |= digests
+    else:  # a plugin, or a pipeline without models: what its engine does with these is not known
+        engine |= {"models": request.models, "vae_type": request.vae_type, "deterministic": request.deterministic}
+        engine |= {"device": request.device}
+    if plan.pre_processors:  # one may look ahead
+        engine["placements"] = [replace(placement, where="") for placement in plan.placements]
     if not spec.causal:
         engine["plan"] = replace(plan, notes=(), warnings=(), memory=None).fingerprint()
-    return Provenance({name: canonical(value) for name, value in engine.items()}, {}, chunk_inputs(plan, sha256_of))
+    digest = cache(sha256_of)  # a path may stand in every chunk
+
+    def path_text(path: PurePath) -> str:
+        return digest(Path(path))
+
+    texts = {name: canonical(value, path_text) for name, value in engine.items()}
+    return Provenance(texts, {}, chunk_inputs(plan, digest, vace_module=vace))

@@ -131,7 +131,7 @@ def _check(
         raise OutputExistsError(f"{error}; {why}" if why else str(error)) from error
     check_material(plan, places_of_inputs(job))
     if not options.force:
-        check_space(outputs, plan, options.latents, settings.chunks)
+        check_space(outputs, plan, options.latents, settings.chunks, len(job.keep_state))
 
 
 def _up_to_date(request: EngineRequest, settings: SinkSettings) -> str:

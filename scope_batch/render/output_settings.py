@@ -33,8 +33,9 @@ def chunks_path(
 ) -> Path | None:
     """The path in whose work folder chunks are stored; None: they are not."""
     first = next((output.path for output in outputs if output.path is not None), None)
-    if options.work_dir is not None:
-        first = options.work_dir / (stem if first is None else first.name)
+    if options.work_dir is not None:  # where several renders may store their chunks
+        place = os.path.realpath(stem if first is None else first)
+        first = options.work_dir / f"{Path(place).name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
     if first is None or options.checkpoint_every == 0:
         return None
     asked = options.resume, options.checkpoint_every, options.work_dir, options.reuse, options.keep_work or None

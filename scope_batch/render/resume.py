@@ -6,17 +6,20 @@ What the folder holds counts only as far as it is exactly what this render would
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scope_batch import __version__
 from scope_batch.checkpoint.cadence import Cadence
 from scope_batch.checkpoint.provenance import Difference, Provenance, differences, listed
 from scope_batch.checkpoint.store import STORE, ChunkStore, Found, StoredChunk, find_manifest, look_into
@@ -24,12 +27,13 @@ from scope_batch.core.engine import ByteWriter, Engine, EngineRequest, Reproduci
 from scope_batch.core.failpoint import failpoint
 from scope_batch.core.frames import Frames
 from scope_batch.core.plan import Plan
-from scope_batch.errors import JobError, MissingInputError, OutputError
+from scope_batch.errors import JobError, MissingInputError, TemporaryError
 from scope_batch.events import Report, Resumed, Warned
 from scope_batch.job import Job
 from scope_batch.render.fingerprint import provenance_of
 from scope_batch.render.options import RenderOptions
 from scope_batch.sinks.output import output_errors
+from scope_batch.sinks.work_folder import LOCK
 
 
 class Resume:
@@ -51,7 +55,8 @@ class Resume:
         keep_states: Sequence[int] = (),
         any_environment: bool = False,
     ) -> None:
-        """Look into `folder`, and into the work folder `reuse` of another render; what serves best is used.
+        """Look into `folder`, and into the work folder `reuse` of another render; the one from which the render can
+        continue latest is used.
 
         latents          the render saves latents, so that stored chunks without them do not count.
         cadence          None: no streaming state is saved.
@@ -66,6 +71,7 @@ class Resume:
         self._writing: Future[None] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._unneeded = threading.Event()
+        self._lock_of_reused: BinaryIO | None = None
         self._replaced = False
         with output_errors(folder):
             self._found = look_into(folder, provenance, latents=latents)
@@ -79,6 +85,7 @@ class Resume:
             raise MissingInputError(f"--reuse {reuse}: no work folder of a render (it holds no chunks.jsonl)")
         if self.folder.is_dir() and folder.samefile(self.folder):
             return
+        self._lock_of_reused = _shared_lock(reuse, folder.parent / LOCK)
         with output_errors(reuse):
             found = look_into(folder, self._provenance, latents=latents)
         self._name_what_is_lost(reuse, found)
@@ -96,7 +103,7 @@ class Resume:
             self._report(Warned(f"{folder}: {line}"))
         if found.changed:
             used = f"only the first {len(found.chunks)} chunks can be used" if found.chunks else "nothing of it is used"
-            self._report(Warned(f"{folder}: made from something else: {listed(found.changed)}; {used}"))
+            self._report(Warned(f"{folder}: stored for another job: {listed(found.changed)}; {used}"))
 
     @property
     def complete(self) -> bool:
@@ -111,22 +118,34 @@ class Resume:
         Raises JobError if the environment differs, unless `any_environment`; OutputError if the folder cannot be
         written.
         """
-        environment = engine.environment() if isinstance(engine, ReproducibleEngine) else {"scope-batch": __version__}
-        if self._found.chunks and (changed := differences(self._found.environment, environment)):
-            self._check_environment(changed)
+        environment = package_versions()
+        if isinstance(engine, ReproducibleEngine):
+            environment |= engine.environment()
+        if self._found.chunks:
+            self._check_environment(differences(self._found.environment, environment))
         start = self._restore(session)
         again = len(self._found.chunks) - start
         with output_errors(self.folder):
             self._store = ChunkStore(self.folder, replace(self._provenance, environment=environment), self._found)
             failpoint("resume-begun")
+        source = self._source
+        self._found = replace(
+            self._found, chunks=tuple(replace(chunk, folder=self.folder) for chunk in self._found.chunks)
+        )
         if self._cadence is not None:
             self._cadence.begin(start)
         if self._found.chunks:
-            self._report(Resumed(start, self._plan.chunks[start].first_frame, again, str(self._source)))
+            self._report(Resumed(start, self._plan.chunks[start].first_frame, again, str(source)))
         return start
 
     def use_all(self, *, keep: bool) -> None:
-        """Nothing is to be generated. keep: the chunks stay in this folder. Raises OutputError."""
+        """Nothing is to be generated. keep: the chunks stay in this folder.
+
+        Raises JobError if the packages differ, unless `any_environment`; OutputError.
+        """
+        known = package_versions()
+        stored = {name: value for name, value in self._found.environment.items() if name in known}
+        self._check_environment(differences(stored, known))
         self._report(Resumed(len(self._plan.chunks), self._plan.num_frames, 0, str(self._source)))
         if keep:
             with output_errors(self.folder):
@@ -135,17 +154,19 @@ class Resume:
 
     @property
     def _source(self) -> Path:
-        """The folder that the stored chunks come from."""
-        return self._found.chunks[0].folder
+        """The folder that the stored chunks come from; that of this render if there are none."""
+        return self._found.chunks[0].folder if self._found.chunks else self.folder
 
     def _check_environment(self, changed: Sequence[Difference]) -> None:
+        if not changed:
+            return
         named = "; ".join(map(str, changed))
         if not self._any_environment:
             raise JobError(
-                f"{self._source}: its {len(self._found.chunks)} chunks were made elsewhere: {named}; --resume "
-                "continues from them all the same, --no-resume begins anew"
+                f"{self._source}: its {len(self._found.chunks)} chunks were generated in another environment: {named}; "
+                "--resume continues from them all the same, --no-resume begins anew"
             )
-        self._report(Warned(f"the chunks that are stored were made elsewhere: {named}"))
+        self._report(Warned(f"the stored chunks were generated in another environment: {named}"))
 
     def _restore(self, session: Session) -> int:
         """The last chunk that the session can start at: one with a saved state, or one that starts a new sequence."""
@@ -153,13 +174,19 @@ class Resume:
         for start in sorted(starts, reverse=True):
             if not starts[start]:
                 return start
-            if isinstance(session, ResumableSession):
-                failpoint("restore")
-                try:
-                    session.restore_file(self._state_file(start))
-                    return start
-                except ValueError as error:
-                    self._report(Warned(f"{self._source}: the state before chunk {start} cannot be used: {error}"))
+            if not isinstance(session, ResumableSession):
+                continue
+            state = self._found.states[start]
+            if not state.is_sound():
+                self._report(Warned(f"{self._source}: the state before chunk {start} is damaged and not used"))
+                continue
+            failpoint("restore")
+            try:
+                session.restore_file(state.path)
+            except ValueError as error:
+                self._report(Warned(f"{self._source}: the state before chunk {start} cannot be used: {error}"))
+                continue
+            return start
         return 0
 
     def _starts(self, found: Found) -> dict[int, bool]:
@@ -167,9 +194,6 @@ class Resume:
         following = self._plan.chunks[: len(found.chunks) + 1]
         cuts = {chunk.index for chunk in following if chunk.cut and chunk.resets_noise_controller}
         return dict.fromkeys(found.states, True) | dict.fromkeys({0, *cuts}, False)
-
-    def _state_file(self, index: int) -> Path:
-        return self._source / f"{index:05d}.state"
 
     def commit(self, index: int, frames: Frames, latents: NDArray[np.float32] | None) -> None:
         """Keep a chunk that was made; called on the writer's thread. Raises OutputError."""
@@ -194,39 +218,54 @@ class Resume:
     def save_now(self, session: Session, following: int) -> None:
         """Save the state before chunk `following` and wait for it: the render is about to be stopped."""
         self._settle(wait=True)
-        if self._cadence is not None and following < len(self._plan.chunks) and self._begin_state(session, following):
+        if self._cadence is not None and 0 < following < len(self._plan.chunks):
+            self._begin_state(session, following)
             self._settle(wait=True)
 
     def finish(self) -> None:
         """Every chunk is generated: a state that is still being written is of no use, unless it is to be kept."""
         if not self._keep_states:
             self._unneeded.set()
+        self._settle(wait=True)
 
     def close(self) -> None:
-        """Wait for what is being written. May be called again."""
-        self._settle(wait=True)
-        self._pool.shutdown()
-        if self._store is not None:
-            self._store.close()
+        """Drop a state that is still being written. May be called again."""
+        self._unneeded.set()
+        try:
+            self._settle(wait=True)
+        finally:
+            self._pool.shutdown()
+            if self._store is not None:
+                self._store.close()
+            if self._lock_of_reused is not None:
+                self._lock_of_reused.close()
 
     def _begin_state(self, session: Session, following: int) -> bool:
-        if not isinstance(session, ResumableSession):
+        store, cadence = self._store, self._cadence
+        assert store is not None and cadence is not None
+        if not isinstance(session, ResumableSession) or store.has_state(following):
             return False
-        snapshot = session.snapshot()
-        store = self._store
-        assert store is not None
+        try:
+            snapshot = session.snapshot()
+        except Exception as error:  # noqa: BLE001  the render needs no state: a fault of the device shows in its next chunk
+            self._give_up_states(error)
+            return False
 
         def write() -> None:
             began_s = time.monotonic()
             with output_errors(self.folder), contextlib.suppress(_UnneededError):
-                store.put_state(
-                    following, lambda file: snapshot.write(_Interruptible(file, self._unneeded)), self._keep_states
-                )
-                assert self._cadence is not None
-                self._cadence.cost(snapshot.seconds, time.monotonic() - began_s)
+                if not self._unneeded.is_set():
+                    store.put_state(
+                        following, lambda file: snapshot.write(_Interruptible(file, self._unneeded)), self._keep_states
+                    )
+                    cadence.cost(snapshot.seconds, time.monotonic() - began_s)
 
         self._writing = self._pool.submit(write)
         return True
+
+    def _give_up_states(self, error: Exception) -> None:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        self._report(Warned(f"the state could not be saved, the render goes on without: {reason}"))
 
     def _settle(self, *, wait: bool) -> None:
         """Take note of a state that has been written. One that could not be is a warning: the chunks are kept."""
@@ -234,10 +273,37 @@ class Resume:
             return
         try:
             self._writing.result()
-        except OutputError as error:
-            self._report(Warned(f"the state could not be saved, the render goes on without: {error}"))
+        except Exception as error:  # noqa: BLE001  as above
+            self._give_up_states(error)
         finally:
             self._writing = None
+
+
+PACKAGES = ("scope-batch", "torch", "diffusers", "transformers", "peft", "numpy", "pillow", "imageio-ffmpeg")
+"""Packages whose version can decide about a pixel."""
+
+
+def package_versions() -> dict[str, str]:
+    """Name -> version of `PACKAGES`, and the ffmpeg that is used in place of the bundled one. Imports none of them."""
+    versions = {name: version(name) for name in PACKAGES}
+    own_ffmpeg = os.environ.get("IMAGEIO_FFMPEG_EXE")
+    return versions | ({"IMAGEIO_FFMPEG_EXE": own_ffmpeg} if own_ffmpeg else {})
+
+
+def _shared_lock(reuse: Path, lock: Path) -> BinaryIO | None:
+    """Keep the render whose folder is reused from removing it meanwhile. Raises TemporaryError while it is running."""
+    try:
+        file = lock.open("rb")
+    except OSError:
+        return None  # a copy of a work folder has no lock
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise TemporaryError(f"--reuse {reuse}: the render that stores its chunks there is still running") from error
+    except OSError:
+        pass  # a disk that knows no locks
+    return file
 
 
 class _UnneededError(Exception):

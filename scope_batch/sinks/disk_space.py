@@ -35,26 +35,35 @@ STATES = 2
 """Streaming states that lie side by side while the newer one is written."""
 
 
-def forecast_chunks_bytes(plan: Plan, folder: Path, *, latents: bool) -> int:
+def forecast_chunks_bytes(plan: Plan, folder: Path, *, latents: bool, kept_states: int = 0) -> int:
     """Bytes that the stored chunks of a render will need besides those that are in `folder` already."""
     state = 0 if plan.memory is None else plan.memory.streaming_state
-    size = plan.num_frames * plan.height * plan.width * 3 + STATES * state
+    size = plan.num_frames * plan.height * plan.width * 3 + (STATES + kept_states) * state
     size += forecast_latents_bytes(plan) if latents else 0
     stored = sum(file.stat().st_size for file in folder.iterdir()) if folder.is_dir() else 0
     return max(size - stored, 0)
 
 
-def check_space(outputs: Sequence[Output], plan: Plan, latents: Path | None = None, chunks: Path | None = None) -> None:
+def check_space(
+    outputs: Sequence[Output],
+    plan: Plan,
+    latents: Path | None = None,
+    chunks: Path | None = None,
+    kept_states: int = 0,
+) -> None:
     """Raises OutputError if a disk has less free space than its outputs are expected to need.
 
-    chunks  the path in whose work folder the render stores its chunks.
+    chunks       the path in whose work folder the render stores its chunks.
+    kept_states  how many streaming states stay there.
     """
     sizes = [(output.path, forecast_bytes(output, plan)) for output in outputs if output.path is not None]
     if latents is not None:
         sizes.append((latents, forecast_latents_bytes(plan)))
     if chunks is not None:
         folder = work_path(chunks) / STORE
-        sizes.append((chunks, forecast_chunks_bytes(plan, folder, latents=latents is not None)))
+        sizes.append(
+            (chunks, forecast_chunks_bytes(plan, folder, latents=latents is not None, kept_states=kept_states))
+        )
     disks: dict[int, tuple[Path, int]] = {}
     for path, size in sizes:
         folder = _existing_folder(path)
