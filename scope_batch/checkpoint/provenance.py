@@ -86,22 +86,18 @@ def chunk_inputs(plan: Plan, digest: Callable[[Path], str], *, vace_module: str 
     for placement in plan.placements:
         kind = placement.source.kind
         for chunk in plan.chunks[max(bisect_right(first_frames, placement.first_frame) - 2, 0) :]:
-            first, end = _frames_read(chunk, kind)
-            if placement.end_frame <= first:
+            end = chunk.first_frame + chunk.frames
+            # Where input video does not reach, the nearest frame is read.
+            beyond = chunk.frames if kind == "video" else 0
+            if placement.end_frame <= chunk.first_frame - chunk.lead - beyond:
                 break
-            if _uses(chunk, kind) and placement.first_frame < end:
+            if _uses(chunk, kind) and placement.first_frame < end + beyond:
                 seen = replace(placement, where="", end_frame=min(placement.end_frame, end))
                 texts[chunk.index][kind] = texts[chunk.index].get(kind, "") + canonical(seen, path_text)
     for chunk in plan.chunks:
         if chunk.vace is not None and vace_module is not None:
             texts[chunk.index]["vace_module"] = vace_module
     return tuple(texts)
-
-
-def _frames_read(chunk: Chunk, kind: Kind) -> tuple[int, int]:
-    """The frames first .. end - 1 that a chunk reads. Where input video does not reach, the nearest frame is read."""
-    beyond = chunk.frames if kind == "video" else 0
-    return chunk.first_frame - chunk.lead - beyond, chunk.first_frame + chunk.frames + beyond
 
 
 def _uses(chunk: Chunk, kind: Kind) -> bool:

@@ -229,9 +229,8 @@ class ChunkStore:
             kept = {row["chunk"] for row in self._rows if row["kind"] == "state"}
         for path in self._folder.glob("*.*"):
             number, _, kind = path.name.partition(".")
-            if (kind in ("frames", "latents") and int(number) >= index) or (
-                kind == "state" and int(number) not in kept
-            ):
+            follows = kind in ("frames", "latents") and int(number) >= index
+            if follows or (kind == "state" and int(number) not in kept):
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from scope_batch.checkpoint.provenance import Difference, Provenance
 from scope_batch.checkpoint.store import MANIFEST, ChunkStore, Found, look_into
+from scope_batch.core.engine import ByteWriter
 from scope_batch.core.frames import Frames
 
 MADE_FROM = Provenance(
@@ -48,7 +49,7 @@ def names(folder: Path) -> set[str]:
 def test_chunks_and_states_are_found_again(folder: Path) -> None:
     found = look_into(folder, MADE_FROM, latents=True)
     assert [chunk.index for chunk in found.chunks] == [0, 1, 2, 3]
-    assert found.states == (2,)
+    assert tuple(found.states) == (2,)
     np.testing.assert_array_equal(found.chunks[3].frames(), frames(3))
     np.testing.assert_array_equal(found.chunks[3].latents(), latents(3))
     assert (found.changed, found.damaged) == ((), ())
@@ -71,18 +72,30 @@ def test_a_damaged_chunk_ends_what_is_good(folder: Path, name: str, damage: str)
     assert found.damaged == ("stored chunk 2 is damaged: it is generated again, with all after it",)
 
 
-def test_a_damaged_state_does_not_count(folder: Path) -> None:
+def test_a_damaged_state_is_noticed_when_it_is_looked_at(folder: Path) -> None:
+    assert look_into(folder, MADE_FROM, latents=True).states[2].is_sound()
     (folder / "00002.state").write_bytes(b"statf" + b"state" * 99)
-    found = look_into(folder, MADE_FROM, latents=True)
-    assert (len(found.chunks), found.states) == (4, ())
-    assert found.damaged == ("the state before chunk 2 is damaged and not used",)
+    assert not look_into(folder, MADE_FROM, latents=True).states[2].is_sound()
+
+
+def test_a_state_that_fails_leaves_the_one_before_it(folder: Path) -> None:
+    store = ChunkStore(folder, MADE_FROM, look_into(folder, MADE_FROM, latents=True))
+
+    def fail(file: ByteWriter) -> None:
+        file.write(b"half")
+        raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        store.put_state(2, fail, keep=())
+    store.close()
+    assert look_into(folder, MADE_FROM, latents=True).states[2].is_sound()
 
 
 def test_the_first_chunk_that_differs_is_named(folder: Path) -> None:
     chunks = list(MADE_FROM.chunks)
     chunks[3] = {"seed": "1", "text": '"a fox"'}
     found = look_into(folder, replace(MADE_FROM, chunks=tuple(chunks)), latents=True)
-    assert (len(found.chunks), found.states) == (3, (2,))
+    assert (len(found.chunks), tuple(found.states)) == (3, (2,))
     assert [str(change) for change in found.changed] == ["chunk 3: text: 3 -> a fox"]
 
 
@@ -105,7 +118,7 @@ def test_a_state_ahead_of_the_chunks_does_not_count(tmp_path: Path) -> None:
     store = fill(tmp_path, chunks=2, states=())
     store.put_state(4, lambda file: file.write(b"s"), keep=())
     store.close()
-    assert look_into(tmp_path, MADE_FROM, latents=True).states == ()
+    assert tuple(look_into(tmp_path, MADE_FROM, latents=True).states) == ()
 
 
 def test_older_states_go_but_those_to_keep(tmp_path: Path) -> None:
@@ -114,7 +127,7 @@ def test_older_states_go_but_those_to_keep(tmp_path: Path) -> None:
         store.put_state(index, lambda file: file.write(b"s"), keep=(1,))
     store.close()
     found = look_into(tmp_path, MADE_FROM, latents=True)
-    assert (found.states, found.damaged) == ((1, 4), ()), "the state before chunk 2 was removed, not damaged"
+    assert (tuple(found.states), found.damaged) == ((1, 4), ()), "the state before chunk 2 was removed, not damaged"
     assert {"00001.state", "00004.state"} == {name for name in names(tmp_path) if name.endswith("state")}
 
 
@@ -130,7 +143,7 @@ def test_other_bytes_take_the_place_of_all_that_follows(folder: Path) -> None:
     assert store.put_chunk(1, frames(9), latents(9))
     store.close()
     found = look_into(folder, MADE_FROM, latents=True)
-    assert ([chunk.frames()[0, 0, 0, 0] for chunk in found.chunks], found.states) == ([0, 9], ())
+    assert ([chunk.frames()[0, 0, 0, 0] for chunk in found.chunks], tuple(found.states)) == ([0, 9], ())
     assert names(folder) == {MANIFEST, "00000.frames", "00000.latents", "00001.frames", "00001.latents"}
 
 
@@ -157,8 +170,10 @@ def test_only_plain_files_are_read(folder: Path, tmp_path: Path, name: str, kind
     (folder / name).rename(tmp_path / "elsewhere")
     (folder / name).symlink_to(tmp_path / "elsewhere") if kind == "link" else os.mkfifo(folder / name)
     found = look_into(folder, MADE_FROM, latents=True)
-    assert (len(found.chunks), found.states) != (4, (2,))
-    assert len(found.damaged) == 1
+    if name.endswith("state"):
+        assert not found.states[2].is_sound()
+    else:
+        assert len(found.chunks) < 4 and len(found.damaged) == 1
 
 
 @pytest.mark.parametrize("name", [f"{MANIFEST}.new", MANIFEST, "00004.frames", "junk"])

@@ -47,7 +47,7 @@ def test_a_changed_job_gives_what_it_gives_alone(
 def test_what_has_changed_is_named(runs: Runs, change: dict[str, Any]) -> None:
     runs(stop_at=3)
     runs(**change)
-    (line,) = [line for line in runs.warnings if "made from something else" in line]
+    (line,) = [line for line in runs.warnings if "stored for another job" in line]
     named = {"seed": "chunk 0: seed: 42 -> 7", "num_frames": "chunk 2: keep: 12 -> 9", "chunk_specs": "a dog"}
     assert named[next(iter(change))] in line
 
