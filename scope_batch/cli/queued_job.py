@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +48,14 @@ class QueuedJob:
         return outputs + [str(path) for path in (self.options.latents, self.options.preview) if path]
 
     @property
+    def ends_at_once(self) -> bool:
+        """True if an output exists and is not to be replaced: the job is finished already, or refused."""
+        from scope_batch.sinks.output import has_files
+
+        paths = [Path(path) for path in self.named_outputs if path != STDOUT]
+        return not self.options.overwrite and any(map(has_files, paths))
+
+    @property
     def reach(self) -> tuple[str, ...]:
         """A line on each path outside its folder that the job reads or writes, except for paths of the command line."""
         from scope_batch.job.reach import reach_of, stands_in_text
@@ -85,11 +93,14 @@ def check_patterns(arguments: Sequence[str], options: RenderOptions) -> None:
             check_pattern(option, str(path), len(arguments))
 
 
-def later_work(jobs: Iterable[QueuedJob]) -> list[float]:
-    """Return for each job the work of all later jobs, as a multiple of its own. A job of unknown length counts as an
-    average one."""
+def later_work(jobs: Sequence[QueuedJob]) -> list[float]:
+    """Return for each job the work of all later jobs, as a multiple of its own.
+
+    A job of unknown length counts as an average one, and one whose output exists as none.
+    """
     works = [job.work for job in jobs]
     known = [work for work in works if work is not None]
     average = sum(known) / len(known) if known else 1.0
     filled = [average if work is None else work for work in works]
-    return [sum(filled[index + 1 :]) / work for index, work in enumerate(filled)]
+    left = [0.0 if job.ends_at_once else work for job, work in zip(jobs, filled, strict=True)]
+    return [sum(left[index + 1 :]) / work for index, work in enumerate(filled)]

@@ -28,6 +28,7 @@ class State:
     """The progress of a render. Chunks count from 0; `_s` values are seconds of the reporter's clock or durations.
 
     chunk         the current chunk; equals `chunks` once the last one is done.
+    first_chunk   the chunk at which the render began or was continued.
     activity      the current activity: "loading transformer", "denoising 3 of 4" ...
     chunk_at_s    start of the current chunk.
     chunk_s       duration of the last finished chunk, None before the first.
@@ -41,6 +42,7 @@ class State:
     activity: str = "preparing"
     chunk: int = 0
     chunks: int = 0
+    first_chunk: int = 0
     frames_done: int = 0
     num_frames: int = 0
     fps: float = 0.0
@@ -83,7 +85,7 @@ def after(state: State, event: Event, now_s: float) -> State:
                 state, started=True, chunks=chunks, num_frames=num_frames, activity="starting", chunk_at_s=now_s
             )
         case Resumed(chunk=chunk, first_frame=first_frame):
-            return replace(state, chunk=chunk, frames_done=first_frame)
+            return replace(state, chunk=chunk, first_chunk=chunk, frames_done=first_frame)
         case ChunkStarted(chunk=chunk, prompt=prompt):
             return replace(state, chunk=chunk, prompt=prompt, chunk_at_s=now_s)
         case Stage(chunk=chunk, stage=stage, step=step, steps=steps):
@@ -99,7 +101,8 @@ def after(state: State, event: Event, now_s: float) -> State:
 
 def _chunk_done(state: State, done: ChunkDone, now_s: float) -> State:
     last = done.chunk + 1 >= done.chunks
-    later_s = (done.elapsed_s + done.eta_s) * state.batch.later_work
+    whole_s = (done.elapsed_s + done.eta_s) * done.chunks / (done.chunks - state.first_chunk)
+    later_s = whole_s * state.batch.later_work
     return replace(
         state,
         chunk=done.chunk + 1,

@@ -87,6 +87,17 @@ def test_each_of_several_jobs_shows_its_number_and_the_end_of_all(run, job):
     assert [line.partition("all jobs ")[2].partition(",")[0] for line in chunks] == ["6.5 s", "5.0 s", ""]
 
 
+def test_a_later_job_whose_output_exists_takes_no_time(run, job):
+    Path("b.npy").touch()
+    names = [job(name=f"{letter}.yaml") for letter in "abc"]
+
+    def first_eta(*options: str) -> str:
+        lines = run("render", *names, "-o", "{job}.npy", *options).err.splitlines()
+        return next(line for line in lines if line.startswith("chunk 1 ")).partition("all jobs ")[2].partition(",")[0]
+
+    assert [first_eta(), first_eta("-y")] == ["2.0 s", "3.5 s"]
+
+
 def test_json_lines_of_several_jobs_hold_their_number_and_the_end_of_all(run, job):
     ran = run("render", job(name="a.yaml"), job(name="b.yaml"), "--progress", "json")
     chunks = [line for line in map(json.loads, ran.err.splitlines()) if line["event"] == "chunk"]

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from scope_batch.events import ChunkStarted, Loading, Stage
-from scope_batch.progress.summary import State, after
+from dataclasses import replace
+
+from scope_batch.events import ChunkStarted, Loading, Resumed, Stage
+from scope_batch.progress.summary import Batch, State, after
 
 
 def test_a_render_is_busy_from_its_first_chunk_to_its_end(started, done, finished):
@@ -22,6 +24,12 @@ def test_the_chunk_in_flight_is_judged_by_the_one_before(started, done):
     assert state.chunk == 1 and state.prompt == "a dog"
     assert state.chunk_left_s(15.0) == 3.0 and state.chunk_left_s(99.0) == 0.0
     assert state.eta_s(15.0) == 7.0
+
+
+def test_later_jobs_are_judged_by_the_whole_of_one_that_was_continued(started, done):
+    state = after(after(State(batch=Batch(1, 2, later_work=1.0)), Resumed(1, 9, 0, "work"), 0.0), started, 10.0)
+    first = replace(done(1, seconds=4.0), elapsed_s=4.0, eta_s=4.0)  # two of three chunks take 8 s
+    assert after(state, first, 14.0).jobs_eta_s(14.0) == 4.0 + 12.0
 
 
 def test_the_engines_stage_is_shown_not_the_writers(started, done):
