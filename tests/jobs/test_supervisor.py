@@ -29,7 +29,9 @@ PATIENCE_S = 120
 SETTINGS = JobSettings(("out.npy",))
 LONG = 1800
 """Frames of a job of 151 chunks, most of which are still to be made when the tests have heard of the first ones."""
-ENDLESS = 30_000
+ENOUGH = 20
+"""When so many chunks are made, the first of them are committed: the writer lags behind by a few."""
+ENDLESS = 12_000
 """Frames of a job that is cancelled."""
 
 
@@ -61,15 +63,17 @@ def running(state_dir: Path, **options: Any) -> Iterator[tuple[JobTable, Supervi
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[JobTable, Supervisor]]:
-    """For tests after which the worker lives on."""
-    with running(tmp_path_factory.mktemp("state"), queue_length=1) as both:
-        yield both
+    """For tests after which the worker lives on. It has rendered a job."""
+    with running(tmp_path_factory.mktemp("state"), queue_length=1) as (table, supervisor):
+        supervisor.submit(request(9), SETTINGS)
+        ended(table, table.newest(1)[0])
+        yield table, supervisor
 
 
 def wait_for_chunks(table: JobTable, job: JobRecord) -> None:
     number = 0
     while events := table.wait_for_events(job.id, number, PATIENCE_S):
-        if len(chunks(table, job)) >= 5:  # the first of them are committed
+        if len(chunks(table, job)) >= ENOUGH:
             return
         number = events[-1].number
     pytest.fail("too few chunks were made")
@@ -256,7 +260,8 @@ def test_a_killed_server_takes_its_worker_along_and_the_next_one_goes_on(
         [sys.executable, "-c", SERVER, str(tmp_path), request(LONG)], stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout is not None
-        worker = psutil.Process(int(server.stdout.readline()))
+        pids = [int(server.stdout.readline()) for _ in range(ENOUGH)]  # a line for each chunk
+        worker = psutil.Process(pids[0])
         server.kill()
     worker.wait(PATIENCE_S)
     with running(tmp_path) as (table, _):
