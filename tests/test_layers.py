@@ -48,6 +48,7 @@ MAY_IMPORT = {
         "plan",
         "progress",
         "render",
+        "serve",
         "sinks",
     },
     "__main__": {"cli", "progress"},

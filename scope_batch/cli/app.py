@@ -9,6 +9,7 @@ import typer
 from scope_batch import __version__
 from scope_batch.cli import arguments as o
 from scope_batch.cli import models
+from scope_batch.cli import serve as s
 from scope_batch.cli.console import open_console
 from scope_batch.cli.documents import print_info, print_schema, write_template
 from scope_batch.cli.environment import prepare_libraries
@@ -230,6 +231,46 @@ def doctor(models: o.ModelsFolderOption = None, render: o.TryRender = False, as_
     from scope_batch.cli.doctor import print_findings
 
     return print_findings(refuse_tiny(models), render=render, as_json=as_json)
+
+
+@app.command()
+def serve(
+    host: s.Host = "127.0.0.1",
+    port: s.Port = 8000,
+    token: s.Token = None,
+    token_in_path: s.TokenInPath = False,
+    allow_host: s.AllowHosts = None,
+    device: s.Devices = None,
+    dtype: s.DtypeOption = o.Dtype.auto,
+    queue: s.Queue = 0,
+    on_disconnect: s.Disconnect = s.OnDisconnect.cancel,
+    keep: s.Keep = "24h",  # type: ignore[assignment]
+    models: s.ModelsOption = None,
+    lora_root: s.LoraRoot = None,
+    assets_root: s.AssetsRoot = None,
+    state_dir: s.StateDir = None,
+) -> None:
+    """Serve renders over HTTP, in the protocol of Scope's batch endpoint, until a signal."""
+    devices = device or ["auto"]
+    for name in devices:
+        _check_device(name)
+    prepare_libraries(verbose=False, deterministic=False)
+    s.run_server(
+        host=host,
+        port=port,
+        token=token,
+        token_in_path=token_in_path,
+        allow_hosts=allow_host or [],
+        devices=devices,
+        dtype=dtype,
+        queue=queue,
+        on_disconnect=on_disconnect,
+        keep_s=keep,
+        models=models,
+        lora_root=lora_root,
+        assets_root=assets_root,
+        state_dir=state_dir,
+    )
 
 
 def _refuse_both(first: str, first_set: bool, second: str, second_set: bool) -> None:

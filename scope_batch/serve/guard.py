@@ -13,11 +13,13 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scope_batch.errors import UsageError
+from scope_batch.job.faults import shown
 from scope_batch.serve.problems import HttpProblem, response_of
 
 FORM_TYPES = frozenset(("application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
 """Content types that a page of any other site may post without asking; the protocol needs none of them."""
 TOKEN_PATH = "/t/"
+_HOST_NAME = re.compile(r"[a-z0-9._-]{1,253}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,256}")
 
 
@@ -38,11 +40,15 @@ class Access:
 
     def __post_init__(self) -> None:
         if self.token is None and not self.is_local:
-            raise UsageError(f"--host {self.host}: other machines reach this address: it needs --token")
+            raise UsageError(f"--host {shown(self.host)}: other machines reach this address: it needs --token")
         if self.token is None and self.token_in_path:
             raise UsageError("--token-in-path needs --token")
         if self.token is not None and not _TOKEN.fullmatch(self.token):
             raise UsageError("--token: must be 16 to 256 letters, digits and . _ ~ -")
+
+        for name in self.allowed_hosts:
+            if not _HOST_NAME.fullmatch(name):
+                raise UsageError(f"--allow-host {shown(name)}: is not a host name; allowed: a name without port")
 
     @property
     def is_local(self) -> bool:

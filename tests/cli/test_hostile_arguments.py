@@ -8,11 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import typer
 
 import scope_batch.render.loop
+import scope_batch.serve.server
 from scope_batch.cli.app import app
 from scope_batch.errors import EXIT_BUG
 from scope_batch.render.loop import render_job
@@ -25,6 +27,7 @@ NEEDED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("info",): ("a.npy",),
     ("models", "check"): ("slate",),
     ("models", "pull"): ("longlive", "--dry-run"),
+    ("serve",): ("--port=0", "--state-dir=state"),
 }
 """Arguments that a verb needs besides the tried value; a tried argument replaces the first one."""
 SUFFIXES = {"jobs": ".yaml", "job": ".yaml", "file": ".npy", "clip": ".mp4", "--preview": ".png",
@@ -89,6 +92,8 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(scope_batch.render.loop, "render_job", render_job)
     monkeypatch.setenv("SCOPE_BATCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(scope_batch.serve.server, "Supervisor", MagicMock())
+    monkeypatch.setattr(scope_batch.serve.server, "_Server", MagicMock())  # the server ends as soon as it has begun
     (tmp_path / "job.yaml").write_text(JOB)
     for name in ("odd\udcff", "odd\udcff.yaml", "odd\udcff.mp4", "odd\udcff.npy"):
         (tmp_path / name).write_text(JOB)

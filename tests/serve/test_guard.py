@@ -148,6 +148,8 @@ def test_the_path_holds_no_token_unless_asked(call: Call) -> None:
         {"host": "192.168.1.7"},
         {"host": "::"},
         {"host": "gpu.lan"},
+        {"allowed_hosts": frozenset({"a:8000"})},
+        {"allowed_hosts": frozenset({""})},
         {"token_in_path": True},
         {"token": ""},
         {"token": "short"},

@@ -1,0 +1,145 @@
+"""`serve`: the options of the HTTP server, and its run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+import typer
+
+from scope_batch.cli.arguments import Dtype, parse_duration
+from scope_batch.errors import UnavailableError, UsageError
+
+_WHERE, _ACCESS, _JOBS = "Folders", "Access", "Jobs"
+
+
+class OnDisconnect(StrEnum):
+    cancel = "cancel"
+    resume = "continue"
+
+
+Host = Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.", rich_help_panel=_ACCESS)]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.", rich_help_panel=_ACCESS)]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TOKEN",
+        envvar="SCOPE_BATCH_TOKEN",
+        help="What clients must send as Authorization: Bearer TOKEN; needed where other machines reach the address.",
+        rich_help_panel=_ACCESS,
+    ),
+]
+TokenInPath = Annotated[
+    bool,
+    typer.Option("--token-in-path", help="Accept the token as /t/TOKEN before the path, too.", rich_help_panel=_ACCESS),
+]
+AllowHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="Another name under which clients reach the server. May be repeated.",
+        rich_help_panel=_ACCESS,
+    ),
+]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]",
+        help="Device to compute on. May be repeated: one worker each.",
+        rich_help_panel=_JOBS,
+    ),
+]
+DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the model.", rich_help_panel=_JOBS)]
+Queue = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Jobs that may wait; others get 409.", rich_help_panel=_JOBS)
+]
+Disconnect = Annotated[
+    OnDisconnect,
+    typer.Option("--on-disconnect", help="What happens to a job whose client has left.", rich_help_panel=_JOBS),
+]
+Keep = Annotated[
+    float,
+    typer.Option(
+        parser=parse_duration,
+        metavar="TIME",
+        help="How long uploads and outputs are kept, such as 90m or 24h.",
+        rich_help_panel=_JOBS,
+    ),
+]
+ModelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--models", metavar="DIR|tiny", help="Folder of model files, or the built-in set.", rich_help_panel=_WHERE
+    ),
+]
+LoraRoot = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="LoRAs that requests may name; default: $DAYDREAM_SCOPE_LORA_DIR, else lora in the models folder.",
+        rich_help_panel=_WHERE,
+    ),
+]
+AssetsRoot = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Images and videos that requests may name; default: $DAYDREAM_SCOPE_ASSETS_DIR, else assets beside the "
+        "models folder.",
+        rich_help_panel=_WHERE,
+    ),
+]
+StateDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Jobs, uploads and outputs; default: the user's state folder.", rich_help_panel=_WHERE
+    ),
+]
+
+
+def run_server(
+    *,
+    host: str,
+    port: int,
+    token: str | None,
+    token_in_path: bool,
+    allow_hosts: list[str],
+    devices: list[str],
+    dtype: Dtype,
+    queue: int,
+    on_disconnect: OnDisconnect,
+    keep_s: float,
+    models: str | None,
+    lora_root: Path | None,
+    assets_root: Path | None,
+    state_dir: Path | None,
+) -> None:
+    """Serve until a signal. Raises UnavailableError without the packages of the extra `serve`."""
+    try:
+        from scope_batch.serve.guard import Access
+        from scope_batch.serve.server import ServerSettings, serve
+        from scope_batch.serve.service import Policy
+    except ModuleNotFoundError as error:
+        if error.name not in ("fastapi", "starlette", "uvicorn"):
+            raise
+        raise UnavailableError(f"serve needs {error.name}: pip install 'scope-batch[serve]'") from error
+    from scope_batch.render.options import RenderOptions
+
+    if len(set(devices)) < len(devices):
+        raise UsageError("--device: each device may be given once")
+    settings = ServerSettings(
+        state_dir=state_dir or platformdirs.user_state_path("scope-batch", appauthor=False),
+        port=port,
+        access=Access(host, frozenset(name.lower() for name in allow_hosts), token, token_in_path),
+        policy=Policy(most_active=len(devices) + queue, on_disconnect=on_disconnect.value, keep_s=keep_s),
+        options=RenderOptions(dtype=dtype.value),
+        devices=tuple(devices),
+        models=models,
+        lora_root=lora_root,
+        assets_root=assets_root,
+    )
+    serve(settings, lambda url: typer.echo(f"serving on {url}", err=True))

@@ -1,0 +1,146 @@
+"""Runs the server: state directory, workers and application, from the start to a clean end by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from scope_batch.errors import Interrupted, MissingInputError, TemporaryError
+from scope_batch.files.access import shown, status_of
+from scope_batch.jobs.supervisor import Supervisor
+from scope_batch.jobs.table import JobTable
+from scope_batch.models.folder import TINY, models_folder
+from scope_batch.render.options import RenderOptions
+from scope_batch.serve.app import create_app
+from scope_batch.serve.guard import Access
+from scope_batch.serve.pipeline import Pipeline
+from scope_batch.serve.requests import Files
+from scope_batch.serve.roots import Root
+from scope_batch.serve.service import Policy, Service
+from scope_batch.serve.uploads import UploadLimits, Uploads
+
+GRACE_S = 10
+"""Answers that are not finished so many seconds after the signal are cut off."""
+LORA_VARIABLE, ASSETS_VARIABLE = "DAYDREAM_SCOPE_LORA_DIR", "DAYDREAM_SCOPE_ASSETS_DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Options of `scope-batch serve`. models: a folder, "tiny", or None for the default places."""
+
+    state_dir: Path
+    port: int = 8000
+    access: Access = field(default_factory=Access)
+    policy: Policy = field(default_factory=Policy)
+    limits: UploadLimits = field(default_factory=UploadLimits)
+    options: RenderOptions = field(default_factory=RenderOptions)
+    devices: tuple[str, ...] = ("auto",)
+    models: str | None = None
+    lora_root: Path | None = None
+    assets_root: Path | None = None
+
+    def roots(self) -> tuple[Root, Root]:
+        """Return the roots of LoRAs and of assets; those that are not given are where Scope keeps them.
+
+        Raises MissingInputError for a given one that is no folder.
+        """
+        base = models_folder(None if self.models == TINY else self.models)
+        lora = self.lora_root or _of_environment(LORA_VARIABLE) or base / "lora"
+        assets = self.assets_root or _of_environment(ASSETS_VARIABLE) or base.parent / "assets"
+        for folder, option in ((self.lora_root, "--lora-root"), (self.assets_root, "--assets-root")):
+            status = None if folder is None else status_of(folder)
+            if folder is not None and (status is None or not stat.S_ISDIR(status.st_mode)):
+                raise MissingInputError(f"{option} {shown(folder)}: there is no such folder")
+        return Root(lora.absolute(), "--lora-root"), Root(assets.absolute(), "--assets-root")
+
+
+def serve(settings: ServerSettings, announce: Callable[[str], object]) -> None:
+    """Serve until SIGINT or SIGTERM, then let the chunks in flight be committed; a second signal stops at once.
+
+    announce  called with the server's URL once it listens.
+    Raises TemporaryError if the address or the state directory is in use, OutputError if the latter is not writable.
+    """
+    loras, assets = settings.roots()
+    with _listening(settings.access.host, settings.port) as listener, JobTable(settings.state_dir) as table:
+        queue_length = settings.policy.most_active - len(settings.devices)
+        supervisor = Supervisor(table, settings.options, settings.devices, queue_length)
+        files = Files(Uploads(settings.state_dir.absolute() / "uploads", settings.limits), assets, loras)
+        with _signals(), supervisor:
+            service = Service(table, supervisor, files, Pipeline(loras, settings.models), settings.policy)
+            announce(_url(listener))
+            _Server(service, settings.access).run([listener])
+            try:
+                supervisor.drain()
+            except Interrupted:
+                supervisor.drain(0)
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of events when a signal arrives: uvicorn waits for open answers."""
+
+    def __init__(self, service: Service, access: Access) -> None:
+        # No access log: a path may hold the token.
+        super().__init__(
+            uvicorn.Config(
+                create_app(service, access),
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        asyncio.get_running_loop().call_soon_threadsafe(self._service.closing.set)
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(found[4][:2], family=found[0], backlog=2048)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not a host name"
+        raise TemporaryError(f"{shown(Path(host))}, port {port}: cannot listen: {reason}") from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Pass over the signal that ended the server, which uvicorn raises again; the next one raises Interrupted."""
+    seen: list[int] = []
+
+    def handle(signum: int, _: FrameType | None) -> None:
+        seen.append(signum)
+        if len(seen) > 1:
+            raise Interrupted(signum, now=True)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _of_environment(variable: str) -> Path | None:
+    return Path(value) if (value := os.environ.get(variable)) else None

@@ -1,0 +1,249 @@
+"""A server in a process of its own, used as the protocol's clients use it. Its pipeline draws the plan."""
+
+from __future__ import annotations
+
+import json
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from scope_batch.errors import MissingInputError, TemporaryError
+from scope_batch.job import parse_job
+from scope_batch.render.loop import render_job
+from scope_batch.render.options import RenderOptions
+from scope_batch.serve.server import ASSETS_VARIABLE, LORA_VARIABLE, ServerSettings, serve
+
+PATIENCE_S = 120
+"""No wait in these tests is that long; a hang fails."""
+SIZE = {"height": 64, "width": 64}
+REQUEST: dict[str, Any] = {
+    "pipeline_id": "slate", "prompt": "a cat", "num_frames": 30, "seed": 42, "noise_scale": 0.7, "manage_cache": False,
+    "prompt_interpolation_method": "linear", "vace_context_scale": 1.0, **SIZE,
+}  # fmt: skip
+CLIP = np.random.default_rng(3).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
+ENDLESS = 10_000
+START = "from scope_batch.__main__ import main; import sys; sys.exit(main(sys.argv[1:]))"
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[str]
+    http: httpx.Client
+    folder: Path
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[Running]:
+    for name in ("assets", "lora"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    roots = ["--assets-root", str(folder / "assets"), "--lora-root", str(folder / "lora")]
+    command = [
+        sys.executable,
+        "-c",
+        START,
+        "serve",
+        "--port",
+        "0",
+        "--state-dir",
+        str(folder / "state"),
+        *roots,
+        *options,
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        url = process.stderr.readline().split()[-1]
+        with httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
+            yield Running(process, http, folder)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(PATIENCE_S)
+        process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("server")) as started:
+        load(started)
+        yield started
+
+
+def load(server: Running) -> None:
+    answer = server.http.post("/api/v1/pipeline/load", json={"pipeline_ids": ["slate"], "load_params": SIZE})
+    assert answer.is_success
+    while server.http.get("/api/v1/pipeline/status").json()["status"] != "loaded":
+        pass
+
+
+def events_of(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
+    """Read events as the protocol's clients do: an event line, then a data line."""
+    name = ""
+    for line in lines:
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, json.loads(line.removeprefix("data: "))
+
+
+def render(server: Running, **fields: Any) -> list[tuple[str, Any]]:
+    with server.http.stream("POST", "/api/v1/batch", json={**REQUEST, **fields}) as answer:
+        assert answer.status_code == 200, answer.read()
+        return [*events_of(answer.iter_lines())]
+
+
+def download(server: Running, handle: str) -> np.ndarray[Any, Any]:
+    answer = server.http.get("/api/v1/batch/download", params={"path": handle})
+    shape = [int(answer.headers[f"X-Video-{name}"]) for name in ("Frames", "Height", "Width", "Channels")]
+    assert struct.unpack("<5I", answer.content[:20]) == (4, *shape)
+    return np.frombuffer(answer.content[20:], np.uint8).reshape(shape)
+
+
+def expected(folder: Path, **fields: Any) -> np.ndarray[Any, Any]:
+    """The frames of the same job, rendered without a server."""
+    output = folder / "expected.npy"
+    body = {name: value for name, value in REQUEST.items() if name != "noise_scale"}
+    job = parse_job({**body, "chunk_grid": 12, **fields})
+    render_job(job, "job", RenderOptions(outputs=(str(output),), overwrite=True))
+    frames: np.ndarray[Any, Any] = np.load(output)
+    return frames
+
+
+def test_text_to_video_gives_the_same_frames_as_the_command_line(server: Running, tmp_path: Path) -> None:
+    specs = [{"chunk": 1, "text": "a dog"}]
+    events = render(server, chunk_specs=specs)
+    assert [name for name, _ in events] == ["started", "progress", "progress", "progress", "complete"]
+    assert [data["chunk"] for name, data in events if name == "progress"] == [1, 2, 3]
+    assert all(data["fps"] > 0 and data["total_chunks"] == 3 for name, data in events if name == "progress")
+    complete = events[-1][1]
+    assert complete["video_shape"] == [30, 64, 64, 3]
+    assert np.array_equal(download(server, complete["output_path"]), expected(tmp_path, chunk_specs=specs))
+
+
+def test_video_to_video_gives_the_same_frames_as_the_command_line(server: Running, tmp_path: Path) -> None:
+    headers = {
+        f"X-Video-{name}": str(size) for name, size in zip(("Frames", "Height", "Width"), CLIP.shape, strict=False)
+    }
+    answer = server.http.post(
+        "/api/v1/batch/upload", content=CLIP.tobytes(), headers={**headers, "Content-Type": "application/octet-stream"}
+    )
+    np.save(tmp_path / "clip.npy", CLIP)
+    events = render(server, input_path=answer.json()["input_path"])
+    frames = download(server, events[-1][1]["output_path"])
+    assert np.array_equal(frames, expected(tmp_path, input_path=str(tmp_path / "clip.npy")))
+
+
+def test_control_in_blind_slices_of_twelve_frames(server: Running, tmp_path: Path) -> None:
+    """The draft's client slices its arrays by 12 frames; the last slice is shorter, and then there are none."""
+    frames = np.random.default_rng(4).uniform(-1, 1, (1, 3, 20, 64, 64)).astype("<f4")
+    masks = np.ones((1, 1, 20, 64, 64), "<f4")
+    blob, specs = b"", []
+    for chunk in range(3):
+        entry: dict[str, Any] = {"chunk": chunk, "reset_cache": False, "vace_temporally_locked": True}
+        for name, array in (("vace_frames", frames), ("vace_masks", masks)):
+            part = array[:, :, chunk * 12 : chunk * 12 + 12]
+            entry |= {f"{name}_shape": [*part.shape], f"{name}_offset": len(blob)}
+            blob += part.tobytes()
+        specs.append(entry)
+    answer = server.http.post("/api/v1/batch/upload-data", content=blob).json()
+    assert answer["size_bytes"] == len(blob)
+    events = render(server, chunk_specs=specs, data_blob_path=answer["data_blob_path"])
+    (tmp_path / "blob.bin").write_bytes(blob)
+    same = expected(tmp_path, chunk_specs=specs[:2], data_blob_path=str(tmp_path / "blob.bin"))
+    assert np.array_equal(download(server, events[-1][1]["output_path"]), same)
+
+
+def test_the_video_for_people(server: Running) -> None:
+    handle = render(server)[-1][1]["output_path"]
+    answer = server.http.get("/api/v1/generate/download", params={"path": handle, "format": "mp4"})
+    assert (answer.headers["content-type"], answer.content[4:8]) == ("video/mp4", b"ftyp")
+
+
+def test_cancel_ends_with_one_cancelled_and_a_partial_video(server: Running) -> None:
+    with server.http.stream("POST", "/api/v1/batch", json={**REQUEST, "num_frames": ENDLESS}) as answer:
+        events = []
+        for name, data in events_of(answer.iter_lines()):
+            events.append((name, data))
+            if name == "progress" and len(events) == 3:
+                assert server.http.post("/api/v1/batch", json=REQUEST).status_code == 409
+                assert server.http.post("/api/v1/generate/cancel").json() == {"status": "cancelling"}
+    assert [name for name, _ in events if name not in ("started", "progress", "warning")] == ["cancelled"]
+    last = events[-1][1]
+    assert len(download(server, last["output_path"])) == last["frames_completed"] > 0
+
+
+def test_a_client_that_leaves_frees_the_server(server: Running) -> None:
+    with server.http.stream("POST", "/api/v1/batch", json={**REQUEST, "num_frames": ENDLESS}) as answer:
+        job = answer.headers["X-Job-Id"]
+        next(line for line in answer.iter_lines() if line == "event: progress")
+    with server.http.stream("GET", f"/api/v1/batch/{job}/events") as answer:
+        names = [name for name, _ in events_of(answer.iter_lines())]
+    assert names[-1] == "cancelled"
+    assert render(server)[-1][0] == "complete"
+
+
+def test_a_job_that_cannot_be_rendered_is_refused_and_the_next_one_runs(server: Running) -> None:
+    bad = {**REQUEST, "chunk_specs": [{"chunk": 0, "first_frame_image": "none.png"}]}
+    answer = server.http.post("/api/v1/batch", json=bad)
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert "none.png" in answer.json()["detail"]
+    assert render(server)[-1][0] == "complete"
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_streams_and_a_new_server_finishes_the_job(tmp_path: Path) -> None:
+    frames = 600
+    with running(tmp_path) as first:
+        load(first)
+        with first.http.stream("POST", "/api/v1/batch", json={**REQUEST, "num_frames": frames}) as answer:
+            job = answer.headers["X-Job-Id"]
+            events = events_of(answer.iter_lines())
+            assert next(name for name, _ in events if name == "progress")
+            workers = psutil.Process(first.process.pid).children(recursive=True)
+            first.process.send_signal(signal.SIGTERM)
+            assert [name for name, _ in events if name != "progress"] == ["error"]
+        assert first.process.wait(PATIENCE_S) == 0
+        assert psutil.wait_procs(workers, PATIENCE_S)[1] == []
+    with running(tmp_path) as second:
+        with second.http.stream("GET", f"/api/v1/batch/{job}/events") as answer:
+            name, data = [*events_of(answer.iter_lines())][-1]
+        assert name == "complete"
+        assert np.array_equal(download(second, data["output_path"]), expected(tmp_path, num_frames=frames))
+
+
+def test_the_port_or_the_state_directory_may_be_in_use(server: Running, tmp_path: Path) -> None:
+    port = server.http.base_url.port or 0
+    for settings in (ServerSettings(tmp_path / "other", port), ServerSettings(server.folder / "state", 0)):
+        with pytest.raises(TemporaryError, match=r"cannot listen|another server"):
+            serve(settings, lambda url: pytest.fail(f"serves on {url}"))
+
+
+def test_the_roots_are_where_scope_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(LORA_VARIABLE, raising=False)
+    monkeypatch.delenv(ASSETS_VARIABLE, raising=False)
+    settings = ServerSettings(tmp_path, models=str(tmp_path / "models"))
+    assert [root.folder for root in settings.roots()] == [tmp_path / "models" / "lora", tmp_path / "assets"]
+    monkeypatch.setenv(LORA_VARIABLE, str(tmp_path / "x"))
+    monkeypatch.setenv(ASSETS_VARIABLE, str(tmp_path / "y"))
+    assert [root.folder for root in settings.roots()] == [tmp_path / "x", tmp_path / "y"]
+    given = replace(settings, lora_root=tmp_path / "v", assets_root=tmp_path / "w")
+    with pytest.raises(MissingInputError, match="--lora-root"):
+        given.roots()
+    for name in "vw":
+        (tmp_path / name).mkdir()
+    assert [root.folder for root in given.roots()] == [tmp_path / "v", tmp_path / "w"]
