@@ -16,11 +16,11 @@ from starlette.responses import JSONResponse, Response
 from scope_batch import __version__
 from scope_batch.job.json_schema import job_json_schema
 from scope_batch.pipelines import KNOWN_PIPELINES
+from scope_batch.serve.assets import add_asset, entries
 from scope_batch.serve.downloads import ContentResponse
 from scope_batch.serve.guard import Access, Guard
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, PipelineStatus
 from scope_batch.serve.problems import MEDIA_TYPE, answer_with_problems
-from scope_batch.serve.roots import Root
 from scope_batch.serve.service import Format, Service
 from scope_batch.serve.stream import EventStream
 
@@ -137,17 +137,16 @@ def _other_calls(service: Service) -> APIRouter:
 
     @router.get("/api/v1/lora/list", responses=_problems())
     def loras() -> dict[str, Any]:
-        return {
-            "lora_files": [entry for entry in _entries(service.files.loras) if entry["name"].endswith(".safetensors")]
-        }
+        return {"lora_files": entries(service.files.loras, (".safetensors",))}
 
     @router.get("/api/v1/assets", responses=_problems())
     def assets() -> dict[str, Any]:
-        return {"assets": _entries(service.files.assets)}
+        return {"assets": entries(service.files.assets)}
+
+    @router.post(
+        "/api/v1/assets", responses=_problems(400, 408, 409, 413, 422, 507), openapi_extra={"requestBody": _BODY}
+    )
+    async def add(filename: str, request: Request) -> dict[str, Any]:
+        return await add_asset(service.files.assets, service.files.uploads, filename, request)
 
     return router
-
-
-def _entries(root: Root) -> list[dict[str, Any]]:
-    """Return the files under a root; their paths are what a request may name."""
-    return [{"name": name.rpartition("/")[2], "path": name} for name in root.names()]

@@ -55,7 +55,7 @@ class Root:
         return file
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all regular files, sorted within each folder; links are left out."""
+        """Yield the names of all regular files, sorted within each folder; links and hidden files are left out."""
         yield from _names(self.folder, PurePosixPath())
 
     def _parts(self, name: str) -> tuple[str, ...]:
@@ -87,6 +87,8 @@ def _names(folder: Path, below: PurePosixPath) -> Iterator[str]:
     except OSError:
         return  # a folder that is gone, or not readable, holds no files for clients
     for entry in entries:
+        if entry.name.startswith("."):
+            continue
         if entry.is_dir(follow_symlinks=False):
             yield from _names(folder / entry.name, below / entry.name)
         elif entry.is_file(follow_symlinks=False) and entry.name.isprintable():

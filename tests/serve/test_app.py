@@ -376,6 +376,40 @@ def test_what_the_server_has_is_listed(world: World, call: Call) -> None:
     assert call(world.app, "GET", "/health").json()["status"] == "healthy"
 
 
+def test_an_asset_is_added_and_may_be_named(world: World, call: Call) -> None:
+    answer = call(world.app, "POST", "/api/v1/assets", params={"filename": "a lion (1).PNG"}, content=b"lion")
+    assert answer.json() == {"name": "a lion (1).PNG", "path": "a lion (1).PNG", "size_bytes": 4}
+    assert world.service.files.assets.path_of("a lion (1).PNG").read_bytes() == b"lion"
+    assert [path.name for path in (world.folder / "uploads").iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("tiger.png", 409),
+        ("link.png", 409),
+        ("../lion.png", 422),
+        ("sub/lion.png", 422),
+        ("/tmp/lion.png", 422),
+        (".lion.png", 422),
+        ("lion.exe", 422),
+        ("lion", 422),
+        ("lion\n.png", 422),
+        ("l\0.png", 422),
+        ("x" * 300 + ".png", 422),
+        ("", 422),
+    ],
+    ids=ascii,
+)
+def test_an_asset_with_a_bad_or_taken_name_is_refused(name: str, code: int, world: World, call: Call) -> None:
+    (world.folder / "assets" / "link.png").symlink_to(world.folder / "lora" / "notes.txt")
+    before = sorted(path for path in world.folder.rglob("*") if path.is_file())
+    answer = call(world.app, "POST", "/api/v1/assets", params={"filename": name}, content=b"lion")
+    assert answer.status_code == code
+    assert sorted(path for path in world.folder.rglob("*") if path.is_file()) == before
+    assert (world.folder / "assets" / "tiger.png").read_bytes() == b"x"
+
+
 def test_every_call_of_the_contract_is_in_the_openapi_document(world: World, call: Call) -> None:
     paths = call(world.app, "GET", "/openapi.json").json()["paths"]
     for family in FAMILIES:

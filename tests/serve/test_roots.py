@@ -147,6 +147,7 @@ def test_a_refusal_leaves_no_descriptor_open(root: Root) -> None:
 
 
 def test_the_list_holds_plain_files_only(root: Root) -> None:
+    (root.folder / ".hidden").write_text("x")
     assert [*root.names()] == ["inside.txt", "sub/deep.txt"]
 
 
