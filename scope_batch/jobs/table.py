@@ -40,9 +40,7 @@ class JobTable:
     def __init__(
         self, state_dir: Path, *, max_events: int = MAX_EVENTS, clock: Callable[[], float] = time.time
     ) -> None:
-        """Create the directory if need be. Raises TemporaryError if another process uses it, OutputError if it cannot
-        be used.
-        """
+        """Create the directory if need be. Raises TemporaryError if another process uses it, else OutputError."""
         self._root = state_dir.absolute()
         self._max_events, self._clock = max_events, clock
         self._changed = threading.Condition(threading.RLock())
@@ -106,25 +104,16 @@ class JobTable:
             return self._get(job)
 
     def get(self, job: str) -> JobRecord | None:
-        with self._changed:
-            row = self._db.execute("SELECT * FROM job WHERE id = ?", (job,)).fetchone()
-        return None if row is None else record_of(row)
+        return next(iter(self._select("WHERE id = ?", job)), None)
 
     def newest(self, limit: int = 20, *, before: str | None = None) -> list[JobRecord]:
         """Return at most `limit` jobs, the newest first; `before`: only those submitted before this job."""
-        with self._changed:
-            rows = self._db.execute(
-                "SELECT * FROM job WHERE ?1 IS NULL OR number < (SELECT number FROM job WHERE id = ?1) "
-                "ORDER BY number DESC LIMIT ?2",
-                (before, limit),
-            ).fetchall()
-        return [record_of(row) for row in rows]
+        older = "WHERE ?1 IS NULL OR number < (SELECT number FROM job WHERE id = ?1)"
+        return self._select(f"{older} ORDER BY number DESC LIMIT ?2", before, limit)
 
     def active(self) -> list[JobRecord]:
         """Return the jobs that run or wait, the oldest first."""
-        with self._changed:
-            rows = self._db.execute(f"SELECT * FROM job WHERE NOT {_ENDED} ORDER BY number").fetchall()
-        return [record_of(row) for row in rows]
+        return self._select(f"WHERE NOT {_ENDED} ORDER BY number")
 
     def jobs_ahead(self, job: str) -> int:
         """Return how many jobs run or wait that were submitted before this one."""
@@ -264,11 +253,13 @@ class JobTable:
 
     def expire(self, keep_s: float) -> list[str]:
         """Remove every job that ended more than `keep_s` seconds ago; returns their ids."""
+        old = self._select(f"WHERE {_ENDED} AND finished_s < ?", self._clock() - keep_s)
+        return [record.id for record in old if self.remove(record.id)]
+
+    def _select(self, clauses: str, *values: Any) -> list[JobRecord]:
         with self._changed:
-            rows = self._db.execute(
-                f"SELECT id FROM job WHERE {_ENDED} AND finished_s < ?", (self._clock() - keep_s,)
-            ).fetchall()
-        return [row["id"] for row in rows if self.remove(row["id"])]
+            rows = self._db.execute(f"SELECT * FROM job {clauses}", values).fetchall()
+        return [record_of(row) for row in rows]
 
     def _get(self, job: str) -> JobRecord:
         record = self.get(job)

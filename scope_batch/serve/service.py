@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from scope_batch.errors import JobError, ProblemsError
-from scope_batch.jobs.records import JobRecord, JobSettings
+from scope_batch.jobs.records import WAITING, JobRecord, JobSettings
 from scope_batch.jobs.table import BusyError, JobTable
 from scope_batch.render.prepare import prepare_job
 from scope_batch.serve.downloads import Content, file_content, raw_content
@@ -94,6 +94,7 @@ class Service:
         return {
             "job": record.id,
             "state": record.state,
+            "jobs_ahead": self.table.jobs_ahead(job) if record.state in WAITING else None,
             "chunks_done": progress.chunks_done,
             "total_chunks": progress.num_chunks,
             "frames_done": progress.frames_done,

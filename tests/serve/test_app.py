@@ -268,6 +268,13 @@ def test_cancel_may_name_the_job(loaded: World, call: Call) -> None:
     assert loaded.table.newest()[0].cancel_requested
 
 
+def test_the_state_of_a_job_that_waits_tells_how_many_come_before_it(loaded: World, call: Call) -> None:
+    running = loaded.start()
+    waiting = loaded.table.submit(json.dumps(REQUEST), JobSettings((RAW_NAME,)), most_active=2, caller=NOBODY).id
+    states = [call(loaded.app, "GET", f"/api/v1/batch/{job}").json() for job in (running, waiting)]
+    assert [(state["state"], state["jobs_ahead"]) for state in states] == [("running", None), ("queued", 1)]
+
+
 def test_a_job_has_a_state_and_its_events_again(loaded: World, call: Call) -> None:
     loaded.runner.then = loaded.runner.finish
     job = loaded.start()
