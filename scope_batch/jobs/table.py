@@ -108,8 +108,8 @@ class JobTable:
 
     def newest(self, limit: int = 20, *, before: str | None = None) -> list[JobRecord]:
         """Return at most `limit` jobs, the newest first; `before`: only those submitted before this job."""
-        older = "WHERE ?1 IS NULL OR number < (SELECT number FROM job WHERE id = ?1)"
-        return self._select(f"{older} ORDER BY number DESC LIMIT ?2", before, limit)
+        older = "WHERE ? IS NULL OR number < (SELECT number FROM job WHERE id = ?)"
+        return self._select(f"{older} ORDER BY number DESC LIMIT ?", before, before, limit)
 
     def active(self) -> list[JobRecord]:
         """Return the jobs that run or wait, the oldest first."""

@@ -116,7 +116,7 @@ def test_a_slate_worker_has_no_torch(shared: tuple[JobTable, Supervisor]) -> Non
     table, supervisor = shared
     ended(table, supervisor.submit(request(9), SETTINGS))
     (pid,) = supervisor.worker_pids
-    assert "torch" not in Path(f"/proc/{pid}/maps").read_text()
+    assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
 
 
 def test_a_job_that_cannot_be_rendered_fails_and_the_worker_stays(shared: tuple[JobTable, Supervisor]) -> None:
