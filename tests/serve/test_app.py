@@ -347,6 +347,12 @@ def test_a_file_for_people(loaded: World, call: Call) -> None:
     assert answer.status_code == 422
 
 
+def test_the_size_of_an_output_can_be_asked(loaded: World, call: Call) -> None:
+    loaded.runner.then = loaded.runner.finish
+    answer = call(loaded.app, "HEAD", "/api/v1/batch/download", params={"path": f"output-{loaded.start()}"})
+    assert (answer.status_code, int(answer.headers["content-length"])) == (200, 20 + FRAMES.nbytes)
+
+
 def test_a_server_that_shuts_down_takes_no_job(loaded: World) -> None:
     loaded.service.closing.set()
     assert loaded.run(REQUEST).status == 503

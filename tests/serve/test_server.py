@@ -247,3 +247,10 @@ def test_the_roots_are_where_scope_keeps_them(tmp_path: Path, monkeypatch: pytes
     for name in "vw":
         (tmp_path / name).mkdir()
     assert [root.folder for root in given.roots()] == [tmp_path / "v", tmp_path / "w"]
+
+
+def test_without_the_packages_of_the_extra_the_verb_names_it() -> None:
+    code = f"import sys; sys.modules['fastapi'] = None; {START}"
+    done = subprocess.run([sys.executable, "-c", code, "serve"], capture_output=True, text=True, check=False)
+    assert done.returncode == 69
+    assert "pip install 'scope-batch[serve]'" in done.stderr
