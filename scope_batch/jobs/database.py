@@ -51,7 +51,11 @@ def open_database(file: Path) -> sqlite3.Connection:
 
     Raises OutputError if the file cannot be used.
     """
-    database = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    try:
+        file.touch(mode=0o600)  # requests hold prompts; sqlite3 gives its other files the mode of this one
+        database = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise OutputError(f"{file}: cannot be opened: {error}") from error
     database.row_factory = sqlite3.Row
     try:
         # After a power failure the last transactions may be missing, but what is there is whole.

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any, Self
 
 from scope_batch.errors import EXIT_BUG, TemporaryError
+from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.records import JobRecord, JobSettings, Progress
-from scope_batch.jobs.table import JobTable
 from scope_batch.jobs.worker import Order, Result
 from scope_batch.jobs.worker_process import WorkerProcess
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from scope_batch.errors import OutputError
 from scope_batch.files.image_series import IMAGE_SUFFIXES
 from scope_batch.media.clip import VIDEO_SUFFIXES
-from scope_batch.serve.problems import HttpProblem
+from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.roots import Root
 from scope_batch.serve.uploads import Uploads
 

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from scope_batch.errors import JobError
 from scope_batch.media.arrays import BIN_HEADER, locate_npy
-from scope_batch.serve.problems import HttpProblem, response_of
+from scope_batch.serve.problem_documents import HttpProblem, response_of
 
 BLOCK_BYTES = 1 << 20
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scope_batch.errors import UsageError
 from scope_batch.job.faults import shown
-from scope_batch.serve.problems import HttpProblem, response_of
+from scope_batch.serve.problem_documents import HttpProblem, response_of
 
 FORM_TYPES = frozenset(("application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
 """Content types that a page of any other site may post without asking; the protocol needs none of them."""

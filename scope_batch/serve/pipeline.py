@@ -15,7 +15,7 @@ from scope_batch.job.positions import Source
 from scope_batch.models.folder import TINY, find_models
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.processors import PROCESSORS
-from scope_batch.serve.problems import HttpProblem
+from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.requests import public_text
 from scope_batch.serve.roots import Root
 

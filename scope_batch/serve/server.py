@@ -17,11 +17,11 @@ import uvicorn
 
 from scope_batch.errors import Interrupted, MissingInputError, TemporaryError
 from scope_batch.files.access import shown, status_of
+from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.supervisor import Supervisor
-from scope_batch.jobs.table import JobTable
 from scope_batch.models.folder import TINY, models_folder
 from scope_batch.render.options import RenderOptions
-from scope_batch.serve.app import create_app
+from scope_batch.serve.application import create_app
 from scope_batch.serve.guard import Access
 from scope_batch.serve.pipeline import Pipeline
 from scope_batch.serve.requests import Files

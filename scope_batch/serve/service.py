@@ -16,15 +16,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from scope_batch.errors import JobError, ProblemsError
+from scope_batch.jobs.job_table import BusyError, JobTable
 from scope_batch.jobs.records import WAITING, JobRecord, JobSettings
-from scope_batch.jobs.table import BusyError, JobTable
 from scope_batch.render.prepare import prepare_job
 from scope_batch.serve.downloads import Content, file_content, raw_content
-from scope_batch.serve.events import RAW_NAME, caller_text, output_handle, public_error, raw_output
+from scope_batch.serve.event_stream import EventStream, Listener
+from scope_batch.serve.job_events import RAW_NAME, caller_text, output_handle, public_error, raw_output
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, Pipeline
-from scope_batch.serve.problems import HttpProblem
+from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.requests import Files, Translation, public_text, read_body, translate
-from scope_batch.serve.stream import EventStream, Listener
 from scope_batch.serve.uploads import body_parts
 
 MAX_BODY_BYTES = 4 << 20

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from scope_batch.errors import JobError, OutputError
 from scope_batch.media.arrays import BIN_HEADER
-from scope_batch.serve.problems import HttpProblem
+from scope_batch.serve.problem_documents import HttpProblem
 
 Kind = Literal["video", "data"]
 BLOCK_BYTES = 1 << 20

@@ -17,9 +17,9 @@ from scope_batch.core.failpoint import VARIABLE
 from scope_batch.errors import OutputError
 from scope_batch.job import parse_job
 from scope_batch.jobs import supervisor as supervisor_module
+from scope_batch.jobs.job_table import BusyError, JobTable
 from scope_batch.jobs.records import ENDED, JobRecord, JobSettings, Progress
 from scope_batch.jobs.supervisor import DrainingError, Supervisor, after_event
-from scope_batch.jobs.table import BusyError, JobTable
 from scope_batch.jobs.worker_process import WorkerProcess
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
@@ -241,7 +241,7 @@ SERVER = """if True:
     from pathlib import Path
     from scope_batch.jobs.records import JobSettings
     from scope_batch.jobs.supervisor import Supervisor
-    from scope_batch.jobs.table import JobTable
+    from scope_batch.jobs.job_table import JobTable
     with JobTable(Path(sys.argv[1])) as table, Supervisor(table) as supervisor:
         job = supervisor.submit(sys.argv[2], JobSettings(("out.npy",)))
         number = 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scope_batch.serve.downloads import BLOCK_BYTES, ContentResponse, file_content, raw_content, video_shape
-from scope_batch.serve.problems import HttpProblem
+from scope_batch.serve.problem_documents import HttpProblem
 from tests.serve.conftest import Call
 
 FRAMES = np.random.default_rng(1).integers(0, 256, (5, 16, 24, 3), dtype=np.uint8)

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from scope_batch.errors import JobError, OutputError
 from scope_batch.media.open import open_source
-from scope_batch.serve.problems import HttpProblem
+from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.uploads import UploadLimits, Uploads
 from tests.serve.bodies import GONE, SHAPE, STALLED, VIDEO, request_of
 

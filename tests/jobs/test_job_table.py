@@ -8,13 +8,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from scope_batch.errors import OutputError, TemporaryError
+from scope_batch.jobs.job_table import BusyError, JobTable
 from scope_batch.jobs.records import ENDED, JobRecord, JobSettings, Progress
-from scope_batch.jobs.table import BusyError, JobTable
 
 SETTINGS = JobSettings(("out.npy",))
 
@@ -265,7 +266,7 @@ def test_a_killed_process_leaves_interrupted_jobs_and_whole_events(tmp_path: Pat
         import os, signal, sys
         from pathlib import Path
         from scope_batch.jobs.records import JobSettings
-        from scope_batch.jobs.table import JobTable
+        from scope_batch.jobs.job_table import JobTable
         table = JobTable(Path(sys.argv[1]))
         for _ in range(2):
             table.submit("{}", JobSettings(("out.npy",)), most_active=9)
@@ -296,3 +297,11 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "jobs.sqlite3").write_text("no database, but a text that is long enough to be read as one" * 20)
     with pytest.raises(OutputError, match="cannot be used"):
         JobTable(tmp_path)
+
+
+def test_nobody_else_can_read_the_state_directory(tmp_path: Path) -> None:
+    with closing(JobTable(tmp_path / "state")) as table:
+        submit(table)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").glob("jobs.sqlite3*")}
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    assert {*modes.values()} == {0o600} and len(modes) >= 2

@@ -47,7 +47,8 @@ class JobTable:
         self._listeners: list[Callable[[str], None]] = []
         self._closed = False
         try:
-            (self._root / "jobs").mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self._root / "jobs").mkdir(mode=0o700, exist_ok=True)
             self._lock = FileLock(self._root / "lock", timeout=0, thread_local=False)
             self._lock.acquire()
         except Timeout as error:

@@ -10,7 +10,7 @@ from typing import Any
 from scope_batch.jobs.records import ENDED, JobRecord, StoredEvent
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.serve.downloads import video_shape
-from scope_batch.serve.problems import HttpProblem
+from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.requests import Translation, public_text
 
 RAW_NAME = "out.npy"

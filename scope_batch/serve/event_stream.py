@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from scope_batch.jobs.table import JobTable
+from scope_batch.jobs.job_table import JobTable
 from scope_batch.serve.downloads import hang_up
-from scope_batch.serve.events import encode, is_last, protocol_event, request_warnings
+from scope_batch.serve.job_events import encode, is_last, protocol_event, request_warnings
 
 HEARTBEAT_S = 15.0
 _HEARTBEAT = b": still here\n\n"

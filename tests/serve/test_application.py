@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from scope_batch.errors import TemporaryError
+from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.records import JobRecord, JobSettings
-from scope_batch.jobs.table import JobTable
-from scope_batch.serve.app import FAMILIES, create_app
-from scope_batch.serve.events import RAW_NAME, caller_text
+from scope_batch.serve.application import FAMILIES, create_app
 from scope_batch.serve.guard import Access, Guard
+from scope_batch.serve.job_events import RAW_NAME, caller_text
 from scope_batch.serve.pipeline import Pipeline
 from scope_batch.serve.requests import Files, Translation
 from scope_batch.serve.roots import Root

@@ -18,11 +18,11 @@ from scope_batch.job.json_schema import job_json_schema
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.serve.assets import add_asset, entries
 from scope_batch.serve.downloads import ContentResponse
+from scope_batch.serve.event_stream import EventStream
 from scope_batch.serve.guard import Access, Guard
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, PipelineStatus
-from scope_batch.serve.problems import MEDIA_TYPE, answer_with_problems
+from scope_batch.serve.problem_documents import MEDIA_TYPE, answer_with_problems
 from scope_batch.serve.service import Format, Service
-from scope_batch.serve.stream import EventStream
 
 FAMILIES = ("/api/v1/batch", "/api/v1/generate")
 """Both names of the protocol's calls; older clients use the second."""

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from scope_batch.events import ChunkDone, Started, Warned
+from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.records import EndState, JobSettings, Progress
-from scope_batch.jobs.table import JobTable
-from scope_batch.serve.events import RAW_NAME, caller_text
+from scope_batch.serve.event_stream import EventStream, Listener
+from scope_batch.serve.job_events import RAW_NAME, caller_text
 from scope_batch.serve.requests import Translation
-from scope_batch.serve.stream import EventStream, Listener
 from tests.serve.client import Client
 
 STARTED = Started("slate", 2, 21, 16.0, 64, 48, (), 0.5).to_json()
