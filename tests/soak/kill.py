@@ -3,7 +3,7 @@
     python tests/soak/kill.py --points --runs 200 --chunks 20
 
 `--points`  one run for each named point of failure, killed there at its first pass, and again at its last.
-`--every`   of these, only each so-many-th.
+`--every N` kills at first passes only, and raises an exception or fills the disk at each N-th point.
 `--runs`    so many runs that are killed at a random moment.
 `--borders` for each pipeline, one run that is killed behind each chunk and continued by another process.
 `--faults`  one run for each disk operation that fails (EIO and ENOSPC in turn), each N-th of them.
@@ -274,17 +274,17 @@ class Case:
 
 def kill_at_points(case: Case, every: int) -> str:
     # States are written in the background, so that not every run passes their points as often as the first one did.
-    cases = [(name, number) for name, passes in case.points.items() for number in sorted({1, passes})]
+    passed = {name: {1, passes} if every == 1 else {1} for name, passes in case.points.items()}
+    cases = [(name, number) for name, numbers in passed.items() for number in sorted(numbers)]
     killed = 0
-    for name, number in cases[::every]:
+    for name, number in cases:
         with new_folder() as folder:
             code = case.render.run(folder, lambda: failpoint.arm(f"{name}:kill:{number}"))  # noqa: B023
             expect(code == -signal.SIGKILL or (code == 0 and "state" in name), f"{name}: exits with {code}", folder)
             killed += code != 0
             case.check_stopped(folder)
             case.check_again(folder)
-    points = len({name for name, _ in cases[::every]})
-    return f"{points} points, {killed} kills: every next render made the same bytes and left nothing else"
+    return f"{len(case.points)} points, {killed} kills: every next render made the same bytes and left nothing else"
 
 
 def fail_at_points(case: Case, action: str, every: int) -> str:

@@ -11,8 +11,8 @@ SCRIPT = Path(__file__).with_name("kill.py")
 
 
 @pytest.mark.slow
-def test_a_killed_render_continues_to_the_same_bytes(tmp_path: Path) -> None:
-    options = "--points --every 17 --runs 4 --faults 149 --chunks 7"
+@pytest.mark.parametrize("options", ["--points --every 17", "--runs 10 --faults 149"])
+def test_a_killed_render_continues_to_the_same_bytes(tmp_path: Path, options: str) -> None:
     command = [sys.executable, "-W", "ignore", str(SCRIPT), *options.split()]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=SCRIPT.parents[2], env={**os.environ, "TMPDIR": str(tmp_path)}
