@@ -5,7 +5,16 @@ that it keeps its contract. A pipeline is a `PipelineSpec` behind one in `scope_
 function `load(request: EngineRequest, report: Report) -> Engine`.
 """
 
-from scope_batch.core.engine import Engine, EngineRequest, Generated, Session
+from scope_batch.core.engine import (
+    ByteWriter,
+    Engine,
+    EngineRequest,
+    Generated,
+    ReproducibleEngine,
+    ResumableSession,
+    Session,
+    Snapshot,
+)
 from scope_batch.core.frames import NO_INPUTS, ChunkInputs, ControlFrames, Frames
 from scope_batch.core.plan import Chunk, Plan
 from scope_batch.events import Report
@@ -16,6 +25,7 @@ from scope_batch.processors.contract_check import check_processor
 
 __all__ = [
     "NO_INPUTS",
+    "ByteWriter",
     "Chunk",
     "ChunkInputs",
     "ControlFrames",
@@ -30,9 +40,12 @@ __all__ = [
     "Processor",
     "ProcessorSpec",
     "Report",
+    "ReproducibleEngine",
+    "ResumableSession",
     "ResumableStream",
     "Session",
     "Shares",
+    "Snapshot",
     "Stream",
     "check_processor",
 ]
