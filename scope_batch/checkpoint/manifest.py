@@ -63,11 +63,6 @@ def read_manifest(path: Path) -> tuple[list[Row], int | None]:
     return rows, None
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows of `read_manifest`."""
-    return read_manifest(path)[0]
-
-
 class NotPlainError(OSError):
     """The path leads to a link, a pipe or anything else that is no regular file."""
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scope_batch.checkpoint.files import bytes_of, described, is_sound, pieces, read_array, write_file
-from scope_batch.checkpoint.manifest import Manifest, Row, open_plain, read_manifest, read_rows, sync_folder
+from scope_batch.checkpoint.manifest import Manifest, Row, open_plain, read_manifest, sync_folder
 from scope_batch.checkpoint.provenance import Difference, Provenance, Texts, differences
 from scope_batch.core.engine import ByteWriter
 from scope_batch.core.failpoint import failpoint
@@ -92,10 +92,10 @@ class Found:
     damaged: tuple[str, ...] = ()
 
 
-def look_into(folder: Path, provenance: Provenance, *, latents: bool, verify: bool = True) -> Found:
+def look_into(folder: Path, provenance: Provenance, *, latents: bool) -> Found:
     """What `folder` holds of the render that `provenance` describes; nothing is changed.
 
-    latents  chunks without latents do not count. verify: read and check the files.
+    latents  chunks without latents do not count.
     Raises OSError if the folder cannot be read.
     """
     rows, bad_line = read_manifest(folder / MANIFEST)
@@ -109,7 +109,7 @@ def look_into(folder: Path, provenance: Provenance, *, latents: bool, verify: bo
     changed = differences(header.get("engine", {}), provenance.engine)
     if changed:
         return Found(changed=tuple(changed))
-    chunks, changed, damaged = _same_chunks(folder, rows, provenance.chunks, latents=latents, verify=verify)
+    chunks, changed, damaged = _same_chunks(folder, rows, provenance.chunks, latents=latents)
     if bad_line is not None:
         damaged.append(f"line {bad_line} of {MANIFEST} is damaged: nothing from there on is used")
     states = {}
@@ -128,7 +128,7 @@ def find_manifest(folder: Path) -> Path | None:
 
 
 def _same_chunks(
-    folder: Path, rows: Sequence[Row], wanted: Sequence[Texts], *, latents: bool, verify: bool
+    folder: Path, rows: Sequence[Row], wanted: Sequence[Texts], *, latents: bool
 ) -> tuple[list[StoredChunk], list[Difference], list[str]]:
     committed = {row["chunk"]: row for row in rows if row["kind"] == "chunk"}
     chunks: list[StoredChunk] = []
@@ -141,7 +141,7 @@ def _same_chunks(
         chunk = StoredChunk(folder, index, row)
         if latents and row["latents"] is None:
             return chunks, [Difference(None, "--latents", "not kept", "asked for")], []
-        if verify and not chunk.is_sound():
+        if not chunk.is_sound():
             return chunks, [], [f"stored chunk {index} is damaged: it is generated again, with all after it"]
         chunks.append(chunk)
     return chunks, [], []
@@ -152,7 +152,7 @@ class ChunkStore:
 
     def __init__(self, folder: Path, provenance: Provenance, found: Found) -> None:
         """Begin with what was `found` in this very folder, or in another one; everything else in `folder` goes."""
-        self._folder = folder
+        self.folder = folder
         self._provenance = provenance
         self._lock = Lock()  # chunks come from the writer's thread, states from another
         self._rows: list[Row] = [
@@ -194,11 +194,11 @@ class ChunkStore:
         if stored is not None:
             self.forget(index)
         failpoint("chunk-frames")
-        write_file(self._folder / f"{index:05d}.frames", lambda file: file.write(bytes_of(frames)))
+        write_file(self.folder / f"{index:05d}.frames", lambda file: file.write(bytes_of(frames)))
         if latents is not None:
             failpoint("chunk-latents")
-            write_file(self._folder / f"{index:05d}.latents", lambda file: file.write(bytes_of(latents)))
-        sync_folder(self._folder)
+            write_file(self.folder / f"{index:05d}.latents", lambda file: file.write(bytes_of(latents)))
+        sync_folder(self.folder)
         failpoint("chunk-synced")
         self._append(row)
         return True
@@ -206,8 +206,8 @@ class ChunkStore:
     def put_state(self, index: int, write: Callable[[ByteWriter], Any], keep: Sequence[int]) -> None:
         """Commit the streaming state before chunk `index`; the states before other chunks go, except `keep`."""
         failpoint("state-begin")
-        file = write_file(self._folder / f"{index:05d}.state", write)
-        sync_folder(self._folder)
+        file = write_file(self.folder / f"{index:05d}.state", write)
+        sync_folder(self.folder)
         failpoint("state-synced")
         self._append({"kind": "state", "chunk": index, "file": file})
         with self._lock:
@@ -218,16 +218,16 @@ class ChunkStore:
             self._rows = [row for row in self._rows if row["kind"] != "state" or row["chunk"] in kept]
         for other in older:
             failpoint("state-remove")
-            (self._folder / f"{other:05d}.state").unlink(missing_ok=True)
+            (self.folder / f"{other:05d}.state").unlink(missing_ok=True)
 
     def forget(self, index: int) -> None:
         """Remove chunk `index`, all that follow it, and the states after it."""
         with self._lock:
             self._rows = [row for row in self._rows if row["kind"] == "render" or _before(row, index)]
             self._manifest.close()
-            self._manifest = Manifest(self._folder / MANIFEST, self._rows)
+            self._manifest = Manifest(self.folder / MANIFEST, self._rows)
             kept = {row["chunk"] for row in self._rows if row["kind"] == "state"}
-        for path in self._folder.glob("*.*"):
+        for path in self.folder.glob("*.*"):
             number, _, kind = path.name.partition(".")
             follows = kind in ("frames", "latents") and int(number) >= index
             if follows or (kind == "state" and int(number) not in kept):
@@ -248,18 +248,14 @@ class ChunkStore:
             self._adopt(chunk.folder, f"{chunk.index:05d}.frames")
             if chunk.row["latents"] is not None:
                 self._adopt(chunk.folder, f"{chunk.index:05d}.latents")
-        if not found.chunks:
-            return
-        source = found.chunks[0].folder
-        for row in read_rows(source / MANIFEST):
-            if row["kind"] == "state" and row["chunk"] in found.states:
-                self._rows.append(row)
-                self._adopt(source, f"{row['chunk']:05d}.state")
+        for index, state in found.states.items():
+            self._rows.append({"kind": "state", "chunk": index, "file": state.row})
+            self._adopt(state.path.parent, state.path.name)
 
     def _adopt(self, source: Path, name: str) -> None:
-        if source == self._folder:
+        if source == self.folder:
             return
-        target = self._folder / name
+        target = self.folder / name
         target.unlink(missing_ok=True)
         try:
             os.link(source / name, target)
@@ -273,7 +269,7 @@ class ChunkStore:
         for row in self._rows[1:]:
             suffixes = ("state",) if row["kind"] == "state" else ("frames", "latents")
             names |= {f"{row['chunk']:05d}.{suffix}" for suffix in suffixes}
-        for path in self._folder.iterdir():
+        for path in self.folder.iterdir():
             if path.name not in names:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 

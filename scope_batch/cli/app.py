@@ -244,7 +244,7 @@ def serve(
     dtype: s.DtypeOption = o.Dtype.auto,
     queue: s.Queue = 0,
     on_disconnect: s.Disconnect = s.OnDisconnect.cancel,
-    keep: s.Keep = "24h",  # type: ignore[assignment]
+    keep: s.Keep = "24h",  # type: ignore[assignment]  # typer parses a default like an argument
     models: s.ModelsOption = None,
     lora_root: s.LoraRoot = None,
     assets_root: s.AssetsRoot = None,

@@ -5,14 +5,10 @@ What the folder holds counts only as far as it is exactly what this render would
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
@@ -23,7 +19,7 @@ from numpy.typing import NDArray
 from scope_batch.checkpoint.cadence import Cadence
 from scope_batch.checkpoint.provenance import Difference, Provenance, differences, listed
 from scope_batch.checkpoint.store import STORE, ChunkStore, Found, StoredChunk, find_manifest, look_into
-from scope_batch.core.engine import ByteWriter, Engine, EngineRequest, ReproducibleEngine, ResumableSession, Session
+from scope_batch.core.engine import Engine, EngineRequest, ReproducibleEngine, ResumableSession, Session
 from scope_batch.core.failpoint import failpoint
 from scope_batch.core.frames import Frames
 from scope_batch.core.plan import Plan
@@ -32,6 +28,7 @@ from scope_batch.events import Report, Resumed, Warned
 from scope_batch.job import Job
 from scope_batch.render.fingerprint import provenance_of
 from scope_batch.render.options import RenderOptions
+from scope_batch.render.state_saver import StateSaver
 from scope_batch.sinks.output import output_errors
 from scope_batch.sinks.work_folder import LOCK
 
@@ -50,8 +47,8 @@ class Resume:
         report: Report,
         *,
         latents: bool,
+        cadence: Cadence,
         reuse: Path | None = None,
-        cadence: Cadence | None = None,
         keep_states: Sequence[int] = (),
         any_environment: bool = False,
     ) -> None:
@@ -59,7 +56,7 @@ class Resume:
         continue latest is used.
 
         latents          the render saves latents, so that stored chunks without them do not count.
-        cadence          None: no streaming state is saved.
+        cadence          decides when the streaming state is saved.
         keep_states      chunks before which the state stays, however many are saved later.
         any_environment  go on although the machine or a package differs from what the first chunks were made with.
         Raises MissingInputError if `reuse` is no work folder, OutputError if one of them cannot be read.
@@ -68,9 +65,7 @@ class Resume:
         self._plan, self._provenance, self._report = plan, provenance, report
         self._cadence, self._keep_states, self._any_environment = cadence, keep_states, any_environment
         self._store: ChunkStore | None = None
-        self._writing: Future[None] | None = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="state")
-        self._unneeded = threading.Event()
+        self._saver: StateSaver | None = None
         self._lock_of_reused: BinaryIO | None = None
         self._replaced = False
         with output_errors(folder):
@@ -132,8 +127,9 @@ class Resume:
         self._found = replace(
             self._found, chunks=tuple(replace(chunk, folder=self.folder) for chunk in self._found.chunks)
         )
-        if self._cadence is not None:
-            self._cadence.begin(start)
+        self._cadence.begin(start)
+        chunks = len(self._plan.chunks)
+        self._saver = StateSaver(self._store, chunks, self._cadence, self._keep_states, self._report)
         if self._found.chunks:
             self._report(Resumed(start, self._plan.chunks[start].first_frame, again, str(source)))
         return start
@@ -205,78 +201,30 @@ class Resume:
             self._report(Warned(f"chunk {index} differs from the stored one, which is replaced, with all after it"))
 
     def after_chunk(self, session: Session, following: int) -> None:
-        """Save the state before chunk `following` in the background, if it is time to."""
-        cadence = self._cadence
-        self._settle(wait=False)
-        if cadence is None or following == len(self._plan.chunks) or not cadence.is_due(following):
-            return
-        if following in self._keep_states:
-            self._settle(wait=True)
-        if self._writing is None and self._begin_state(session, following):
-            cadence.saved(following)
+        """See `StateSaver.after_chunk`."""
+        assert self._saver is not None
+        self._saver.after_chunk(session, following)
 
     def save_now(self, session: Session, following: int) -> None:
-        """Save the state before chunk `following` and wait for it: the render is about to be stopped."""
-        self._settle(wait=True)
-        if self._cadence is not None and 0 < following < len(self._plan.chunks):
-            self._begin_state(session, following)
-            self._settle(wait=True)
+        """See `StateSaver.save_now`."""
+        assert self._saver is not None
+        self._saver.save_now(session, following)
 
     def finish(self) -> None:
-        """Every chunk is generated: a state that is still being written is of no use, unless it is to be kept."""
-        if not self._keep_states:
-            self._unneeded.set()
-        self._settle(wait=True)
+        """See `StateSaver.finish`."""
+        if self._saver is not None:
+            self._saver.finish()
 
     def close(self) -> None:
-        """Drop a state that is still being written. May be called again."""
-        self._unneeded.set()
+        """Drop a state that is still being written, and let go of every file. May be called again."""
         try:
-            self._settle(wait=True)
+            if self._saver is not None:
+                self._saver.close()
         finally:
-            self._pool.shutdown()
             if self._store is not None:
                 self._store.close()
             if self._lock_of_reused is not None:
                 self._lock_of_reused.close()
-
-    def _begin_state(self, session: Session, following: int) -> bool:
-        store, cadence = self._store, self._cadence
-        assert store is not None and cadence is not None
-        if not isinstance(session, ResumableSession) or store.has_state(following):
-            return False
-        try:
-            snapshot = session.snapshot()
-        except Exception as error:  # noqa: BLE001  the render needs no state: a fault of the device shows in its next chunk
-            self._give_up_states(error)
-            return False
-
-        def write() -> None:
-            began_s = time.monotonic()
-            with output_errors(self.folder), contextlib.suppress(_UnneededError):
-                if not self._unneeded.is_set():
-                    store.put_state(
-                        following, lambda file: snapshot.write(_Interruptible(file, self._unneeded)), self._keep_states
-                    )
-                    cadence.cost(snapshot.seconds, time.monotonic() - began_s)
-
-        self._writing = self._pool.submit(write)
-        return True
-
-    def _give_up_states(self, error: Exception) -> None:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        self._report(Warned(f"the state could not be saved, the render goes on without: {reason}"))
-
-    def _settle(self, *, wait: bool) -> None:
-        """Take note of a state that has been written. One that could not be is a warning: the chunks are kept."""
-        if self._writing is None or not (wait or self._writing.done()):
-            return
-        try:
-            self._writing.result()
-        except Exception as error:  # noqa: BLE001  as above
-            self._give_up_states(error)
-        finally:
-            self._writing = None
 
 
 PACKAGES = ("scope-batch", "torch", "diffusers", "transformers", "peft", "numpy", "pillow", "imageio-ffmpeg")
@@ -304,23 +252,6 @@ def _shared_lock(reuse: Path, lock: Path) -> BinaryIO | None:
     except OSError:
         pass  # a disk that knows no locks
     return file
-
-
-class _UnneededError(Exception):
-    """Nobody needs the rest of the file."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Interruptible:
-    """Passes bytes on until an event is set, and raises then."""
-
-    file: ByteWriter
-    event: threading.Event
-
-    def write(self, data: memoryview | bytes, /) -> int:
-        if self.event.is_set():
-            raise _UnneededError
-        return self.file.write(data)
 
 
 def open_resume(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scope_batch.checkpoint.manifest import Manifest, from_line, read_rows, to_line
+from scope_batch.checkpoint.manifest import Manifest, from_line, read_manifest, to_line
 from scope_batch.core import failpoint
 
 ROWS = [{"kind": "render", "version": 1}, {"kind": "chunk", "chunk": 0, "text": "é \n "}, {"kind": "state", "chunk": 1}]
@@ -24,8 +24,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_rows_come_back(path: Path) -> None:
-    assert read_rows(path) == ROWS
-    assert read_rows(path.with_name("other")) == []
+    assert read_manifest(path)[0] == ROWS
+    assert read_manifest(path.with_name("other"))[0] == []
 
 
 def test_a_manifest_cut_anywhere_loses_its_last_row_only(path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_manifest_cut_anywhere_loses_its_last_row_only(path: Path) -> None:
     last = whole.rindex(b"\n", 0, -1) + 1
     for end in range(last, len(whole)):
         path.write_bytes(whole[:end])
-        assert read_rows(path) == ROWS[:2]
+        assert read_manifest(path)[0] == ROWS[:2]
 
 
 def test_every_flipped_bit_is_noticed() -> None:
@@ -48,7 +48,7 @@ def test_every_flipped_bit_is_noticed() -> None:
 def test_nothing_after_a_damaged_line_counts(path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"{}\n" + lines[2])
-    assert read_rows(path) == ROWS[:1]
+    assert read_manifest(path)[0] == ROWS[:1]
 
 
 def test_a_new_manifest_takes_the_place_of_the_old_one(path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_new_manifest_takes_the_place_of_the_old_one(path: Path) -> None:
     manifest.append(ROWS[2])
     manifest.close()
     manifest.close()
-    assert read_rows(path) == [ROWS[0], ROWS[2]]
+    assert read_manifest(path)[0] == [ROWS[0], ROWS[2]]
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -71,4 +71,4 @@ def test_a_row_that_fails_leaves_nothing_in_front_of_the_next_one(
         manifest.append(ROWS[2])
     manifest.append(ROWS[1])
     manifest.close()
-    assert read_rows(path) == ROWS[:2]
+    assert read_manifest(path)[0] == ROWS[:2]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scope_batch.checkpoint.manifest import read_rows, to_line
+from scope_batch.checkpoint.manifest import read_manifest, to_line
 from scope_batch.checkpoint.store import STORE
 from scope_batch.errors import Interrupted, JobError, MissingInputError, TemporaryError
 from scope_batch.job import Job
@@ -91,7 +91,7 @@ def test_overwrite_begins_anew_unless_resume_is_asked_for(runs: Runs, whole: Cal
 def test_another_environment_is_named_and_needs_a_word(runs: Runs, whole: Callable[..., bytes]) -> None:
     runs(stop_at=2)
     manifest = runs.store / "chunks.jsonl"
-    rows = read_rows(manifest)
+    rows = read_manifest(manifest)[0]
     rows[0]["environment"]["torch"] = "1.0"
     manifest.write_bytes(b"".join(map(to_line, rows)))
     with pytest.raises(JobError, match=r"torch: 1\.0 -> .*--resume .*--no-resume"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scope_batch.checkpoint.manifest import read_rows, to_line
+from scope_batch.checkpoint.manifest import read_manifest, to_line
 from scope_batch.checkpoint.store import MANIFEST
 from scope_batch.events import Event
 from scope_batch.render.chunk_stream import render_chunks
@@ -54,7 +54,7 @@ def test_what_has_changed_is_named(runs: Runs, change: dict[str, Any]) -> None:
 
 def test_a_folder_of_another_version_is_named_and_not_used(runs: Runs, whole: Whole) -> None:
     runs(stop_at=2)
-    rows = read_rows(runs.store / MANIFEST)
+    rows = read_manifest(runs.store / MANIFEST)[0]
     rows[0]["version"] = 0
     (runs.store / MANIFEST).write_bytes(b"".join(map(to_line, rows)))
     assert runs() == whole()
