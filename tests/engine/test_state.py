@@ -135,6 +135,17 @@ def test_a_new_session_may_start_at_a_cut(pipeline: str, mode: str) -> None:
         assert equal([generate(session, planned, index) for index in range(cut, CHUNKS)], chunks[cut:])
 
 
+def test_the_last_input_frame_is_remembered_without_a_noise_controller_too() -> None:
+    planned = job("longlive", "video", noise_controller=False)
+    assert not any(chunk.noise_controller for chunk in planned.chunks)
+    with engine_of("longlive").session(planned, silent) as session:
+        generate(session, planned, 0)
+        remembered = session.state()["controller.last"]
+    pixels = inputs_of(planned.chunks[0]).pixels
+    assert pixels is not None
+    assert np.array_equal(remembered.numpy(), pixels[planned.chunks[0].keep - 1].astype(np.float32))
+
+
 def test_a_snapshot_in_a_file_is_the_state(tmp_path: Path) -> None:
     planned = job("longlive", "video")
     chunks, states = rendered("longlive", "video")
