@@ -8,12 +8,10 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import psutil
 import pytest
@@ -23,9 +21,8 @@ from scope_batch.job import parse_job
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
 from scope_batch.serve.server import ASSETS_VARIABLE, LORA_VARIABLE, ServerSettings, serve
+from tests.serve.server_process import PATIENCE_S, START, Running, running
 
-PATIENCE_S = 120
-"""No wait in these tests is that long; a hang fails."""
 SIZE = {"height": 64, "width": 64}
 REQUEST: dict[str, Any] = {
     "pipeline_id": "slate", "prompt": "a cat", "num_frames": 30, "seed": 42, "noise_scale": 0.7, "manage_cache": False,
@@ -33,48 +30,6 @@ REQUEST: dict[str, Any] = {
 }  # fmt: skip
 CLIP = np.random.default_rng(3).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
 ENDLESS = 10_000
-START = "from scope_batch.__main__ import main; import sys; sys.exit(main(sys.argv[1:]))"
-
-
-@dataclass
-class Running:
-    process: subprocess.Popen[str]
-    http: httpx.Client
-    folder: Path
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE_S)
-
-
-@contextmanager
-def running(folder: Path, *options: str) -> Iterator[Running]:
-    for name in ("assets", "lora"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    roots = ["--assets-root", str(folder / "assets"), "--lora-root", str(folder / "lora")]
-    command = [
-        sys.executable,
-        "-c",
-        START,
-        "serve",
-        "--port",
-        "0",
-        "--state-dir",
-        str(folder / "state"),
-        *roots,
-        *options,
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        url = process.stderr.readline().split()[-1]
-        with httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
-            yield Running(process, http, folder)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(PATIENCE_S)
-        process.stderr.close()
 
 
 @pytest.fixture(scope="module")

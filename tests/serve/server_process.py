@@ -1,0 +1,59 @@
+"""Runs `scope-batch serve` in a process of its own, as clients of the network meet it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+PATIENCE_S = 120
+"""No wait in these tests is that long; a hang fails."""
+START = "from scope_batch.__main__ import main; import sys; sys.exit(main(sys.argv[1:]))"
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[str]
+    http: httpx.Client
+    folder: Path
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes; not the process of multiprocessing that tracks shared resources."""
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def command(folder: Path, *options: str) -> list[str]:
+    """Return the command line of a server whose folders are below `folder`; it takes any free port."""
+    for name in ("assets", "lora"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    roots = ["--assets-root", str(folder / "assets"), "--lora-root", str(folder / "lora")]
+    state = ["--state-dir", str(folder / "state")]
+    return [sys.executable, "-c", START, "serve", "--port", "0", *state, *roots, *options]
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[Running]:
+    process = subprocess.Popen(command(folder, *options), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        url = process.stderr.readline().split()[-1]
+        with httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
+            yield Running(process, http, folder)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(PATIENCE_S)
+        process.stderr.close()
