@@ -115,7 +115,12 @@ class Values:
     def _placed(value: Any, origin: Origin, loc: Loc) -> Any:
         """Make an input path absolute, starting at its text's folder. The schema reports values that are not paths."""
         name = field_of(loc)
-        if name not in PATH_FIELDS or not isinstance(value, str) or value in WORDS.get(name, ()):
+        if (
+            origin.folder is None
+            or name not in PATH_FIELDS
+            or not isinstance(value, str)
+            or value in WORDS.get(name, ())
+        ):
             return value
         if not value.strip() or value.startswith("~") or "\0" in value:
             return value
@@ -128,7 +133,7 @@ def _lacks_colon(node: Node | None) -> bool:
 
 def placed_key(key: str, origin: Origin, loc: Loc) -> str:
     """Return a key of the map at `loc`. Keys of `lora_scales` are input paths, relative to their text's folder."""
-    if loc[-1:] != ("lora_scales",):
+    if origin.folder is None or loc[-1:] != ("lora_scales",):
         return key
     try:
         path = expand_home(key)

@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -89,14 +89,7 @@ def load_text(
     directory). Raises as `load_job` does.
     """
     working_directory = Path.cwd()
-    origin = Origin(name, folder or working_directory)
-    root = read_document(text, origin)
-    if not isinstance(root, MapNode):
-        raise JobError(
-            f"{name}:{root.position[0]}:{root.position[1]}: a job is a map of fields, such as `prompt: a cat`"
-        )
-    values = Values()
-    values.data = values.add(root, origin, environ=os.environ if environ is None else environ)
+    values = read_values(text, Origin(name, folder or working_directory), os.environ if environ is None else environ)
     for override in overrides:
         apply_override(values, override, working_directory)
     if models is not None:
@@ -106,13 +99,29 @@ def load_text(
             ScalarNode((1, 1), 1, models, models, plain=False),
             Origin("--models", working_directory, False),
         )
+    return job_of_values(values, name=name, stem=stem, warnings=replaced_overrides(overrides))
+
+
+def read_values(text: str, origin: Origin, environ: Mapping[str, str]) -> Values:
+    """Read a text as plain values that know their line and column. Raises JobError unless it is one map."""
+    root = read_document(text, origin)
+    if not isinstance(root, MapNode):
+        line, column = root.position
+        raise JobError(f"{origin.name}:{line}:{column}: a job is a map of fields, such as `prompt: a cat`")
+    values = Values()
+    values.data = values.add(root, origin, environ=environ)
+    return values
+
+
+def job_of_values(values: Values, *, name: str, stem: str = "job", warnings: Iterable[str] = ()) -> Job:
+    """Return the job of a text's values. Raises JobError with their problems and those of the schema, by line."""
     values.data, moved = fold_first_revision(values.data)
     values.move(moved)
-    # A problem of a value that an override replaced is dropped.
+    # A problem of a value that was replaced or taken out is dropped.
     current = set(values.marks.values()) if values.problems else set()
     problems = [problem for problem in values.problems if problem[0] in current]
-    warnings = (*values.warnings, *replaced_overrides(overrides))
-    return _validated(values.data, Source(name, stem, values.marks, warnings), problems)
+    source = Source(name, stem, values.marks, (*values.warnings, *warnings))
+    return _validated(values.data, source, problems)
 
 
 def parse_job(data: Any, source: Source = NO_SOURCE) -> Job:

@@ -11,10 +11,13 @@ from scope_batch.job.faults import Loc
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A text that holds fields. `name` is shown in messages; relative paths in the text start at `folder`."""
+    """A text that holds fields. `name` is shown in messages; relative paths in the text start at `folder`.
+
+    Without a folder the names of files stay as they are written: a server looks them up among those of its clients.
+    """
 
     name: str
-    folder: Path
+    folder: Path | None
     has_lines: bool = True
 
 

@@ -29,7 +29,7 @@ def reach_of(job: Job, written: Iterable[Path] = ()) -> tuple[str, ...]:
     working_directory = Path.cwd().resolve()
     expected_folders = {
         working_directory,
-        *(mark.origin.folder.resolve() for mark in [job.source.marks.get(())] if mark is not None),
+        *(mark.origin.folder.resolve() for mark in [job.source.marks.get(())] if mark and mark.origin.folder),
     }
     inputs = [(loc, path) for loc, path in named_inputs(job)]
     if isinstance(job.models, Path):

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from io import BytesIO
 from math import prod
 from pathlib import Path
 
+from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -22,6 +24,8 @@ from scope_batch.media.arrays import BIN_HEADER, locate_npy
 from scope_batch.serve.problem_documents import HttpProblem, response_of
 
 BLOCK_BYTES = 1 << 20
+PREVIEW_PIXELS = 640
+"""Longest side of a preview."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _GONE = "the file is gone: it was deleted, or has expired"
 
@@ -59,6 +63,18 @@ def file_content(path: Path, media_type: str) -> Content:
     except OSError:
         raise HttpProblem(HTTPStatus.NOT_FOUND, _GONE) from None
     return Content(path, b"", 0, size, media_type, {"Content-Disposition": f'inline; filename="{path.name}"'})
+
+
+def preview_jpeg(path: Path) -> bytes:
+    """Return a picture of this server as a JPEG of at most 640 x 640 pixels. Raises HttpProblem if there is none."""
+    data = BytesIO()
+    try:
+        with Image.open(path) as picture:
+            picture.thumbnail((PREVIEW_PIXELS, PREVIEW_PIXELS))
+            picture.convert("RGB").save(data, "JPEG", quality=85)
+    except OSError:
+        raise HttpProblem(HTTPStatus.NOT_FOUND, "the job has no preview yet, or no longer") from None
+    return data.getvalue()
 
 
 class ContentResponse(Response):

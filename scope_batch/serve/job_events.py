@@ -13,6 +13,7 @@ from scope_batch.serve.downloads import video_shape
 from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.requests import Translation, public_text
 
+MAX_PROMPT_CHARACTERS = 200
 RAW_NAME = "out.npy"
 """The output of every job from which the protocol's download is made."""
 
@@ -34,6 +35,16 @@ def output_handle(job: str) -> str:
 def raw_output(record: JobRecord) -> Path | None:
     """Return the array among the outputs, whole or partial; None if there is none."""
     return next((Path(path) for path in record.outputs if path.endswith(".npy")), None)
+
+
+def first_prompt(record: JobRecord) -> str:
+    """Return the beginning of the job's first prompt, by which people know it."""
+    prompt = json.loads(record.request).get("prompt", "")
+    if isinstance(prompt, list):
+        prompt = prompt[0] if prompt else ""
+    if isinstance(prompt, dict):
+        prompt = prompt.get("text", "")
+    return str(prompt)[:MAX_PROMPT_CHARACTERS]
 
 
 def protocol_event(event: StoredEvent, record: JobRecord) -> tuple[str, dict[str, Any]] | None:

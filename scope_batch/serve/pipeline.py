@@ -75,7 +75,7 @@ class Pipeline:
     the weights for the first request and keeps them."""
 
     def __init__(self, loras: Root, models: str | None) -> None:
-        self._loras, self._models = loras, models
+        self._loras, self.models = loras, models
         self._lock = threading.Lock()
         self._status = PipelineStatus()
         self._defaults: dict[str, Any] = {}
@@ -111,8 +111,8 @@ class Pipeline:
         status = self.status
         assert status.pipeline_id is not None
         try:
-            if KNOWN_PIPELINES.get(status.pipeline_id).needs_models and self._models != TINY:
-                find_models(status.pipeline_id, self._models)
+            if KNOWN_PIPELINES.get(status.pipeline_id).needs_models and self.models != TINY:
+                find_models(status.pipeline_id, self.models)
             done = status.model_copy(update={"status": "loaded"})
         except ScopeBatchError as error:
             log.error("%s cannot be loaded: %s", status.pipeline_id, error)
@@ -140,7 +140,7 @@ class Pipeline:
         seed = params.seed if params.seed is not None else params.base_seed
         fields = {
             "pipeline_id": pipeline_id,
-            "models": self._models,
+            "models": self.models,
             "height": params.height,
             "width": params.width,
             "seed": seed,

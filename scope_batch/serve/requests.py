@@ -192,22 +192,22 @@ def _resolve(fields: dict[str, Any], files: Files, result: Translation) -> None:
         return path
 
     for key in list(fields):
-        fields[key] = _with_paths(fields[key], key, (key,), path_of)
+        fields[key] = with_paths(fields[key], key, (key,), path_of)
     if problems:
         raise (MissingInputError if kinds == {MissingInputError} else JobError)(*problems)
 
 
-def _with_paths(value: Any, name: str, loc: Loc, path_of: Callable[[str, str, Loc], str]) -> Any:
+def with_paths(value: Any, name: str, loc: Loc, path_of: Callable[[str, str, Loc], str]) -> Any:
     """Return `value` with paths in place of names. `name`: the field that holds it."""
     if name == "lora_scales":
         return {path_of(key, name, loc): scale for key, scale in value.items()} if isinstance(value, dict) else value
     if isinstance(value, dict):
         return {
-            key: _with_paths(inner, name if name == "params" else key, (*loc, key), path_of)
+            key: with_paths(inner, name if name == "params" else key, (*loc, key), path_of)
             for key, inner in value.items()
         }
     if isinstance(value, list):
-        return [_with_paths(item, name, (*loc, index), path_of) for index, item in enumerate(value)]
+        return [with_paths(item, name, (*loc, index), path_of) for index, item in enumerate(value)]
     if name == "params":  # of a processor, which may read a file
         is_name = isinstance(value, str) and not {"/", "\\"}.isdisjoint(value)
     else:

@@ -8,10 +8,12 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -19,9 +21,17 @@ from scope_batch.errors import JobError, ProblemsError
 from scope_batch.jobs.job_table import BusyError, JobTable
 from scope_batch.jobs.records import WAITING, JobRecord, JobSettings
 from scope_batch.render.prepare import prepare_job
-from scope_batch.serve.downloads import Content, file_content, raw_content
+from scope_batch.serve.downloads import Content, file_content, preview_jpeg, raw_content
 from scope_batch.serve.event_stream import EventStream, Listener
-from scope_batch.serve.job_events import RAW_NAME, caller_text, output_handle, public_error, raw_output
+from scope_batch.serve.job_events import (
+    RAW_NAME,
+    caller_text,
+    first_prompt,
+    output_handle,
+    public_error,
+    raw_output,
+)
+from scope_batch.serve.job_text import MAX_TEXT_BYTES, check_job_text, read_job_text
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, Pipeline
 from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.requests import Files, Translation, public_text, read_body, translate
@@ -29,6 +39,10 @@ from scope_batch.serve.uploads import body_parts
 
 MAX_BODY_BYTES = 4 << 20
 VIDEO_NAME = "out.mp4"
+PREVIEW_NAME = "preview.png"
+SETTINGS = JobSettings((RAW_NAME, VIDEO_NAME), PREVIEW_NAME)
+CHECK_S, CHECK_THREADS = 20.0, 2
+"""A check of a job's text may take so long; so many are made at once."""
 SWEEP_S = 600.0
 _OUTPUT = re.compile(r"output-([0-9a-f]{32})")
 Format = Literal["raw", "npy", "mp4"]
@@ -66,6 +80,7 @@ class Service:
     _unwanted: set[str] = field(default_factory=set)
     """Jobs to be removed when they have ended."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _checks: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(CHECK_THREADS))
 
     async def load(self, request: LoadRequest) -> LoadReply:
         """Begin to load a pipeline. Raises BusyError while a job runs or waits."""
@@ -75,10 +90,7 @@ class Service:
 
     async def submit(self, request: Request) -> EventStream:
         """Add the job of a request, and answer with its events. Raises before the first event if there is no job."""
-        if self.closing.is_set():
-            raise HttpProblem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
-        if len(self.table.active()) >= self.policy.most_active:  # before the work of a plan; the table decides again
-            raise BusyError(f"busy: {self.policy.most_active} of at most {self.policy.most_active} jobs run or wait")
+        self._refuse_if_busy()
         body = await _read(request, self.policy.read_timeout_s)
         record = await run_in_threadpool(self._submit, body)
         on_hang_up = None if self.policy.on_disconnect == "continue" else lambda: self.runner.cancel(record.id)
@@ -89,12 +101,23 @@ class Service:
         return EventStream(Listener(self.table, self._known(job).id, after), self.closing)
 
     def state(self, job: str) -> dict[str, Any]:
-        record = self._known(job)
+        return self._state(self._known(job))
+
+    def jobs(self, limit: int, before: str | None) -> dict[str, Any]:
+        """Return the states of the newest jobs, those submitted before a job, and how many jobs may run or wait."""
+        records = [record for record in self.table.newest(limit, before=before) if record.id not in self._unwanted]
+        return {
+            "jobs": [self._state(record) for record in records],
+            "active": len(self.table.active()),
+            "most_active": self.policy.most_active,
+        }
+
+    def _state(self, record: JobRecord) -> dict[str, Any]:
         progress = record.progress
         return {
             "job": record.id,
             "state": record.state,
-            "jobs_ahead": self.table.jobs_ahead(job) if record.state in WAITING else None,
+            "jobs_ahead": self.table.jobs_ahead(record.id) if record.state in WAITING else None,
             "chunks_done": progress.chunks_done,
             "total_chunks": progress.num_chunks,
             "frames_done": progress.frames_done,
@@ -104,7 +127,32 @@ class Service:
             "finished": record.finished_s,
             "output_path": None if raw_output(record) is None else output_handle(record.id),
             "error": public_error(record) or None,
+            "prompt": first_prompt(record),
+            "has_preview": (self.table.folder(record.id) / PREVIEW_NAME).is_file(),
         }
+
+    async def check_text(self, request: Request) -> bytes:
+        """Return the JSON of a `JobCheck` of the job's text in the body. Raises HttpProblem (503) if it takes long."""
+        body = await _read(request, self.policy.read_timeout_s, MAX_TEXT_BYTES)
+        check = partial(check_job_text, body, self.files, self.pipeline.models)
+        try:
+            async with asyncio.timeout(CHECK_S):
+                # A check that takes longer ends by itself, and keeps its place among the threads until then.
+                return await to_thread.run_sync(check, abandon_on_cancel=True, limiter=self._checks)
+        except TimeoutError:
+            raise HttpProblem(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"the check was given up after {CHECK_S:g} seconds"
+            ) from None
+
+    async def submit_text(self, request: Request) -> str:
+        """Add the job of the text in the body and return its id. It does not depend on who watches it."""
+        self._refuse_if_busy()
+        body = await _read(request, self.policy.read_timeout_s, MAX_TEXT_BYTES)
+        return (await run_in_threadpool(self._submit_text, body)).id
+
+    def preview(self, job: str) -> bytes:
+        """Return the last frame of the last finished chunk as a small JPEG. Raises HttpProblem if there is none yet."""
+        return preview_jpeg(self.table.folder(self._known(job).id) / PREVIEW_NAME)
 
     def cancel(self, job: str | None) -> None:
         """Cancel a job, or the oldest one that has not ended; does nothing when idle."""
@@ -180,8 +228,18 @@ class Service:
             prepare_job(job)
         except ProblemsError as error:
             raise _public(error, translation) from None
-        settings = JobSettings((RAW_NAME, VIDEO_NAME))
-        return self.runner.submit(json.dumps(translation.fields), settings, caller_text(translation))
+        return self.runner.submit(json.dumps(translation.fields), SETTINGS, caller_text(translation))
+
+    def _submit_text(self, body: bytes) -> JobRecord:
+        _, translation, _ = read_job_text(body, self.files, self.pipeline.models)
+        return self.runner.submit(json.dumps(translation.fields), SETTINGS, caller_text(translation))
+
+    def _refuse_if_busy(self) -> None:
+        """Raise before the work of a plan; the table decides again when the job is added."""
+        if self.closing.is_set():
+            raise HttpProblem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
+        if len(self.table.active()) >= self.policy.most_active:
+            raise BusyError(f"busy: {self.policy.most_active} of at most {self.policy.most_active} jobs run or wait")
 
     def _known(self, job: str) -> JobRecord:
         record = self.table.get(job)
@@ -194,15 +252,15 @@ def _public(error: ProblemsError, translation: Translation) -> ProblemsError:
     return type(error)(*(public_text(line, translation.names) for line in error.problems), more=error.more)
 
 
-async def _read(request: Request, timeout_s: float) -> bytes:
+async def _read(request: Request, timeout_s: float, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """Return the body of a request. Raises HttpProblem: 413 for a long one, 408 for a client that stalls."""
     body = bytearray()
     async for data in body_parts(request, timeout_s):
         body += data
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > max_bytes:
             raise HttpProblem(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"at most {MAX_BODY_BYTES} bytes are allowed",
+                f"at most {max_bytes} bytes are allowed",
                 {"Connection": "close"},
             )
     if not body:

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from scope_batch.errors import TemporaryError
 from scope_batch.jobs.job_table import JobTable
@@ -16,10 +19,11 @@ from scope_batch.jobs.records import JobRecord, JobSettings
 from scope_batch.serve.application import FAMILIES, create_app
 from scope_batch.serve.guard import Access, Guard
 from scope_batch.serve.job_events import RAW_NAME, caller_text
+from scope_batch.serve.job_text import MAX_TEXT_BYTES
 from scope_batch.serve.pipeline import Pipeline
 from scope_batch.serve.requests import Files, Translation
 from scope_batch.serve.roots import Root
-from scope_batch.serve.service import MAX_BODY_BYTES, Policy, Service
+from scope_batch.serve.service import MAX_BODY_BYTES, PREVIEW_NAME, Policy, Service
 from scope_batch.serve.uploads import UploadLimits, Uploads
 from tests.serve.bodies import SHAPE, VIDEO
 from tests.serve.client import Client, post
@@ -433,3 +437,79 @@ def test_every_call_of_the_contract_is_in_the_openapi_document(world: World, cal
 def test_the_guard_stands_before_every_call(world: World, call: Call) -> None:
     for path in ("/health", "/openapi.json", "/api/v1/batch/x", "/nowhere"):
         assert call(world.app, "GET", path, headers={"Host": "evil.example"}).status_code == 421
+
+
+JOB_TEXT = b"pipeline_id: slate\nprompt: a cat\nnum_frames: 21\n"
+AS_YAML = {"Content-Type": "application/yaml"}
+
+
+def test_a_job_file_is_started_without_a_loaded_pipeline(world: World, call: Call) -> None:
+    answer = call(world.app, "POST", "/api/v1/jobs", content=JOB_TEXT, headers=AS_YAML)
+    (record,) = world.table.newest()
+    assert (answer.status_code, answer.json()) == (202, {"job": record.id})
+    assert json.loads(record.request) == {"pipeline_id": "slate", "prompt": "a cat", "num_frames": 21}
+    assert record.settings.preview == PREVIEW_NAME
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [(b"colour: red\n", 422), (b"", 422), (b"prompt: " + b"x" * MAX_TEXT_BYTES, 413)],
+    ids=["unknown key", "empty", "long"],
+)
+def test_a_bad_job_file_is_not_started(text: bytes, code: int, world: World, call: Call) -> None:
+    answer = call(world.app, "POST", "/api/v1/jobs", content=text, headers=AS_YAML)
+    assert (answer.status_code, world.table.newest()) == (code, [])
+
+
+def test_a_busy_server_starts_no_job_file(world: World, call: Call) -> None:
+    world.start()
+    assert call(world.app, "POST", "/api/v1/jobs", content=JOB_TEXT, headers=AS_YAML).status_code == 409
+
+
+def test_a_job_file_is_checked_while_a_job_runs(world: World, call: Call) -> None:
+    world.start()
+    answer = call(world.app, "POST", "/api/v1/jobs/check", content=JOB_TEXT, headers=AS_YAML)
+    assert (answer.status_code, len(answer.json()["plan"]["chunks"])) == (200, 2)
+    answer = call(world.app, "POST", "/api/v1/jobs/check", content=JOB_TEXT + b"colour: red\n", headers=AS_YAML)
+    assert (answer.status_code, answer.json()["problems"][0]["line"]) == (200, 4)
+    long = call(world.app, "POST", "/api/v1/jobs/check", content=b"#" * (MAX_TEXT_BYTES + 1), headers=AS_YAML)
+    assert long.status_code == 413
+
+
+def test_a_check_that_takes_long_is_given_up(world: World, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr("scope_batch.serve.service.CHECK_S", 0.01)
+    monkeypatch.setattr("scope_batch.serve.service.check_job_text", lambda *_: ended.wait())
+    try:
+        answer = call(world.app, "POST", "/api/v1/jobs/check", content=JOB_TEXT, headers=AS_YAML)
+        assert answer.status_code == 503
+    finally:
+        ended.set()
+
+
+def test_jobs_are_listed_the_newest_first(world: World, call: Call) -> None:
+    world.runner.then = world.runner.finish
+    jobs = [world.start() for _ in range(3)]
+    answer = call(world.app, "GET", "/api/v1/jobs", params={"limit": 2}).json()
+    assert [job["job"] for job in answer["jobs"]] == [jobs[2], jobs[1]]
+    assert (answer["jobs"][0]["prompt"], answer["active"], answer["most_active"]) == ("a cat", 0, 1)
+    rest = call(world.app, "GET", "/api/v1/jobs", params={"before": jobs[1]}).json()["jobs"]
+    assert [job["job"] for job in rest] == [jobs[0]]
+    assert call(world.app, "GET", "/api/v1/jobs", params={"limit": 1000}).status_code == 422
+
+
+def test_the_preview_is_a_small_picture(world: World, call: Call) -> None:
+    job = world.start()
+    path = f"/api/v1/jobs/{job}/preview"
+    assert call(world.app, "GET", path).status_code == 404
+    Image.new("RGB", (1600, 800), "red").save(world.table.folder(job) / PREVIEW_NAME)
+    answer = call(world.app, "GET", path)
+    assert (answer.headers["content-type"], Image.open(BytesIO(answer.content)).size) == ("image/jpeg", (640, 320))
+    assert call(world.app, "GET", f"/api/v1/batch/{job}").json()["has_preview"]
+
+
+@pytest.mark.parametrize("prompt", ["a cat", [{"text": "a cat"}, {"text": "b"}], {"text": "a cat"}])
+def test_a_job_is_known_by_its_first_prompt(prompt: Any, world: World, call: Call) -> None:
+    request = json.dumps({**REQUEST, "prompt": prompt})
+    job = world.runner.submit(request, JobSettings((RAW_NAME,)), NOBODY).id
+    assert call(world.app, "GET", f"/api/v1/batch/{job}").json()["prompt"] == "a cat"
