@@ -10,6 +10,7 @@ from scope_batch import __version__
 from scope_batch.cli import arguments as o
 from scope_batch.cli import models
 from scope_batch.cli import serve as s
+from scope_batch.cli.compare import compare
 from scope_batch.cli.console import open_console
 from scope_batch.cli.documents import print_info, print_schema, write_template
 from scope_batch.cli.environment import prepare_libraries
@@ -23,6 +24,7 @@ app = Program(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models.app, name="models")
+app.command()(compare)
 
 
 def _print_version(requested: bool) -> None:

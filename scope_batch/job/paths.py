@@ -65,6 +65,24 @@ def _public(values: Any, source: Source, loc: Loc, loras: Mapping[str, str]) -> 
     return text
 
 
+def public_prompts(job: BaseModel, source: Source) -> dict[str, str]:
+    """Return each prompt that is not written in the job as it is, with the text to show: `${VAR}` as written."""
+    values = job.model_dump(mode="json", exclude_defaults=True)
+    pairs = _texts(values, public_dict(values, source))
+    return {text: written for text, written in pairs if text != written}
+
+
+def _texts(values: Any, public: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(values, str):
+        yield values, str(public)
+    elif isinstance(values, dict):
+        for one, other in zip(values.values(), public.values(), strict=True):
+            yield from _texts(one, other)
+    elif isinstance(values, list):
+        for one, other in zip(values, public, strict=True):
+            yield from _texts(one, other)
+
+
 NOT_INPUTS = frozenset(("models", "output"))
 """Fields with paths that are not inputs."""
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +122,7 @@ def render_chunks(
     report: Report = lambda _: None,
     stop: Stop | threading.Event | None = None,
     engines: Engines | None = None,
-) -> Iterator[RenderedChunk]:
+) -> Generator[RenderedChunk, None, None]:
     """Render a job without outputs: yields every chunk as soon as it is generated.
 
     With `options.work_dir` the chunks are stored there too, and a later call with the same job yields what is stored

@@ -15,7 +15,8 @@ from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError
 from scope_batch.events import Report
 from scope_batch.job import Job
-from scope_batch.job.paths import named_inputs
+from scope_batch.job.paths import named_inputs, public_prompts
+from scope_batch.plan.view.film_map import FilmMap
 from scope_batch.render.fingerprint import input_digests, job_sha256, model_files_digests, plugins_of
 from scope_batch.render.options import RenderOptions
 from scope_batch.render.speed_history import expected_s
@@ -75,6 +76,7 @@ def with_metadata(
         plugins_of(job),
         dict(plan.defaults),
         model_files_digests(request, report),
+        FilmMap.of_plan(plan, public_prompts(job, job.source)).to_json(),
     )
     values = sorted(comparable(json.loads(document)).items())
     digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -17,7 +17,7 @@ from scope_batch.core.plan import Delivery, Plan
 from scope_batch.errors import JobError, MissingInputError, OutputError
 from scope_batch.files.remembered import files_state, recall, remember
 from scope_batch.sinks.latents import read_latents_job
-from scope_batch.sinks.metadata import MODELS_ENTRY, read_metadata
+from scope_batch.sinks.metadata import FILM_ENTRY, MODELS_ENTRY, read_metadata
 from scope_batch.sinks.output import (
     Output,
     has_files,
@@ -41,6 +41,8 @@ _NAMES = {
     "inputs_sha256": "content of",
 }
 """Entry of the metadata -> its name in messages."""
+_NOT_COMPARED = ("job", "defaults", "bytes", "sha256", FILM_ENTRY)
+"""Entries that follow from the others, or tell nothing about the frames."""
 
 
 def reasons_to_render(outputs: Sequence[Output], plan: Plan, settings: SinkSettings) -> list[str]:
@@ -73,7 +75,7 @@ def comparable(document: Mapping[str, Any]) -> Texts:
     """
     job = {**document.get("defaults", {}), **document.get("job", {})}
     job.pop("models", None)
-    rest = {name: value for name, value in document.items() if name not in ("job", "defaults", "bytes", "sha256")}
+    rest = {name: value for name, value in document.items() if name not in _NOT_COMPARED}
     parts = [*_flat("", job), *(pair for name, value in rest.items() for pair in _flat(_NAMES.get(name, name), value))]
     return {name: canonical(value) for name, value in parts}
 

@@ -1,0 +1,1 @@
+"""Compares films frame by frame, and renders with blessed ones."""
