@@ -1,7 +1,7 @@
-"""Named points at which a test makes the process fail: killed, by an exception, or by a full disk.
+"""Named points at which a test makes the process fail: killed, stopped, by an exception, or by a full disk.
 
-`SCOPE_BATCH_FAILPOINT=name:kill`, `name:raise` or `name:enospc` acts when the point is reached for the first time,
-`name:kill:3` for the third. Without the variable a point costs one comparison.
+`SCOPE_BATCH_FAILPOINT=name:kill`, `name:stop`, `name:raise` or `name:enospc` acts when the point is reached for the
+first time, `name:kill:3` for the third. Without the variable a point costs one comparison.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 VARIABLE = "SCOPE_BATCH_FAILPOINT"
-Action = Literal["kill", "raise", "enospc"]
+Action = Literal["kill", "stop", "raise", "enospc"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
@@ -45,6 +45,9 @@ def failpoint(name: str) -> None:
         return
     if armed.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if armed.action == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)  # hangs until SIGCONT or SIGKILL
+        return
     if armed.action == "enospc":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
     raise FailpointError(f"{VARIABLE}: {name}")

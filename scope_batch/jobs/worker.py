@@ -1,7 +1,7 @@
 """Renders jobs in a process of its own, one at a time, with an engine that stays loaded.
 
-Both sides of the one pipe send JSON. The supervisor sends "render", "cancel" and "drain"; the worker sends the events
-of the job in work and, at its end, a `Result`.
+Both sides of the one pipe send JSON. The supervisor sends "load", "render", "cancel" and "drain"; the worker sends the
+events of what it does and, at its end, a `Result`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from typing import Any, Literal
 
 from scope_batch.errors import EXIT_BUG, Interrupted, ScopeBatchError, TemporaryError, UnavailableError
 from scope_batch.events import Event, Finished, Loading
-from scope_batch.job import parse_job
+from scope_batch.job import Job, parse_job
 from scope_batch.jobs.records import JobSettings
 from scope_batch.pipelines import KNOWN_PIPELINES
-from scope_batch.render.engine_pool import Engines
+from scope_batch.render.engine_pool import Engines, request_of
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
+from scope_batch.render.prepare import prepare_job
 
 EXIT_ORPHANED = 1
 """Exit status of a worker whose supervisor has gone."""
@@ -59,6 +60,14 @@ class Order:
     settings: JobSettings
 
 
+@dataclass(frozen=True, slots=True)
+class LoadOrder:
+    """An engine to load: the one that renders the job `request`, and, if `vace`, also jobs that use VACE."""
+
+    request: str
+    vace: bool
+
+
 def work(connection: Connection, options: RenderOptions) -> None:
     """Render what comes through the pipe until it is closed or the supervisor drains; the target of the process.
 
@@ -75,18 +84,32 @@ class Worker:
     def __init__(self, connection: Connection, options: RenderOptions) -> None:
         self._connection, self._options = connection, options
         self._sending = threading.Lock()
-        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Order | LoadOrder | None] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
         self._draining = False
+        self._outputs: tuple[str, ...] = ()
+        """Files of the job in work, once it has ended: finished ones, or valid partial ones."""
         self._engines = Engines()
 
     def run(self) -> None:
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
         leaving = False
         while not leaving and (order := self._orders.get()) is not None:
-            result = self._render(order)
+            result = self._result_of(order)
             self._send({"result": asdict(result)})
             leaving = result.leaving
+
+    def _result_of(self, order: Order | LoadOrder) -> Result:
+        self._outputs = ()
+        try:
+            return self._render(order) if isinstance(order, Order) else self._load(order)
+        except ScopeBatchError as error:
+            unhealthy = isinstance(error, TemporaryError | UnavailableError)
+            retry = isinstance(error, TemporaryError)
+            return Result("failed", self._outputs, str(error), error.exit_code, retry=retry, leaving=unhealthy)
+        except Exception as error:  # a fault of one job must not end the others
+            logging.getLogger(__name__).error("%s", getattr(order, "job", "load"), exc_info=error)
+            return Result("failed", self._outputs, f"internal error: {type(error).__name__}", EXIT_BUG, leaving=True)
 
     def _listen(self) -> None:
         try:
@@ -97,6 +120,8 @@ class Worker:
                     del message["do"]
                     outputs = tuple(settings.pop("outputs"))
                     self._orders.put(Order(**message, settings=JobSettings(outputs, **settings)))
+                elif message["do"] == "load":
+                    self._orders.put(LoadOrder(message["request"], message["vace"]))
                 elif message["do"] == "cancel":
                     self._cancelled.add(message["job"])
                 else:
@@ -114,12 +139,10 @@ class Worker:
 
     def _render(self, order: Order) -> Result:
         stop = _Stop(self, order.job)
-        outputs: tuple[str, ...] = ()
 
         def report(event: Event) -> None:
-            nonlocal outputs
             if isinstance(event, Finished):
-                outputs = tuple(output.path for output in event.outputs)
+                self._outputs = tuple(output.path for output in event.outputs)
             else:
                 self._send({"event": event.to_json()})
             if isinstance(event, Loading):
@@ -129,22 +152,24 @@ class Worker:
         try:
             stop.check()
             job = parse_job(json.loads(order.request))
-            needs_models = KNOWN_PIPELINES.get(job.pipeline_id).needs_models
-            options = _with_settings(self._options if needs_models else DEFAULT_OPTIONS, folder, order.settings)
+            options = _with_settings(self._options_for(job), folder, order.settings)
             render_job(job, "job", options, report, stop, self._engines)
         except Interrupted as error:
             if order.job not in self._cancelled:
                 return Result("interrupted", error=str(error))
             shutil.rmtree(folder / WORK, ignore_errors=True)
-            return Result("cancelled", outputs)
-        except ScopeBatchError as error:
-            unhealthy = isinstance(error, TemporaryError | UnavailableError)
-            retry = isinstance(error, TemporaryError)
-            return Result("failed", outputs, str(error), error.exit_code, retry=retry, leaving=unhealthy)
-        except Exception as error:  # a fault of one job must not end the others
-            logging.getLogger(__name__).error("job %s", order.job, exc_info=error)
-            return Result("failed", outputs, f"internal error: {type(error).__name__}", EXIT_BUG, leaving=True)
+            return Result("cancelled", self._outputs)
         return Result("done", tuple(str(folder / name) for name in order.settings.outputs))
+
+    def _load(self, order: LoadOrder) -> Result:
+        job = parse_job(json.loads(order.request))
+        request = request_of(job, prepare_job(job), self._options_for(job))
+        wanted = replace(request, vace=request.vace or (order.vace and request.spec.vace))
+        self._engines.get(wanted, lambda event: self._send({"event": event.to_json()}))
+        return Result("done")
+
+    def _options_for(self, job: Job) -> RenderOptions:
+        return self._options if KNOWN_PIPELINES.get(job.pipeline_id).needs_models else DEFAULT_OPTIONS
 
     def check(self, job: str) -> None:
         """Raise Interrupted if the job is cancelled or the supervisor drains."""

@@ -10,7 +10,7 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
-from scope_batch.jobs.worker import Order, work
+from scope_batch.jobs.worker import LoadOrder, Order, work
 from scope_batch.render.options import RenderOptions
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -41,6 +41,13 @@ class WorkerProcess:
         assert self._process.pid is not None
         return self._process.pid
 
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def load(self, order: LoadOrder) -> None:
+        self._send({"do": "load", **asdict(order)})
+
     def render(self, order: Order) -> None:
         self._send({"do": "render", **asdict(order)})
 
@@ -51,10 +58,14 @@ class WorkerProcess:
         """Let it end the chunk in flight, and leave."""
         self._send({"do": "drain"})
 
-    def receive(self) -> dict[str, Any]:
-        """Return the next message. Raises EOFError if the worker has ended."""
+    def receive(self, timeout_s: float | None = None) -> dict[str, Any]:
+        """Return the next message. Raises EOFError if the worker has ended, TimeoutError if none comes in time."""
         try:
+            if timeout_s is not None and not self._connection.poll(timeout_s):
+                raise TimeoutError
             message: dict[str, Any] = json.loads(self._connection.recv_bytes())
+        except TimeoutError:
+            raise
         except (OSError, ValueError) as error:  # a killed worker may leave half a message
             raise EOFError from error
         return message

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import queue
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +18,12 @@ import pytest
 from scope_batch.core.failpoint import VARIABLE
 from scope_batch.errors import OutputError
 from scope_batch.job import parse_job
-from scope_batch.jobs import supervisor as supervisor_module
+from scope_batch.jobs import lane as lane_module
 from scope_batch.jobs.job_table import BusyError, JobTable
+from scope_batch.jobs.lane import after_event
 from scope_batch.jobs.records import ENDED, JobRecord, JobSettings, Progress
-from scope_batch.jobs.supervisor import DrainingError, Supervisor, after_event
+from scope_batch.jobs.supervisor import DrainingError, Supervisor
+from scope_batch.jobs.worker import LoadOrder
 from scope_batch.jobs.worker_process import WorkerProcess
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
@@ -173,8 +177,59 @@ def test_a_worker_that_hangs_does_not_hold_up_draining(tmp_path: Path) -> None:
         assert record is not None and record.state == "interrupted"
 
 
-@pytest.mark.parametrize(("num_chunks", "lost", "state"), [(3, 1, "done"), (9, 3, "failed")])
-def test_a_job_outlives_the_death_of_three_workers_and_no_more(
+def test_a_chunk_that_never_returns_fails_its_job_and_the_next_one_gets_a_new_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rendered: Callable[[int], bytes]
+) -> None:
+    monkeypatch.setenv(VARIABLE, "chunk-generated:stop:2")
+    with running(tmp_path, chunk_timeout_s=1.0) as (table, supervisor):
+        record = ended(table, supervisor.submit(request(30), SETTINGS))
+        assert (record.state, record.exit_code, chunks(table, record)) == ("failed", 124, [0])
+        assert record.error == "chunk 2 did not end within 1 s (--chunk-timeout)"
+        assert output(ended(table, supervisor.submit(request(9), SETTINGS))) == rendered(9)
+
+
+def test_a_job_is_not_blamed_for_a_worker_that_died_before_it(tmp_path: Path) -> None:
+    with running(tmp_path) as (table, supervisor):
+        ended(table, supervisor.submit(request(9), SETTINGS))
+        worker = psutil.Process(supervisor.worker_pids[0])
+        worker.kill()
+        while worker.status() != psutil.STATUS_ZOMBIE:  # to wait for it would take its exit status away
+            time.sleep(0.01)
+        record = ended(table, supervisor.submit(request(9), SETTINGS))
+        assert (record.state, record.lost_workers) == ("done", 0)
+
+
+def load(supervisor: Supervisor, **fields: Any) -> str:
+    """Load the engine of a job; returns why it cannot be loaded."""
+    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+    supervisor.load(LoadOrder(request(9, **fields), vace=True), answers.put)
+    return answers.get(timeout=PATIENCE_S)
+
+
+def test_an_engine_is_loaded_before_any_job(shared: tuple[JobTable, Supervisor]) -> None:
+    table, supervisor = shared
+    before = supervisor.worker_pids
+    assert load(supervisor) == ""
+    assert "height" in load(supervisor, height=8)
+    assert ended(table, supervisor.submit(request(9), SETTINGS)).state == "done"
+    assert supervisor.worker_pids == before
+
+
+def test_the_death_of_a_worker_that_loads_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WorkerProcess, "load", lambda worker, _: worker.kill())
+    with running(tmp_path) as (table, supervisor):
+        assert load(supervisor) == "the worker process was killed by SIGKILL"
+        assert ended(table, supervisor.submit(request(9), SETTINGS)).state == "done"
+
+
+def test_an_engine_is_loaded_on_every_device(tmp_path: Path) -> None:
+    with running(tmp_path, devices=("cpu", "auto")) as (_, supervisor):
+        assert load(supervisor) == ""
+        assert len(supervisor.worker_pids) == 2
+
+
+@pytest.mark.parametrize(("num_chunks", "lost", "state"), [(5, 2, "done"), (9, 3, "failed")])
+def test_a_job_outlives_the_death_of_two_workers_and_no_more(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     rendered: Callable[[int], bytes],
@@ -194,7 +249,8 @@ def test_a_job_outlives_the_death_of_three_workers_and_no_more(
         assert output(record) == rendered(frames)
         assert len(resumed) == lost
     else:
-        assert (record.exit_code, record.error) == (75, "the worker process was killed by SIGKILL")
+        assert record.exit_code == 75
+        assert record.error == "given up after 3 attempts; the last: the worker process was killed by SIGKILL"
 
 
 def test_a_bug_fails_the_job_and_the_next_one_gets_a_new_worker(
@@ -207,7 +263,7 @@ def test_a_bug_fails_the_job_and_the_next_one_gets_a_new_worker(
             super().__init__(options)
             started.append(self.pid)
 
-    monkeypatch.setattr(supervisor_module, "WorkerProcess", Counted)
+    monkeypatch.setattr(lane_module, "WorkerProcess", Counted)
     monkeypatch.setenv(VARIABLE, "chunk-generated:raise:2")
     with running(tmp_path) as (table, supervisor):
         record = ended(table, supervisor.submit(request(30), SETTINGS))
@@ -230,8 +286,8 @@ def test_an_error_beside_the_worker_delays_a_job_and_fails_it_in_the_end(
         return end(table, *args, **values)
 
     monkeypatch.setattr(JobTable, "end", end_on_a_full_disk)
-    monkeypatch.setattr(supervisor_module, "RETRY_S", 0.0)
-    monkeypatch.setattr(supervisor_module, "MAX_LOST_WORKERS", 1)
+    monkeypatch.setattr(lane_module, "RETRY_S", 0.0)
+    monkeypatch.setattr(lane_module, "MAX_LOST_WORKERS", 2)
     with running(tmp_path) as (table, supervisor):
         assert ended(table, supervisor.submit(request(9), SETTINGS)).state == state
 
