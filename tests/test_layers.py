@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "jobs": {*CORE, "job", "pipelines", "render"},
     "golden": {*CORE, "files", "job", "media", "plan", "render", "sinks"},
     "doctor": {*CORE, "files", "job", "media", "models", "pipelines", "processors", "render", "sinks"},
-    "serve": {*CORE, "files", "job", "jobs", "media", "models", "pipelines", "processors", "render"},
+    "serve": {*CORE, "files", "job", "jobs", "media", "models", "pipelines", "processors", "render", "sinks"},
     "cli": {
         *CORE,
         "checkpoint",

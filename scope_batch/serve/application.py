@@ -1,4 +1,4 @@
-"""Builds the application: every call of the batch protocol, behind the guard."""
+"""Builds the application: every call, behind the guard."""
 
 from __future__ import annotations
 
@@ -16,23 +16,21 @@ from starlette.responses import JSONResponse, Response
 from scope_batch import __version__
 from scope_batch.job.json_schema import job_json_schema
 from scope_batch.pipelines import KNOWN_PIPELINES
+from scope_batch.serve.api_schema import BINARY_BODY, EVENTS, JSON_BODY, problems
 from scope_batch.serve.assets import add_asset, entries
 from scope_batch.serve.downloads import ContentResponse
 from scope_batch.serve.event_stream import EventStream
 from scope_batch.serve.guard import Access, Guard
 from scope_batch.serve.job_text import JobCheck
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, PipelineStatus
-from scope_batch.serve.problem_documents import MEDIA_TYPE, answer_with_problems
+from scope_batch.serve.problem_documents import answer_with_problems
 from scope_batch.serve.service import Format, Service
+from scope_batch.serve.submission_calls import submission_calls
 
 FAMILIES = ("/api/v1/batch", "/api/v1/generate")
 """Both names of the protocol's calls; older clients use the second."""
-_PROBLEM: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "object"}}}}
-_BODY = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-_JSON = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
 _TEXT = {"required": True, "content": {"application/yaml": {"schema": {"type": "string"}}}}
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {"schema": {"type": "string"}}}}}
-_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
 
 def create_app(service: Service, access: Access) -> Guard:
@@ -49,24 +47,21 @@ def create_app(service: Service, access: Access) -> Guard:
         app.include_router(_batch_calls(service), prefix=family, tags=[family.rpartition("/")[2]])
     app.include_router(_other_calls(service))
     app.include_router(_job_calls(service), prefix="/api/v1/jobs", tags=["jobs"])
+    app.include_router(submission_calls(service))
     return Guard(app, access)
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {
-        status: {**_PROBLEM, "description": HTTPStatus(status).phrase} for status in (*statuses, 401, 403, 415, 421)
-    }
 
 
 def _batch_calls(service: Service) -> APIRouter:
     router = APIRouter()
 
-    @router.post("/upload", responses=_problems(400, 408, 413, 422, 507), openapi_extra={"requestBody": _BODY})
+    @router.post("/upload", responses=problems(400, 408, 413, 422, 507), openapi_extra={"requestBody": BINARY_BODY})
     async def upload(request: Request) -> dict[str, Any]:
         handle, shape = await service.files.uploads.receive_video(request)
         return {"input_path": handle, "num_frames": shape[0], "shape": shape}
 
-    @router.post("/upload-data", responses=_problems(400, 408, 413, 422, 507), openapi_extra={"requestBody": _BODY})
+    @router.post(
+        "/upload-data", responses=problems(400, 408, 413, 422, 507), openapi_extra={"requestBody": BINARY_BODY}
+    )
     async def upload_data(request: Request) -> dict[str, Any]:
         handle, size = await service.files.uploads.receive_data(request)
         return {"data_blob_path": handle, "size_bytes": size}
@@ -74,31 +69,31 @@ def _batch_calls(service: Service) -> APIRouter:
     @router.post(
         "",
         response_class=Response,
-        responses={**_EVENTS, **_problems(400, 408, 409, 413, 422, 503, 507)},
-        openapi_extra={"requestBody": _JSON},
+        responses={**EVENTS, **problems(400, 408, 409, 413, 422, 503, 507)},
+        openapi_extra={"requestBody": JSON_BODY},
     )
     async def render(request: Request) -> EventStream:
         return await service.submit(request)
 
-    @router.post("/cancel", responses=_problems(404))
+    @router.post("/cancel", responses=problems(404))
     async def cancel(job: str | None = None) -> dict[str, str]:
         service.cancel(job)
         return {"status": "cancelling"}
 
     @router.head("/download", include_in_schema=False)
-    @router.get("/download", response_class=Response, responses=_problems(404, 416, 422))
+    @router.get("/download", response_class=Response, responses=problems(404, 416, 422))
     def download(path: str, wanted: Annotated[Format, Query(alias="format")] = "raw") -> ContentResponse:
         return ContentResponse(service.download(path, wanted))
 
-    @router.get("/{job}", responses=_problems(404))
+    @router.get("/{job}", responses=problems(404))
     async def state(job: str) -> dict[str, Any]:
         return service.state(job)
 
-    @router.get("/{job}/events", response_class=Response, responses={**_EVENTS, **_problems(404, 422)})
+    @router.get("/{job}/events", response_class=Response, responses={**EVENTS, **problems(404, 422)})
     async def events(job: str, last_event_id: Annotated[int, Header(ge=0, le=2**53)] = 0) -> EventStream:
         return service.events(job, last_event_id)
 
-    @router.delete("/{job}", responses=_problems(404))
+    @router.delete("/{job}", responses=problems(404))
     async def delete(job: str) -> JSONResponse:
         if await service.delete(job):
             return JSONResponse({"status": "deleted"})
@@ -111,17 +106,17 @@ def _other_calls(service: Service) -> APIRouter:
     router = APIRouter()
     started = time.time()
 
-    @router.post("/api/v1/pipeline/load", responses=_problems(400, 409, 422))
+    @router.post("/api/v1/pipeline/load", responses=problems(400, 409, 422))
     async def load(request: LoadRequest, background: BackgroundTasks) -> LoadReply:
         reply = await service.load(request)
         background.add_task(service.pipeline.finish)
         return reply
 
-    @router.get("/api/v1/pipeline/status", responses=_problems())
+    @router.get("/api/v1/pipeline/status", responses=problems())
     async def status() -> PipelineStatus:
         return service.pipeline.status
 
-    @router.get("/health", responses=_problems())
+    @router.get("/health", responses=problems())
     async def health() -> dict[str, Any]:
         return {
             "status": "healthy",
@@ -131,7 +126,7 @@ def _other_calls(service: Service) -> APIRouter:
             "git_commit": None,
         }
 
-    @router.get("/api/v1/pipelines/schemas", responses=_problems())
+    @router.get("/api/v1/pipelines/schemas", responses=problems())
     def schemas() -> dict[str, Any]:
         specs = [KNOWN_PIPELINES.get(name) for name in KNOWN_PIPELINES.ids()]
         pipelines = {
@@ -139,16 +134,16 @@ def _other_calls(service: Service) -> APIRouter:
         }
         return {"pipelines": pipelines, "job": job_json_schema()}
 
-    @router.get("/api/v1/lora/list", responses=_problems())
+    @router.get("/api/v1/lora/list", responses=problems())
     def loras() -> dict[str, Any]:
         return {"lora_files": entries(service.files.loras, (".safetensors",))}
 
-    @router.get("/api/v1/assets", responses=_problems())
+    @router.get("/api/v1/assets", responses=problems())
     def assets() -> dict[str, Any]:
         return {"assets": entries(service.files.assets)}
 
     @router.post(
-        "/api/v1/assets", responses=_problems(400, 408, 409, 413, 422, 507), openapi_extra={"requestBody": _BODY}
+        "/api/v1/assets", responses=problems(400, 408, 409, 413, 422, 507), openapi_extra={"requestBody": BINARY_BODY}
     )
     async def add(filename: str, request: Request) -> dict[str, Any]:
         return await add_asset(service.files.assets, service.files.uploads, filename, request)
@@ -157,17 +152,17 @@ def _other_calls(service: Service) -> APIRouter:
 
 
 def _job_calls(service: Service) -> APIRouter:
-    """Return the calls of the page and of `scope-batch submit`, which send whole job files."""
+    """Return the calls of the page, which sends whole job files."""
     router = APIRouter()
 
-    @router.get("", responses=_problems(422))
+    @router.get("", responses=problems(422))
     def jobs(limit: Annotated[int, Query(ge=1, le=100)] = 20, before: str | None = None) -> dict[str, Any]:
         return service.jobs(limit, before)
 
     @router.post(
         "",
         status_code=HTTPStatus.ACCEPTED,
-        responses=_problems(400, 408, 409, 413, 422, 503, 507),
+        responses=problems(400, 408, 409, 413, 422, 503, 507),
         openapi_extra={"requestBody": _TEXT},
     )
     async def start(request: Request) -> dict[str, str]:
@@ -176,13 +171,13 @@ def _job_calls(service: Service) -> APIRouter:
     @router.post(
         "/check",
         response_model=JobCheck,
-        responses=_problems(400, 408, 413, 422, 503),
+        responses=problems(400, 408, 413, 422, 503),
         openapi_extra={"requestBody": _TEXT},
     )
     async def check(request: Request) -> Response:
         return Response(await service.check_text(request), media_type="application/json")
 
-    @router.get("/{job}/preview", response_class=Response, responses={**_JPEG, **_problems(404)})
+    @router.get("/{job}/preview", response_class=Response, responses={**_JPEG, **problems(404)})
     def preview(job: str) -> Response:
         return Response(service.preview(job), media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from scope_batch.jobs.job_table import JobTable
+from scope_batch.jobs.records import JobRecord, StoredEvent
 from scope_batch.serve.downloads import hang_up
 from scope_batch.serve.job_events import encode, is_last, protocol_event, request_warnings
 
@@ -24,6 +26,9 @@ _HEADERS = {
     "X-Accel-Buffering": "no",
 }
 
+Words = Callable[[StoredEvent, JobRecord], "tuple[str, Mapping[str, Any]] | None"]
+"""Returns the name and the data of an event in one dialect; None for an event that the dialect does not have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:
@@ -32,6 +37,7 @@ class Listener:
     after       number of the last event that the client has.
     on_hang_up  called if it leaves before the last event.
     heartbeat_s a comment is sent after so many seconds without an event.
+    words       the dialect in which it hears of the events.
     """
 
     table: JobTable
@@ -39,6 +45,7 @@ class Listener:
     after: int = 0
     on_hang_up: Callable[[], object] | None = None
     heartbeat_s: float = HEARTBEAT_S
+    words: Words = protocol_event
 
 
 class EventStream(Response):
@@ -97,7 +104,7 @@ class EventStream(Response):
         self._is_new = False
         for event in events:
             self._after = event.number
-            if (known := protocol_event(event, record)) is not None:
+            if (known := self._listener.words(event, record)) is not None:
                 blocks.append(encode(*known, event.number))
             if is_last(event):
                 return blocks, True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from scope_batch.jobs.records import ENDED, JobRecord, StoredEvent
@@ -18,9 +19,9 @@ RAW_NAME = "out.npy"
 """The output of every job from which the protocol's download is made."""
 
 
-def caller_text(translation: Translation) -> str:
-    """Return what the job table keeps about a request: its warnings, and the client's names for paths."""
-    return json.dumps({"names": translation.names, "warnings": translation.warnings})
+def caller_text(translation: Translation, notes: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return what the job table keeps about a request: its warnings, the client's names for paths, and notes."""
+    return json.dumps({**notes, "names": translation.names, "warnings": translation.warnings})
 
 
 def request_warnings(record: JobRecord) -> list[tuple[str, dict[str, Any]]]:
@@ -65,7 +66,7 @@ def protocol_event(event: StoredEvent, record: JobRecord) -> tuple[str, dict[str
                 "latency": data["seconds"],
             }
         case "warning":
-            return "warning", {"message": _public(data["message"], record)}
+            return "warning", {"message": public_message(data["message"], record)}
         case "failed":
             return "error", {"error": public_error(record)}
         case "cancelled":
@@ -77,10 +78,11 @@ def protocol_event(event: StoredEvent, record: JobRecord) -> tuple[str, dict[str
 
 def public_error(record: JobRecord) -> str:
     """Return why a job failed, in the client's words; empty if it did not."""
-    return _public(record.error, record)
+    return public_message(record.error, record)
 
 
-def _public(message: str, record: JobRecord) -> str:
+def public_message(message: str, record: JobRecord) -> str:
+    """Return a message with the client's names in place of paths."""
     return public_text(message, json.loads(record.caller)["names"])
 
 

@@ -69,7 +69,7 @@ def read_job_text(data: bytes, files: Files, models: str | None) -> tuple[Job, T
         values.data["models"] = models
     try:
         job = job_of_values(values, name=NAME)
-        _check_server_limits(job, models)
+        check_server_limits(job, models)
         plan = prepare_job(job)
     except ProblemsError as error:
         lines = (public_text(line, translation.names) for line in error.problems)
@@ -127,7 +127,8 @@ def _resolve(values: Values, files: Files, names: dict[str, str]) -> None:
     values.data = {key: with_paths(value, key, (key,), path_of) for key, value in values.data.items()}
 
 
-def _check_server_limits(job: Job, models: str | None) -> None:
+def check_server_limits(job: Job, models: str | None) -> None:
+    """Raise JobError for a job that is longer than this server renders, or whose models are not here."""
     if isinstance(job.num_frames, int) and job.num_frames > MAX_FRAMES:
         raise JobError(
             f"{job.where('num_frames')}: num_frames: must be at most {MAX_FRAMES} over HTTP, not {job.num_frames}"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
@@ -31,6 +31,12 @@ SEED_STEPS = {"longlive": [1000, 750, 500, 250], "streamdiffusionv2": [750, 250]
 _FOLDERS = re.compile(r"(?<![\w./:])/(?:[^\s/:,;'\"]+/)+")
 SHAPES = {"vace_frames": 2, "vace_masks": 2, "input_video": 0}
 """Arrays in the data blob, with the axis of frames in their shape."""
+
+
+class NamedFiles(Protocol):
+    """Says which file a name stands for."""
+
+    def path_of(self, name: str, field_name: str) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ def translate(body: Mapping[str, Any], defaults: Mapping[str, Any], files: Files
     known = _known_only(body, "", (), result.warnings)
     fields = {name: value for name, value in known.items() if value is not None}
     _drop_empty_arrays(fields)
-    _resolve(fields, files, result)
+    resolve(fields, files, result)
     _add_defaults(fields, defaults)
     _drop_late_chunks(fields, result.warnings)
     result.fields = fields
@@ -176,7 +182,7 @@ def _add_defaults(fields: dict[str, Any], defaults: Mapping[str, Any]) -> None:
         fields.setdefault("denoising_steps", SEED_STEPS[pipeline_id])
 
 
-def _resolve(fields: dict[str, Any], files: Files, result: Translation) -> None:
+def resolve(fields: dict[str, Any], files: NamedFiles, result: Translation) -> None:
     """Replace every name of a file by its path. Raises one error with a line for every name that has none."""
     problems: list[str] = []
     kinds: set[type[ProblemsError]] = set()

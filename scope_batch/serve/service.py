@@ -18,16 +18,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from scope_batch.errors import JobError, ProblemsError
+from scope_batch.job import Job
 from scope_batch.jobs.job_table import BusyError, JobTable
 from scope_batch.jobs.records import WAITING, JobRecord, JobSettings
 from scope_batch.render.prepare import prepare_job
 from scope_batch.serve.downloads import Content, file_content, preview_jpeg, raw_content
-from scope_batch.serve.event_stream import EventStream, Listener
+from scope_batch.serve.event_stream import EventStream, Listener, Words
 from scope_batch.serve.job_events import (
     RAW_NAME,
     caller_text,
     first_prompt,
     output_handle,
+    protocol_event,
     public_error,
     raw_output,
 )
@@ -90,18 +92,18 @@ class Service:
 
     async def submit(self, request: Request) -> EventStream:
         """Add the job of a request, and answer with its events. Raises before the first event if there is no job."""
-        self._refuse_if_busy()
+        self.refuse_if_busy()
         body = await _read(request, self.policy.read_timeout_s)
         record = await run_in_threadpool(self._submit, body)
         on_hang_up = None if self.policy.on_disconnect == "continue" else lambda: self.runner.cancel(record.id)
         return EventStream(Listener(self.table, record.id, on_hang_up=on_hang_up), self.closing)
 
-    def events(self, job: str, after: int) -> EventStream:
+    def events(self, job: str, after: int, words: Words = protocol_event) -> EventStream:
         """Answer with the events of a job after the one with that number."""
-        return EventStream(Listener(self.table, self._known(job).id, after), self.closing)
+        return EventStream(Listener(self.table, self.known(job).id, after, words=words), self.closing)
 
     def state(self, job: str) -> dict[str, Any]:
-        return self._state(self._known(job))
+        return self._state(self.known(job))
 
     def jobs(self, limit: int, before: str | None) -> dict[str, Any]:
         """Return the states of the newest jobs, those submitted before a job, and how many jobs may run or wait."""
@@ -146,24 +148,24 @@ class Service:
 
     async def submit_text(self, request: Request) -> str:
         """Add the job of the text in the body and return its id. It does not depend on who watches it."""
-        self._refuse_if_busy()
+        self.refuse_if_busy()
         body = await _read(request, self.policy.read_timeout_s, MAX_TEXT_BYTES)
         return (await run_in_threadpool(self._submit_text, body)).id
 
     def preview(self, job: str) -> bytes:
         """Return the last frame of the last finished chunk as a small JPEG. Raises HttpProblem if there is none yet."""
-        return preview_jpeg(self.table.folder(self._known(job).id) / PREVIEW_NAME)
+        return preview_jpeg(self.table.folder(self.known(job).id) / PREVIEW_NAME)
 
     def cancel(self, job: str | None) -> None:
         """Cancel a job, or the oldest one that has not ended; does nothing when idle."""
         if job is not None:
-            self.runner.cancel(self._known(job).id)
+            self.runner.cancel(self.known(job).id)
         elif active := self.table.active():
             self.runner.cancel(active[0].id)
 
     async def delete(self, job: str) -> bool:
         """Cancel a job if need be, and remove it with its outputs when it has ended. Returns whether it is gone."""
-        self.runner.cancel(self._known(job).id)
+        self.runner.cancel(self.known(job).id)
         self._unwanted.add(job)
         await self._remove_unwanted()
         return job not in self._unwanted
@@ -224,24 +226,36 @@ class Service:
     def _submit(self, body: bytes) -> JobRecord:
         request = read_body(body)
         job, translation = translate(request, self.pipeline.defaults_for(request.get("pipeline_id")), self.files)
+        return self.add(job, translation)
+
+    def add(self, job: Job, translation: Translation, **notes: str | None) -> JobRecord:
+        """Plan a job and add it to the table. Raises JobError or MissingInputError in the client's words, BusyError.
+
+        notes  are kept with the job.
+        """
         try:
             prepare_job(job)
         except ProblemsError as error:
             raise _public(error, translation) from None
-        return self.runner.submit(json.dumps(translation.fields), SETTINGS, caller_text(translation))
+        return self.runner.submit(json.dumps(translation.fields), SETTINGS, caller_text(translation, notes))
 
     def _submit_text(self, body: bytes) -> JobRecord:
         _, translation, _ = read_job_text(body, self.files, self.pipeline.models)
         return self.runner.submit(json.dumps(translation.fields), SETTINGS, caller_text(translation))
 
-    def _refuse_if_busy(self) -> None:
+    async def read(self, request: Request) -> bytes:
+        """Return the body of a request. Raises HttpProblem: 413 for a long one, 408 for a client that stalls."""
+        return await _read(request, self.policy.read_timeout_s)
+
+    def refuse_if_busy(self) -> None:
         """Raise before the work of a plan; the table decides again when the job is added."""
         if self.closing.is_set():
             raise HttpProblem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
         if len(self.table.active()) >= self.policy.most_active:
             raise BusyError(f"busy: {self.policy.most_active} of at most {self.policy.most_active} jobs run or wait")
 
-    def _known(self, job: str) -> JobRecord:
+    def known(self, job: str) -> JobRecord:
+        """Return a job. Raises HttpProblem (404) if there is none, or it is to be removed."""
         record = self.table.get(job)
         if record is None or job in self._unwanted:
             raise HttpProblem(HTTPStatus.NOT_FOUND, "there is no such job, or no longer")

@@ -20,11 +20,12 @@ from starlette.requests import ClientDisconnect, Request
 
 from scope_batch.errors import JobError, OutputError
 from scope_batch.media.arrays import BIN_HEADER
+from scope_batch.serve.file_sets import FileSets
 from scope_batch.serve.problem_documents import HttpProblem
 
-Kind = Literal["video", "data"]
+Kind = Literal["video", "data", "file"]
 BLOCK_BYTES = 1 << 20
-_HANDLE = re.compile(r"(video|data)-[0-9a-f]{32}")
+_HANDLE = re.compile(r"(video|data|file)-[0-9a-f]{32}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 _CLOSE = {"Connection": "close"}
 """Headers of an answer that is sent before the body was read to its end."""
@@ -35,6 +36,7 @@ class UploadLimits:
     """Bytes of one upload, and the longest wait for its next bytes."""
 
     video_bytes: int = 16 << 30
+    file_bytes: int = 16 << 30
     data_bytes: int = 2 << 30
     read_timeout_s: float = 60.0
 
@@ -51,6 +53,7 @@ class Uploads:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for part in folder.glob("*.part"):
             part.unlink()
+        self.sets = FileSets(folder / "sets")
 
     async def receive_video(self, request: Request) -> tuple[str, tuple[int, int, int, int]]:
         """Store raw uint8 frames [T, H, W, 3] shaped as the X-Video headers say. Returns the handle and the shape."""
@@ -63,6 +66,10 @@ class Uploads:
     async def receive_data(self, request: Request) -> tuple[str, int]:
         """Store a body of any content. Returns the handle and the bytes."""
         return await self._store("data", request, b"", None, self._limits.data_bytes)
+
+    async def receive_file(self, request: Request) -> tuple[str, int]:
+        """Store a file of any kind, an input of a submitted job. Returns the handle and the bytes."""
+        return await self._store("file", request, b"", None, self._limits.file_bytes)
 
     def path_of(self, handle: str, kind: Kind) -> Path:
         """Return the file of a handle. Raises JobError unless this server gave it out and still has the file."""
@@ -79,6 +86,7 @@ class Uploads:
         old = [path for path in self._folder.glob("*.bin") if path.stat().st_mtime < oldest and not is_used(path)]
         for path in old:
             path.unlink()
+        self.sets.expire(keep_s, is_used)
         return old
 
     def _file(self, handle: str) -> Path:
