@@ -21,7 +21,8 @@ from scope_batch.serve.assets import add_asset, entries
 from scope_batch.serve.downloads import ContentResponse
 from scope_batch.serve.event_stream import EventStream
 from scope_batch.serve.guard import Access, Guard
-from scope_batch.serve.job_text import JobCheck
+from scope_batch.serve.job_calls import job_calls
+from scope_batch.serve.page import answer_with_page
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, PipelineStatus
 from scope_batch.serve.problem_documents import answer_with_problems
 from scope_batch.serve.service import Format, Service
@@ -29,8 +30,6 @@ from scope_batch.serve.submission_calls import submission_calls
 
 FAMILIES = ("/api/v1/batch", "/api/v1/generate")
 """Both names of the protocol's calls; older clients use the second."""
-_TEXT = {"required": True, "content": {"application/yaml": {"schema": {"type": "string"}}}}
-_JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {"schema": {"type": "string"}}}}}
 
 
 def create_app(service: Service, access: Access) -> Guard:
@@ -46,8 +45,9 @@ def create_app(service: Service, access: Access) -> Guard:
     for family in FAMILIES:
         app.include_router(_batch_calls(service), prefix=family, tags=[family.rpartition("/")[2]])
     app.include_router(_other_calls(service))
-    app.include_router(_job_calls(service), prefix="/api/v1/jobs", tags=["jobs"])
+    app.include_router(job_calls(service))
     app.include_router(submission_calls(service))
+    answer_with_page(app)
     return Guard(app, access)
 
 
@@ -147,38 +147,5 @@ def _other_calls(service: Service) -> APIRouter:
     )
     async def add(filename: str, request: Request) -> dict[str, Any]:
         return await add_asset(service.files.assets, service.files.uploads, filename, request)
-
-    return router
-
-
-def _job_calls(service: Service) -> APIRouter:
-    """Return the calls of the page, which sends whole job files."""
-    router = APIRouter()
-
-    @router.get("", responses=problems(422))
-    def jobs(limit: Annotated[int, Query(ge=1, le=100)] = 20, before: str | None = None) -> dict[str, Any]:
-        return service.jobs(limit, before)
-
-    @router.post(
-        "",
-        status_code=HTTPStatus.ACCEPTED,
-        responses=problems(400, 408, 409, 413, 422, 503, 507),
-        openapi_extra={"requestBody": _TEXT},
-    )
-    async def start(request: Request) -> dict[str, str]:
-        return {"job": await service.submit_text(request)}
-
-    @router.post(
-        "/check",
-        response_model=JobCheck,
-        responses=problems(400, 408, 413, 422, 503),
-        openapi_extra={"requestBody": _TEXT},
-    )
-    async def check(request: Request) -> Response:
-        return Response(await service.check_text(request), media_type="application/json")
-
-    @router.get("/{job}/preview", response_class=Response, responses={**_JPEG, **problems(404)})
-    def preview(job: str) -> Response:
-        return Response(service.preview(job), media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
     return router

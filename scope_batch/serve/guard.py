@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scope_batch.errors import UsageError
 from scope_batch.job.faults import shown
+from scope_batch.serve.page import PAGE_PATH
 from scope_batch.serve.problem_documents import HttpProblem, response_of
 
 FORM_TYPES = frozenset(("application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
@@ -115,8 +116,8 @@ def _check_content_type(headers: Headers) -> None:
 
 def _without_token(scope: Scope, headers: Headers, access: Access) -> Scope:
     """Return the scope for the routes. Raises HttpProblem unless the request presents the token."""
-    if access.token is None:
-        return scope
+    if access.token is None or (scope["path"] == PAGE_PATH and scope["method"] in ("GET", "HEAD")):
+        return scope  # the page holds no data, and asks for the token itself
     path: str = scope["path"]
     if access.token_in_path and path.startswith(TOKEN_PATH):
         given, _, rest = path.removeprefix(TOKEN_PATH).partition("/")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,9 +14,10 @@ from scope_batch.errors import JobError, MissingInputError, ProblemsError, Unava
 from scope_batch.job import Job
 from scope_batch.job.faults import Loc
 from scope_batch.job.interpolation import Values
-from scope_batch.job.load import job_of_values, read_values
-from scope_batch.job.positions import Mark, Origin, show
+from scope_batch.job.load import job_of_values, parse_job, read_values
+from scope_batch.job.positions import Mark, Origin, Source, show
 from scope_batch.job.yaml_reader import decode
+from scope_batch.jobs.records import JobRecord
 from scope_batch.models.folder import TINY, find_models
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.render.prepare import plan_document, prepare_job
@@ -72,16 +73,33 @@ def read_job_text(data: bytes, files: Files, models: str | None) -> tuple[Job, T
         check_server_limits(job, models)
         plan = prepare_job(job)
     except ProblemsError as error:
-        lines = (public_text(line, translation.names) for line in error.problems)
-        raise type(error)(*lines, more=error.more) from None
+        raise _public_error(error, translation.names) from None
     translation.fields = {**values.data, "pipeline_id": job.pipeline_id}
     return job, translation, plan
 
 
 def check_job_text(data: bytes, files: Files, models: str | None) -> bytes:
-    """Return the JSON of a `JobCheck`."""
+    """Return the JSON of the `JobCheck` of a text."""
+    return _check(lambda: read_job_text(data, files, models))
+
+
+def check_record(record: JobRecord) -> bytes:
+    """Return the JSON of the `JobCheck` of a job in the table, whose uploads may have expired."""
+
+    def read() -> tuple[Job, Translation, Plan]:
+        caller = json.loads(record.caller)
+        job = parse_job(json.loads(record.request), Source(name=NAME))
+        try:
+            return job, Translation({}, caller["warnings"], caller["names"]), prepare_job(job)
+        except ProblemsError as error:
+            raise _public_error(error, caller["names"]) from None
+
+    return _check(read)
+
+
+def _check(read: Callable[[], tuple[Job, Translation, Plan]]) -> bytes:
     try:
-        job, translation, plan = read_job_text(data, files, models)
+        job, translation, plan = read()
     except ProblemsError as error:
         return JobCheck(problems=_remarks(error.problems), more_problems=error.more).model_dump_json().encode()
     warnings = [*translation.warnings, *(public_text(line, translation.names) for line in plan.warnings)]
@@ -92,6 +110,10 @@ def check_job_text(data: bytes, files: Files, models: str | None) -> bytes:
     shown = _public_plan(document, translation.names) if is_short else None
     check = JobCheck(problems=[], warnings=_remarks(warnings), plan=shown)
     return json.dumps(check.model_dump(), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _public_error(error: ProblemsError, names: Mapping[str, str]) -> ProblemsError:
+    return type(error)(*(public_text(line, names) for line in error.problems), more=error.more)
 
 
 def _take_out_what_is_not_served(values: Values) -> Iterable[str]:

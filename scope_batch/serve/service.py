@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,7 +33,7 @@ from scope_batch.serve.job_events import (
     public_error,
     raw_output,
 )
-from scope_batch.serve.job_text import MAX_TEXT_BYTES, check_job_text, read_job_text
+from scope_batch.serve.job_text import MAX_TEXT_BYTES, check_job_text, check_record, read_job_text
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, Pipeline
 from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.requests import Files, Translation, public_text, read_body, translate
@@ -136,7 +136,13 @@ class Service:
     async def check_text(self, request: Request) -> bytes:
         """Return the JSON of a `JobCheck` of the job's text in the body. Raises HttpProblem (503) if it takes long."""
         body = await _read(request, self.policy.read_timeout_s, MAX_TEXT_BYTES)
-        check = partial(check_job_text, body, self.files, self.pipeline.models)
+        return await self._in_time(partial(check_job_text, body, self.files, self.pipeline.models))
+
+    async def check_job(self, job: str) -> bytes:
+        """Return the JSON of a `JobCheck` of a job in the table. Raises HttpProblem (503) if it takes long."""
+        return await self._in_time(partial(check_record, self.known(job)))
+
+    async def _in_time(self, check: Callable[[], bytes]) -> bytes:
         try:
             async with asyncio.timeout(CHECK_S):
                 # A check that takes longer ends by itself, and keeps its place among the threads until then.

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -441,6 +442,16 @@ def test_the_guard_stands_before_every_call(world: World, call: Call) -> None:
 
 JOB_TEXT = b"pipeline_id: slate\nprompt: a cat\nnum_frames: 21\n"
 AS_YAML = {"Content-Type": "application/yaml"}
+
+
+def test_every_call_of_the_page_is_in_the_openapi_document(world: World, call: Call) -> None:
+    page = call(world.app, "GET", "/").text
+    calls = re.findall(r"""(?:call\("([A-Z]+)", |get\(|=>\s+)["`](api/v1/[^"`?]*)""", page)
+    known = call(world.app, "GET", "/openapi.json").json()["paths"]
+    methods = {re.sub(r"\{\w+\}", "X", path): operations for path, operations in known.items()}
+    assert len(calls) == page.count("api/v1/") >= 9
+    for method, path in calls:
+        assert (method or "GET").lower() in methods["/" + re.sub(r"\$\{[\w.]+\}", "X", path)]
 
 
 def test_a_job_file_is_started_without_a_loaded_pipeline(world: World, call: Call) -> None:

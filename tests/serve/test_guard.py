@@ -57,7 +57,7 @@ def test_two_host_headers_are_refused(call: Call) -> None:
 
 def test_any_address_passes_where_other_machines_are_served(call: Call) -> None:
     headers = {"Host": "192.168.1.7:8000", "Authorization": f"Bearer {TOKEN}"}
-    assert call(guarded(PUBLIC), "GET", "/", headers=headers).status_code == 200
+    assert call(guarded(PUBLIC), "GET", "/health", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -108,16 +108,21 @@ def test_content_types_that_pages_can_post_without_asking_are_refused(kind: str,
     ],
 )
 def test_the_token_is_needed(value: str | bytes, status: int, call: Call) -> None:
-    answer = call(guarded(PUBLIC), "GET", "/", headers={"Authorization": value})
+    answer = call(guarded(PUBLIC), "GET", "/health", headers={"Authorization": value})
     assert answer.status_code == status
     assert ("www-authenticate" in answer.headers) == (status == 401)
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("HEAD", 200), ("POST", 401), ("DELETE", 401)])
+def test_the_page_that_asks_for_the_token_needs_none(method: str, status: int, call: Call) -> None:
+    assert call(guarded(PUBLIC), method, "/").status_code == status
 
 
 def test_the_token_is_compared_in_constant_time(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[Any] = []
     compare = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", lambda *pair: compared.append(pair) or compare(*pair))
-    call(guarded(PUBLIC), "GET", "/", headers={"Authorization": "Bearer wrong"})
+    call(guarded(PUBLIC), "GET", "/health", headers={"Authorization": "Bearer wrong"})
     assert compared == [(b"wrong", TOKEN.encode())]
 
 
@@ -170,5 +175,5 @@ def test_web_sockets_reach_no_route() -> None:
 
 
 def test_refusals_are_problem_documents(call: Call) -> None:
-    answer: httpx.Response = call(guarded(PUBLIC), "GET", "/")
+    answer: httpx.Response = call(guarded(PUBLIC), "GET", "/health")
     assert answer.headers["content-type"] == "application/problem+json"
