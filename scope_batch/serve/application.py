@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, FastAPI, Header, Query
+from fastapi import APIRouter, FastAPI, Header, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -106,11 +106,9 @@ def _other_calls(service: Service) -> APIRouter:
     router = APIRouter()
     started = time.time()
 
-    @router.post("/api/v1/pipeline/load", responses=problems(400, 409, 422))
-    async def load(request: LoadRequest, background: BackgroundTasks) -> LoadReply:
-        reply = await service.load(request)
-        background.add_task(service.pipeline.finish)
-        return reply
+    @router.post("/api/v1/pipeline/load", responses=problems(400, 409, 422, 503))
+    async def load(request: LoadRequest) -> LoadReply:
+        return await service.load(request)
 
     @router.get("/api/v1/pipeline/status", responses=problems())
     async def status() -> PipelineStatus:

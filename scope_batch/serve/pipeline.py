@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from http import HTTPStatus
@@ -9,9 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scope_batch.errors import JobError, MissingInputError, ScopeBatchError
+from scope_batch.errors import JobError, MissingInputError, UnavailableError
+from scope_batch.job import Job
 from scope_batch.job.load import parse_job
 from scope_batch.job.positions import Source
+from scope_batch.jobs.worker import LoadOrder
+from scope_batch.models import layout
 from scope_batch.models.folder import TINY, find_models
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.processors import PROCESSORS
@@ -20,6 +24,7 @@ from scope_batch.serve.requests import public_text
 from scope_batch.serve.roots import Root
 
 Status = Literal["not_loaded", "loading", "loaded", "error"]
+MergeMode = Literal["runtime_peft", "permanent_merge"]
 MAX_LORAS = 64
 log = logging.getLogger(__name__)
 
@@ -31,8 +36,18 @@ class LoadedLora(BaseModel):
     scale: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)] = 1.0
 
 
+class LoraToLoad(LoadedLora):
+    merge_mode: MergeMode | None = None
+
+
 class LoadParams(BaseModel):
-    """What holds for every request that does not say otherwise. Other keys are ignored, with a warning."""
+    """What holds for every request that does not say otherwise. Other keys are ignored, with a warning.
+
+    lora_merge_mode  of LoRAs without one of their own. "runtime_peft": their scales can change without a new load;
+                     "permanent_merge": they are merged into the weights where a request has one scale for all chunks.
+    vace_enabled     load what VACE needs, too; by default where its files are there. Otherwise the first request with
+                     control frames, masks or images loads it.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -40,8 +55,8 @@ class LoadParams(BaseModel):
     width: int | None = None
     seed: int | None = None
     base_seed: int | None = None
-    loras: Annotated[list[LoadedLora], Field(max_length=MAX_LORAS)] | None = None
-    lora_merge_mode: str | None = None
+    loras: Annotated[list[LoraToLoad], Field(max_length=MAX_LORAS)] | None = None
+    lora_merge_mode: MergeMode | None = None
     vae_type: str | None = None
     vace_enabled: bool | None = None
     quantization: str | None = None
@@ -71,55 +86,48 @@ class PipelineStatus(BaseModel):
 
 
 class Pipeline:
-    """The loaded pipeline. "loaded" means that its model files are there and its parameters are valid; the worker reads
-    the weights for the first request and keeps them."""
+    """The pipeline that the workers have loaded, or are to load."""
 
     def __init__(self, loras: Root, models: str | None) -> None:
         self._loras, self.models = loras, models
         self._lock = threading.Lock()
         self._status = PipelineStatus()
         self._defaults: dict[str, Any] = {}
+        self._order: LoadOrder | None = None
 
     @property
     def status(self) -> PipelineStatus:
         with self._lock:
             return self._status
 
-    def load(self, request: LoadRequest) -> LoadReply:
-        """Set the status to "loading" and check the parameters. `finish` is to follow.
+    def load(self, request: LoadRequest) -> tuple[LoadReply, LoadOrder]:
+        """Check the parameters and set the status to "loading". Returns what the workers are to load; `finish` follows.
 
         Raises HttpProblem for ids that name no pipeline, JobError or MissingInputError for wrong parameters.
         """
         pipeline_id = _main_pipeline(request.pipeline_ids)
         params = request.load_params or LoadParams()
         defaults = self._defaults_of(pipeline_id, params)
+        order = LoadOrder(json.dumps({**defaults, "prompt": "-"}), self._with_vace(defaults, params))
         with self._lock:
-            self._defaults = defaults
+            self._defaults, self._order = defaults, order
             self._status = PipelineStatus(
                 status="loading",
                 pipeline_id=pipeline_id,
                 load_params=params.model_dump(exclude_none=True),
-                loaded_lora_adapters=params.loras or [],
+                loaded_lora_adapters=[LoadedLora(path=lora.path, scale=lora.scale) for lora in params.loras or ()],
             )
-        return LoadReply(
-            message="Pipeline loading initiated successfully",
-            warnings=[f"load_params.{key}: unknown key, ignored" for key in params.model_extra or ()],
-        )
+        warnings = [f"load_params.{key}: unknown key, ignored" for key in params.model_extra or ()]
+        return LoadReply(message="Pipeline loading initiated successfully", warnings=warnings), order
 
-    def finish(self) -> None:
-        """Look for the model files; the status becomes "loaded" or "error"."""
-        status = self.status
-        assert status.pipeline_id is not None
-        try:
-            if KNOWN_PIPELINES.get(status.pipeline_id).needs_models and self.models != TINY:
-                find_models(status.pipeline_id, self.models)
-            done = status.model_copy(update={"status": "loaded"})
-        except ScopeBatchError as error:
-            log.error("%s cannot be loaded: %s", status.pipeline_id, error)
-            done = status.model_copy(update={"status": "error", "error": public_text(str(error), {})})
+    def finish(self, order: LoadOrder, error: str) -> None:
+        """Set the status to "loaded", or to "error" if there is one; unless another load has begun meanwhile."""
+        if error:
+            log.error("the pipeline cannot be loaded: %s", error)
         with self._lock:
-            if self._status is status:  # else another load has begun meanwhile
-                self._status = done
+            if self._order is order:
+                update = {"status": "error", "error": public_text(error, {})} if error else {"status": "loaded"}
+                self._status = self._status.model_copy(update=update)
 
     def defaults_for(self, pipeline_id: Any) -> dict[str, Any]:
         """Return the fields that hold for a request. Raises HttpProblem unless its pipeline is the loaded one."""
@@ -148,12 +156,26 @@ class Pipeline:
             "quantization": params.quantization,
             "lora_scales": {str(self._loras.path_of(lora.path)): lora.scale for lora in params.loras or ()},
         }
+        if any((lora.merge_mode or params.lora_merge_mode) == "runtime_peft" for lora in params.loras or ()):
+            fields["lora_merge"] = "never"
         defaults = {name: value for name, value in fields.items() if value not in (None, {})}
         try:
             parse_job({**defaults, "prompt": "-"}, Source(name="load_params"))
         except (JobError, MissingInputError) as error:
             raise type(error)(*(public_text(line, {}) for line in error.problems), more=error.more) from None
         return defaults
+
+    def _with_vace(self, defaults: dict[str, Any], params: LoadParams) -> bool:
+        if params.vace_enabled is not None:
+            return params.vace_enabled
+        if self.models == TINY or not layout.is_known(defaults["pipeline_id"]):
+            return self.models == TINY
+        try:
+            vae_type = defaults.get("vae_type", Job.model_fields["vae_type"].default)
+            find_models(defaults["pipeline_id"], self.models, vae_type=vae_type, vace=True)
+        except UnavailableError:
+            return False
+        return True
 
 
 def _main_pipeline(ids: list[str]) -> str:

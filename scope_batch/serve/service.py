@@ -21,6 +21,7 @@ from scope_batch.errors import JobError, ProblemsError
 from scope_batch.job import Job
 from scope_batch.jobs.job_table import BusyError, JobTable
 from scope_batch.jobs.records import WAITING, JobRecord, JobSettings
+from scope_batch.jobs.worker import LoadOrder
 from scope_batch.render.prepare import prepare_job
 from scope_batch.serve.downloads import Content, file_content, preview_jpeg, raw_content
 from scope_batch.serve.event_stream import EventStream, Listener, Words
@@ -57,6 +58,8 @@ class Runner(Protocol):
 
     def cancel(self, job: str) -> JobRecord | None: ...
 
+    def load(self, order: LoadOrder, done: Callable[[str], object]) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -86,9 +89,12 @@ class Service:
 
     async def load(self, request: LoadRequest) -> LoadReply:
         """Begin to load a pipeline. Raises BusyError while a job runs or waits."""
+        self._refuse_if_closing()
         if self.table.active():
             raise BusyError("a job runs or waits; the pipeline cannot be loaded now")
-        return await run_in_threadpool(self.pipeline.load, request)
+        reply, order = await run_in_threadpool(self.pipeline.load, request)
+        self.runner.load(order, partial(self.pipeline.finish, order))
+        return reply
 
     async def submit(self, request: Request) -> EventStream:
         """Add the job of a request, and answer with its events. Raises before the first event if there is no job."""
@@ -255,10 +261,13 @@ class Service:
 
     def refuse_if_busy(self) -> None:
         """Raise before the work of a plan; the table decides again when the job is added."""
-        if self.closing.is_set():
-            raise HttpProblem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
+        self._refuse_if_closing()
         if len(self.table.active()) >= self.policy.most_active:
             raise BusyError(f"busy: {self.policy.most_active} of at most {self.policy.most_active} jobs run or wait")
+
+    def _refuse_if_closing(self) -> None:
+        if self.closing.is_set():
+            raise HttpProblem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
 
     def known(self, job: str) -> JobRecord:
         """Return a job. Raises HttpProblem (404) if there is none, or it is to be removed."""

@@ -5,7 +5,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from PIL import Image
 from scope_batch.errors import TemporaryError
 from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.records import JobRecord, JobSettings
+from scope_batch.jobs.worker import LoadOrder
 from scope_batch.serve.application import FAMILIES, create_app
 from scope_batch.serve.guard import Access, Guard
 from scope_batch.serve.job_events import RAW_NAME, caller_text
@@ -41,6 +42,9 @@ class ByHand:
 
     table: JobTable
     then: Callable[[JobRecord], object] = lambda _: None
+    load_error: str | None = ""
+    """Why nothing can be loaded; None: it is not known yet."""
+    loaded: list[LoadOrder] = field(default_factory=list)
 
     def submit(self, request: str, settings: JobSettings, caller: str = "") -> JobRecord:
         record = self.table.submit(request, settings, most_active=1, caller=caller)
@@ -50,6 +54,11 @@ class ByHand:
 
     def cancel(self, job: str) -> JobRecord | None:
         return self.table.cancel(job)
+
+    def load(self, order: LoadOrder, done: Callable[[str], object]) -> None:
+        self.loaded.append(order)
+        if self.load_error is not None:
+            done(self.load_error)
 
     def finish(self, record: JobRecord) -> None:
         path = self.table.folder(record.id) / RAW_NAME
@@ -123,19 +132,68 @@ def test_the_pipeline_is_loaded_with_the_body_of_the_draft(world: World, call: C
     assert after["loaded_lora_adapters"] == [{"path": "l.safetensors", "scale": 0.5}]
 
 
-def test_the_status_is_loading_before_the_reply(world: World, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pipeline, "finish", lambda _: None)
+def test_the_status_is_loading_before_the_reply(world: World, call: Call) -> None:
+    world.runner.load_error = None
     load(world, call)
     assert status(world, call)["status"] == "loading"
     assert world.run(REQUEST).status == 400
 
 
-def test_missing_models_are_an_error_of_the_status(world: World, call: Call) -> None:
-    world.service.pipeline = Pipeline(world.service.files.loras, str(world.folder / "none"))
-    call(world.app, "POST", "/api/v1/pipeline/load", json={"pipeline_ids": ["longlive"]})
+def test_what_cannot_be_loaded_is_an_error_of_the_status(world: World, call: Call) -> None:
+    world.runner.load_error = f"{world.folder}/models/vae.pth: is missing"
+    load(world, call)
     after = status(world, call)
-    assert after["status"] == "error"
-    assert str(world.folder) not in after["error"]
+    assert (after["status"], after["error"]) == ("error", "vae.pth: is missing")
+    assert world.run(REQUEST).status == 400
+
+
+def test_of_two_loads_the_second_counts(world: World, call: Call) -> None:
+    world.runner.load_error = None
+    load(world, call, height=64)
+    load(world, call, height=128)
+    first, second = world.runner.loaded
+    world.service.pipeline.finish(first, "")
+    assert status(world, call)["status"] == "loading"
+    world.service.pipeline.finish(second, "")
+    after = status(world, call)
+    assert (after["status"], after["load_params"]) == ("loaded", {"height": 128})
+
+
+@pytest.mark.parametrize(
+    ("modes", "merging"),
+    [
+        ({}, None),
+        ({"lora_merge_mode": "runtime_peft"}, "never"),
+        ({"lora_merge_mode": "permanent_merge"}, None),
+        ({"merge_mode": "runtime_peft"}, "never"),
+        ({"merge_mode": "permanent_merge", "lora_merge_mode": "runtime_peft"}, None),
+    ],
+    ids=str,
+)
+def test_loras_whose_scales_may_change_are_not_merged(
+    modes: dict[str, str], merging: str | None, world: World, call: Call
+) -> None:
+    mode = {name: value for name, value in modes.items() if name == "merge_mode"}
+    rest = {name: value for name, value in modes.items() if name != "merge_mode"}
+    assert load(world, call, loras=[{"path": "l.safetensors", "scale": 0, **mode}], **rest).status_code == 200
+    fields = json.loads(world.runner.loaded[0].request)
+    assert fields.get("lora_merge") == merging
+    assert fields["lora_scales"] == {str(world.folder / "lora" / "l.safetensors"): 0}
+
+
+@pytest.mark.parametrize(("params", "vace"), [({}, True), ({"vace_enabled": False}, False)])
+def test_vace_is_loaded_too_unless_it_is_not_wanted(
+    params: dict[str, Any], vace: bool, world: World, call: Call
+) -> None:
+    world.service.pipeline = Pipeline(world.service.files.loras, "tiny")
+    load(world, call, **params)
+    assert world.runner.loaded[0].vace == vace
+
+
+def test_vace_is_not_loaded_where_its_files_are_missing(world: World, call: Call) -> None:
+    world.service.pipeline = Pipeline(world.service.files.loras, str(world.folder))
+    call(world.app, "POST", "/api/v1/pipeline/load", json={"pipeline_ids": ["longlive"]})
+    assert not world.runner.loaded[0].vace
 
 
 @pytest.mark.parametrize(
@@ -149,6 +207,7 @@ def test_missing_models_are_an_error_of_the_status(world: World, call: Call) -> 
         ({"pipeline_ids": ["slate"], "load_params": {"height": 321}}, 422),
         ({"pipeline_ids": ["slate"], "load_params": {"seed": 10**30}}, 422),
         ({"pipeline_ids": ["slate"], "load_params": {"vae_type": "x"}}, 422),
+        ({"pipeline_ids": ["slate"], "load_params": {"lora_merge_mode": "x"}}, 422),
         ({"pipeline_ids": ["slate"], "load_params": {"loras": [{"path": "../x.safetensors"}]}}, 422),
         ({"pipeline_ids": ["slate"], "load_params": {"loras": [{"path": "/etc/passwd"}]}}, 422),
         ({"pipeline_ids": ["slate"], "load_params": {"loras": [{"path": "l.safetensors", "scale": 11}]}}, 422),
@@ -168,6 +227,7 @@ def test_unknown_load_parameters_are_warned_about(world: World, call: Call) -> N
 def test_nothing_is_loaded_while_a_job_runs(loaded: World, call: Call) -> None:
     loaded.start()
     assert load(loaded, call).status_code == 409
+    assert status(loaded, call)["status"] == "loaded"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

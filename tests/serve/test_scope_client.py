@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,3 +167,32 @@ def test_inpainting(client: ScopeClient, command_line: CommandLine) -> None:
         vace_length="end",
     )
     assert np.array_equal(frames, same)
+
+
+def test_a_load_that_fails_says_why(client: ScopeClient, server: Running) -> None:
+    (server.folder / "lora" / "damaged.safetensors").write_bytes(b"no header")
+    with pytest.raises(RuntimeError, match=r"damaged\.safetensors"):
+        load(client, "damaged.safetensors")
+    load(client)
+    client.generate(**request(num_frames=9))
+
+
+def test_a_lora_given_at_load_applies_to_requests_that_do_not_name_it(
+    client: ScopeClient, server: Running, command_line: CommandLine
+) -> None:
+    lora = lora_of(server)
+    client.load("longlive", **SIZE, loras=[{"path": lora, "scale": 0.75}])
+    frames = client.generate(**request(num_frames=9))
+    same = command_line.render(num_frames=9, denoising_steps=TEXT_STEPS, lora_scales={lora: 0.75})
+    assert np.array_equal(frames, same)
+
+
+def test_a_request_after_a_load_loads_nothing(client: ScopeClient, server: Running) -> None:
+    """What the worker's events tell: each part of a model that is read is one of them."""
+    load(client, lora_of(server))
+    client.generate(**request(num_frames=9, chunk_specs=ramp(lora_of(server))[:1]))
+    database = sqlite3.connect(server.folder / "state" / "jobs.sqlite3")
+    last = "SELECT kind, data FROM event WHERE job = (SELECT max(number) FROM job)"
+    loading = [data for kind, data in database.execute(last) if kind == "loading"]
+    database.close()
+    assert loading == []
