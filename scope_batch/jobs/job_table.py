@@ -45,6 +45,8 @@ class JobTable:
         self._max_events, self._clock = max_events, clock
         self._changed = threading.Condition(threading.RLock())
         self._listeners: list[Callable[[str], None]] = []
+        self._listening = threading.Lock()
+        """Guards the list, apart from `_changed`: who begins to listen does not wait for the disk."""
         self._closed = False
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -236,12 +238,12 @@ class JobTable:
     @contextmanager
     def listening(self, listener: Callable[[str], None]) -> Iterator[None]:
         """Call `listener` with the id of every job that changes; it must not block or raise."""
-        with self._changed:
+        with self._listening:
             self._listeners.append(listener)
         try:
             yield
         finally:
-            with self._changed:
+            with self._listening:
                 self._listeners.remove(listener)
 
     def remove(self, job: str) -> bool:
@@ -296,5 +298,6 @@ class JobTable:
             except (sqlite3.OperationalError, OSError) as error:
                 raise OutputError(f"{self._root}: the table of jobs cannot be written: {error}") from error
             self._changed.notify_all()
-            for listener in self._listeners:
-                listener(job)
+            with self._listening:
+                for listener in self._listeners:
+                    listener(job)

@@ -48,7 +48,7 @@ async def add_asset(root: Root, uploads: Uploads, name: str, request: Request) -
     try:
         await run_in_threadpool(_publish, source, root.folder, name)
     finally:
-        source.unlink()
+        await run_in_threadpool(source.unlink)
     return {"name": name, "path": name, "size_bytes": size}
 
 

@@ -93,7 +93,7 @@ class EventStream(Response):
             with suppress(asyncio.CancelledError):
                 await gone
             if not ended and not self._closing.is_set() and self._listener.on_hang_up is not None:
-                self._listener.on_hang_up()
+                loop.run_in_executor(None, self._listener.on_hang_up)
 
     def _next(self) -> tuple[list[bytes], bool]:
         """Return the events that are new, and whether the last one is among them."""

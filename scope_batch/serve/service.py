@@ -74,7 +74,10 @@ class Policy:
 
 @dataclass(slots=True)
 class Service:
-    """The state of the server. `closing` is set when it shuts down."""
+    """The state of the server. `closing` is set when it shuts down.
+
+    Methods that are no coroutines wait for the disk: the event loop has them called in threads.
+    """
 
     table: JobTable
     runner: Runner
@@ -90,7 +93,7 @@ class Service:
     async def load(self, request: LoadRequest) -> LoadReply:
         """Begin to load a pipeline. Raises BusyError while a job runs or waits."""
         self._refuse_if_closing()
-        if self.table.active():
+        if await run_in_threadpool(self.table.active):
             raise BusyError("a job runs or waits; the pipeline cannot be loaded now")
         reply, order = await run_in_threadpool(self.pipeline.load, request)
         self.runner.load(order, partial(self.pipeline.finish, order))
@@ -98,7 +101,7 @@ class Service:
 
     async def submit(self, request: Request) -> EventStream:
         """Add the job of a request, and answer with its events. Raises before the first event if there is no job."""
-        self.refuse_if_busy()
+        await run_in_threadpool(self.refuse_if_busy)
         body = await _read(request, self.policy.read_timeout_s)
         record = await run_in_threadpool(self._submit, body)
         on_hang_up = None if self.policy.on_disconnect == "continue" else lambda: self.runner.cancel(record.id)
@@ -160,7 +163,7 @@ class Service:
 
     async def submit_text(self, request: Request) -> str:
         """Add the job of the text in the body and return its id. It does not depend on who watches it."""
-        self.refuse_if_busy()
+        await run_in_threadpool(self.refuse_if_busy)
         body = await _read(request, self.policy.read_timeout_s, MAX_TEXT_BYTES)
         return (await run_in_threadpool(self._submit_text, body)).id
 
@@ -175,11 +178,11 @@ class Service:
         elif active := self.table.active():
             self.runner.cancel(active[0].id)
 
-    async def delete(self, job: str) -> bool:
+    def delete(self, job: str) -> bool:
         """Cancel a job if need be, and remove it with its outputs when it has ended. Returns whether it is gone."""
         self.runner.cancel(self.known(job).id)
         self._unwanted.add(job)
-        await self._remove_unwanted()
+        self._remove_unwanted()
         return job not in self._unwanted
 
     def download(self, handle: str, wanted: Format) -> Content:
@@ -217,7 +220,7 @@ class Service:
             deadline = asyncio.get_running_loop().time() + SWEEP_S
             while (left := deadline - asyncio.get_running_loop().time()) > 0:
                 self._changed.clear()
-                await self._remove_unwanted()
+                await run_in_threadpool(self._remove_unwanted)
                 try:
                     await asyncio.wait_for(self._changed.wait(), left)
                 except TimeoutError:
@@ -229,10 +232,9 @@ class Service:
         requests = " ".join(record.request for record in self.table.active())
         self.files.uploads.expire(self.policy.keep_s, is_used=lambda path: path.name in requests)
 
-    async def _remove_unwanted(self) -> None:
+    def _remove_unwanted(self) -> None:
         for job in [*self._unwanted]:
-            record = self.table.get(job)
-            if record is None or await run_in_threadpool(self.table.remove, job):
+            if self.table.get(job) is None or self.table.remove(job):
                 self._unwanted.discard(job)
 
     def _submit(self, body: bytes) -> JobRecord:

@@ -81,11 +81,11 @@ def submission_calls(service: Service) -> APIRouter:
         responses={**EVENTS, **problems(404, 422)},
         summary="The events of a render, named as in --progress json",
     )
-    async def events(job: str, last_event_id: Annotated[int, Header(ge=0, le=2**53)] = 0) -> EventStream:
+    def events(job: str, last_event_id: Annotated[int, Header(ge=0, le=2**53)] = 0) -> EventStream:
         return service.events(job, last_event_id, render_event)
 
     @router.post("/api/v1/jobs/{job}/cancel", responses=problems(404), summary="Cancel a job")
-    async def cancel(job: str) -> dict[str, str]:
+    def cancel(job: str) -> dict[str, str]:
         service.cancel(job)
         return {"status": "cancelling"}
 

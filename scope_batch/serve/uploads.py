@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -24,6 +24,7 @@ from scope_batch.serve.file_sets import FileSets
 from scope_batch.serve.problem_documents import HttpProblem
 
 Kind = Literal["video", "data", "file"]
+_T = TypeVar("_T")
 BLOCK_BYTES = 1 << 20
 _HANDLE = re.compile(r"(video|data|file)-[0-9a-f]{32}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
@@ -101,19 +102,18 @@ class Uploads:
         handle = f"{kind}-{secrets.token_hex(16)}"
         part = self._file(handle).with_suffix(".part")
         try:
-            file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            file = await _in_thread(_create, part)
             try:
                 received, digest = await self._write(file, request, header, size, limit, hashing=checksum is not None)
                 if digest != checksum:
                     raise HttpProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "the body does not have the SHA-256 of X-SHA256")
-                await run_in_threadpool(_complete, file)
+                await _in_thread(_complete, file, part, self._file(handle))
             finally:
-                os.close(file)
-            part.rename(self._file(handle))
+                await _in_thread(os.close, file)
         except OSError as error:
             raise OutputError(f"{part}: cannot be written: {error.strerror}") from error
         finally:
-            part.unlink(missing_ok=True)
+            await _in_thread(part.unlink, True)
         return handle, received
 
     async def _write(
@@ -132,13 +132,13 @@ class Uploads:
                 digest.update(data)
             block += data
             if len(block) >= BLOCK_BYTES:
-                await run_in_threadpool(_write_all, file, block)
+                await _in_thread(_write_all, file, block)
                 block = bytearray()
         if received == 0:
             raise HttpProblem(HTTPStatus.BAD_REQUEST, "the body is empty")
         if size is not None and received < size:
             raise _wrong_size(received, size)
-        await run_in_threadpool(_write_all, file, block)
+        await _in_thread(_write_all, file, block)
         return received, digest.hexdigest() if digest is not None else None
 
 
@@ -158,15 +158,30 @@ async def body_parts(request: Request, timeout_s: float) -> AsyncIterator[bytes]
         yield data
 
 
+async def _in_thread(call: Callable[..., _T], *arguments: object) -> _T:
+    """Call in a thread, to its end even if this task is cancelled meanwhile: nobody closes the file of a thread."""
+    called = asyncio.ensure_future(run_in_threadpool(call, *arguments))
+    try:
+        return await asyncio.shield(called)
+    except asyncio.CancelledError:
+        await asyncio.wait([called])
+        raise
+
+
+def _create(part: Path) -> int:
+    return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
 def _write_all(file: int, data: bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
 
 
-def _complete(file: int) -> None:
+def _complete(file: int, part: Path, target: Path) -> None:
     os.fchmod(file, 0o400)
     os.fsync(file)
+    part.rename(target)
 
 
 def _shape(headers: Headers) -> tuple[int, int, int, int]:
