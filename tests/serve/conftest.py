@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
-import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +35,43 @@ def call() -> Call:
     return request
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _watched(tmp_path_factory: pytest.TempPathFactory, _own_cache: None) -> Iterator[None]:
-    """No test here, and no server or worker that it starts, touches a file outside the folders that it is given, or
-    holds up an event loop."""
+@dataclass(frozen=True)
+class _Watch:
+    """on: set while this process is watched; environment: has the processes watched that it starts."""
+
+    report: Path
+    on: threading.Event
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def _watch(tmp_path_factory: pytest.TempPathFactory, _own_cache: None) -> _Watch:
     spec = importlib.util.spec_from_file_location("watch", WATCH)
     assert spec and spec.loader
-    watch = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(watch)
-    report = tmp_path_factory.mktemp("watch") / "report"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("watch")
+    (folder / "scratch").mkdir()
     folders = [str(tmp_path_factory.getbasetemp()), os.environ["SCOPE_BATCH_CACHE"]]
+    environment = {
+        module.REPORT: str(folder / "report"),
+        module.FOLDERS: os.pathsep.join(folders),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(WATCH.parent), os.environ.get("PYTHONPATH", "")])),
+        "TMPDIR": str(folder / "scratch"),
+    }
+    return _Watch(folder / "report", module.watch(str(folder / "report"), folders), environment)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _watched(_watch: _Watch) -> Iterator[None]:
+    """No test here, and no server or worker that it starts, touches a file outside the folders that it is given, or
+    holds up an event loop."""
+    _watch.report.write_text("")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(watch.REPORT, str(report))
-        patch.setenv(watch.FOLDERS, os.pathsep.join(folders))
-        scratch = str(tmp_path_factory.mktemp("scratch"))
-        patch.setenv("TMPDIR", scratch)
-        patch.setattr(tempfile, "tempdir", scratch)
-        path = [str(WATCH.parent), os.environ.get("PYTHONPATH", "")]
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
-        end = watch.watch(str(report), folders)
+        for name, value in _watch.environment.items():
+            patch.setenv(name, value)
+        patch.setattr(tempfile, "tempdir", _watch.environment["TMPDIR"])
+        _watch.on.set()
         yield
-        end()
-    assert report.read_text() == "", f"{sys.executable} or a process that it started did what it may not"
+        _watch.on.clear()
+    assert _watch.report.read_text() == "", "a process touched what it may not, or an event loop stood still"

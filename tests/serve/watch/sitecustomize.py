@@ -13,7 +13,6 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 REPORT = "SCOPE_BATCH_WATCH_REPORT"
@@ -46,14 +45,15 @@ _STAYS = os.O_NOFOLLOW | os.O_EXCL
 _busy = threading.local()
 
 
-def watch(report: str, folders: list[str]) -> Callable[[], None]:
-    """Begin to watch this process. Returns a function that ends it."""
+def watch(report: str, folders: list[str]) -> threading.Event:
+    """Begin to watch this process. Faults are written while the event that is returned is set, as it is."""
     file = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     roots = [os.path.realpath(folder) for folder in folders]
-    ended = threading.Event()
+    on = threading.Event()
+    on.set()
 
     def told(event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in _EVENTS or ended.is_set() or getattr(_busy, "now", False):
+        if event not in _EVENTS or not on.is_set() or getattr(_busy, "now", False):
             return
         _busy.now = True
         try:
@@ -66,8 +66,11 @@ def watch(report: str, folders: list[str]) -> Callable[[], None]:
 
     sys.addaudithook(told)
     if "--multiprocessing-fork" not in sys.orig_argv:
-        _watch_loops(lambda text: os.write(file, f"{text}\n".encode()), garbage_counts=__name__ == "sitecustomize")
-    return ended.set
+        _watch_loops(
+            lambda text: on.is_set() and os.write(file, f"{text}\n".encode()),
+            garbage_counts=__name__ == "sitecustomize",
+        )
+    return on
 
 
 def _may_touch(path: Any, writes: bool, follows: bool, roots: list[str]) -> bool:
