@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "progress": {"errors", "events"},
     "render": {*CORE, "checkpoint", "files", "job", "media", "models", "pipelines", "plan", "processors", "sinks"},
     "jobs": {*CORE, "job", "pipelines", "render"},
-    "golden": {*CORE, "files", "job", "media", "plan", "render", "sinks"},
+    "golden": {*CORE, "checkpoint", "files", "job", "media", "plan", "render", "sinks"},
     "doctor": {*CORE, "files", "job", "media", "models", "pipelines", "processors", "render", "sinks"},
     "serve": {*CORE, "files", "job", "jobs", "media", "models", "pipelines", "processors", "render", "sinks"},
     "cli": {

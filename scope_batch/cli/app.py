@@ -8,7 +8,7 @@ import typer
 
 from scope_batch import __version__
 from scope_batch.cli import arguments as o
-from scope_batch.cli import models
+from scope_batch.cli import golden, models
 from scope_batch.cli import serve as s
 from scope_batch.cli.compare import compare
 from scope_batch.cli.console import open_console
@@ -24,6 +24,7 @@ app = Program(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models.app, name="models")
+app.add_typer(golden.app, name="golden")
 app.command()(compare)
 
 

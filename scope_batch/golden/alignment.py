@@ -90,5 +90,5 @@ def _swaps(a: NDArray[np.float32], b: NDArray[np.float32], differing: Sequence[i
 
 def _flat(frames: Sequence[Reduced]) -> NDArray[np.float32]:
     if not frames:
-        return np.zeros((0, SIDE * SIDE * 3), np.float32)
+        return np.zeros((0, 1), np.float32)
     return np.stack(frames).reshape(len(frames), -1).astype(np.float32)

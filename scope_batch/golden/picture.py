@@ -24,7 +24,7 @@ def side_by_side(pairs: Sequence[FramePair], names: tuple[str, str], places: Seq
     names   what A and B are called.
     places  the place of each pair, such as "frame 21 (chunk 2)".
     """
-    height, width = pairs[0].a.shape[:2]
+    height, width = max((pair.a.shape[:2] for pair in pairs), key=lambda size: size[1])  # others are enlarged to it
     factor = max(1, -(-LEAST_WIDTH // width))
     cell = (width * factor, height * factor)
     row = cell[1] + 2 * TEXT_HEIGHT + GAP

@@ -19,6 +19,7 @@ from scope_batch.media.open import open_source
 from scope_batch.media.source import Closing, Frame, Source
 from scope_batch.plan.view.film_map import FilmMap
 from scope_batch.render.chunk_stream import render_chunks
+from scope_batch.render.engine_pool import Engines
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.render.prepare import prepare_job
 from scope_batch.sinks.metadata import FILM_ENTRY, read_metadata
@@ -72,12 +73,18 @@ def open_stream(argument: str) -> FrameStream:
     return FrameStream(argument, frames, source.frames, fps, film_map, source)
 
 
-def job_stream(job: Job, name: str, options: RenderOptions = DEFAULT_OPTIONS, report: Report = silent) -> FrameStream:
+def job_stream(
+    job: Job,
+    name: str,
+    options: RenderOptions = DEFAULT_OPTIONS,
+    report: Report = silent,
+    engines: Engines | None = None,
+) -> FrameStream:
     """Return the frames that a job renders, as they are made. Raises the errors of a render."""
     plan = prepare_job(job)
 
     def frames() -> Iterator[Frame]:
-        with closing(render_chunks(job, options, report)) as chunks:
+        with closing(render_chunks(job, options, report, engines=engines)) as chunks:
             for made in chunks:
                 yield from made.frames
 

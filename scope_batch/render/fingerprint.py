@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import cast
 
 from scope_batch.checkpoint.provenance import Provenance, chunk_inputs
 from scope_batch.core.canonical import canonical
-from scope_batch.core.engine import EngineRequest
+from scope_batch.core.engine import Engine, EngineRequest, ReproducibleEngine
 from scope_batch.core.plan import Plan
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Report
@@ -147,3 +149,20 @@ def provenance_of(plan: Plan, request: EngineRequest) -> Provenance:
 
     texts = {name: canonical(value, path_text) for name, value in engine.items()}
     return Provenance(texts, {}, chunk_inputs(plan, digest, vace_module=vace))
+
+
+PACKAGES = ("scope-batch", "torch", "diffusers", "transformers", "peft", "numpy", "pillow", "imageio-ffmpeg")
+"""Packages whose version can decide about a pixel."""
+
+
+def package_versions() -> dict[str, str]:
+    """Name -> version of `PACKAGES`, and the ffmpeg that is used in place of the bundled one. Imports none of them."""
+    versions = {name: version(name) for name in PACKAGES}
+    own_ffmpeg = os.environ.get("IMAGEIO_FFMPEG_EXE")
+    return versions | ({"IMAGEIO_FFMPEG_EXE": own_ffmpeg} if own_ffmpeg else {})
+
+
+def environment_of(engine: Engine) -> dict[str, str]:
+    """Return what decides about the last bits of the frames besides job, inputs and models: packages and machine."""
+    machine = engine.environment() if isinstance(engine, ReproducibleEngine) else {}
+    return {**package_versions(), **machine}

@@ -69,7 +69,15 @@ def with_metadata(
     settings: SinkSettings, job: Job, plan: Plan, request: EngineRequest, report: Report, *, store: bool
 ) -> SinkSettings:
     """Add the metadata, for which every input and model file is read once; `store`: the outputs hold them."""
-    document = metadata_text(
+    document = metadata_of(job, plan, request, report)
+    values = sorted(comparable(json.loads(document)).items())
+    digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
+    return replace(settings, metadata=document if store else None, job=digest)
+
+
+def metadata_of(job: Job, plan: Plan, request: EngineRequest, report: Report) -> str:
+    """Return the metadata of an output of this job as JSON. Every input and model file is read once."""
+    return metadata_text(
         job.to_public_dict(),
         input_digests(job),
         job_sha256(job),
@@ -78,9 +86,6 @@ def with_metadata(
         model_files_digests(request, report),
         FilmMap.of_plan(plan, public_prompts(job, job.source)).to_json(),
     )
-    values = sorted(comparable(json.loads(document)).items())
-    digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
-    return replace(settings, metadata=document if store else None, job=digest)
 
 
 def _files_read(job: Job) -> tuple[Path, ...]:

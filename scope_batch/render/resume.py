@@ -6,10 +6,8 @@ What the folder holds counts only as far as it is exactly what this render would
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,14 +17,14 @@ from numpy.typing import NDArray
 from scope_batch.checkpoint.cadence import Cadence
 from scope_batch.checkpoint.provenance import Difference, Provenance, differences, listed
 from scope_batch.checkpoint.store import STORE, ChunkStore, Found, StoredChunk, find_manifest, look_into
-from scope_batch.core.engine import Engine, EngineRequest, ReproducibleEngine, ResumableSession, Session
+from scope_batch.core.engine import Engine, EngineRequest, ResumableSession, Session
 from scope_batch.core.failpoint import failpoint
 from scope_batch.core.frames import Frames
 from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError, MissingInputError, TemporaryError
 from scope_batch.events import Report, Resumed, Warned
 from scope_batch.job import Job
-from scope_batch.render.fingerprint import provenance_of
+from scope_batch.render.fingerprint import environment_of, package_versions, provenance_of
 from scope_batch.render.options import RenderOptions
 from scope_batch.render.state_saver import StateSaver
 from scope_batch.sinks.output import output_errors
@@ -113,9 +111,7 @@ class Resume:
         Raises JobError if the environment differs, unless `any_environment`; OutputError if the folder cannot be
         written.
         """
-        environment = package_versions()
-        if isinstance(engine, ReproducibleEngine):
-            environment |= engine.environment()
+        environment = environment_of(engine)
         if self._found.chunks:
             self._check_environment(differences(self._found.environment, environment))
         start = self._restore(session)
@@ -225,17 +221,6 @@ class Resume:
                 self._store.close()
             if self._lock_of_reused is not None:
                 self._lock_of_reused.close()
-
-
-PACKAGES = ("scope-batch", "torch", "diffusers", "transformers", "peft", "numpy", "pillow", "imageio-ffmpeg")
-"""Packages whose version can decide about a pixel."""
-
-
-def package_versions() -> dict[str, str]:
-    """Name -> version of `PACKAGES`, and the ffmpeg that is used in place of the bundled one. Imports none of them."""
-    versions = {name: version(name) for name in PACKAGES}
-    own_ffmpeg = os.environ.get("IMAGEIO_FFMPEG_EXE")
-    return versions | ({"IMAGEIO_FFMPEG_EXE": own_ffmpeg} if own_ffmpeg else {})
 
 
 def _shared_lock(reuse: Path, lock: Path) -> BinaryIO | None:

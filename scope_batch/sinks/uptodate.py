@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scope_batch.checkpoint.provenance import Texts, differences, listed
+from scope_batch.checkpoint.provenance import Difference, Texts, differences, listed
 from scope_batch.core.canonical import canonical
 from scope_batch.core.plan import Delivery, Plan
 from scope_batch.errors import JobError, MissingInputError, OutputError
@@ -121,13 +121,17 @@ def _latents_reason(path: Path, expected: Mapping[str, Any]) -> str:
 
 def _changed(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """Name the values in which the job of an output differs from the job to be rendered, "" if in none."""
+    return listed(changes(stored, expected))
+
+
+def changes(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> list[Difference]:
+    """Return the values in which the metadata `stored` of an output differ from those of the job to be rendered."""
     if MODELS_ENTRY not in expected and "models" not in stored.get(MODELS_ENTRY, {}):
         # The folder of models is gone, or the pipeline has none: it takes no part in the comparison. Tiny models need
         # no folder, and never equal one.
         stored = {name: value for name, value in stored.items() if name != MODELS_ENTRY}
     changed = differences(comparable(stored), comparable(expected))
-    named = [difference for difference in changed if difference.field != _NAMES[_HIDDEN]]
-    return listed(named or changed)
+    return [difference for difference in changed if difference.field != _NAMES[_HIDDEN]] or changed
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
