@@ -135,7 +135,9 @@ def run_server(
         state_dir=state_dir or platformdirs.user_state_path("scope-batch", appauthor=False),
         port=port,
         access=Access(host, frozenset(name.lower() for name in allow_hosts), token, token_in_path),
-        policy=Policy(most_active=len(devices) + queue, on_disconnect=on_disconnect.value, keep_s=keep_s),
+        policy=Policy(
+            most_active=len(devices) + queue, workers=len(devices), on_disconnect=on_disconnect.value, keep_s=keep_s
+        ),
         options=RenderOptions(dtype=dtype.value),
         devices=tuple(devices),
         models=models,

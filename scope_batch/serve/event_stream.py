@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.records import JobRecord, StoredEvent
 from scope_batch.serve.downloads import hang_up
-from scope_batch.serve.job_events import encode, is_last, protocol_event, request_warnings
+from scope_batch.serve.job_events import encode, is_last, protocol_event, request_warnings, started
 
 HEARTBEAT_S = 15.0
 _HEARTBEAT = b": still here\n\n"
@@ -38,6 +38,8 @@ class Listener:
     on_hang_up  called if it leaves before the last event.
     heartbeat_s a comment is sent after so many seconds without an event.
     words       the dialect in which it hears of the events.
+    position    returns how many jobs must end before a job begins. If given, the stream starts with `started`, and
+                tells every change of the number until it is 0.
     """
 
     table: JobTable
@@ -46,6 +48,7 @@ class Listener:
     on_hang_up: Callable[[], object] | None = None
     heartbeat_s: float = HEARTBEAT_S
     words: Words = protocol_event
+    position: Callable[[JobRecord], int] | None = None
 
 
 class EventStream(Response):
@@ -60,12 +63,15 @@ class EventStream(Response):
         self._listener, self._closing = listener, closing
         self._after = listener.after
         self._is_new = listener.after == 0
+        self._position: int | None = None
+        """The last one that the client was told."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI)
         job, loop, changed = self._listener.job, asyncio.get_running_loop(), asyncio.Event()
 
         def listen(other: str) -> None:
-            if other == job:
+            waits = self._listener.position is not None and self._position != 0  # then other jobs matter, too
+            if waits or other == job:
                 loop.call_soon_threadsafe(changed.set)
 
         headers = {**_HEADERS, "X-Job-Id": job}
@@ -100,7 +106,7 @@ class EventStream(Response):
         record, events = self._listener.table.news(self._listener.job, self._after)
         if record is None:
             return [encode("error", {"error": "the job was deleted"})], True
-        blocks = [encode(*warning) for warning in request_warnings(record)] if self._is_new else []
+        blocks = [encode(*event) for event in self._opening(record)]
         self._is_new = False
         for event in events:
             self._after = event.number
@@ -109,6 +115,18 @@ class EventStream(Response):
             if is_last(event):
                 return blocks, True
         return blocks, record.has_ended and not events
+
+    def _opening(self, record: JobRecord) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the events that no table keeps: where the job stands, and what is wrong with its request."""
+        if self._listener.position is not None:
+            position, before = self._listener.position(record), self._position
+            self._position = position
+            if self._is_new:
+                yield started(record, position)
+            elif position != (before or 0):
+                yield "position", {"job": record.id, "position": position}
+        if self._is_new:
+            yield from request_warnings(record)
 
     async def _wait(self, changed: asyncio.Event, gone: asyncio.Task[None]) -> bool:
         """Wait for a change of the job, the end of the client or of the server; False after the heartbeat's time."""

@@ -1,4 +1,4 @@
-"""Tells the events of a job in the protocol's words: `started`, `progress`, `warning`, and one last event."""
+"""Tells the events of a job in the protocol's words: `started`, `position`, `progress`, `warning`, and the last one."""
 
 from __future__ import annotations
 
@@ -22,6 +22,21 @@ RAW_NAME = "out.npy"
 def caller_text(translation: Translation, notes: Mapping[str, Any] = MappingProxyType({})) -> str:
     """Return what the job table keeps about a request: its warnings, the client's names for paths, and notes."""
     return json.dumps({**notes, "names": translation.names, "warnings": translation.warnings})
+
+
+def planned(record: JobRecord) -> tuple[int, int]:
+    """Return the chunks and the delivered frames of a job, also before it has begun."""
+    notes, progress = json.loads(record.caller), record.progress
+    return (
+        progress.num_chunks or notes.get("total_chunks", 0),
+        progress.num_frames or notes.get("num_frames", 0),
+    )
+
+
+def started(record: JobRecord, position: int) -> tuple[str, dict[str, Any]]:
+    """Return the first event of every stream. position: so many jobs must end before this one begins."""
+    chunks, frames = planned(record)
+    return "started", {"job": record.id, "total_chunks": chunks, "num_frames": frames, "position": position}
 
 
 def request_warnings(record: JobRecord) -> list[tuple[str, dict[str, Any]]]:
@@ -49,14 +64,13 @@ def first_prompt(record: JobRecord) -> str:
 
 
 def protocol_event(event: StoredEvent, record: JobRecord) -> tuple[str, dict[str, Any]] | None:
-    """Return (name, data) of an event of the job `record`; None for one that the protocol does not have.
+    """Return (name, data) of an event of the job `record`; None for one that the protocol does not have: `started`
+    tells that a job was accepted, not that it begins.
 
     The record may be newer than the event.
     """
     data = json.loads(event.data)
     match event.kind:
-        case "started":
-            return "started", {"job": event.job, "total_chunks": data["chunks"], "num_frames": data["num_frames"]}
         case "chunk":
             return "progress", {
                 "chunk": data["chunk"] + 1,
@@ -119,7 +133,7 @@ def _cancelled(record: JobRecord) -> dict[str, Any]:
     output = {} if raw_output(record) is None else {"output_path": output_handle(record.id)}
     return {
         "chunk": progress.chunks_done,
-        "total_chunks": progress.num_chunks,
+        "total_chunks": planned(record)[0],
         "frames_completed": progress.frames_done,
         **output,
     }

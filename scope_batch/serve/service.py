@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError, ProblemsError
 from scope_batch.job import Job
 from scope_batch.jobs.job_table import BusyError, JobTable
@@ -30,6 +31,7 @@ from scope_batch.serve.job_events import (
     caller_text,
     first_prompt,
     output_handle,
+    planned,
     protocol_event,
     public_error,
     raw_output,
@@ -63,10 +65,15 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """most_active: jobs that may run or wait; on_disconnect: "cancel" a job whose client leaves, or "continue";
-    keep_s: uploads and jobs are kept so many seconds."""
+    """Limits of the server.
+
+    most_active    jobs that may run or wait; workers: so many of them run at once.
+    on_disconnect  "cancel" a job whose client leaves, or "continue".
+    keep_s         uploads and jobs are kept so many seconds.
+    """
 
     most_active: int = 1
+    workers: int = 1
     on_disconnect: Literal["cancel", "continue"] = "cancel"
     keep_s: float = 24 * 3600.0
     read_timeout_s: float = 60.0
@@ -105,11 +112,16 @@ class Service:
         body = await _read(request, self.policy.read_timeout_s)
         record = await run_in_threadpool(self._submit, body)
         on_hang_up = None if self.policy.on_disconnect == "continue" else lambda: self.runner.cancel(record.id)
-        return EventStream(Listener(self.table, record.id, on_hang_up=on_hang_up), self.closing)
+        return EventStream(
+            Listener(self.table, record.id, on_hang_up=on_hang_up, position=self._position), self.closing
+        )
 
     def events(self, job: str, after: int, words: Words = protocol_event) -> EventStream:
         """Answer with the events of a job after the one with that number."""
-        return EventStream(Listener(self.table, self.known(job).id, after, words=words), self.closing)
+        position = self._position if words is protocol_event else None
+        return EventStream(
+            Listener(self.table, self.known(job).id, after, words=words, position=position), self.closing
+        )
 
     def state(self, job: str) -> dict[str, Any]:
         return self._state(self.known(job))
@@ -125,14 +137,15 @@ class Service:
 
     def _state(self, record: JobRecord) -> dict[str, Any]:
         progress = record.progress
+        chunks, frames = planned(record)
         return {
             "job": record.id,
             "state": record.state,
             "jobs_ahead": self.table.jobs_ahead(record.id) if record.state in WAITING else None,
             "chunks_done": progress.chunks_done,
-            "total_chunks": progress.num_chunks,
+            "total_chunks": chunks,
             "frames_done": progress.frames_done,
-            "num_frames": progress.num_frames,
+            "num_frames": frames,
             "submitted": record.submitted_s,
             "started": record.started_s,
             "finished": record.finished_s,
@@ -248,14 +261,26 @@ class Service:
         notes  are kept with the job.
         """
         try:
-            prepare_job(job)
+            plan = prepare_job(job)
         except ProblemsError as error:
             raise _public(error, translation) from None
-        return self.runner.submit(json.dumps(translation.fields), SETTINGS, caller_text(translation, notes))
+        return self._add(translation, plan, notes)
 
     def _submit_text(self, body: bytes) -> JobRecord:
-        _, translation, _ = read_job_text(body, self.files, self.pipeline.models)
-        return self.runner.submit(json.dumps(translation.fields), SETTINGS, caller_text(translation))
+        _, translation, plan = read_job_text(body, self.files, self.pipeline.models)
+        return self._add(translation, plan, {})
+
+    def _add(self, translation: Translation, plan: Plan, notes: Mapping[str, Any]) -> JobRecord:
+        sizes = {"total_chunks": len(plan.chunks), "num_frames": plan.delivery.frames}
+        return self.runner.submit(
+            json.dumps(translation.fields), SETTINGS, caller_text(translation, {**notes, **sizes})
+        )
+
+    def _position(self, record: JobRecord) -> int:
+        """Return how many jobs must end before this one begins."""
+        if record.state not in WAITING:
+            return 0
+        return max(0, self.table.jobs_ahead(record.id) - self.policy.workers + 1)
 
     async def read(self, request: Request) -> bytes:
         """Return the body of a request. Raises HttpProblem: 413 for a long one, 408 for a client that stalls."""

@@ -238,7 +238,9 @@ def test_a_job_from_upload_to_download(family: str, loaded: World, call: Call) -
     loaded.runner.then = loaded.runner.finish
     client = loaded.run({**REQUEST, "input_path": upload["input_path"], "frobnicate": 1}, family=family)
     assert client.status == 200
-    warning, (name, complete) = client.events
+    (first, started), warning, (name, complete) = client.events
+    sizes = {"total_chunks": 2, "num_frames": 21, "position": 0}
+    assert (first, started) == ("started", {"job": started["job"], **sizes})
     assert (warning, name) == (("warning", {"message": "frobnicate: unknown key, ignored"}), "complete")
     assert complete["video_shape"] == [*FRAMES.shape]
     answer = call(loaded.app, "GET", f"{family}/download", params={"path": complete["output_path"]})

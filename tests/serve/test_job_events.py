@@ -10,7 +10,7 @@ import pytest
 
 from scope_batch.events import ChunkDone, Started, Warned
 from scope_batch.jobs.job_table import JobTable
-from scope_batch.jobs.records import EndState, JobSettings, Progress
+from scope_batch.jobs.records import EndState, JobRecord, JobSettings, Progress
 from scope_batch.serve.event_stream import EventStream, Listener
 from scope_batch.serve.job_events import RAW_NAME, caller_text
 from scope_batch.serve.requests import Translation
@@ -26,7 +26,8 @@ def table(tmp_path: Path) -> Iterator[JobTable]:
 
 
 def submit(table: JobTable) -> str:
-    caller = caller_text(Translation({}, names={"/srv/assets/tiger.png": "tiger.png"}))
+    translation = Translation({}, names={"/srv/assets/tiger.png": "tiger.png"})
+    caller = caller_text(translation, {"total_chunks": 2, "num_frames": 21})
     job = table.submit('{"pipeline_id": "slate"}', JobSettings((RAW_NAME,)), most_active=9, caller=caller).id
     table.take_next()
     return job
@@ -61,7 +62,8 @@ def listen(table: JobTable, job: str, client: Client, *, closing: bool = False, 
         event = asyncio.Event()
         if closing:
             event.set()
-        await EventStream(Listener(table, job, **wish), event)({"type": "http"}, client.receive, client.send)
+        wishes = {"position": lambda _: 0, **wish}
+        await EventStream(Listener(table, job, **wishes), event)({"type": "http"}, client.receive, client.send)
 
     asyncio.run(run())
     return client
@@ -75,11 +77,44 @@ def test_the_events_of_a_finished_job(table: JobTable) -> None:
     sizes = {"video_shape": [21, 64, 48, 3], "num_frames": 21, "num_chunks": 2, "chunk_size": 12}
     complete = {"output_path": f"output-{job}", **sizes}
     assert client.events == [
-        ("started", {"job": job, "total_chunks": 2, "num_frames": 21}),
+        ("started", {"job": job, "total_chunks": 2, "num_frames": 21, "position": 0}),
         ("progress", {"chunk": 1, "total_chunks": 2, "frames": 9, "fps": 31.5, "latency": 0.25}),
         ("progress", {"chunk": 2, "total_chunks": 2, "frames": 12, "fps": 31.5, "latency": 0.25}),
         ("complete", complete),
     ]
+
+
+def waiting(table: JobTable, jobs: int) -> list[str]:
+    """Submit jobs, of which the first one runs."""
+    caller = caller_text(Translation({}), {"total_chunks": 2, "num_frames": 21})
+    settings = JobSettings((RAW_NAME,))
+    ids = [table.submit('{"pipeline_id": "slate"}', settings, most_active=9, caller=caller).id for _ in range(jobs)]
+    table.take_next()
+    return ids
+
+
+def test_a_job_that_waits_hears_its_position_until_it_runs(table: JobTable) -> None:
+    first, second, third = waiting(table, 3)
+    steps = iter([lambda: table.end(first, "failed"), lambda: table.cancel(second), lambda: table.end(third, "failed")])
+
+    def ahead(record: JobRecord) -> int:
+        return table.jobs_ahead(record.id)
+
+    events = listen(table, third, Client(lambda _: next(steps, lambda: None)()), position=ahead).events
+    assert events[0] == ("started", {"job": third, "total_chunks": 2, "num_frames": 21, "position": 2})
+    assert events[1:3] == [("position", {"job": third, "position": position}) for position in (1, 0)]
+    assert [name for name, _ in events[3:]] == ["error"]
+
+
+@pytest.mark.parametrize(("position", "names"), [(0, ["cancelled"]), (3, ["position", "cancelled"])])
+def test_who_comes_back_hears_the_position_only_if_the_job_waits(
+    position: int, names: list[str], table: JobTable
+) -> None:
+    job = submit(table)
+    start(table, job)
+    table.end(job, "cancelled")
+    events = listen(table, job, Client(), position=lambda _: position, after=2).events
+    assert [name for name, _ in events] == names
 
 
 def test_the_headers_are_those_that_clients_need(table: JobTable) -> None:
@@ -147,7 +182,7 @@ def test_warnings_use_the_clients_names(table: JobTable) -> None:
     job = submit(table)
     table.append_event(job, "warning", Warned("/srv/assets/tiger.png: é").to_json())
     end(table, job)
-    assert listen(table, job, Client()).events[0] == ("warning", {"message": "tiger.png: é"})
+    assert listen(table, job, Client()).events[1] == ("warning", {"message": "tiger.png: é"})
 
 
 def test_a_client_that_leaves_before_the_end_is_noticed_at_once(table: JobTable) -> None:
@@ -182,7 +217,8 @@ def test_a_client_whose_connection_breaks_is_noticed(table: JobTable) -> None:
 def test_a_silent_job_sends_comments(table: JobTable) -> None:
     job = submit(table)
     client = listen(table, job, Client(leave_at=": still here"), heartbeat_s=0.001)
-    assert (client.events, client.text.count(b": still here\n\n")) == ([], 1)
+    assert [name for name, _ in client.events] == ["started"]
+    assert client.text.count(b": still here\n\n") == 1
 
 
 def test_a_server_that_shuts_down_ends_the_stream_and_not_the_job(table: JobTable) -> None:

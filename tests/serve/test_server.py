@@ -161,6 +161,39 @@ def test_a_job_that_cannot_be_rendered_is_refused_and_the_next_one_runs(server: 
     assert render(server)[-1][0] == "complete"
 
 
+def started(server: Running, **fields: Any) -> tuple[Iterator[tuple[str, Any]], dict[str, Any]]:
+    """Start a job; returns its further events and the first one."""
+    answer = server.http.send(
+        server.http.build_request("POST", "/api/v1/batch", json={**REQUEST, **fields}), stream=True
+    )
+    assert answer.status_code == 200, answer.read()
+    events = events_of(answer.iter_lines())
+    name, data = next(events)
+    assert name == "started"
+    return events, data
+
+
+def test_jobs_wait_for_two_devices(tmp_path: Path) -> None:
+    with running(tmp_path, "--device", "cpu", "--device", "auto", "--queue", "2") as server:
+        load(server)
+        jobs = [started(server, num_frames=ENDLESS) for _ in range(2)]
+        jobs += [started(server) for _ in range(2)]
+        assert [first["position"] for _, first in jobs] == [0, 0, 1, 2]
+        assert {first["total_chunks"] for _, first in jobs[2:]} == {3}
+        assert server.http.post("/api/v1/batch", json=REQUEST).status_code == 409
+        assert len(server.workers) == 2
+        for events, _ in jobs[:2]:
+            next(name for name, _ in events if name == "progress")  # both run
+        server.http.post("/api/v1/batch/cancel", params={"job": jobs[1][1]["job"]})
+        assert [name for name, _ in jobs[1][0]][-1] == "cancelled"
+        for (events, first), positions in zip(jobs[2:], ([0], [1, 0]), strict=True):
+            told = [*events]
+            assert [data["position"] for name, data in told if name == "position"] == positions
+            assert (told[-1][0], told[-1][1]["num_frames"]) == ("complete", first["num_frames"])
+        server.http.post("/api/v1/batch/cancel")
+        assert [name for name, _ in jobs[0][0]][-1] == "cancelled"
+
+
 @pytest.mark.slow
 def test_sigterm_ends_the_streams_and_a_new_server_finishes_the_job(tmp_path: Path) -> None:
     frames = 600
