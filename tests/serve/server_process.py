@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,22 +31,29 @@ class Running:
     @property
     def workers(self) -> list[psutil.Process]:
         """The worker processes; not the process of multiprocessing that tracks shared resources."""
-        children = psutil.Process(self.process.pid).children()
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
 
 
-def command(folder: Path, *options: str) -> list[str]:
-    """Return the command line of a server whose folders are below `folder`; it takes any free port."""
+def command(folder: Path, *options: str, prelude: str = "") -> list[str]:
+    """Return the command line of a server whose folders are below `folder`; it takes any free port.
+
+    prelude  Python that runs before the program.
+    """
     for name in ("assets", "lora"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     roots = ["--assets-root", str(folder / "assets"), "--lora-root", str(folder / "lora")]
     state = ["--state-dir", str(folder / "state")]
-    return [sys.executable, "-c", START, "serve", "--port", "0", *state, *roots, *options]
+    return [sys.executable, "-c", prelude + START, "serve", "--port", "0", *state, *roots, *options]
 
 
 @contextmanager
-def running(folder: Path, *options: str) -> Iterator[Running]:
-    process = subprocess.Popen(command(folder, *options), stderr=subprocess.PIPE, text=True)
+def running(folder: Path, *options: str, prelude: str = "") -> Iterator[Running]:
+    process = subprocess.Popen(command(folder, *options, prelude=prelude), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
         url = process.stderr.readline().split()[-1]
