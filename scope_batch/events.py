@@ -94,6 +94,23 @@ class ChunkDone(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Submitted(Event):
+    """A server has taken the job."""
+
+    kind: ClassVar[str] = "submitted"
+    job: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remote(Event):
+    """Something is going on between here and a server: "sending clip.mp4", "waiting for 2 jobs"."""
+
+    kind: ClassVar[str] = "remote"
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Warned(Event):
     kind: ClassVar[str] = "warning"
     message: str

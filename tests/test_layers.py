@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "golden": {*CORE, "checkpoint", "files", "job", "media", "plan", "render", "sinks"},
     "doctor": {*CORE, "files", "job", "media", "models", "pipelines", "processors", "render", "sinks"},
     "serve": {*CORE, "files", "job", "jobs", "media", "models", "pipelines", "processors", "render", "sinks"},
+    "submit": {*CORE, "files", "job", "models", "progress", "render", "sinks"},
     "cli": {
         *CORE,
         "checkpoint",
@@ -52,6 +53,7 @@ MAY_IMPORT = {
         "render",
         "serve",
         "sinks",
+        "submit",
     },
     "__main__": {"cli", "progress"},
     "__init__": {*CORE, "job", "render", "sinks"},

@@ -10,6 +10,7 @@ from scope_batch import __version__
 from scope_batch.cli import arguments as o
 from scope_batch.cli import golden, models
 from scope_batch.cli import serve as s
+from scope_batch.cli import submit as sub
 from scope_batch.cli.compare import compare
 from scope_batch.cli.console import open_console
 from scope_batch.cli.documents import print_info, print_schema, write_template
@@ -274,6 +275,49 @@ def serve(
         assets_root=assets_root,
         state_dir=state_dir,
     )
+
+
+@app.command()
+def submit(
+    context: typer.Context,
+    job: sub.Job = None,
+    server: sub.Server = None,
+    token: sub.Token = None,
+    attach: sub.Attach = None,
+    detach: sub.Detach = False,
+    output: o.Outputs = None,
+    format: o.FormatOption = None,  # noqa: A002  (the option is called --format)
+    overwrite: o.Overwrite = False,
+    skip_existing: o.SkipExisting = False,
+    no_metadata: o.NoMetadata = False,
+    force: o.Force = False,
+    overrides: o.Overrides = None,
+    progress: o.ProgressOption = o.Progress.auto,
+    progress_file: o.ProgressFile = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> int:
+    """Render a job on a server (`serve`), and write its outputs here. Ctrl-C cancels the job."""
+    _refuse_both("-y", overwrite, "-n", skip_existing)
+    _refuse_both("-q", quiet, "-v", verbose)
+    _refuse_both("-q", quiet, f"--progress {progress}", progress not in (o.Progress.auto, o.Progress.none))
+    _refuse_both("--attach", attach is not None, "--detach", detach)
+    context.obj.verbose = verbose
+    prepare_libraries(verbose=verbose, deterministic=False)
+    with open_console("none" if quiet else progress.value, progress_file, verbose=verbose) as console:
+        from scope_batch.render.options import RenderOptions
+
+        settings = RenderOptions(
+            outputs=tuple(output or ()),
+            output_format=format and format.value,
+            overwrite=overwrite,
+            skip_existing=skip_existing,
+            metadata=not no_metadata,
+            force=force,
+        )
+        return sub.submit(
+            job, overrides or (), settings, console, server=server, token=token, attach=attach, detach=detach
+        )
 
 
 def _refuse_both(first: str, first_set: bool, second: str, second_set: bool) -> None:

@@ -20,7 +20,7 @@ from scope_batch.plan import plan_to_dict
 from scope_batch.plan.view import text
 from scope_batch.plan.view.film_map import FilmMap
 from scope_batch.render.engine_pool import Engines, request_of
-from scope_batch.render.fingerprint import environment_of
+from scope_batch.render.fingerprint import environment_of, model_files_digests
 from scope_batch.render.options import RenderOptions
 from scope_batch.render.output_settings import metadata_of
 from scope_batch.render.prepare import prepare_job
@@ -183,7 +183,7 @@ def _identity(
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Return the environment, without this package, and the metadata of what the job renders. Loads the engine."""
     request = request_of(job, plan, options)
-    made_from = json.loads(metadata_of(job, plan, request, report))
+    made_from = json.loads(metadata_of(job, plan, model_files_digests(request, report)))
     environment = environment_of(engines.get(request, report))
     return {name: value for name, value in environment.items() if name != OWN_PACKAGE}, made_from
 

@@ -59,7 +59,7 @@ def load_job(
         return load_text(text, name="stdin", overrides=overrides, models=models, environ=environ)
     file = Path(path)
     return load_text(
-        decode(_read(file), str(path)),
+        read_job_file(file),
         name=str(path),
         folder=file.absolute().parent,
         stem=file.stem,
@@ -67,6 +67,11 @@ def load_job(
         models=models,
         environ=environ,
     )
+
+
+def read_job_file(path: Path) -> str:
+    """Return the text of a job file. Raises MissingInputError if it cannot be read, JobError if it is no text."""
+    return decode(_read(path), str(path))
 
 
 def _path_text(value: Any) -> str:

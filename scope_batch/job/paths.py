@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -81,6 +81,24 @@ def _texts(values: Any, public: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(values, list):
         for one, other in zip(values, public, strict=True):
             yield from _texts(one, other)
+
+
+def with_paths(value: Any, name: str, loc: Loc, path_of: Callable[[str, str, Loc], str]) -> Any:
+    """Return `value` with paths in place of names. `name`: the field that holds it."""
+    if name == "lora_scales":
+        return {path_of(key, name, loc): scale for key, scale in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return {
+            key: with_paths(inner, name if name == "params" else key, (*loc, key), path_of)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [with_paths(item, name, (*loc, index), path_of) for index, item in enumerate(value)]
+    if name == "params":  # of a processor, which may read a file
+        is_name = isinstance(value, str) and not {"/", "\\"}.isdisjoint(value)
+    else:
+        is_name = isinstance(value, str) and name in PATH_FIELDS and value not in WORDS.get(name, ())
+    return path_of(value, name, loc) if is_name else value
 
 
 NOT_INPUTS = frozenset(("models", "output"))

@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from scope_batch.events import Event, Finished, Resumed, Started, Warned
+from scope_batch.events import Event, Finished, Resumed, Started, Submitted, Warned
 from scope_batch.progress import wording
 from scope_batch.progress.reporter import Clock
 from scope_batch.progress.stream import TolerantStream
@@ -65,6 +65,8 @@ class Bar:
         match event:
             case Resumed():
                 self._print(wording.resumed(event))
+            case Submitted():
+                self._print(wording.submitted(event))
             case Started():
                 self._print(*wording.outputs(event), wording.start(event))
             case Warned(message=message):

@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from scope_batch.events import ChunkDone, Event, Finished, Loading, Resumed, Started, Warned
+from scope_batch.events import ChunkDone, Event, Finished, Loading, Remote, Resumed, Started, Submitted, Warned
 from scope_batch.progress import wording
 from scope_batch.progress.reporter import Clock
 from scope_batch.progress.stream import TolerantStream
@@ -69,6 +69,10 @@ class PlainLines:
         match event:
             case Loading(what=what):
                 return [f"loading {what}"]
+            case Remote(what=what):
+                return [what]
+            case Submitted():
+                return [wording.submitted(event)]
             case Resumed():
                 return [wording.resumed(event)]
             case Started():

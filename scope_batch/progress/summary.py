@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from scope_batch.events import ChunkDone, ChunkStarted, Event, Finished, Loading, Resumed, Stage, Started
+from scope_batch.events import ChunkDone, ChunkStarted, Event, Finished, Loading, Remote, Resumed, Stage, Started
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,8 @@ def after(state: State, event: Event, now_s: float) -> State:
     match event:
         case Loading(what=what):
             return replace(state, activity=f"loading {what}")
+        case Remote(what=what):
+            return replace(state, activity=what)
         case Started(chunks=chunks, num_frames=num_frames):
             return replace(
                 state, started=True, chunks=chunks, num_frames=num_frames, activity="starting", chunk_at_s=now_s

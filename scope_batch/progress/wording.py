@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scope_batch.events import ChunkDone, Finished, Resumed, Started
+from scope_batch.events import ChunkDone, Finished, Resumed, Started, Submitted
 from scope_batch.progress.summary import State
 
 
@@ -47,6 +47,10 @@ def resumed(event: Resumed) -> str:
         return f"beginning at frame 0: {event.folder} has no state to continue from, {again}"
     stored = f"continuing at frame {event.first_frame}: {_count(event.chunk, 'chunk')} from {event.folder}"
     return f"{stored}, {again}" if event.again else stored
+
+
+def submitted(event: Submitted) -> str:
+    return f"{event.server} has the job: {event.job}"
 
 
 def start(started: Started) -> str:

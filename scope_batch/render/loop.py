@@ -26,6 +26,7 @@ from scope_batch.plan.view import text
 from scope_batch.plan.view.text import Shares
 from scope_batch.render.chunk_stream import Stop, as_stop, generate_chunks
 from scope_batch.render.engine_pool import Engines, request_of, unused_options
+from scope_batch.render.fingerprint import model_files_digests
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.render.output_settings import chunks_path, sink_settings, with_metadata
 from scope_batch.render.plugin_guard import guarded_peak_bytes, guarded_session
@@ -86,15 +87,15 @@ def render_job(
     settings = sink_settings(job, plan, request, options, chunks)
     is_first = not options.overwrite and not any_output_exists(outputs, settings)
     if is_first:  # before the model files are read for their checksums
-        _check(job, plan, outputs, settings, options)
-    settings = with_metadata(settings, job, plan, request, report, store=options.metadata)
+        check_outputs_and_inputs(job, plan, outputs, settings, options)
+    settings = with_metadata(settings, job, plan, model_files_digests(request, report), store=options.metadata)
     if not is_first:
         completed = complete_earlier_render(outputs, settings)
         reasons = [] if completed or options.overwrite else reasons_to_render(outputs, plan, settings)
         if not options.overwrite and not reasons:
             remove_stored_chunks(outputs, settings)
-            return run.finish("skipped", plan, (), _up_to_date(request, settings))
-        _check(job, plan, outputs, settings, options, reasons)
+            return run.finish("skipped", plan, (), up_to_date(request, settings))
+        check_outputs_and_inputs(job, plan, outputs, settings, options, reasons)
     for warning in foreign_pictures(outputs, plan.delivery.frames):
         report(Warned(warning))
     with claim_outputs(outputs, settings) as publication, ExitStack() as stack:
@@ -110,7 +111,7 @@ def render_job(
         return run.render(plan, request, engine, resume, outputs, settings, publication, as_stop(stop))
 
 
-def _check(
+def check_outputs_and_inputs(
     job: Job,
     plan: Plan,
     outputs: tuple[Output, ...],
@@ -134,8 +135,8 @@ def _check(
         check_space(outputs, plan, options.latents, settings.chunks, len(job.keep_state))
 
 
-def _up_to_date(request: EngineRequest, settings: SinkSettings) -> str:
-    """The message of a render that has nothing to do."""
+def up_to_date(request: EngineRequest, settings: SinkSettings) -> str:
+    """Return the message of a render that has nothing to do."""
     message = "every output exists and was made from this job"
     unknown = request.spec.needs_models and settings.metadata and not json.loads(settings.metadata).get(MODELS_ENTRY)
     return f"{message} (its model files are not here, so they were not compared)" if unknown else message

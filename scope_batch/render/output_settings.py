@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +13,10 @@ from scope_batch.checkpoint.store import MANIFEST, STORE
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.plan import Plan
 from scope_batch.errors import JobError
-from scope_batch.events import Report
 from scope_batch.job import Job
 from scope_batch.job.paths import named_inputs, public_prompts
 from scope_batch.plan.view.film_map import FilmMap
-from scope_batch.render.fingerprint import input_digests, job_sha256, model_files_digests, plugins_of
+from scope_batch.render.fingerprint import input_digests, job_sha256, plugins_of
 from scope_batch.render.options import RenderOptions
 from scope_batch.render.speed_history import expected_s
 from scope_batch.sinks.metadata import metadata_text
@@ -66,24 +65,27 @@ def sink_settings(
 
 
 def with_metadata(
-    settings: SinkSettings, job: Job, plan: Plan, request: EngineRequest, report: Report, *, store: bool
+    settings: SinkSettings, job: Job, plan: Plan, models: Mapping[str, str], *, store: bool
 ) -> SinkSettings:
-    """Add the metadata, for which every input and model file is read once; `store`: the outputs hold them."""
-    document = metadata_of(job, plan, request, report)
+    """Add the metadata, for which every input is read once; `store`: the outputs hold them.
+
+    models  `model_files_digests` of the machine that renders.
+    """
+    document = metadata_of(job, plan, models)
     values = sorted(comparable(json.loads(document)).items())
     digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
     return replace(settings, metadata=document if store else None, job=digest)
 
 
-def metadata_of(job: Job, plan: Plan, request: EngineRequest, report: Report) -> str:
-    """Return the metadata of an output of this job as JSON. Every input and model file is read once."""
+def metadata_of(job: Job, plan: Plan, models: Mapping[str, str]) -> str:
+    """Return the metadata of an output of this job as JSON. Every input is read once."""
     return metadata_text(
         job.to_public_dict(),
         input_digests(job),
         job_sha256(job),
         plugins_of(job),
         dict(plan.defaults),
-        model_files_digests(request, report),
+        models,
         FilmMap.of_plan(plan, public_prompts(job, job.source)).to_json(),
     )
 

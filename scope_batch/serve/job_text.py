@@ -15,13 +15,14 @@ from scope_batch.job import Job
 from scope_batch.job.faults import Loc
 from scope_batch.job.interpolation import Values
 from scope_batch.job.load import job_of_values, parse_job, read_values
+from scope_batch.job.paths import with_paths
 from scope_batch.job.positions import Mark, Origin, Source, show
 from scope_batch.job.yaml_reader import decode
 from scope_batch.jobs.records import JobRecord
 from scope_batch.models.folder import TINY, find_models
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.render.prepare import plan_document, prepare_job
-from scope_batch.serve.requests import MAX_FRAMES, NOT_SERVED, Files, Translation, public_text, with_paths
+from scope_batch.serve.requests import MAX_FRAMES, NOT_SERVED, Files, Translation, public_text
 
 MAX_TEXT_BYTES = 256 << 10
 MAX_PLANNED_CHARACTERS = 4 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from scope_batch.errors import JobError, MissingInputError, ProblemsError
 from scope_batch.job import Job
 from scope_batch.job.faults import Loc
 from scope_batch.job.load import parse_job
-from scope_batch.job.paths import PATH_FIELDS, WORDS
+from scope_batch.job.paths import with_paths
 from scope_batch.job.positions import Source, show
 from scope_batch.job.problems import MODELS
 from scope_batch.job.schema import DEFAULT_NOISE_SCALE
@@ -201,24 +201,6 @@ def resolve(fields: dict[str, Any], files: NamedFiles, result: Translation) -> N
         fields[key] = with_paths(fields[key], key, (key,), path_of)
     if problems:
         raise (MissingInputError if kinds == {MissingInputError} else JobError)(*problems)
-
-
-def with_paths(value: Any, name: str, loc: Loc, path_of: Callable[[str, str, Loc], str]) -> Any:
-    """Return `value` with paths in place of names. `name`: the field that holds it."""
-    if name == "lora_scales":
-        return {path_of(key, name, loc): scale for key, scale in value.items()} if isinstance(value, dict) else value
-    if isinstance(value, dict):
-        return {
-            key: with_paths(inner, name if name == "params" else key, (*loc, key), path_of)
-            for key, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [with_paths(item, name, (*loc, index), path_of) for index, item in enumerate(value)]
-    if name == "params":  # of a processor, which may read a file
-        is_name = isinstance(value, str) and not {"/", "\\"}.isdisjoint(value)
-    else:
-        is_name = isinstance(value, str) and name in PATH_FIELDS and value not in WORDS.get(name, ())
-    return path_of(value, name, loc) if is_name else value
 
 
 def _no_constant(name: str) -> float:

@@ -1,0 +1,1 @@
+"""Renders a job on a server and writes its outputs here: packing, following, fetching."""
