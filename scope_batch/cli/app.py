@@ -223,9 +223,9 @@ def schema() -> None:
 
 
 @app.command()
-def info(file: o.RenderedFile, as_json: o.AsJson = False) -> None:
-    """Print the job that a rendered file was made from."""
-    print_info(file, as_json=as_json)
+def info(file: o.RenderedFile, as_json: o.AsJson = False, full: o.FullInfo = False) -> None:
+    """Print the job that a rendered file was made from, its defaults, and what else made the file."""
+    print_info(file, as_json=as_json, full=full)
 
 
 @app.command()

@@ -248,6 +248,9 @@ Verbose = Annotated[
 
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if there are warnings.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+FullInfo = Annotated[
+    bool, typer.Option("--full", help="With --json: also versions, machine and checksums, not only the job.")
+]
 TemplateOutput = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file, not to standard output.")
 ]

@@ -23,21 +23,35 @@ PIPED_COLUMNS = 120
 """Width of tables that do not go to a terminal, unless COLUMNS sets another."""
 
 
-def print_info(file: Path, *, as_json: bool) -> None:
-    """Print the job stored in a rendered file, with its defaults. The text is a valid job file."""
+def print_info(file: Path, *, as_json: bool, full: bool = False) -> None:
+    """Print the job stored in a rendered file, with its defaults; the text is a valid job file.
+
+    What else made the file (versions, machine, checksums) follows as comments. full: as JSON, print all metadata.
+    """
+    if full and not as_json:
+        raise UsageError("--full belongs to --json; the text tells everything in its comments")
     if file.suffix.lower() not in RENDERED:
         allowed = " ".join(sorted(RENDERED))
         raise JobError(f"{file}: is not a rendered file ({allowed}); scope-batch plan shows what a job file does")
-    from scope_batch.sinks.metadata import read_carried_job
+    from scope_batch.sinks.metadata import carried_job, read_metadata
 
-    job, defaults = read_carried_job(file)
+    document = read_metadata(file)
+    job, defaults = carried_job(document, file)
     if as_json:
-        print_json(job | defaults)
+        print_json(document if full else job | defaults)
         return
     import yaml
 
-    parts = [yaml.safe_dump(part, sort_keys=False, allow_unicode=True, width=120) for part in (job, defaults) if part]
-    print_text("# The job left the following to their defaults.\n".join(parts))
+    def text(part: Any) -> str:
+        written: str = yaml.safe_dump(part, sort_keys=False, allow_unicode=True, width=120)
+        return written
+
+    parts = [text(part) for part in (job, defaults) if part]
+    rest = {name: value for name, value in document.items() if name not in ("job", "defaults")}
+    made_by = "".join(f"#   {line}\n" for line in text(rest).splitlines())
+    print_text(
+        "# The job left the following to their defaults.\n".join(parts) + f"# What else made the file:\n{made_by}"
+    )
 
 
 def print_schema() -> None:

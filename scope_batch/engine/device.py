@@ -5,12 +5,15 @@ Copies go through pinned memory and do not wait; torch reuses the pinned memory 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -61,16 +64,33 @@ def exact_arithmetic(*, deterministic: bool) -> None:
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """What decides about the last bits of the results besides inputs and packages: the device and its settings."""
-    facts = {"CPU kernels": torch.backends.cpu.get_cpu_capability()}
+    """Return what decides about the last bits of results besides inputs and packages: the device and its settings."""
+    facts = {"CPU kernels": torch.backends.cpu.get_cpu_capability(), "attention": attention_backend()}
     if device.type != "cuda":
         return facts | {"device": "cpu", "threads": str(torch.get_num_threads())}
     return facts | {
         "device": torch.cuda.get_device_name(device),
+        "driver": driver_version(),
         "CUDA": str(torch.version.cuda),
         "cuDNN": str(torch.backends.cudnn.version()),
         "deterministic": str(torch.are_deterministic_algorithms_enabled()),
     }
+
+
+def attention_backend() -> str:
+    """Return the backend to which diffusers sends attention: "native" (torch's own) unless another one was chosen."""
+    name, _ = _AttentionBackendRegistry.get_active_backend()
+    return str(name.value)
+
+
+def driver_version() -> str:
+    """Return the version of NVIDIA's driver, "" where the system does not tell."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)", text)
+    return found[1] if found else ""
 
 
 def peak_bytes(device: torch.device) -> int:

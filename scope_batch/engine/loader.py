@@ -72,7 +72,9 @@ class CausalEngine:
 
     def environment(self) -> dict[str, str]:
         """See `ReproducibleEngine`."""
-        return environment(self.device)
+        dtypes = (self.transformer.dtype, self.vae.dtype)
+        names = [str(dtype).removeprefix("torch.") for dtype in dtypes]
+        return environment(self.device) | {"dtype": names[0], "VAE dtype": names[1]}
 
 
 def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = "merged") -> CausalEngine:

@@ -26,9 +26,9 @@ from scope_batch.plan.view import text
 from scope_batch.plan.view.text import Shares
 from scope_batch.render.chunk_stream import Stop, as_stop, generate_chunks
 from scope_batch.render.engine_pool import Engines, request_of, unused_options
-from scope_batch.render.fingerprint import model_files_digests
+from scope_batch.render.fingerprint import environment_of, model_files_digests
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
-from scope_batch.render.output_settings import chunks_path, sink_settings, with_metadata
+from scope_batch.render.output_settings import chunks_path, sink_settings, with_environment, with_metadata
 from scope_batch.render.plugin_guard import guarded_peak_bytes, guarded_session
 from scope_batch.render.prepare import outputs_of, places_of_inputs, prepare_job, unused_by_outputs, unused_by_resume
 from scope_batch.render.resume import Resume, open_resume
@@ -108,6 +108,8 @@ def render_job(
         engine = None
         if resume is None or not resume.complete:
             engine = (engines or Engines()).get(request, report)
+        environment = environment_of(engine) if engine is not None else resume.environment if resume else {}
+        settings = with_environment(settings, environment)
         return run.render(plan, request, engine, resume, outputs, settings, publication, as_stop(stop))
 
 

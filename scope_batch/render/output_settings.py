@@ -19,7 +19,7 @@ from scope_batch.plan.view.film_map import FilmMap
 from scope_batch.render.fingerprint import input_digests, job_sha256, plugins_of
 from scope_batch.render.options import RenderOptions
 from scope_batch.render.speed_history import expected_s
-from scope_batch.sinks.metadata import metadata_text
+from scope_batch.sinks.metadata import add_environment, metadata_text
 from scope_batch.sinks.output import Output, work_path
 from scope_batch.sinks.output_set import SinkSettings
 from scope_batch.sinks.uptodate import comparable
@@ -75,6 +75,13 @@ def with_metadata(
     values = sorted(comparable(json.loads(document)).items())
     digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
     return replace(settings, metadata=document if store else None, job=digest)
+
+
+def with_environment(settings: SinkSettings, environment: Mapping[str, str]) -> SinkSettings:
+    """Add the machine and the packages that make the frames to the metadata, if the outputs hold them."""
+    if settings.metadata is None:
+        return settings
+    return replace(settings, metadata=add_environment(settings.metadata, environment))
 
 
 def metadata_of(job: Job, plan: Plan, models: Mapping[str, str]) -> str:

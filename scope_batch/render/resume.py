@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scope_batch.checkpoint.cadence import Cadence
-from scope_batch.checkpoint.provenance import Difference, Provenance, differences, listed
+from scope_batch.checkpoint.provenance import Difference, Provenance, Texts, differences, listed
 from scope_batch.checkpoint.store import STORE, ChunkStore, Found, StoredChunk, find_manifest, look_into
 from scope_batch.core.engine import Engine, EngineRequest, ResumableSession, Session
 from scope_batch.core.failpoint import failpoint
@@ -101,6 +101,11 @@ class Resume:
     @property
     def complete(self) -> bool:
         return len(self._found.chunks) == len(self._plan.chunks)
+
+    @property
+    def environment(self) -> Texts:
+        """The machine and the packages that made the stored chunks."""
+        return self._found.environment
 
     def stored(self, index: int) -> StoredChunk:
         return self._found.chunks[index]

@@ -26,6 +26,7 @@ SOURCE_TYPE = "trainedAlgorithmicMedia"
 PNG_KEY = "scope-batch"
 MODELS_ENTRY = "models_sha256"
 FILM_ENTRY = "film"
+ENVIRONMENT_ENTRY = "environment"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _ESCAPED = "\\=;#\n"
@@ -59,6 +60,11 @@ def metadata_text(
     return json.dumps(document | ({"inputs_sha256": dict(inputs)} if inputs else {}))
 
 
+def add_environment(text: str, environment: Mapping[str, str]) -> str:
+    """Return the metadata `text` with the machine and the packages that make the frames: name -> value."""
+    return json.dumps(json.loads(text) | {ENVIRONMENT_ENTRY: dict(environment)})
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata of an output of scope-batch: {digitalSourceType, generator, job, ...}.
 
@@ -87,7 +93,11 @@ def read_carried_job(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises as `read_metadata`.
     """
-    document = read_metadata(path)
+    return carried_job(read_metadata(path), path)
+
+
+def carried_job(document: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the job in the metadata of the output `path`, and its default values. Raises JobError."""
     job, defaults = document["job"], document.get("defaults", {})
     if not isinstance(job, dict) or not isinstance(defaults, dict):
         raise JobError(f"{path}: contains no scope-batch job")

@@ -17,7 +17,7 @@ from scope_batch.core.plan import Delivery, Plan
 from scope_batch.errors import JobError, MissingInputError, OutputError
 from scope_batch.files.remembered import files_state, recall, remember
 from scope_batch.sinks.latents import read_latents_job
-from scope_batch.sinks.metadata import FILM_ENTRY, MODELS_ENTRY, read_metadata
+from scope_batch.sinks.metadata import ENVIRONMENT_ENTRY, FILM_ENTRY, MODELS_ENTRY, read_metadata
 from scope_batch.sinks.output import (
     Output,
     has_files,
@@ -41,8 +41,8 @@ _NAMES = {
     "inputs_sha256": "content of",
 }
 """Entry of the metadata -> its name in messages."""
-_NOT_COMPARED = ("job", "defaults", "bytes", "sha256", FILM_ENTRY)
-"""Entries that follow from the others, or tell nothing about the frames."""
+_NOT_COMPARED = ("job", "defaults", "bytes", "sha256", FILM_ENTRY, ENVIRONMENT_ENTRY)
+"""Entries that follow from the others, or that another machine may write differently."""
 
 
 def reasons_to_render(outputs: Sequence[Output], plan: Plan, settings: SinkSettings) -> list[str]:

@@ -137,6 +137,17 @@ def test_info_shows_defaults_too_and_they_are_part_of_the_job(run, tmp_path):
     assert "slate" in run("plan", "cat.npy").out
 
 
+def test_info_tells_what_else_made_the_file(run, tmp_path):
+    document = {"job": {"prompt": "a cat"}, "models_sha256": {"vae": "00ff"}, "environment": {"torch": "2.13.0"}}
+    (tmp_path / "cat.npy").touch()
+    (tmp_path / "cat.npy.json").write_text(json.dumps(document))
+    assert run("info", "cat.npy").out.splitlines()[1:] == [
+        "# What else made the file:", "#   models_sha256:", "#     vae: 00ff", "#   environment:", "#     torch: 2.13.0"
+    ]  # fmt: skip
+    assert json.loads(run("info", "cat.npy", "--json", "--full").out) == document
+    assert run("info", "cat.npy", "--full").code == 2
+
+
 def test_the_plan_lists_the_outputs(run, job):
     assert "output: job.mp4 (libx264, crf 14, veryfast, yuv420p)\n" in run("plan", job()).out
     ran = run("render", job(), "--dry-run", "-o", "{job}-{seed}.mkv", "-o", "-", "-f", "webm", "--set", "vae_type=tae")

@@ -1,8 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from scope_batch.engine.device import device_faults, exact_arithmetic, resolve_device, resolve_dtype
+from scope_batch.engine.device import (
+    device_faults,
+    driver_version,
+    environment,
+    exact_arithmetic,
+    resolve_device,
+    resolve_dtype,
+)
 from scope_batch.engine.frame_transfer import DeviceFrames
 from scope_batch.errors import JobError, TemporaryError, UnavailableError
 
@@ -45,3 +54,14 @@ def test_frames_that_are_not_finite_are_refused() -> None:
             read()
     good = DeviceFrames(4, frames, torch.tensor(True), latents)
     assert good.frames().shape == (9, 4, 4, 3) and good.latents().dtype == np.float32
+
+
+def test_the_driver_is_that_of_the_kernel_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: told)
+    assert driver_version() == "580.95.05"
+
+
+def test_the_environment_of_a_cpu_names_kernels_and_attention() -> None:
+    facts = environment(torch.device("cpu"))
+    assert facts.keys() == {"CPU kernels", "attention", "device", "threads"} and facts["attention"] == "native"

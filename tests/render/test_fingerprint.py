@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 
 from scope_batch.job import Job, load_text
-from scope_batch.render.fingerprint import input_digests, job_sha256, sha256_of
+from scope_batch.render.fingerprint import input_digests, job_sha256, package_versions, sha256_of
+from scope_batch.render.loop import render_job
+from scope_batch.render.options import RenderOptions
+from scope_batch.sinks.metadata import read_metadata
 
 
 def job_in(folder: Path, **fields: object) -> Job:
@@ -64,3 +67,11 @@ def test_the_digest_of_a_peft_lora_includes_its_settings(tmp_path: Path) -> None
     eight = sha256_of(lora)
     settings.write_text('{"lora_alpha": 4}')
     assert len({alone, eight, sha256_of(lora)}) == 3
+
+
+def test_an_output_tells_the_environment_and_its_chunks(tmp_path: Path) -> None:
+    job = job_in(tmp_path, pipeline_id="slate", num_frames=12, height=64, width=64)
+    render_job(job, options=RenderOptions(outputs=(str(tmp_path / "a.npy"),)))
+    document = read_metadata(tmp_path / "a.npy")
+    assert document["environment"] == package_versions()
+    assert document["film"] == {"fps": "16", "chunk_frames": [[9, 1], [3, 1]], "prompts": [[0, "a"]], "cuts": []}

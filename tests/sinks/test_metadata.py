@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.sinks.metadata import PNG_KEY, metadata_text, read_metadata
+from scope_batch.sinks.metadata import PNG_KEY, add_environment, metadata_text, read_metadata
 from scope_batch.sinks.output_set import SinkSettings
+from scope_batch.sinks.uptodate import comparable
 
 JOB = {"prompt": "a=b;c#d\\e\nf 猫 \ud800 /not/a/path", "seed": 3, "input_path": "clip.mp4"}
 
@@ -87,3 +88,12 @@ def png(path: Path, width: int, height: int, text: str) -> Path:
 def test_a_hostile_png_is_one_line(tmp_path: Path, size: int, text: str, message: str):
     with pytest.raises(JobError, match=rf"a.png: {message}[^\n]*$"):
         read_metadata(png(tmp_path / "a.png", size, size, text))
+
+
+def test_the_environment_is_added_and_does_not_count_as_another_job() -> None:
+    text = metadata_text({"prompt": "a cat"}, film={"fps": "16"})
+    whole = json.loads(add_environment(text, {"torch": "2.13.0"}))
+    assert whole == json.loads(text) | {"environment": {"torch": "2.13.0"}}
+    assert (
+        comparable(whole) == comparable(json.loads(text)) == comparable(json.loads(metadata_text({"prompt": "a cat"})))
+    )
