@@ -56,7 +56,9 @@ def running(folder: Path, *options: str, prelude: str = "") -> Iterator[Running]
     process = subprocess.Popen(command(folder, *options, prelude=prelude), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
-        url = process.stderr.readline().split()[-1]
+        line = process.stderr.readline()
+        assert line.startswith("serving on "), line + process.stderr.read()
+        url = line.split()[-1]
         with httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
             yield Running(process, http, folder)
     finally:

@@ -214,6 +214,7 @@ def kill_workers(server: Running, times: int, chance: random.Random, fields: dic
             worker.suspend()
             if server.http.get(f"{BATCH}/{job_id}").json()["chunks_done"] >= chunks - 2:
                 worker.resume()
+                assert [*events][-1].name == "complete"
                 continue  # too late
             worker.kill()
             killed_s = time.monotonic()
