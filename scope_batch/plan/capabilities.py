@@ -143,30 +143,46 @@ CAPABILITIES = (
 )
 
 
-def check(job: Job, spec: PipelineSpec, facts: Facts, diagnostics: Diagnostics) -> None:
+@dataclass(frozen=True, slots=True)
+class Unhonoured:
+    """A field that is set and has no effect. `refused`: it is set to another value than `default`."""
+
+    loc: tuple[str | int, ...]
+    reason: str
+    default: Any
+    refused: bool
+
+
+def unhonoured(job: Job, spec: PipelineSpec, facts: Facts) -> Iterator[Unhonoured]:
+    """Yield every field of the job that the pipeline, or the mode, cannot honour."""
     context = context_of(job, spec, facts)
     for capability in CAPABILITIES:
         if capability.honoured(context):
             continue
         reason = capability.reason.format(pipeline=spec.id, no_video=context.no_video)
-        for where, value in _set_values(job, capability.field):
-            if _is_default(value, capability.default) or (capability.of_models and not spec.needs_models):
-                diagnostics.notes.append(f"{where} has no effect: {reason}")
-            else:
-                allowed = (
-                    ""
-                    if capability.default in (None, ())
-                    else f" (only its default is allowed here: {_yaml_word(capability.default)})"
-                )
-                diagnostics.problems.append(f"{where}: cannot be honoured, {reason}{allowed}")
+        noted_only = capability.of_models and not spec.needs_models
+        for loc, value in _set_values(job, capability.field):
+            refused = not noted_only and not _is_default(value, capability.default)
+            yield Unhonoured(loc, reason, capability.default, refused)
 
 
-def _set_values(job: Job, field: str) -> Iterator[tuple[str, Any]]:
+def check(job: Job, spec: PipelineSpec, facts: Facts, diagnostics: Diagnostics) -> None:
+    for found in unhonoured(job, spec, facts):
+        where = place(job, str(found.loc[0]), *found.loc[1:])
+        if not found.refused:
+            diagnostics.notes.append(f"{where} has no effect: {found.reason}")
+        else:
+            has_default = found.default not in (None, ())
+            allowed = f" (only its default is allowed here: {_yaml_word(found.default)})" if has_default else ""
+            diagnostics.problems.append(f"{where}: cannot be honoured, {found.reason}{allowed}")
+
+
+def _set_values(job: Job, field: str) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     if field in job.model_fields_set:
-        yield place(job, field), getattr(job, field)
+        yield (field,), getattr(job, field)
     for index, entry in enumerate(job.chunk_specs):
         if _sets(entry, field):
-            yield place(job, "chunk_specs", index, field), getattr(entry, field)
+            yield ("chunk_specs", index, field), getattr(entry, field)
 
 
 def _sets(entry: ChunkSpec, field: str) -> bool:

@@ -18,6 +18,7 @@ from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.errors import JobError, UnavailableError
 from scope_batch.files.access import is_file
 from scope_batch.job import Job, check_inputs
+from scope_batch.job.faults import Loc
 from scope_batch.job.paths import named_inputs
 from scope_batch.media.audio import probe_sound
 from scope_batch.media.masks import mask_warnings
@@ -28,6 +29,7 @@ from scope_batch.models.prompt_text import check_prompts
 from scope_batch.models.sizes import model_sizes
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job, plan_to_dict
+from scope_batch.plan.capabilities import unhonoured
 from scope_batch.plan.diagnostics import place
 from scope_batch.plan.forecast.estimate import device_memory, precision_of
 from scope_batch.plan.material_fields import all_clip_fields
@@ -54,6 +56,16 @@ def prepare_job(job: Job) -> Plan:
         notes=(*plan.notes, *notes, *_no_forecast(job, memory)),
         warnings=(*plan.warnings, *warnings, *_check_masks(plan), *_far_from_training(job, plan)),
     )
+
+
+def refused_fields(job: Job) -> list[tuple[Loc, str]]:
+    """Return the place of each field that the pipeline or the mode cannot honour, and why; `prepare_job` refuses them.
+
+    Raises MissingInputError or JobError for an input that cannot be read.
+    """
+    check_inputs(job)
+    found = unhonoured(job, KNOWN_PIPELINES.get(job.pipeline_id), _facts(job))
+    return [(field.loc, field.reason) for field in found if field.refused]
 
 
 def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:

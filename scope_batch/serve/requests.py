@@ -15,11 +15,13 @@ from scope_batch.core.geometry import PROTOCOL_SLOT_FRAMES
 from scope_batch.errors import JobError, MissingInputError, ProblemsError
 from scope_batch.job import Job
 from scope_batch.job.faults import Loc
+from scope_batch.job.legacy import fold_first_revision
 from scope_batch.job.load import parse_job
 from scope_batch.job.paths import with_paths
 from scope_batch.job.positions import Source, show
 from scope_batch.job.problems import MODELS
 from scope_batch.job.schema import DEFAULT_NOISE_SCALE
+from scope_batch.render.prepare import refused_fields
 from scope_batch.serve.roots import Root
 from scope_batch.serve.uploads import Uploads
 
@@ -113,6 +115,25 @@ def translate(body: Mapping[str, Any], defaults: Mapping[str, Any], files: Files
     if isinstance(job.num_frames, int) and job.num_frames > MAX_FRAMES:
         raise JobError(f"num_frames: must be at most {MAX_FRAMES} over HTTP, not {job.num_frames}")
     return job, result
+
+
+def without_refused_fields(job: Job, translation: Translation) -> Job:
+    """Return the job without fields that its pipeline or mode cannot honour, with a warning each: the protocol's server
+    ignored them, so its clients send them.
+
+    Raises MissingInputError or JobError, in the words of this machine, for an input that cannot be read.
+    """
+    while refused := refused_fields(job):
+        translation.fields = fold_first_revision(translation.fields)[0]
+        for loc, reason in refused:
+            holder: Any = translation.fields
+            for key in loc[:-1]:
+                holder = holder[key]
+            del holder[loc[-1]]
+            holder.pop(str(loc[-1]).replace("_offset", "_shape"), None)
+            translation.warnings.append(f"{show(loc)}: cannot be honoured, ignored: {reason}")
+        job = parse_job(translation.fields, Source(name="request"))
+    return job
 
 
 def _known_only(value: Mapping[str, Any], name: str, loc: Loc, warnings: list[str]) -> dict[str, Any]:

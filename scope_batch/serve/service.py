@@ -39,7 +39,7 @@ from scope_batch.serve.job_events import (
 from scope_batch.serve.job_text import MAX_TEXT_BYTES, check_job_text, check_record, read_job_text
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, Pipeline
 from scope_batch.serve.problem_documents import HttpProblem
-from scope_batch.serve.requests import Files, Translation, public_text, read_body, translate
+from scope_batch.serve.requests import Files, Translation, public_text, read_body, translate, without_refused_fields
 from scope_batch.serve.uploads import body_parts
 
 MAX_BODY_BYTES = 4 << 20
@@ -253,6 +253,10 @@ class Service:
     def _submit(self, body: bytes) -> JobRecord:
         request = read_body(body)
         job, translation = translate(request, self.pipeline.defaults_for(request.get("pipeline_id")), self.files)
+        try:
+            job = without_refused_fields(job, translation)
+        except ProblemsError as error:
+            raise _public(error, translation) from None
         return self.add(job, translation)
 
     def add(self, job: Job, translation: Translation, **notes: str | None) -> JobRecord:

@@ -247,6 +247,14 @@ def test_a_job_from_upload_to_download(family: str, loaded: World, call: Call) -
     assert answer.content[20:] == FRAMES.tobytes()
 
 
+def test_a_field_that_has_no_effect_is_a_warning(loaded: World) -> None:
+    loaded.runner.then = loaded.runner.finish
+    events = loaded.run({**REQUEST, "noise_scale": 0.5}).events
+    message = "noise_scale: cannot be honoured, ignored: there is no input video (input_path)"
+    assert events[1] == ("warning", {"message": message})
+    assert "noise_scale" not in json.loads(loaded.table.newest()[0].request)
+
+
 def test_data_is_uploaded(world: World, call: Call) -> None:
     answer = call(world.app, "POST", "/api/v1/batch/upload-data", content=b"abc")
     assert answer.json() == {"data_blob_path": answer.json()["data_blob_path"], "size_bytes": 3}

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.job import Job
+from scope_batch.job import Job, parse_job
 from scope_batch.job.schedule import Schedule
-from scope_batch.serve.requests import Files, Translation, public_text, read_body, translate
+from scope_batch.render.prepare import refused_fields
+from scope_batch.serve.requests import Files, Translation, public_text, read_body, translate, without_refused_fields
 from scope_batch.serve.roots import Root
 from scope_batch.serve.uploads import UploadLimits, Uploads
 from tests.serve.bodies import SHAPE, VIDEO, request_of
@@ -204,6 +205,31 @@ def test_messages_hold_the_clients_names_only(files: Files) -> None:
 )
 def test_folders_of_the_machine_are_left_out_of_messages(message: str, shown: str) -> None:
     assert public_text(message, {}) == shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "dropped"),
+    [
+        ({"noise_scale": 0.5}, ["noise_scale"]),
+        ({"noise_controller": True, "chunk_specs": [{"chunk": 1, "text": "b", "noise_scale": 0.4}]},
+         ["noise_controller", "chunk_specs[0].noise_scale"]),
+        ({"vace_context_scale": 1.5}, ["vace_context_scale"]),
+        ({"pipeline_id": "streamdiffusionv2", "memory_bank": True}, ["memory_bank"]),
+        ({"pre_processor_id": "edges"}, ["pre_processor_id"]),
+        ({"chunk_prompts": [{"chunk": 1, "text": "b", "noise_scale": 0.4}], "input_length": "hold"},
+         ["input_length"]),
+        ({"manage_cache": True, "prompt_interpolation_method": "slerp"}, []),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_honoured_is_left_out_with_a_warning(
+    fields: dict[str, Any], dropped: list[str], files: Files
+) -> None:
+    job, translation = job_of(files, **fields)
+    job = without_refused_fields(job, translation)
+    warned = {line.partition(":")[0] for line in translation.warnings if "honoured" in line}
+    assert warned == {*dropped}
+    assert refused_fields(parse_job(translation.fields)) == refused_fields(job) == []
 
 
 def test_what_was_given_at_load_holds_where_the_request_is_silent(files: Files) -> None:
