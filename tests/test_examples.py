@@ -75,7 +75,7 @@ def test_the_makefile_makes_what_is_missing_and_nothing_twice(folder: Path) -> N
     make = ("make", "-C", "examples", f"PYTHON={sys.executable}", f"OUT={folder}/out", "JOBS=slate")
     run(*make, folder=folder)
     with Image.open("out/slate.png") as sheet:
-        assert sheet.size == (3 * 224, 2 * 128)
+        assert sheet.width > 6 * 208 and sheet.height > 5 * 112
     assert frame_counts([Path("out/slate.gif")]) == [61]
     assert "Nothing to be done" in run(*make, folder=folder)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.golden.conftest import Run
 from tests.golden.films import moving_film, one_level
+from tests.golden.running import Run
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import scope_batch.golden.golden as goldens
-from tests.golden.conftest import Run
 from tests.golden.films import one_level
+from tests.golden.running import Run
 
 
 @pytest.fixture

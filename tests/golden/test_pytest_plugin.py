@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.conftest import SLATE
+from tests.golden.running import SLATE
 
 pytest_plugins = ("pytester",)
 

@@ -1,0 +1,1 @@
+"""Shows a film at a glance: contact sheets and reports."""
