@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -85,8 +86,9 @@ class World:
         return self.runner.submit(json.dumps(REQUEST), JobSettings((RAW_NAME,)), NOBODY).id
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+@contextmanager
+def make_world(tmp_path: Path) -> Iterator[World]:
+    """Yield an application whose folders are below `tmp_path`."""
     for folder in ("assets", "lora"):
         (tmp_path / folder).mkdir()
     (tmp_path / "assets" / "tiger.png").write_bytes(b"x")
@@ -98,6 +100,12 @@ def world(tmp_path: Path) -> Iterator[World]:
         runner = ByHand(table)
         service = Service(table, runner, files, Pipeline(loras, None))
         yield World(create_app(service, Access()), service, runner, tmp_path)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with make_world(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
