@@ -24,7 +24,7 @@ from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.render.prepare import plan_document, prepare_job
 from scope_batch.serve.requests import MAX_FRAMES, NOT_SERVED, Files, Translation, public_text
 
-MAX_TEXT_BYTES = 256 << 10
+MAX_TEXT_BYTES = 128 << 10
 MAX_PLANNED_CHARACTERS = 4 << 20
 """A plan whose chunks repeat more characters of prompts than this is not sent."""
 NAME = "job"
@@ -109,8 +109,17 @@ def _check(read: Callable[[], tuple[Job, Translation, Plan]]) -> bytes:
     if not is_short:
         warnings.append("the plan is too long to be sent: its chunks repeat very long prompts")
     shown = _public_plan(document, translation.names) if is_short else None
-    check = JobCheck(problems=[], warnings=_remarks(warnings), plan=shown)
-    return json.dumps(check.model_dump(), ensure_ascii=False, allow_nan=False).encode()
+    check = JobCheck(problems=[], warnings=_remarks(warnings)).model_dump()
+    return _in_pieces({**check, "plan": shown}).encode()
+
+
+def _in_pieces(value: Any) -> str:
+    """Return the JSON of a document. Its lists are encoded item by item: other threads wait while json encodes."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(name)}: {_in_pieces(inner)}' for name, inner in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(json.dumps(item, ensure_ascii=False, allow_nan=False) for item in value)}]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _public_error(error: ProblemsError, names: Mapping[str, str]) -> ProblemsError:

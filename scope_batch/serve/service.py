@@ -46,8 +46,8 @@ MAX_BODY_BYTES = 4 << 20
 VIDEO_NAME = "out.mp4"
 PREVIEW_NAME = "preview.png"
 SETTINGS = JobSettings((RAW_NAME, VIDEO_NAME), PREVIEW_NAME)
-CHECK_S, CHECK_THREADS = 20.0, 2
-"""A check of a job's text may take so long; so many are made at once."""
+CHECK_S, CHECK_THREADS = 20.0, 1
+"""A check of a job's text may take so long; so many are made at once, as they take the time of other threads."""
 SWEEP_S = 600.0
 _OUTPUT = re.compile(r"output-([0-9a-f]{32})")
 Format = Literal["raw", "npy", "mp4"]
