@@ -36,11 +36,16 @@ ATTACKS = [
     "/dev/stdin",
     "link_out.txt",
     "link_out_relative.txt",
-    "link_in.txt",
     "link_loop",
     "link_folder_out/secret.txt",
-    "link_folder_in/deep.txt",
     "link_to_proc/environ",
+    "link_up_and_out.txt",
+    "link_to_link_out.txt",
+    "link_absolute_out_and_in.txt",
+    "link_dangling.txt",
+    "link_to_folder",
+    "link_to_itself/x",
+    "link_folder_in/../../secret.txt",
     "{root}/link_out.txt",
     "{root}/link_folder_out/secret.txt",
     "sub",
@@ -84,6 +89,15 @@ def root(tmp_path: Path) -> Root:
     (folder / "link_loop").symlink_to("link_loop")
     (folder / "link_folder_out").symlink_to(outside)
     (folder / "link_folder_in").symlink_to("sub")
+    (folder / "link_absolute_in.txt").symlink_to(folder / "sub" / "deep.txt")
+    (folder / "sub" / "link_up.txt").symlink_to("../inside.txt")
+    (folder / "link_to_link.txt").symlink_to("link_folder_in/link_up.txt")
+    (folder / "link_up_and_out.txt").symlink_to("sub/../../secret.txt")
+    (folder / "link_to_link_out.txt").symlink_to("link_out.txt")
+    (folder / "link_absolute_out_and_in.txt").symlink_to(f"{folder}/../root/../secret.txt")
+    (folder / "link_dangling.txt").symlink_to("nothing")
+    (folder / "link_to_folder").symlink_to("sub")
+    (folder / "link_to_itself").symlink_to(".")
     (folder / "link_to_proc").symlink_to("/proc/self")
     (folder / "device").symlink_to("/dev/zero")
     os.mkfifo(folder / "sub" / "pipe")
@@ -123,6 +137,24 @@ def test_no_name_leads_outside_the_root(attack: str, root: Root, opened: list[st
     assert [path for path in opened if ".." in Path(path).parts] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("link_in.txt", "inside.txt"),
+        ("link_folder_in/deep.txt", "sub/deep.txt"),
+        ("link_absolute_in.txt", "sub/deep.txt"),
+        ("sub/link_up.txt", "inside.txt"),
+        ("link_to_link.txt", "inside.txt"),
+        ("link_to_itself/link_to_itself/inside.txt", "inside.txt"),
+    ],
+)
+def test_a_link_that_stays_below_the_root_is_followed(name: str, place: str, root: Root, opened: list[str]) -> None:
+    with os.fdopen(root.open_file(name)) as file:
+        assert file.read() in ("inside", "deep")
+    assert [path for path in opened if path.startswith("/")] == [str(root.folder)]
+    assert root.path_of(name) == root.folder / place
+
+
 @pytest.mark.parametrize("name", ["inside.txt", "./inside.txt", "sub/deep.txt", "sub//deep.txt", "{root}/sub/deep.txt"])
 def test_a_file_below_the_root_opens(name: str, root: Root) -> None:
     name = name.replace("{root}", str(root.folder))
@@ -140,15 +172,16 @@ def test_the_root_itself_may_be_a_link(root: Root, tmp_path: Path) -> None:
 
 def test_a_refusal_leaves_no_descriptor_open(root: Root) -> None:
     before = len([*Path("/proc/self/fd").iterdir()])
-    for name in ("sub/pipe", "link_out.txt", "sub/none", "sub", "link_folder_out/secret.txt"):
+    for name in ("sub/pipe", "link_out.txt", "sub/none", "sub", "link_folder_out/secret.txt", "link_loop"):
         with pytest.raises((JobError, MissingInputError)):
             root.open_file(name)
     assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
-def test_the_list_holds_plain_files_only(root: Root) -> None:
+def test_the_list_holds_files_and_links_to_files_below_the_root(root: Root) -> None:
     (root.folder / ".hidden").write_text("x")
-    assert [*root.names()] == ["inside.txt", "sub/deep.txt"]
+    links = ["link_absolute_in.txt", "link_in.txt", "link_to_link.txt"]
+    assert [*root.names()] == ["inside.txt", *links, "sub/deep.txt", "sub/link_up.txt"]
 
 
 def test_a_root_that_is_not_there_lists_nothing(tmp_path: Path) -> None:
