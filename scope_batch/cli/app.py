@@ -251,6 +251,8 @@ def serve(
     queue: s.Queue = 0,
     on_disconnect: s.Disconnect = s.OnDisconnect.cancel,
     keep: s.Keep = "24h",  # type: ignore[assignment]  # typer parses a default like an argument
+    max_uploads: s.MaxUploads = "64GB",  # type: ignore[assignment]
+    chunk_timeout: s.ChunkTimeout = "1h",  # type: ignore[assignment]
     models: s.ModelsOption = None,
     lora_root: s.LoraRoot = None,
     assets_root: s.AssetsRoot = None,
@@ -272,6 +274,8 @@ def serve(
         queue=queue,
         on_disconnect=on_disconnect,
         keep_s=keep,
+        max_uploads_bytes=max_uploads,
+        chunk_timeout_s=chunk_timeout,
         models=models,
         lora_root=lora_root,
         assets_root=assets_root,

@@ -28,6 +28,19 @@ def parse_duration(text: str) -> float:
     return total
 
 
+def parse_bytes(text: str) -> int:
+    """Convert 500MB, 64GB or 64GiB to bytes. Raises BadParameter for anything else and for 0 bytes."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError  # not for --help
+
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        size = 0
+    if size <= 0:
+        raise typer.BadParameter(f"{text!r} is not a size of more than 0 bytes, such as 500MB or 64GB")
+    return size
+
+
 class Format(StrEnum):
     """Mirrors `STDOUT_FORMATS`."""
 

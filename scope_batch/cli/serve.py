@@ -9,7 +9,7 @@ from typing import Annotated
 import platformdirs
 import typer
 
-from scope_batch.cli.arguments import Dtype, parse_duration
+from scope_batch.cli.arguments import Dtype, parse_bytes, parse_duration
 from scope_batch.errors import UnavailableError, UsageError
 
 _WHERE, _ACCESS, _JOBS = "Folders", "Access", "Jobs"
@@ -70,6 +70,26 @@ Keep = Annotated[
         rich_help_panel=_JOBS,
     ),
 ]
+MaxUploads = Annotated[
+    int,
+    typer.Option(
+        "--max-uploads",
+        parser=parse_bytes,
+        metavar="SIZE",
+        help="What all uploads together may take on the disk, such as 500MB; others get 507.",
+        rich_help_panel=_JOBS,
+    ),
+]
+ChunkTimeout = Annotated[
+    float,
+    typer.Option(
+        "--chunk-timeout",
+        parser=parse_duration,
+        metavar="TIME",
+        help="A worker whose chunk takes longer is killed, and its job fails.",
+        rich_help_panel=_JOBS,
+    ),
+]
 ModelsOption = Annotated[
     str | None,
     typer.Option(
@@ -113,6 +133,8 @@ def run_server(
     queue: int,
     on_disconnect: OnDisconnect,
     keep_s: float,
+    max_uploads_bytes: int,
+    chunk_timeout_s: float,
     models: str | None,
     lora_root: Path | None,
     assets_root: Path | None,
@@ -123,6 +145,7 @@ def run_server(
         from scope_batch.serve.guard import Access
         from scope_batch.serve.server import ServerSettings, serve
         from scope_batch.serve.service import Policy
+        from scope_batch.serve.uploads import UploadLimits
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "starlette", "uvicorn"):
             raise
@@ -138,6 +161,8 @@ def run_server(
         policy=Policy(
             most_active=len(devices) + queue, workers=len(devices), on_disconnect=on_disconnect.value, keep_s=keep_s
         ),
+        limits=UploadLimits(all_bytes=max_uploads_bytes),
+        chunk_timeout_s=chunk_timeout_s,
         options=RenderOptions(dtype=dtype.value),
         devices=tuple(devices),
         models=models,

@@ -18,6 +18,7 @@ import uvicorn
 from scope_batch.errors import Interrupted, MissingInputError, TemporaryError
 from scope_batch.files.access import shown, status_of
 from scope_batch.jobs.job_table import JobTable
+from scope_batch.jobs.lane import CHUNK_TIMEOUT_S
 from scope_batch.jobs.supervisor import Supervisor
 from scope_batch.models.folder import TINY, models_folder
 from scope_batch.render.options import RenderOptions
@@ -45,6 +46,7 @@ class ServerSettings:
     limits: UploadLimits = field(default_factory=UploadLimits)
     options: RenderOptions = field(default_factory=RenderOptions)
     devices: tuple[str, ...] = ("auto",)
+    chunk_timeout_s: float = CHUNK_TIMEOUT_S
     models: str | None = None
     lora_root: Path | None = None
     assets_root: Path | None = None
@@ -73,7 +75,7 @@ def serve(settings: ServerSettings, announce: Callable[[str], object]) -> None:
     loras, assets = settings.roots()
     with _listening(settings.access.host, settings.port) as listener, JobTable(settings.state_dir) as table:
         queue_length = settings.policy.most_active - len(settings.devices)
-        supervisor = Supervisor(table, settings.options, settings.devices, queue_length)
+        supervisor = Supervisor(table, settings.options, settings.devices, queue_length, settings.chunk_timeout_s)
         files = Files(Uploads(settings.state_dir.absolute() / "uploads", settings.limits), assets, loras)
         with _signals(), supervisor:
             service = Service(table, supervisor, files, Pipeline(loras, settings.models), settings.policy)

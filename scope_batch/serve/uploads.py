@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -34,11 +35,12 @@ _CLOSE = {"Connection": "close"}
 
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
-    """Bytes of one upload, and the longest wait for its next bytes."""
+    """Bytes of one upload, bytes of all that are kept, and the longest wait for the next bytes of one."""
 
     video_bytes: int = 16 << 30
     file_bytes: int = 16 << 30
     data_bytes: int = 2 << 30
+    all_bytes: int = 64 << 30
     read_timeout_s: float = 60.0
 
 
@@ -55,6 +57,10 @@ class Uploads:
         for part in folder.glob("*.part"):
             part.unlink()
         self.sets = FileSets(folder / "sets")
+        self._kept_bytes = 0
+        """Bytes of the complete uploads."""
+        self._coming: dict[Path, int] = {}
+        """Bytes of each upload that is being received, or those that it is going to have."""
 
     async def receive_video(self, request: Request) -> tuple[str, tuple[int, int, int, int]]:
         """Store raw uint8 frames [T, H, W, 3] shaped as the X-Video headers say. Returns the handle and the shape."""
@@ -102,22 +108,39 @@ class Uploads:
         handle = f"{kind}-{secrets.token_hex(16)}"
         part = self._file(handle).with_suffix(".part")
         try:
+            self._kept_bytes = await _in_thread(_bytes_in, self._folder)
+            self._make_room(part, size or int(request.headers.get("content-length", 0)))
             file = await _in_thread(_create, part)
             try:
-                received, digest = await self._write(file, request, header, size, limit, hashing=checksum is not None)
+                received, digest = await self._write(
+                    file, part, request, header, size, limit, hashing=checksum is not None
+                )
                 if digest != checksum:
                     raise HttpProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "the body does not have the SHA-256 of X-SHA256")
                 await _in_thread(_complete, file, part, self._file(handle))
+                self._kept_bytes += received
             finally:
                 await _in_thread(os.close, file)
         except OSError as error:
             raise OutputError(f"{part}: cannot be written: {error.strerror}") from error
         finally:
+            self._coming.pop(part, None)
             await _in_thread(part.unlink, True)
         return handle, received
 
+    def _make_room(self, part: Path, size: int) -> None:
+        """Count an upload of `size` bytes so far. Raises HttpProblem (507) if all together are too many."""
+        self._coming[part] = max(size, self._coming.get(part, 0))
+        if self._kept_bytes + sum(self._coming.values()) > self._limits.all_bytes:
+            raise HttpProblem(
+                HTTPStatus.INSUFFICIENT_STORAGE,
+                f"all uploads together may have {self._limits.all_bytes} bytes (--max-uploads), and {self._kept_bytes} "
+                "are kept: try again when older ones have expired (--keep)",
+                _CLOSE,
+            )
+
     async def _write(
-        self, file: int, request: Request, header: bytes, size: int | None, limit: int, *, hashing: bool
+        self, file: int, part: Path, request: Request, header: bytes, size: int | None, limit: int, *, hashing: bool
     ) -> tuple[int, str | None]:
         """Write the body block by block. Returns its bytes and, if `hashing`, its SHA-256."""
         digest = hashlib.sha256() if hashing else None
@@ -128,6 +151,7 @@ class Uploads:
             if size is not None and received > size:
                 raise _wrong_size(received, size)
             _check_limit(received, limit)
+            self._make_room(part, received)
             if digest is not None:
                 digest.update(data)
             block += data
@@ -166,6 +190,18 @@ async def _in_thread(call: Callable[..., _T], *arguments: object) -> _T:
     except asyncio.CancelledError:
         await asyncio.wait([called])
         raise
+
+
+def _bytes_in(folder: Path) -> int:
+    """Return the bytes of all complete files below a folder; one that has two names counts once."""
+    sizes: dict[int, int] = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # it has expired at this moment
+                status = os.lstat(os.path.join(parent, name))  # noqa: PTH118  (thousands of files)
+                if not name.endswith(".part"):
+                    sizes[status.st_ino] = status.st_size
+    return sum(sizes.values())
 
 
 def _create(part: Path) -> int:

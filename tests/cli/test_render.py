@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from scope_batch.cli.arguments import parse_duration
+from scope_batch.cli.arguments import parse_bytes, parse_duration
 
 
 def test_the_options_arrive(run, fake, job):
@@ -274,3 +275,14 @@ def test_a_time_limit_may_have_units(text, seconds):
 def test_an_invalid_time_limit_is_a_usage_error(run, fake, job, text):
     ran = run("render", job(), f"--timeout={text}")
     assert (ran.code, fake.CALLS) == (2, []) and "such as 90s, 10m or 1h30m" in ran.err
+
+
+@pytest.mark.parametrize(("text", "size"), [("500MB", 500_000_000), ("64 GiB", 64 << 30), ("1.5kB", 1500), ("7", 7)])
+def test_a_size_is_read(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "-1GB", "5 parsecs"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="500MB"):
+        parse_bytes(text)

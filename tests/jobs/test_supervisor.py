@@ -116,11 +116,29 @@ def test_a_job_is_rendered_and_its_events_are_kept(
     assert files == {"out.npy", "out.npy.json"}
 
 
-def test_a_slate_worker_has_no_torch(shared: tuple[JobTable, Supervisor]) -> None:
-    table, supervisor = shared
-    ended(table, supervisor.submit(request(9), SETTINGS))
-    (pid,) = supervisor.worker_pids
-    assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
+WORKER = """if True:
+    import json, multiprocessing, sys, threading
+    from scope_batch.jobs.worker import Worker
+    from scope_batch.render.options import RenderOptions
+    ours, theirs = multiprocessing.Pipe()
+    outcomes = []
+    def give_orders():
+        for order in [*json.loads(sys.argv[1]), {"do": "drain"}]:
+            ours.send_bytes(json.dumps(order).encode())
+            while order["do"] != "drain" and "result" not in (message := json.loads(ours.recv_bytes())):
+                pass
+            outcomes.append(message["result"]["outcome"])
+    threading.Thread(target=give_orders).start()
+    Worker(theirs, RenderOptions()).run()
+    print(outcomes[:2], "torch" in sys.modules)
+"""
+
+
+def test_a_slate_worker_never_imports_torch(tmp_path: Path) -> None:
+    job = {"job": "x", "request": request(9), "folder": str(tmp_path), "settings": {"outputs": ["out.npy"]}}
+    orders = [{"do": "load", "request": request(9), "vace": True}, {"do": "render", **job}]
+    done = subprocess.run([sys.executable, "-c", WORKER, json.dumps(orders)], capture_output=True, text=True)
+    assert done.stdout == "['done', 'done'] False\n", done.stderr
 
 
 def test_a_job_that_cannot_be_rendered_fails_and_the_worker_stays(shared: tuple[JobTable, Supervisor]) -> None:

@@ -203,3 +203,40 @@ def test_uploads_expire_unless_a_job_uses_them(uploads: Uploads) -> None:
         os.utime(path, (0, 0))
     assert uploads.expire(3600, is_used=lambda path: path == used) == [old]
     assert (old.exists(), used.exists(), young.exists()) == (False, True, True)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Uploads:
+    return Uploads(tmp_path / "uploads", UploadLimits(all_bytes=10))
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content_Length": "4"}])
+def test_all_uploads_together_have_a_limit(headers: dict[str, str], small: Uploads, tmp_path: Path) -> None:
+    send_data(small, b"abcdefg")
+    with pytest.raises(HttpProblem, match="--max-uploads") as caught:
+        send_data(small, b"ab", b"cd", **headers)
+    assert caught.value.status == 507
+    assert len(uploaded(tmp_path)) == 1
+    send_data(small, b"abc")
+    small.expire(-1)
+    send_data(small, b"abcdefghij")
+
+
+def test_uploads_that_arrive_side_by_side_share_the_limit(small: Uploads, tmp_path: Path) -> None:
+    async def send_both() -> list[Any]:
+        bodies = (request_of([b"abcdef"], {"Content-Length": "6"}) for _ in range(2))
+        return await asyncio.gather(*map(small.receive_data, bodies), return_exceptions=True)
+
+    results = asyncio.run(send_both())
+    assert sum(isinstance(result, HttpProblem) for result in results) == 1
+    assert len(uploaded(tmp_path)) == 1
+
+
+def test_an_upload_that_stands_in_a_set_counts_once(small: Uploads) -> None:
+    handle, _ = asyncio.run(small.receive_file(request_of([b"abcdefg"], {})))
+    small.sets.create({"a": small.path_of(handle, "file"), "b": small.path_of(handle, "file")})
+    send_data(small, b"abc")
+
+
+def uploaded(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "uploads").iterdir() if path.is_file()]
