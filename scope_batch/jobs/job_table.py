@@ -114,6 +114,11 @@ class JobTable:
         older = "WHERE ? IS NULL OR number < (SELECT number FROM job WHERE id = ?)"
         return self._select(f"{older} ORDER BY number DESC LIMIT ?", before, before, limit)
 
+    def oldest(self, limit: int = 20, *, after: str | None = None) -> list[JobRecord]:
+        """Return at most `limit` jobs, the oldest first; `after`: only those submitted after this job."""
+        newer = "WHERE ? IS NULL OR number > (SELECT number FROM job WHERE id = ?)"
+        return self._select(f"{newer} ORDER BY number LIMIT ?", after, after, limit)
+
     def active(self) -> list[JobRecord]:
         """Return the jobs that run or wait, the oldest first."""
         return self._select(f"WHERE NOT {_ENDED} ORDER BY number")

@@ -27,6 +27,7 @@ from scope_batch.serve.pipeline import LoadReply, LoadRequest, PipelineStatus
 from scope_batch.serve.problem_documents import answer_with_problems
 from scope_batch.serve.service import Format, Service
 from scope_batch.serve.submission_calls import submission_calls
+from scope_batch.serve.video_calls import video_calls
 
 FAMILIES = ("/api/v1/batch", "/api/v1/generate")
 """Both names of the protocol's calls; older clients use the second."""
@@ -47,6 +48,7 @@ def create_app(service: Service, access: Access) -> Guard:
     app.include_router(_other_calls(service))
     app.include_router(job_calls(service))
     app.include_router(submission_calls(service))
+    app.include_router(video_calls(service))
     answer_with_page(app)
 
     @app.get("/openapi.json", include_in_schema=False)

@@ -13,6 +13,7 @@ from io import BytesIO
 from math import prod
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -24,6 +25,7 @@ from scope_batch.media.arrays import BIN_HEADER, locate_npy
 from scope_batch.serve.problem_documents import HttpProblem, response_of
 
 BLOCK_BYTES = 1 << 20
+SHEET_COLUMNS, SHEET_CELL_PIXELS = 4, 320
 PREVIEW_PIXELS = 640
 """Longest side of a preview."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -74,6 +76,23 @@ def preview_jpeg(path: Path) -> bytes:
             picture.convert("RGB").save(data, "JPEG", quality=85)
     except OSError:
         raise HttpProblem(HTTPStatus.NOT_FOUND, "the job has no preview yet, or no longer") from None
+    return data.getvalue()
+
+
+def contact_sheet(npy: Path, pictures: int) -> bytes:
+    """Return a JPEG of so many frames of an array, evenly spaced and in rows. Raises HttpProblem if it is gone."""
+    offset, (count, height, width, _) = _located(npy)
+    frames = np.memmap(npy, np.uint8, "r", offset, (count, height, width, 3))
+    chosen = sorted({(2 * index + 1) * count // (2 * pictures) for index in range(pictures)})
+    scale = min(1.0, SHEET_CELL_PIXELS / max(height, width)) if pictures > 1 else 1.0
+    cell = max(1, round(width * scale)), max(1, round(height * scale))
+    columns = min(SHEET_COLUMNS, len(chosen))
+    sheet = Image.new("RGB", (columns * cell[0], -(-len(chosen) // columns) * cell[1]))
+    for index, frame in enumerate(chosen):
+        place = index % columns * cell[0], index // columns * cell[1]
+        sheet.paste(Image.fromarray(frames[frame]).resize(cell), place)
+    data = BytesIO()
+    sheet.save(data, "JPEG", quality=90)
     return data.getvalue()
 
 

@@ -15,10 +15,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from scope_batch.errors import UsageError
 from scope_batch.job.faults import shown
 from scope_batch.serve.page import PAGE_PATH
-from scope_batch.serve.problem_documents import HttpProblem, response_of
+from scope_batch.serve.problem_documents import HttpProblem, answer_to
 
 FORM_TYPES = frozenset(("application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
 """Content types that a page of any other site may post without asking; the protocol needs none of them."""
+MULTIPART = "multipart/form-data"
+FORM_PATH = "/v1/videos"
+"""The one call that takes a form: OpenAI's client sends every video so."""
 TOKEN_PATH = "/t/"
 _HOST_NAME = re.compile(r"[a-z0-9._-]{1,253}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,256}")
@@ -81,10 +84,10 @@ class Guard:
             headers = Headers(scope=scope)
             _check_host(headers, self._access)
             _check_origin(headers)
-            _check_content_type(headers)
+            _check_content_type(headers, takes_forms=scope["path"].endswith(FORM_PATH))
             scope = _without_token(scope, headers, self._access)
         except HttpProblem as problem:
-            await response_of(problem)(scope, receive, send)
+            await answer_to(problem, scope["path"])(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -105,9 +108,13 @@ def _check_origin(headers: Headers) -> None:
             raise HttpProblem(HTTPStatus.FORBIDDEN, "pages of other sites may not use this server")
 
 
-def _check_content_type(headers: Headers) -> None:
+def _check_content_type(headers: Headers, *, takes_forms: bool) -> None:
+    """Refuse forms. Where a client can send nothing else, a multipart form is taken if it has a bearer token, be it
+    any: a page of another site cannot send that header without asking first, and is refused then."""
+    is_asked_for = takes_forms and headers.get("authorization", "").lower().startswith("bearer ")
     for value in headers.getlist("content-type"):
-        if value.partition(";")[0].strip().lower() in FORM_TYPES:
+        content_type = value.partition(";")[0].strip().lower()
+        if content_type in FORM_TYPES and not (is_asked_for and content_type == MULTIPART):
             raise HttpProblem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "forms are refused; send application/json, or application/octet-stream for data",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -95,11 +97,39 @@ _REASONS = {
 }
 
 
+def answer_to(error: Exception, path: str) -> JSONResponse:
+    """Return the answer to an error in the dialect of a path: OpenAI's error object for /v1, else a problem document.
+
+    That API answers a wrong request with 400 where a job has 422, and a busy server with 429.
+    """
+    answer = response_of(error)
+    if not _OPENAI_PATH.match(path):
+        return answer
+    document = json.loads(bytes(answer.body))
+    status = _OPENAI_STATUS.get(answer.status_code, answer.status_code)
+    lines = document.get("problems") or [document["detail"]]
+    field = _FIELD.match(lines[0])
+    body = {
+        "message": "\n".join(lines),
+        "type": _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
+        "param": field[1] if field and status == HTTPStatus.BAD_REQUEST else None,
+        "code": document["title"].lower().replace(" ", "_"),
+    }
+    kept = {name: answer.headers[name] for name in ("www-authenticate", "connection") if name in answer.headers}
+    return JSONResponse({"error": body}, status_code=status, headers=kept)
+
+
+_OPENAI_PATH = re.compile(r"(/t/[^/]*)?/v1(/|$)")
+_FIELD = re.compile(r"(?:job: |body\.|query\.)?([a-z_]+)[\w\[\].]*: ")
+_OPENAI_STATUS = {422: 400, 409: 429}
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
 def answer_with_problems(app: FastAPI) -> None:
     """Make `app` answer every error that a route raises with a problem document."""
 
-    async def handle(_: Request, error: Exception) -> JSONResponse:
-        return response_of(error)
+    async def handle(request: Request, error: Exception) -> JSONResponse:
+        return answer_to(error, request.url.path)
 
     for kind in (HttpProblem, HTTPException, RequestValidationError, ScopeBatchError, Exception):
         app.add_exception_handler(kind, handle)

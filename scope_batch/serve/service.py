@@ -128,12 +128,17 @@ class Service:
 
     def jobs(self, limit: int, before: str | None) -> dict[str, Any]:
         """Return the states of the newest jobs, those submitted before a job, and how many jobs may run or wait."""
-        records = [record for record in self.table.newest(limit, before=before) if record.id not in self._unwanted]
         return {
-            "jobs": [self._state(record) for record in records],
+            "jobs": [self._state(record) for record in self.records(limit, before)],
             "active": len(self.table.active()),
             "most_active": self.policy.most_active,
         }
+
+    def records(self, limit: int, after: str | None = None, *, newest_first: bool = True) -> list[JobRecord]:
+        """Return the jobs behind the job `after`, or from the first one on, without those that are to be removed."""
+        table = self.table
+        found = table.newest(limit, before=after) if newest_first else table.oldest(limit, after=after)
+        return [record for record in found if record.id not in self._unwanted]
 
     def _state(self, record: JobRecord) -> dict[str, Any]:
         progress = record.progress

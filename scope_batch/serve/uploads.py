@@ -7,16 +7,17 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, UploadFile
 from starlette.requests import ClientDisconnect, Request
 
 from scope_batch.errors import JobError, OutputError
@@ -77,6 +78,32 @@ class Uploads:
     async def receive_file(self, request: Request) -> tuple[str, int]:
         """Store a file of any kind, an input of a submitted job. Returns the handle and the bytes."""
         return await self._store("file", request, b"", None, self._limits.file_bytes)
+
+    async def keep_file(self, received: UploadFile) -> str:
+        """Store a file that came as part of a form. Returns the handle. Raises HttpProblem if it is empty."""
+        handle = f"file-{secrets.token_hex(16)}"
+        await run_in_threadpool(self._copy, received.file, self._file(handle))
+        return handle
+
+    def _copy(self, source: BinaryIO, target: Path) -> None:
+        part = target.with_suffix(".part")
+        try:
+            with part.open("xb") as file:
+                shutil.copyfileobj(source, file, BLOCK_BYTES)
+                size = file.tell()
+                if size == 0:
+                    raise HttpProblem(HTTPStatus.BAD_REQUEST, "the file is empty")
+                file.flush()
+                _complete(file.fileno(), part, target)
+        except OSError as error:
+            raise OutputError(f"{part}: cannot be written: {error.strerror}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    @property
+    def file_bytes(self) -> int:
+        """The most bytes of one file."""
+        return self._limits.file_bytes
 
     def path_of(self, handle: str, kind: Kind) -> Path:
         """Return the file of a handle. Raises JobError unless this server gave it out and still has the file."""

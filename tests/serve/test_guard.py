@@ -177,3 +177,28 @@ def test_web_sockets_reach_no_route() -> None:
 def test_refusals_are_problem_documents(call: Call) -> None:
     answer: httpx.Response = call(guarded(PUBLIC), "GET", "/health")
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "authorization", "status"),
+    [
+        ("/v1/videos", "multipart/form-data; boundary=x", "Bearer any", 200),
+        ("/v1/videos", "multipart/form-data; boundary=x", None, 415),
+        ("/v1/videos", "multipart/form-data; boundary=x", "Basic YTpi", 415),
+        ("/v1/videos", "text/plain", "Bearer any", 415),
+        ("/v1/videos", "application/x-www-form-urlencoded", "Bearer any", 415),
+        ("/api/v1/batch", "multipart/form-data; boundary=x", "Bearer any", 415),
+    ],
+)
+def test_a_form_needs_a_header_that_no_page_of_another_site_can_send(
+    path: str, kind: str, authorization: str | None, status: int, call: Call
+) -> None:
+    headers = {"Content-Type": kind} | ({} if authorization is None else {"Authorization": authorization})
+    assert call(guarded(Access()), "POST", path, headers=headers, content=b"x").status_code == status
+
+
+def test_a_page_of_another_site_cannot_post_a_form_even_with_a_token(call: Call) -> None:
+    headers = {
+        "Content-Type": "multipart/form-data; boundary=x", "Authorization": "Bearer any", "Origin": "http://evil.example",
+    }  # fmt: skip
+    assert call(guarded(Access()), "POST", "/v1/videos", headers=headers, content=b"x").status_code == 403
