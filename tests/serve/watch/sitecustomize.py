@@ -22,6 +22,7 @@ FOLDERS = "SCOPE_BATCH_WATCH_FOLDERS"
 SECRET = "secret.txt"
 """No file of this name may be read: it is what the tests try to steal."""
 MOST_CALLBACK_S = 0.1
+LOOK_AGAIN_S = 0.02
 
 _REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 _CODE = (
@@ -133,32 +134,50 @@ _EVENTS: dict[str, Any] = {
 """Audit event -> (path, whether it is written, whether a link at its end is followed) of its arguments."""
 
 
+def _waited_s() -> dict[str, float]:
+    """Return for each thread of this process how long it was ready to run and had no processor."""
+    waited: dict[str, float] = {}
+    _busy.now = True
+    try:
+        for thread in os.listdir("/proc/self/task"):
+            try:
+                with open(f"/proc/self/task/{thread}/schedstat", "rb", buffering=0) as file:
+                    waited[thread] = int(file.read().split()[1]) / 1e9
+            except (OSError, IndexError):  # it has just ended
+                continue
+    finally:
+        _busy.now = False
+    return waited
+
+
 def _watch_loops(tell: Any, *, garbage_counts: bool) -> None:
     """Tell of each callback that kept an event loop from its other work for too long.
 
-    The time that the thread waited for a processor does not count: it is the fault of a busy machine. Nor does the
-    garbage collection of a test runner, which holds more than a server does.
+    The time that threads of this process waited for a processor does not count: it is the fault of a busy machine, also
+    where the loop waited for another thread. Nor does the garbage collection of a test runner, which holds more than a
+    server does.
     """
     import gc
     from asyncio.events import Handle
 
     run = Handle._run  # type: ignore[attr-defined]
-    here = threading.local()
+    looked: list[Any] = [0.0, _waited_s()]  # when, and what was seen: not before every callback, which would be slow
     collecting_s = [0.0, 0.0]  # when it began, and for how long in all
 
-    def waited_s() -> float:
-        if not hasattr(here, "file"):
-            here.file = open("/proc/thread-self/schedstat", "rb", buffering=0)  # noqa: SIM115  (open while the thread is)
-        return int(os.pread(here.file.fileno(), 64, 0).split()[1]) / 1e9 + collecting_s[1]
-
     def timed(handle: Any) -> None:
-        waited_before_s, began_s = waited_s(), time.monotonic()
+        began_s, collected_s = time.monotonic(), collecting_s[1]
+        if began_s - looked[0] > LOOK_AGAIN_S:
+            looked[:] = began_s, _waited_s()
         run(handle)
         wall_s = time.monotonic() - began_s
-        if wall_s > MOST_CALLBACK_S and (held_s := wall_s - (waited_s() - waited_before_s)) > MOST_CALLBACK_S:
-            task = getattr(handle._callback, "__self__", handle)
-            test = os.environ.get("PYTEST_CURRENT_TEST", "")
-            tell(f"the event loop stood still for {held_s:.3f} s (of {wall_s:.3f} s) at {test}: {task!r}")
+        if wall_s > MOST_CALLBACK_S:
+            before = looked[1]
+            waited_s = sum(max(0.0, now_s - before.get(thread, 0.0)) for thread, now_s in _waited_s().items())
+            held_s = wall_s - waited_s - (collecting_s[1] - collected_s)
+            if held_s > MOST_CALLBACK_S:
+                task = getattr(handle._callback, "__self__", handle)
+                test = os.environ.get("PYTEST_CURRENT_TEST", "")
+                tell(f"the event loop stood still for {held_s:.3f} s (of {wall_s:.3f} s) at {test}: {task!r}")
 
     def collect(phase: str, _: Any) -> None:
         if phase == "start":
