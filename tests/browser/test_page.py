@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +260,24 @@ def test_it_is_used_by_keyboard(server: Running, chromium: Any) -> None:
         assert page.evaluate("document.activeElement.id") == "start"
         page.keyboard.press("Enter")
         wait_for_state(page, "done")
+
+
+def test_the_page_goes_on_when_the_server_is_back(tmp_path: Path, chromium: Any) -> None:
+    with ExitStack() as closing:
+        first = closing.enter_context(running(tmp_path))
+        page = closing.enter_context(opened(chromium, url_of(first), errors="net::ERR_"))
+        start(page, LONG)
+        wait_until(page, "document.getElementById('picture').naturalWidth > 0")
+        first.process.kill()
+        page.get_by_text("The server cannot be reached").wait_for()
+        keep(page, "lost")
+        again = closing.enter_context(running(tmp_path, "--port", str(first.http.base_url.port)))
+        page.get_by_text("The server cannot be reached").wait_for(state="hidden")
+        before = page.evaluate("document.getElementById('job-progress').value")
+        wait_until(page, f"document.getElementById('job-progress').value > {before}")
+        page.get_by_role("button", name="Cancel").click()
+        wait_for_state(page, "cancelled")
+        assert len(again.http.get("/api/v1/jobs").json()["jobs"]) == 1
 
 
 def test_the_token_is_asked_for_and_kept_for_the_tab(tmp_path: Path, chromium: Any) -> None:

@@ -40,15 +40,16 @@ class Running:
 
 
 def command(folder: Path, *options: str, prelude: str = "") -> list[str]:
-    """Return the command line of a server whose folders are below `folder`; it takes any free port.
+    """Return the command line of a server whose folders are below `folder`; it takes any free port by default.
 
     prelude  Python that runs before the program.
     """
     for name in ("assets", "lora"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    port = [] if "--port" in options else ["--port", "0"]
     roots = ["--assets-root", str(folder / "assets"), "--lora-root", str(folder / "lora")]
     state = ["--state-dir", str(folder / "state")]
-    return [sys.executable, "-c", prelude + START, "serve", "--port", "0", *state, *roots, *options]
+    return [sys.executable, "-c", prelude + START, "serve", *port, *state, *roots, *options]
 
 
 @contextmanager
