@@ -9,6 +9,7 @@ ScopeBatchError
 ├── OutputError       74  an I/O error, a full disk, an encoder that could not write
 ├── ClosedPipeError  141  whoever read standard output has gone
 ├── TemporaryError    75  a device fault, a killed encoder, a lock held by another process: retry
+├── DegradedError     76  a chunk met a condition of the job's `stop_if`; what was rendered is kept
 ├── TimeLimitError   124  `--timeout` ran out
 └── Interrupted  130/143  a signal; what was rendered is kept
 
@@ -73,6 +74,12 @@ class OutputError(ScopeBatchError):
 
 class TemporaryError(ScopeBatchError):
     exit_code = 75
+
+
+class DegradedError(ScopeBatchError):
+    """A chunk met a condition of the job's `stop_if`; what was rendered is kept."""
+
+    exit_code = 76
 
 
 class TimeLimitError(ScopeBatchError):

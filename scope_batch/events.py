@@ -111,6 +111,22 @@ class Remote(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkMeasured(Event):
+    """What the frames look like that a chunk delivered; see `scope_batch.media.figures.ChunkFigures`. Comes some chunks
+    after `ChunkDone`, when they are written."""
+
+    kind: ClassVar[str] = "figures"
+    chunk: int
+    red: float
+    green: float
+    blue: float
+    contrast: float
+    sharpness: float
+    motion: float | None
+    flicker: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Warned(Event):
     kind: ClassVar[str] = "warning"
     message: str

@@ -12,7 +12,7 @@ from scope_batch.cli import arguments as o
 from scope_batch.cli.documents import print_json, print_text
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.job_argument import read_job
-from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, OutputError, UsageError
+from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from scope_batch.golden.comparison import Comparison
@@ -139,15 +139,15 @@ def _open(argument: str, models: str | None, device: str) -> FrameStream:
 def save_picture(path: Path, found: Comparison, names: tuple[str, str]) -> None:
     """Write the pairs that differ side by side; nothing is written for equal films. Raises OutputError."""
     from scope_batch.golden.picture import side_by_side
+    from scope_batch.sinks.output import output_errors
+    from scope_batch.sinks.work_folder import make_folders
 
     if not found.pairs:
         return
     picture = side_by_side(found.pairs, names, [found.place(pair.result.frame) for pair in found.pairs])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with output_errors(path):
+        make_folders(path.parent)
         picture.save(path)
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or error}") from error
 
 
 def lines_of(found: Comparison) -> list[str]:

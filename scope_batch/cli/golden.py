@@ -16,7 +16,7 @@ from scope_batch.cli.documents import print_json, print_text
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.help import Program
 from scope_batch.cli.job_argument import STDIN, read_job, stem_of
-from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, OutputError, UsageError
+from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from scope_batch.golden.golden import Verification
@@ -184,7 +184,10 @@ def self_test(jobs: o.JobArguments, golden: Folder = None, as_json: o.AsJson = F
 
 def folder_of(argument: str) -> Path:
     """Return the default folder of a job's golden: NAME.golden beside NAME.yaml."""
-    return Path(argument).with_name(stem_of(argument) + SUFFIX)
+    path = Path(argument)
+    if not path.name:
+        raise UsageError(f"{argument or 'an empty text'}: is no job file")
+    return path.with_name(stem_of(argument) + SUFFIX)
 
 
 def _check_arguments(jobs: list[str], golden: Path | None) -> None:
@@ -218,6 +221,7 @@ def _save_picture(report: Path | None, argument: str, found: Verification) -> st
     """Write golden and film side by side to the report's folder; returns the path, None where nothing is to be seen."""
     from scope_batch.golden.picture import side_by_side
     from scope_batch.sinks.output import output_errors
+    from scope_batch.sinks.work_folder import make_folders
 
     pairs, finding = found.verdict.pairs, found.verdict.finding
     if report is None or not pairs:
@@ -226,17 +230,17 @@ def _save_picture(report: Path | None, argument: str, found: Verification) -> st
     thumbnail = finding.frame if finding is not None and finding.reduced else None
     places = [f"frame {pair.result.frame}{', its thumbnail' * (pair.result.frame == thumbnail)}" for pair in pairs]
     with output_errors(path):
-        report.mkdir(parents=True, exist_ok=True)
+        make_folders(report)
         side_by_side(pairs, ("golden", argument), places).save(path)
     return str(path)
 
 
 def _write_report(report: Path, cases: list[Case], documents: list[dict[str, Any]]) -> None:
     from scope_batch.golden.junit import junit_xml
+    from scope_batch.sinks.output import output_errors
+    from scope_batch.sinks.work_folder import make_folders
 
-    try:
-        report.mkdir(parents=True, exist_ok=True)
+    with output_errors(report):
+        make_folders(report)
         (report / "junit.xml").write_text(junit_xml(cases), encoding="utf-8")
         (report / "golden.json").write_text(json.dumps({"jobs": documents}, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{report}: {error.strerror or error}") from error

@@ -12,7 +12,7 @@ from scope_batch.cli.error_boundary import Boundary
 from scope_batch.cli.output_patterns import check_distinct
 from scope_batch.cli.queued_job import QueuedJob, check_patterns, later_work, read_queued_job
 from scope_batch.cli.signals import Signals
-from scope_batch.errors import Interrupted, TimeLimitError
+from scope_batch.errors import DegradedError, Interrupted, TimeLimitError
 from scope_batch.events import Finished
 from scope_batch.progress import Batch, Reporter, wording
 
@@ -128,7 +128,7 @@ class JobQueue:
     def _fail(self, position: int, boundary: Boundary) -> None:
         error = boundary.error
         stops_all = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
-        outcome = "stopped" if stops_all else "failed"
+        outcome = "stopped" if stops_all or isinstance(error, DegradedError) else "failed"
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         self._outcomes[outcome] += 1
         self._results[position] = f"{outcome} ({boundary.exit_code}): {reason}"

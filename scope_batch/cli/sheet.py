@@ -42,11 +42,12 @@ def sheet(
     from scope_batch.golden.streams import open_stream
     from scope_batch.review.sheet import contact_sheet
     from scope_batch.sinks.output import output_errors
+    from scope_batch.sinks.work_folder import make_folders
 
     with open_stream(film) as frames:
         picture = contact_sheet(frames, every=every, columns=columns)
     with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         picture.save(path)
     print_text(f"wrote {path}\n")
 

@@ -24,6 +24,7 @@ from scope_batch.golden.thresholds import Thresholds, thresholds_of
 from scope_batch.golden.verdict import TIERS, Tier
 from scope_batch.media.images import read_image
 from scope_batch.sinks.output import output_errors
+from scope_batch.sinks.work_folder import make_folders
 
 THRESHOLDS, HASHES, FACTS, THUMBNAILS = "thresholds.yaml", "frames.sha256", "golden.json", "thumbnails.png"
 COLUMNS = 32
@@ -75,7 +76,7 @@ def write_blessed(folder: Path, blessed: Blessed, *, replace_all: bool) -> None:
     replace_all  remove the goldens of all other environments.
     """
     with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         if not (folder / THRESHOLDS).exists():
             (folder / THRESHOLDS).write_text(_THRESHOLDS_TEXT, encoding="utf-8")
         for label in labels(folder):

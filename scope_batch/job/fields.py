@@ -7,11 +7,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Strict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    Strict,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 
 from scope_batch.core.output_formats import FILE_SUFFIXES
 from scope_batch.core.registry import foreign
+from scope_batch.core.stop_condition import EXAMPLE, StopCondition, parse_stop_condition
 from scope_batch.errors import ScopeBatchError
 from scope_batch.job.checked import Checked
 from scope_batch.job.faults import AT_VALUE, Fault, message_of, raise_all, shown, wrong
@@ -62,6 +72,24 @@ def _parameter_faults(spec: ProcessorSpec, params: Mapping[str, Any]) -> Iterato
 
 def _allowed(parameters: type[Parameters]) -> str:
     return f"allowed: {', '.join(parameters.model_fields)}" if parameters.model_fields else "it has none"
+
+
+def _stop_conditions(value: Any) -> Any:
+    """Turn a single condition into a list of one."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise wrong(f'must be a condition like "{EXAMPLE}", or a list of these, not {shown(value)}')
+    try:
+        return tuple(parse_stop_condition(text) for text in texts)
+    except ValueError as error:
+        raise wrong(str(error)) from error
+
+
+StopConditions = Annotated[
+    tuple[StopCondition, ...],
+    PlainValidator(_stop_conditions, json_schema_input_type=str | list[str]),
+    PlainSerializer(lambda conditions: [str(condition) for condition in conditions]),
+]
 
 
 def as_uses(value: Any) -> Any:

@@ -20,7 +20,7 @@ from scope_batch.job import rules
 from scope_batch.job.checked import Checked
 from scope_batch.job.chunk_spec import MAX_SEED, ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec, ListOf, Steps
 from scope_batch.job.faults import Fault, wrong
-from scope_batch.job.fields import Encoder, LoraScales, Outputs, Processors
+from scope_batch.job.fields import Encoder, LoraScales, Outputs, Processors, StopConditions
 from scope_batch.job.legacy import fold_first_revision
 from scope_batch.job.paths import public_dict
 from scope_batch.job.positions import NO_SOURCE, Source
@@ -215,6 +215,12 @@ class Job(Checked):
         default=None, description="Folder of model files, or the word tiny: the built-in set."
     )
 
+    stop_if: StopConditions = Field(
+        default=(),
+        description="Ends the render, with what there is kept, when a chunk looks so: sharpness < 0.6 * first (of the "
+        "first chunk), flicker > 6 ... A condition or a list. Figures: red, green, blue, contrast, sharpness, motion, "
+        "flicker.",
+    )
     keep_state: ListOf[Annotated[int, Field(ge=1)]] = Field(
         default=(),
         description="Chunks before which the model's state is kept in the work folder, so that a job that differs from "
@@ -262,6 +268,6 @@ class Job(Checked):
 
     def to_public_dict(self) -> dict[str, Any]:
         """Return the job for metadata: base names without folders, `${VAR}` as written, defaults left out."""
-        values = self.model_dump(mode="json", exclude_defaults=True, exclude={"keep_state"})
+        values = self.model_dump(mode="json", exclude_defaults=True, exclude={"keep_state", "stop_if"})
         public: dict[str, Any] = public_dict(values, self._source)
         return public

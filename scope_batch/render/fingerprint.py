@@ -31,7 +31,7 @@ from scope_batch.models.lora.alpha import settings_beside
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.processors import PROCESSORS
 
-NOT_ABOUT_FRAMES = ("keep_state",)
+NOT_ABOUT_FRAMES = ("keep_state", "stop_if")
 """Fields of a job that no frame depends on."""
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 from scope_batch.core.engine import Engine, EngineRequest, Session
 from scope_batch.core.failpoint import failpoint
 from scope_batch.core.plan import Chunk, Plan
-from scope_batch.errors import Interrupted, OutputExistsError, TimeLimitError
+from scope_batch.errors import DegradedError, Interrupted, OutputExistsError, TimeLimitError
 from scope_batch.events import ChunkDone, Finished, OutputFile, Report, Started, Warned
 from scope_batch.job import Job
 from scope_batch.media.chunk_inputs import Inputs, open_inputs
@@ -26,6 +26,7 @@ from scope_batch.plan.view import text
 from scope_batch.plan.view.text import Shares
 from scope_batch.render.chunk_stream import Stop, as_stop, generate_chunks
 from scope_batch.render.engine_pool import Engines, request_of, unused_options
+from scope_batch.render.film_watch import FilmWatch
 from scope_batch.render.fingerprint import environment_of, model_files_digests
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.render.output_settings import chunks_path, sink_settings, with_environment, with_metadata
@@ -69,7 +70,7 @@ def render_job(
     job_stem  names the output when neither job nor options do: `./<job_stem>.mp4`.
     stop      an event of the caller's, or anything whose `check` raises when the render should end.
     """
-    run = _Run(report)
+    run = _Run(report, FilmWatch(job.stop_if))
     plan = prepare_job(job)
     outputs = outputs_of(job, options.outputs, options.output_format, job_stem)
     warnings = (
@@ -149,6 +150,7 @@ class _Run:
     """The state of one render from its start to its last event; times are seconds of the monotonic clock."""
 
     report: Report
+    watch: FilmWatch
     started_s: float = field(default_factory=time.monotonic)
     loaded_s: float | None = None
     generating_s: float = 0.0
@@ -178,7 +180,8 @@ class _Run:
                 start = self._first_chunk(plan, engine, session, resume)
                 inputs = stack.enter_context(open_inputs(plan, start))
                 commit = None if resume is None else resume.commit
-                self.writer = stack.enter_context(open_sinks(outputs, plan, settings, publication, stop.check, commit))
+                sinks = open_sinks(outputs, plan, settings, publication, stop.check, commit, self.watch)
+                self.writer = stack.enter_context(sinks)
                 self._start(plan, outputs)
                 if resume is not None:
                     self._stored_chunks(plan, resume, start, stop)
@@ -187,9 +190,11 @@ class _Run:
                     remember_speed(plan, request, self.frames_made, time.monotonic() - self.generating_s)
                 failpoint("all-generated")
         except BaseException as error:
-            stopped = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
+            self._report_figures()
+            stopped = isinstance(error, Interrupted | TimeLimitError | DegradedError | KeyboardInterrupt)
             self.finish("interrupted" if stopped else "failed", plan, self._published(), str(error))
             raise
+        self._report_figures()
         remember_outputs(outputs, plan, settings)
         return self.finish("done", plan, self._published())
 
@@ -225,9 +230,14 @@ class _Run:
             self.writer.submit(generated, chunk.keep, commit_as=chunk.index)
             self.frames_made += chunk.keep
             self.report(self._chunk_done(plan, chunk, chunk_started_s, text.prompt(shares(chunk))))
+            self._report_figures()
             chunk_started_s = time.monotonic()
         if resume is not None:
             resume.finish()
+
+    def _report_figures(self) -> None:
+        for event in self.watch.events():
+            self.report(event)
 
     def _chunk_done(self, plan: Plan, chunk: Chunk, chunk_started_s: float, prompt: str) -> ChunkDone:
         now_s = time.monotonic()

@@ -191,6 +191,7 @@ def plan_document(job: Job, plan: Plan, outputs: Sequence[Output]) -> dict[str, 
         "noise_device": job.noise_device,
         "audio": str(job.audio),
         "keep_state": list(job.keep_state),
+        "stop_if": list(map(str, job.stop_if)),
         "outputs": [
             {"path": output.name, "format": output.format, **(asdict(output.options) if output.options else {})}
             for output in outputs

@@ -39,7 +39,7 @@ from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import Sink, stops_now
 from scope_batch.sinks.stdout import STDOUT_FD, NpyStdout, VideoStdout, refuse_terminal
 from scope_batch.sinks.video_file import VideoSink
-from scope_batch.sinks.writer import BackgroundWriter, Commit
+from scope_batch.sinks.writer import BackgroundWriter, Commit, Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +145,13 @@ def open_sinks(
     publication: Publication,
     check_stop: CheckStop = never_stop,
     commit: Commit | None = None,
+    look: Look | None = None,
 ) -> Iterator[BackgroundWriter]:
     """Open the sinks of all outputs; yields the writer that takes the chunks.
 
     publication  the entered context `claim_outputs` of the same outputs.
     check_stop   raises if the render has been asked to stop.
-    commit       see `BackgroundWriter`.
+    commit, look see `BackgroundWriter`.
 
     Leaving the context without an exception verifies and publishes all outputs together. After an exception, each
     output that did not cause it keeps a partial file; after `Interrupted(now=True)` none does.
@@ -170,7 +171,7 @@ def open_sinks(
         with ExitStack() as stack:
             for sink in (*sinks, *([] if latents is None else [latents])):
                 stack.enter_context(sink)
-            yield stack.enter_context(BackgroundWriter(sinks, latents, post, commit))
+            yield stack.enter_context(BackgroundWriter(sinks, latents, post, commit, look))
         publication.publish()
     except BaseException as error:
         if not stops_now(error):

@@ -36,6 +36,10 @@ Commit = Callable[[int, Frames, "NDArray[np.float32] | None"], None]
 """Stores a chunk: its index, the frames that are delivered of it, and its latents if they are saved."""
 
 
+Look = Callable[[Frames], None]
+"""Takes the frames that a chunk delivers, after all sinks; an error that it raises ends the render."""
+
+
 class BackgroundWriter:
     """Writes queued chunks to all sinks in one thread.
 
@@ -49,12 +53,15 @@ class BackgroundWriter:
         latents: Sink | None = None,
         post: Post | None = None,
         commit: Commit | None = None,
+        look: Look | None = None,
     ) -> None:
         """`latents` takes the latents of each chunk; `post` processes the frames before `sinks` take them.
 
         commit  stores each new chunk before any sink takes it, so that a sink that fails costs no chunk.
+        look    takes the frames of each chunk, new or stored, after they are written.
         """
         self._commit = commit
+        self._look = look
         self._sinks = sinks
         self._post = post
         self._latents = latents
@@ -142,9 +149,12 @@ class BackgroundWriter:
         if self._commit is not None and commit_as is not None:
             self._commit(commit_as, frames, latents)
         failpoint("chunk-written")
-        self._write_frames(frames if self._post is None else self._post.process(frames))
+        delivered = frames if self._post is None else self._post.process(frames)
+        self._write_frames(delivered)
         if self._latents is not None and latents is not None:
             self._latents.write(latents)
+        if self._look is not None:
+            self._look(delivered)
 
     def _flush(self) -> None:
         if self._post is not None and not self._failed:

@@ -151,6 +151,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "post_processor_id": ("edges", "passthrough"),
     "models": ("folder",),
     "keep_state": ([1],),
+    "stop_if": ("sharpness < 0.6 * first",),
     "fps": (12,),
     "output": ("other.mp4",),
     "codec": ("libx265",),
