@@ -227,19 +227,6 @@ class JobTable:
         with self._changed:
             return self.get(job), self.events(job, after)
 
-    def wait_for_events(self, job: str, after: int, timeout_s: float | None = None) -> list[StoredEvent]:
-        """Return `events`, as soon as there is one; none after the time, or when there will be no more."""
-
-        def is_settled() -> bool:
-            if self._closed or self.events(job, after):
-                return True
-            record = self.get(job)
-            return record is None or record.has_ended
-
-        with self._changed:
-            self._changed.wait_for(is_settled, timeout_s)
-            return [] if self._closed else self.events(job, after)
-
     @contextmanager
     def listening(self, listener: Callable[[str], None]) -> Iterator[None]:
         """Call `listener` with the id of every job that changes; it must not block or raise."""

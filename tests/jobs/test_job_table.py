@@ -16,6 +16,7 @@ import pytest
 from scope_batch.errors import OutputError, TemporaryError
 from scope_batch.jobs.job_table import BusyError, JobTable
 from scope_batch.jobs.records import ENDED, JobRecord, JobSettings, Progress
+from tests.jobs.waiting import next_events
 
 SETTINGS = JobSettings(("out.npy",))
 
@@ -125,10 +126,9 @@ def test_the_ring_keeps_the_last_events_under_ascending_numbers(table: JobTable)
 def test_a_waiting_reader_gets_the_next_event(table: JobTable) -> None:
     job = submit(table)
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(table.wait_for_events, job.id, 0, 30)
+        reading = pool.submit(next_events, table, job.id, 0)
         table.append_event(job.id, "warning", {})
         assert [event.kind for event in reading.result(30)] == ["warning"]
-    assert table.wait_for_events(job.id, 1, 0) == []
 
 
 def test_state_and_events_are_of_one_moment(table: JobTable) -> None:
@@ -154,16 +154,15 @@ def test_state_and_events_are_of_one_moment(table: JobTable) -> None:
 def test_a_reader_does_not_wait_behind_the_last_event(table: JobTable) -> None:
     job = submit(table)
     table.end(job.id, "done")
-    assert table.wait_for_events(job.id, 1) == []
+    assert next_events(table, job.id, 1) == []
 
 
 def test_closing_ends_every_wait(tmp_path: Path) -> None:
     table = JobTable(tmp_path)
-    job = submit(table)
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(table.wait_for_events, job.id, 0)
+        waiting = pool.submit(table.take_next, wait=True)
         table.close()
-        assert reading.result(30) == []
+        assert waiting.result(30) is None
 
 
 def test_a_listener_hears_of_every_change_until_it_leaves(table: JobTable) -> None:

@@ -27,9 +27,8 @@ from scope_batch.jobs.worker import LoadOrder
 from scope_batch.jobs.worker_process import WorkerProcess
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
+from tests.jobs.waiting import PATIENCE_S, next_events
 
-PATIENCE_S = 120
-"""No wait in these tests is that long; a hang fails."""
 SETTINGS = JobSettings(("out.npy",))
 LONG = 1800
 """Frames of a job of 151 chunks, most of which are still to be made when the tests have heard of the first ones."""
@@ -76,7 +75,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[JobTable,
 
 def wait_for_chunks(table: JobTable, job: JobRecord) -> None:
     number = 0
-    while events := table.wait_for_events(job.id, number, PATIENCE_S):
+    while events := next_events(table, job.id, number):
         if len(chunks(table, job)) >= ENOUGH:
             return
         number = events[-1].number
@@ -86,7 +85,7 @@ def wait_for_chunks(table: JobTable, job: JobRecord) -> None:
 def ended(table: JobTable, job: JobRecord) -> JobRecord:
     """Wait for the end of a job; whatever it was, it is told by exactly one event, the last one."""
     number = 0
-    while events := table.wait_for_events(job.id, number, PATIENCE_S):
+    while events := next_events(table, job.id, number):
         number = events[-1].number
     record = table.get(job.id)
     assert record is not None and record.has_ended
@@ -311,19 +310,21 @@ def test_an_error_beside_the_worker_delays_a_job_and_fails_it_in_the_end(
 
 
 SERVER = """if True:
-    import sys
+    import sys, threading
     from pathlib import Path
     from scope_batch.jobs.records import JobSettings
     from scope_batch.jobs.supervisor import Supervisor
     from scope_batch.jobs.job_table import JobTable
+    changed, number = threading.Event(), 0
     with JobTable(Path(sys.argv[1])) as table, Supervisor(table) as supervisor:
-        job = supervisor.submit(sys.argv[2], JobSettings(("out.npy",)))
-        number = 0
-        while True:
-            for event in table.wait_for_events(job.id, number):
-                number = event.number
-                if event.kind == "chunk":
-                    print(supervisor.worker_pids[0], flush=True)
+        with table.listening(lambda _: changed.set()):
+            job = supervisor.submit(sys.argv[2], JobSettings(("out.npy",)))
+            while changed.wait():
+                changed.clear()
+                for event in table.events(job.id, number):
+                    number = event.number
+                    if event.kind == "chunk":
+                        print(supervisor.worker_pids[0], flush=True)
 """
 
 
