@@ -18,6 +18,7 @@ from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.help import Program
 from scope_batch.cli.importer import import_file
 from scope_batch.cli.output_patterns import refuse_tiny
+from scope_batch.cli.report import report
 from scope_batch.cli.sheet import sheet
 from scope_batch.errors import EXIT_USAGE, UsageError
 
@@ -29,6 +30,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(golden.app, name="golden")
 app.command()(compare)
 app.command()(sheet)
+app.command()(report)
 
 
 def _print_version(requested: bool) -> None:

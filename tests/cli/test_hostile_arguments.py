@@ -30,6 +30,7 @@ NEEDED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("golden", "verify"): ("job.yaml",),
     ("golden", "self-test"): ("job.yaml",),
     ("sheet",): ("a.npy",),
+    ("report",): ("a.npy",),
     ("models", "check"): ("slate",),
     ("models", "pull"): ("longlive", "--dry-run"),
     ("serve",): ("--port=0", "--state-dir=state"),

@@ -1,0 +1,87 @@
+"""`report`: writes a film as one HTML page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scope_batch.cli.documents import print_text, write_text
+from scope_batch.cli.sheet import Film, default_path, refuse_existing_file
+from scope_batch.errors import JobError, MissingInputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PageOutput = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="The page (.html); by default the film's name with .html."),
+]
+ProgressLines = Annotated[
+    Path | None,
+    typer.Option("--progress-file", metavar="FILE", help="JSON progress of the render: tells how long chunks took."),
+]
+ReplacePage = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace the page.")]
+
+
+def report(
+    film: Film, output: PageOutput = None, progress_file: ProgressLines = None, overwrite: ReplacePage = False
+) -> None:
+    """Write a film as one HTML page: contact sheet, prompts, curves from chunk to chunk, and the job to copy."""
+    if film == "-":
+        raise UsageError("a report needs a film in a file")
+    path = output or default_path(film, ".html")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"-o {path}: must end in .html")
+    refuse_existing_file(path, overwrite=overwrite)
+    seconds = {} if progress_file is None else _seconds(progress_file)
+    from scope_batch.golden.streams import carried_metadata, open_stream
+    from scope_batch.review.observer import Observer
+    from scope_batch.review.report import Review, html_page
+    from scope_batch.review.sheet import contact_sheet
+
+    with open_stream(film) as frames:
+        observer = Observer(frames.map)
+        frames.frames = observer.watching(frames.frames)
+        sheet = contact_sheet(frames)
+        source = frames.source
+        assert source is not None
+        review = Review(
+            name=Path(film).name,
+            frames=source.frames,
+            size=(source.height, source.width),
+            sheet=sheet,
+            figures=observer.figures,
+            map=frames.map,
+            switches=observer.switches(),
+            seconds=seconds,
+            job=_job_text(carried_metadata(Path(film))),
+        )
+    write_text(html_page(review), path, overwrite=overwrite)
+    print_text(f"wrote {path}\n")
+
+
+def _job_text(document: Mapping[str, object]) -> str:
+    job = document.get("job")
+    if not job:
+        return ""
+    import yaml
+
+    written: str = yaml.safe_dump(job, sort_keys=False, allow_unicode=True, width=100)
+    return written
+
+
+def _seconds(path: Path) -> dict[int, float]:
+    """Return how long each chunk took, from JSON progress. Raises JobError for another file."""
+    try:
+        events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        chunks = [event for event in events if event["event"] == "chunk"]
+        return {int(event["chunk"]): float(event["seconds"]) for event in chunks}
+    except FileNotFoundError as error:
+        raise MissingInputError(f"--progress-file {path}: no such file") from error
+    except OSError as error:
+        raise JobError(f"--progress-file {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise JobError(f"--progress-file {path}: is no JSON progress of a render") from error
