@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
+import sys
 import unicodedata
 from fractions import Fraction
 from pathlib import Path
@@ -54,7 +54,7 @@ def parse_seconds(value: Any) -> float:
         return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise wrong(f'must be seconds or "MM:SS.mmm", not {shown(value)}')
-    if not math.isfinite(value) or value < 0:
+    if not 0 <= value <= sys.float_info.max:
         raise wrong(f"must be seconds from 0 on, not {shown(value)}")
     return float(value)
 

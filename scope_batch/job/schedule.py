@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -93,7 +92,7 @@ class Scheduled:
         kind = "a whole number" if self.whole else "a number"
         if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
             return f"must be {kind} or a list of them, not {shown(value)}"
-        if not math.isfinite(value) or not self.low <= value <= self.high:
+        if not self.low <= value <= self.high:  # NaN is in no range; an int may be too large for a float
             random = (
                 "; there is no random seed: the same job makes the same video" if self.whole and value == -1 else ""
             )

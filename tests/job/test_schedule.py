@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from scope_batch.errors import JobError
-from scope_batch.job import load_text, parse_job
+from scope_batch.job import Job, load_text, parse_job
+from scope_batch.job.chunk_spec import ChunkSpec
 from scope_batch.job.expression import Expression
 from scope_batch.job.schedule import Schedule
 
@@ -118,3 +119,12 @@ def test_it_is_written_as_the_job_had_it(written: Any) -> None:
 )
 def test_one_number_for_the_whole_job_is_its_constant(written: str, constant: float | None) -> None:
     assert schedule(written).constant == constant
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400)], ids=["large", "small"])
+@pytest.mark.parametrize("field", sorted({*Job.model_fields, *ChunkSpec.model_fields} - {"chunk"}))  # of any size
+def test_a_number_that_no_float_holds_is_refused(field: str, number: int) -> None:
+    in_entries = field not in Job.model_fields
+    fields = {"chunk_specs": [{"chunk": 0, field: number}]} if in_entries else {field: number}
+    with pytest.raises(JobError):
+        parse_job({"pipeline_id": "slate", "prompt": "a cat"} | fields)
