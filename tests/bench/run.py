@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.bench import commands, engine, loading, output, planner
+from tests.bench import commands, engine, loading, output, planner, serve
 from tests.bench.figures import Figure, load, machine, table
 
 BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "loading": loading.loading,
     "engine": engine.engine,
     "allocations": engine.allocations,
+    "serve": serve.serve,
 }
 
 

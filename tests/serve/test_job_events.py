@@ -214,6 +214,33 @@ def test_a_client_whose_connection_breaks_is_noticed(table: JobTable) -> None:
     assert left == [job]
 
 
+def test_a_client_that_does_not_read_holds_up_neither_the_job_nor_others(table: JobTable) -> None:
+    job = submit(table)
+    start(table, job)
+    make_chunk(table, job, 0)
+
+    class Stuck(Client):
+        async def send(self, message: dict[str, Any]) -> None:
+            await super().send(message)
+            if b"progress" in message.get("body", b""):
+                await asyncio.Event().wait()
+
+    async def run(stuck: Client, other: Client) -> None:
+        streams = [EventStream(Listener(table, job), asyncio.Event()) for _ in range(2)]
+        waiting = asyncio.create_task(streams[0]({"type": "http"}, stuck.receive, stuck.send))
+        while len(stuck.events) < 2:
+            await asyncio.sleep(0.001)
+        make_chunk(table, job, 1)
+        end(table, job)
+        await streams[1]({"type": "http"}, other.receive, other.send)
+        waiting.cancel()
+
+    stuck, other = Stuck(), Client()
+    asyncio.run(run(stuck, other))
+    assert [name for name, _ in stuck.events] == ["started", "progress"]
+    assert [name for name, _ in other.events] == ["started", "progress", "progress", "complete"]
+
+
 def test_a_silent_job_sends_comments(table: JobTable) -> None:
     job = submit(table)
     client = listen(table, job, Client(leave_at=": still here"), heartbeat_s=0.001)
