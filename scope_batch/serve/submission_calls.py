@@ -20,7 +20,7 @@ from scope_batch.serve.job_events import output_handle, public_message, raw_outp
 from scope_batch.serve.requests import read_body
 from scope_batch.serve.service import Service
 from scope_batch.serve.submissions import Submission, read_submission, translate_submission
-from scope_batch.sinks.metadata import MODELS_ENTRY, read_metadata
+from scope_batch.sinks.metadata import ENVIRONMENT_ENTRY, MODELS_ENTRY, read_metadata
 
 _OF_THE_MACHINE = ("event", "outputs", "folder")
 """Values of events that are of no use elsewhere: the kind, which is the event's name, and paths."""
@@ -126,5 +126,6 @@ def _result(record: JobRecord) -> dict[str, Any] | None:
         "size_bytes": document["bytes"],
         "sha256": document["sha256"],
         "models_sha256": document.get(MODELS_ENTRY, {}),
+        "environment": document.get(ENVIRONMENT_ENTRY),
         "generator": document["generator"],
     }

@@ -19,7 +19,7 @@ from scope_batch.render.engine_pool import request_of
 from scope_batch.render.fingerprint import job_sha256, model_files_digests
 from scope_batch.render.loop import MAX_WARNINGS, check_outputs_and_inputs, peak_host_bytes, up_to_date
 from scope_batch.render.options import RenderOptions
-from scope_batch.render.output_settings import sink_settings, with_metadata
+from scope_batch.render.output_settings import sink_settings, with_environment, with_metadata
 from scope_batch.render.prepare import outputs_of, prepare_job, unused_by_outputs
 from scope_batch.sinks.output import Output
 from scope_batch.sinks.output_set import SinkSettings, any_output_exists, claim_outputs, open_sinks
@@ -112,6 +112,8 @@ def fetch(remote: RemoteJob, server: Server, job: str, report: Report) -> Finish
         raise UnknownJobError(f"{server.url}: the output of the job is gone")
     report(Remote(f"receiving {size(result['size_bytes'])}"))
     sinks = with_metadata(remote.sinks, remote.job, remote.plan, result["models_sha256"], store=remote.options.metadata)
+    if result["environment"] is not None:
+        sinks = with_environment(sinks, result["environment"])
     post = remote.plan.post_processing
     delivered = replace(remote.plan, post_processing=None if post is None else replace(post, processors=()))
     with (
