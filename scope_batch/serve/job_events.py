@@ -63,6 +63,27 @@ def first_prompt(record: JobRecord) -> str:
     return str(prompt)[:MAX_PROMPT_CHARACTERS]
 
 
+def state_of(record: JobRecord, jobs_ahead: int | None, *, has_preview: bool) -> dict[str, Any]:
+    """Return what clients see of a job. jobs_ahead: so many come before it; None unless it waits."""
+    chunks, frames = planned(record)
+    return {
+        "job": record.id,
+        "state": record.state,
+        "jobs_ahead": jobs_ahead,
+        "chunks_done": record.progress.chunks_done,
+        "total_chunks": chunks,
+        "frames_done": record.progress.frames_done,
+        "num_frames": frames,
+        "submitted": record.submitted_s,
+        "started": record.started_s,
+        "finished": record.finished_s,
+        "output_path": None if raw_output(record) is None else output_handle(record.id),
+        "error": public_error(record) or None,
+        "prompt": first_prompt(record),
+        "has_preview": has_preview,
+    }
+
+
 def protocol_event(event: StoredEvent, record: JobRecord) -> tuple[str, dict[str, Any]] | None:
     """Return (name, data) of an event of the job `record`; None for one that the protocol does not have: `started`
     tells that a job was accepted, not that it begins.

@@ -18,31 +18,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from scope_batch.core.plan import Plan
-from scope_batch.errors import JobError, ProblemsError
+from scope_batch.errors import ProblemsError
 from scope_batch.job import Job
 from scope_batch.jobs.job_table import BusyError, JobTable
 from scope_batch.jobs.records import WAITING, JobRecord, JobSettings
 from scope_batch.jobs.worker import LoadOrder
 from scope_batch.render.prepare import prepare_job
+from scope_batch.serve.bodies import whole_body
 from scope_batch.serve.downloads import Content, file_content, preview_jpeg, raw_content
 from scope_batch.serve.event_stream import EventStream, Listener, Words
-from scope_batch.serve.job_events import (
-    RAW_NAME,
-    caller_text,
-    first_prompt,
-    output_handle,
-    planned,
-    protocol_event,
-    public_error,
-    raw_output,
-)
+from scope_batch.serve.job_events import RAW_NAME, caller_text, protocol_event, state_of
 from scope_batch.serve.job_text import MAX_TEXT_BYTES, check_job_text, check_record, read_job_text
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, Pipeline
 from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.requests import Files, Translation, public_text, read_body, translate, without_refused_fields
-from scope_batch.serve.uploads import body_parts
 
-MAX_BODY_BYTES = 4 << 20
 VIDEO_NAME = "out.mp4"
 PREVIEW_NAME = "preview.png"
 SETTINGS = JobSettings((RAW_NAME, VIDEO_NAME), PREVIEW_NAME)
@@ -109,7 +99,7 @@ class Service:
     async def submit(self, request: Request) -> EventStream:
         """Add the job of a request, and answer with its events. Raises before the first event if there is no job."""
         await run_in_threadpool(self.refuse_if_busy)
-        body = await _read(request, self.policy.read_timeout_s)
+        body = await whole_body(request, self.policy.read_timeout_s)
         record = await run_in_threadpool(self._submit, body)
         on_hang_up = None if self.policy.on_disconnect == "continue" else lambda: self.runner.cancel(record.id)
         return EventStream(
@@ -141,28 +131,12 @@ class Service:
         return [record for record in found if record.id not in self._unwanted]
 
     def _state(self, record: JobRecord) -> dict[str, Any]:
-        progress = record.progress
-        chunks, frames = planned(record)
-        return {
-            "job": record.id,
-            "state": record.state,
-            "jobs_ahead": self.table.jobs_ahead(record.id) if record.state in WAITING else None,
-            "chunks_done": progress.chunks_done,
-            "total_chunks": chunks,
-            "frames_done": progress.frames_done,
-            "num_frames": frames,
-            "submitted": record.submitted_s,
-            "started": record.started_s,
-            "finished": record.finished_s,
-            "output_path": None if raw_output(record) is None else output_handle(record.id),
-            "error": public_error(record) or None,
-            "prompt": first_prompt(record),
-            "has_preview": (self.table.folder(record.id) / PREVIEW_NAME).is_file(),
-        }
+        ahead = self.table.jobs_ahead(record.id) if record.state in WAITING else None
+        return state_of(record, ahead, has_preview=(self.table.folder(record.id) / PREVIEW_NAME).is_file())
 
     async def check_text(self, request: Request) -> bytes:
         """Return the JSON of a `JobCheck` of the job's text in the body. Raises HttpProblem (503) if it takes long."""
-        body = await _read(request, self.policy.read_timeout_s, MAX_TEXT_BYTES)
+        body = await whole_body(request, self.policy.read_timeout_s, MAX_TEXT_BYTES)
         return await self._in_time(partial(check_job_text, body, self.files, self.pipeline.models))
 
     async def check_job(self, job: str) -> bytes:
@@ -182,7 +156,7 @@ class Service:
     async def submit_text(self, request: Request) -> str:
         """Add the job of the text in the body and return its id. It does not depend on who watches it."""
         await run_in_threadpool(self.refuse_if_busy)
-        body = await _read(request, self.policy.read_timeout_s, MAX_TEXT_BYTES)
+        body = await whole_body(request, self.policy.read_timeout_s, MAX_TEXT_BYTES)
         return (await run_in_threadpool(self._submit_text, body)).id
 
     def preview(self, job: str) -> bytes:
@@ -293,7 +267,7 @@ class Service:
 
     async def read(self, request: Request) -> bytes:
         """Return the body of a request. Raises HttpProblem: 413 for a long one, 408 for a client that stalls."""
-        return await _read(request, self.policy.read_timeout_s)
+        return await whole_body(request, self.policy.read_timeout_s)
 
     def refuse_if_busy(self) -> None:
         """Raise before the work of a plan; the table decides again when the job is added."""
@@ -315,19 +289,3 @@ class Service:
 
 def _public(error: ProblemsError, translation: Translation) -> ProblemsError:
     return type(error)(*(public_text(line, translation.names) for line in error.problems), more=error.more)
-
-
-async def _read(request: Request, timeout_s: float, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-    """Return the body of a request. Raises HttpProblem: 413 for a long one, 408 for a client that stalls."""
-    body = bytearray()
-    async for data in body_parts(request, timeout_s):
-        body += data
-        if len(body) > max_bytes:
-            raise HttpProblem(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"at most {max_bytes} bytes are allowed",
-                {"Connection": "close"},
-            )
-    if not body:
-        raise JobError("body: is empty; it must be a map of fields")
-    return bytes(body)

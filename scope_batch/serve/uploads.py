@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,10 +18,11 @@ from typing import BinaryIO, Literal, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, UploadFile
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from scope_batch.errors import JobError, OutputError
 from scope_batch.media.arrays import BIN_HEADER
+from scope_batch.serve.bodies import CLOSE, body_parts
 from scope_batch.serve.file_sets import FileSets
 from scope_batch.serve.problem_documents import HttpProblem
 
@@ -30,8 +31,6 @@ _T = TypeVar("_T")
 BLOCK_BYTES = 1 << 20
 _HANDLE = re.compile(r"(video|data|file)-[0-9a-f]{32}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
-_CLOSE = {"Connection": "close"}
-"""Headers of an answer that is sent before the body was read to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ class Uploads:
                 HTTPStatus.INSUFFICIENT_STORAGE,
                 f"all uploads together may have {self._limits.all_bytes} bytes (--max-uploads), and {self._kept_bytes} "
                 "are kept: try again when older ones have expired (--keep)",
-                _CLOSE,
+                CLOSE,
             )
 
     async def _write(
@@ -191,22 +190,6 @@ class Uploads:
             raise _wrong_size(received, size)
         await _in_thread(_write_all, file, block)
         return received, digest.hexdigest() if digest is not None else None
-
-
-async def body_parts(request: Request, timeout_s: float) -> AsyncIterator[bytes]:
-    """Yield the parts of the body; each must come within `timeout_s` seconds after the one before."""
-    parts = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(timeout_s):
-                data = await anext(parts)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise HttpProblem(HTTPStatus.REQUEST_TIMEOUT, f"no data came for {timeout_s:g} seconds", _CLOSE) from None
-        except ClientDisconnect:
-            raise HttpProblem(HTTPStatus.BAD_REQUEST, "the upload was cut off") from None
-        yield data
 
 
 async def _in_thread(call: Callable[..., _T], *arguments: object) -> _T:
@@ -270,7 +253,7 @@ def _check_length(headers: Headers, size: int | None, limit: int) -> None:
     if length is None:
         return
     if not re.fullmatch(r"[0-9]{1,18}", length):
-        raise HttpProblem(HTTPStatus.BAD_REQUEST, "Content-Length: must be a number of bytes", _CLOSE)
+        raise HttpProblem(HTTPStatus.BAD_REQUEST, "Content-Length: must be a number of bytes", CLOSE)
     if size is not None and int(length) != size:
         raise _wrong_size(int(length), size)
     _check_limit(int(length), limit)
@@ -278,11 +261,11 @@ def _check_length(headers: Headers, size: int | None, limit: int) -> None:
 
 def _check_limit(size: int, limit: int) -> None:
     if size > limit:
-        raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {limit} bytes are allowed", _CLOSE)
+        raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {limit} bytes are allowed", CLOSE)
 
 
 def _wrong_size(received: int, size: int) -> HttpProblem:
-    return HttpProblem(HTTPStatus.BAD_REQUEST, f"the body has {received} bytes, the X-Video headers say {size}", _CLOSE)
+    return HttpProblem(HTTPStatus.BAD_REQUEST, f"the body has {received} bytes, the X-Video headers say {size}", CLOSE)
 
 
 def _checksum(headers: Headers) -> str | None:

@@ -16,8 +16,9 @@ from starlette.requests import Request
 from scope_batch.errors import JobError
 from scope_batch.job.faults import shown
 from scope_batch.job.paths import TEXT_FIELDS
+from scope_batch.serve.bodies import body_parts
 from scope_batch.serve.problem_documents import HttpProblem
-from scope_batch.serve.uploads import Uploads, body_parts
+from scope_batch.serve.uploads import Uploads
 
 MAX_FIELDS, MAX_FIELD_BYTES = 1000, 1 << 20
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")

@@ -20,13 +20,14 @@ from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.records import JobRecord, JobSettings
 from scope_batch.jobs.worker import LoadOrder
 from scope_batch.serve.application import FAMILIES, create_app
+from scope_batch.serve.bodies import MAX_BODY_BYTES
 from scope_batch.serve.guard import Access, Guard
 from scope_batch.serve.job_events import RAW_NAME, caller_text
 from scope_batch.serve.job_text import MAX_TEXT_BYTES
 from scope_batch.serve.pipeline import Pipeline
 from scope_batch.serve.requests import Files, Translation
 from scope_batch.serve.roots import Root
-from scope_batch.serve.service import MAX_BODY_BYTES, PREVIEW_NAME, Policy, Service
+from scope_batch.serve.service import PREVIEW_NAME, Policy, Service
 from scope_batch.serve.uploads import UploadLimits, Uploads
 from tests.serve.bodies import SHAPE, VIDEO
 from tests.serve.client import Client, post

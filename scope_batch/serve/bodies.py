@@ -1,0 +1,46 @@
+"""Receives bodies of requests part by part, with a limit on their size and a deadline for each part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+
+from starlette.requests import ClientDisconnect, Request
+
+from scope_batch.errors import JobError
+from scope_batch.serve.problem_documents import HttpProblem
+
+MAX_BODY_BYTES = 4 << 20
+"""Longest body that is kept in memory."""
+CLOSE = {"Connection": "close"}
+"""Headers of an answer that is sent before the body was read to its end."""
+
+
+async def body_parts(request: Request, timeout_s: float) -> AsyncIterator[bytes]:
+    """Yield the parts of the body; each must come within `timeout_s` seconds after the one before."""
+    parts = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(timeout_s):
+                data = await anext(parts)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise HttpProblem(HTTPStatus.REQUEST_TIMEOUT, f"no data came for {timeout_s:g} seconds", CLOSE) from None
+        except ClientDisconnect:
+            raise HttpProblem(HTTPStatus.BAD_REQUEST, "the upload was cut off") from None
+        yield data
+
+
+async def whole_body(request: Request, timeout_s: float, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """Return the body of a request. Raises HttpProblem: 413 for a long one, 408 for a client that stalls; JobError for
+    an empty one."""
+    body = bytearray()
+    async for data in body_parts(request, timeout_s):
+        body += data
+        if len(body) > max_bytes:
+            raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {max_bytes} bytes are allowed", CLOSE)
+    if not body:
+        raise JobError("body: is empty; it must be a map of fields")
+    return bytes(body)
