@@ -141,7 +141,7 @@ class Service:
 
     async def check_job(self, job: str) -> bytes:
         """Return the JSON of a `JobCheck` of a job in the table. Raises HttpProblem (503) if it takes long."""
-        return await self._in_time(partial(check_record, self.known(job)))
+        return await self._in_time(partial(check_record, await run_in_threadpool(self.known, job)))
 
     async def _in_time(self, check: Callable[[], bytes]) -> bytes:
         try:

@@ -577,6 +577,23 @@ def test_a_check_that_takes_long_is_given_up(world: World, call: Call, monkeypat
         ended.set()
 
 
+def test_the_plan_of_a_job_is_that_of_its_text(world: World, call: Call) -> None:
+    job = call(world.app, "POST", "/api/v1/jobs", content=JOB_TEXT, headers=AS_YAML).json()["job"]
+    checked = call(world.app, "POST", "/api/v1/jobs/check", content=JOB_TEXT, headers=AS_YAML).json()
+    assert call(world.app, "GET", f"/api/v1/jobs/{job}/plan").json() == checked
+    assert call(world.app, "GET", f"/api/v1/jobs/{'0' * 32}/plan").status_code == 404
+
+
+def test_a_job_whose_input_is_gone_has_no_plan(world: World, call: Call) -> None:
+    path = str(world.folder / "uploads" / "gone.bin")
+    caller = caller_text(Translation({}, names={path: "video-1"}))
+    job = world.runner.submit(json.dumps({**REQUEST, "input_path": path}), JobSettings((RAW_NAME,)), caller).id
+    answer = call(world.app, "GET", f"/api/v1/jobs/{job}/plan").json()
+    assert (answer["plan"], len(answer["problems"])) == (None, 1)
+    assert "video-1" in answer["problems"][0]["message"]
+    assert str(world.folder) not in answer["problems"][0]["message"]
+
+
 def test_jobs_are_listed_the_newest_first(world: World, call: Call) -> None:
     world.runner.then = world.runner.finish
     jobs = [world.start() for _ in range(3)]
