@@ -30,7 +30,7 @@ from scope_batch.serve.roots import Root
 from scope_batch.serve.service import Policy, Service
 from scope_batch.serve.uploads import UploadLimits, Uploads
 
-GRACE_S = 10
+GRACE_S = 4
 """Answers that are not finished so many seconds after the signal are cut off."""
 LORA_VARIABLE, ASSETS_VARIABLE = "DAYDREAM_SCOPE_LORA_DIR", "DAYDREAM_SCOPE_ASSETS_DIR"
 
