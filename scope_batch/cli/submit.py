@@ -28,7 +28,7 @@ _SERVER = "Server"
 Job = Annotated[
     str | None,
     typer.Argument(
-        metavar="[JOB]",
+        metavar="JOB",
         help="Job file, - for standard input, or a rendered file that carries its job. --attach does not need it on "
         "the machine that submitted the job.",
         show_default=False,

@@ -77,10 +77,12 @@ def serve(settings: ServerSettings, announce: Callable[[str], object]) -> None:
         queue_length = settings.policy.most_active - len(settings.devices)
         supervisor = Supervisor(table, settings.options, settings.devices, queue_length, settings.chunk_timeout_s)
         files = Files(Uploads(settings.state_dir.absolute() / "uploads", settings.limits), assets, loras)
-        with _signals(), supervisor:
+        with _signals() as signals, supervisor:
             service = Service(table, supervisor, files, Pipeline(loras, settings.models), settings.policy)
+            server = _Server(service, settings.access)
+            signals.end(server)
             announce(_url(listener))
-            _Server(service, settings.access).run([listener])
+            server.run([listener])
             try:
                 supervisor.drain()
             except Interrupted:
@@ -121,19 +123,35 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Pass over the signal that ended the server, which uvicorn raises again; the next one raises Interrupted."""
-    seen: list[int] = []
+class _Signals:
+    """Takes the signals that come before uvicorn does, and the one that ended it, which it raises again.
 
-    def handle(signum: int, _: FrameType | None) -> None:
-        seen.append(signum)
-        if len(seen) > 1:
+    The first one ends the server, also before that has begun to run; the next one raises Interrupted.
+    """
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._server: uvicorn.Server | None = None
+
+    def end(self, server: uvicorn.Server) -> None:
+        """End this server after the first signal, or at once if that has come."""
+        self._server = server
+        server.should_exit = self._seen > 0
+
+    def handle(self, signum: int, _: FrameType | None) -> None:
+        self._seen += 1
+        if self._seen > 1:
             raise Interrupted(signum, now=True)
+        if self._server is not None:
+            self._server.should_exit = True
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+
+@contextmanager
+def _signals() -> Iterator[_Signals]:
+    signals = _Signals()
+    before = {number: signal.signal(number, signals.handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

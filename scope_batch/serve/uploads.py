@@ -81,11 +81,16 @@ class Uploads:
     async def keep_file(self, received: UploadFile) -> str:
         """Store a file that came as part of a form. Returns the handle. Raises HttpProblem if it is empty."""
         handle = f"file-{secrets.token_hex(16)}"
-        await run_in_threadpool(self._copy, received.file, self._file(handle))
+        part = self._file(handle).with_suffix(".part")
+        try:
+            self._kept_bytes = await _in_thread(_bytes_in, self._folder)
+            self._make_room(part, received.size or 0)
+            await _in_thread(self._copy, received.file, part, self._file(handle))
+        finally:
+            self._coming.pop(part, None)
         return handle
 
-    def _copy(self, source: BinaryIO, target: Path) -> None:
-        part = target.with_suffix(".part")
+    def _copy(self, source: BinaryIO, part: Path, target: Path) -> None:
         try:
             with part.open("xb") as file:
                 shutil.copyfileobj(source, file, BLOCK_BYTES)

@@ -215,6 +215,11 @@ def test_sigterm_ends_the_streams_and_a_new_server_finishes_the_job(tmp_path: Pa
         assert np.array_equal(download(second, data["output_path"]), expected(tmp_path, num_frames=frames))
 
 
+def test_a_signal_before_the_server_runs_is_not_lost(tmp_path: Path) -> None:
+    with running(tmp_path) as just_announced:
+        assert just_announced.stop() == 0
+
+
 def test_the_port_or_the_state_directory_may_be_in_use(server: Running, tmp_path: Path) -> None:
     port = server.http.base_url.port or 0
     for settings in (ServerSettings(tmp_path / "other", port), ServerSettings(server.folder / "state", 0)):

@@ -21,8 +21,8 @@ def part(name: str, text: str, more: str = "") -> bytes:
     return f'--b\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{text}\r\n'.encode()
 
 
-def read(tmp_path: Path, *parts: bytes | str, headers: dict[str, str] = HEADERS, limit: int = 10_000) -> Any:
-    uploads = Uploads(tmp_path / "uploads", UploadLimits(file_bytes=limit))
+def read(tmp_path: Path, *parts: bytes | str, headers: dict[str, str] = HEADERS, **limits: int) -> Any:
+    uploads = Uploads(tmp_path / "uploads", UploadLimits(**{"file_bytes": 10_000, **limits}))
     request = request_of([*parts, b"--b--\r\n"], headers)
     return asyncio.run(read_form(request, uploads, 0.05))
 
@@ -91,6 +91,14 @@ def test_a_form_that_is_broken_leaves_no_file(
         read(tmp_path, *parts, headers=headers)
     assert caught.value.status == status
     assert [*(tmp_path / "uploads").iterdir()] == []
+
+
+def test_the_files_of_forms_count_among_all_uploads(tmp_path: Path) -> None:
+    file = part("input_reference", 60 * "x", '; filename="x"')
+    read(tmp_path, file, all_bytes=100)
+    with pytest.raises(HttpProblem, match="--max-uploads"):
+        read(tmp_path, file, all_bytes=100)
+    assert len([*(tmp_path / "uploads").iterdir()]) == 1
 
 
 def test_a_file_in_another_field_is_refused(tmp_path: Path) -> None:
