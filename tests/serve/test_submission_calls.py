@@ -185,3 +185,10 @@ def test_events_are_those_of_a_render_without_paths(world: World, call: Call) ->
 def test_an_unknown_job_is_404(world: World, call: Call) -> None:
     for method, path in (("GET", ""), ("GET", "/events"), ("POST", "/cancel")):
         assert call(world.app, method, f"/api/v1/jobs/{32 * '0'}{path}").status_code == 404
+
+
+def test_the_calls_stand_in_the_openapi_document(world: World, call: Call) -> None:
+    document = call(world.app, "GET", "/openapi.json").json()
+    assert {"/api/v1/files", "/api/v1/submissions", "/api/v1/jobs/{job}", "/v1/videos"} <= document["paths"].keys()
+    forms = document["paths"]["/v1/videos"]["post"]["requestBody"]["content"]
+    assert forms.keys() == {"application/json", "multipart/form-data"}

@@ -176,6 +176,15 @@ def test_a_server_that_is_away_is_one_line(run: Run, tmp_path: Path) -> None:
     assert (code, err) == (69, f"error: http://127.0.0.1:{port}: cannot be reached: Connection refused\n")
 
 
+def test_a_busy_server_is_one_line(server: Running, run: Run, tmp_path: Path) -> None:
+    job = server.http.post("/api/v1/submissions", json={"job": {**SLATE, "num_frames": ENDLESS}}).json()["job"]
+    code, err = run(write(tmp_path / "job.yaml"))
+    server.http.post(f"/api/v1/jobs/{job}/cancel")
+    while server.http.get(f"/api/v1/jobs/{job}").json()["state"] == "running":
+        pass
+    assert (code, err.splitlines()) == (75, [f"error: {server.http.base_url}: busy: 1 of at most 1 jobs run or wait"])
+
+
 def test_without_job_or_server(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run()[0] == 2
     assert "was not submitted from this machine" in run("--attach", 32 * "0")[1]
