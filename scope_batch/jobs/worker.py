@@ -162,17 +162,22 @@ class Worker:
         return Result("done", tuple(str(folder / name) for name in order.settings.outputs))
 
     def _load(self, order: LoadOrder) -> Result:
+        def report(event: Event) -> None:
+            self._send({"event": event.to_json()})
+            if isinstance(event, Loading):
+                self.check("")
+
         job = parse_job(json.loads(order.request))
         request = request_of(job, prepare_job(job), self._options_for(job))
         wanted = replace(request, vace=request.vace or (order.vace and request.spec.vace))
-        self._engines.get(wanted, lambda event: self._send({"event": event.to_json()}))
+        self._engines.get(wanted, report)
         return Result("done")
 
     def _options_for(self, job: Job) -> RenderOptions:
         return self._options if KNOWN_PIPELINES.get(job.pipeline_id).needs_models else DEFAULT_OPTIONS
 
     def check(self, job: str) -> None:
-        """Raise Interrupted if the job is cancelled or the supervisor drains."""
+        """Raise Interrupted if the job is cancelled or the supervisor drains. job: "" for a load."""
         if job in self._cancelled:
             raise Interrupted(signal.SIGINT, reason="cancelled")
         if self._draining:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import queue
 import subprocess
 import sys
@@ -17,14 +18,16 @@ import pytest
 
 from scope_batch.core.failpoint import VARIABLE
 from scope_batch.errors import OutputError
+from scope_batch.events import Loading
 from scope_batch.job import parse_job
 from scope_batch.jobs import lane as lane_module
 from scope_batch.jobs.job_table import BusyError, JobTable
 from scope_batch.jobs.lane import after_event
 from scope_batch.jobs.records import ENDED, JobRecord, JobSettings, Progress
 from scope_batch.jobs.supervisor import DrainingError, Supervisor
-from scope_batch.jobs.worker import LoadOrder
+from scope_batch.jobs.worker import LoadOrder, Worker
 from scope_batch.jobs.worker_process import WorkerProcess
+from scope_batch.render.engine_pool import Engines
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
 from tests.jobs.waiting import PATIENCE_S, next_events
@@ -237,6 +240,16 @@ def test_the_death_of_a_worker_that_loads_is_told(tmp_path: Path, monkeypatch: p
     with running(tmp_path) as (table, supervisor):
         assert load(supervisor) == "the worker process was killed by SIGKILL"
         assert ended(table, supervisor.submit(request(9), SETTINGS)).state == "done"
+
+
+def test_draining_ends_a_load_at_its_next_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, theirs = pipe = multiprocessing.Pipe()
+    worker = Worker(theirs, RenderOptions())
+    worker._draining = True
+    monkeypatch.setattr(Engines, "get", lambda _engines, _request, report: report(Loading("transformer")))
+    assert worker._result_of(LoadOrder(request(9), vace=False)).error == "the server is shutting down"
+    for end in pipe:
+        end.close()
 
 
 def test_an_engine_is_loaded_on_every_device(tmp_path: Path) -> None:
