@@ -142,3 +142,8 @@ def test_a_decoder_is_restored_also_after_a_single_latent_frame(vae: Vae, latent
     following = torch.randn(1, 3, 16, 2, 2)
     assert torch.equal(other.decode(following)[0], stream.decode(following)[0])
     assert other.recent is not None and stream.recent is not None and torch.equal(other.recent, stream.recent)
+
+
+@pytest.mark.parametrize(("level", "expected"), [(99.49, 99), (99.51, 100), (-3.0, 0), (300.0, 255)])
+def test_a_value_between_two_levels_goes_to_the_nearest(level: float, expected: int) -> None:
+    assert to_uint8(torch.tensor([level / 127.5 - 1])).item() == expected
