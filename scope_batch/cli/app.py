@@ -58,6 +58,7 @@ def render(
     format: o.FormatOption = None,  # noqa: A002  (the option is called --format)
     overwrite: o.Overwrite = False,
     skip_existing: o.SkipExisting = False,
+    depfile: o.Depfile = None,
     latents: o.Latents = None,
     preview: o.Preview = None,
     no_metadata: o.NoMetadata = False,
@@ -82,7 +83,6 @@ def render(
     verbose: o.Verbose = False,
 ) -> int:
     """Render jobs to video files, arrays or standard output."""
-    _refuse_both("-y", overwrite, "-n", skip_existing)
     _refuse_both("-q", quiet, "-v", verbose)
     _refuse_both("-q", quiet, f"--progress {progress}", progress not in (o.Progress.auto, o.Progress.none))
     _refuse_both("--no-resume", resume is False, "--reuse", reuse is not None)
@@ -126,7 +126,9 @@ def render(
             return print_plans(jobs, overrides or (), settings, console)
         from scope_batch.cli.render import render_jobs
 
-        return render_jobs(jobs, overrides or (), settings, console, timeout_s=timeout, fail_fast=fail_fast)
+        return render_jobs(
+            jobs, overrides or (), settings, console, timeout_s=timeout, fail_fast=fail_fast, depfile=depfile
+        )
 
 
 @app.command()

@@ -123,7 +123,16 @@ Overwrite = Annotated[
 ]
 SkipExisting = Annotated[
     bool,
-    typer.Option("-n", "--skip-existing", help="Skip a job whose outputs exist.", rich_help_panel=_OUTPUT),
+    typer.Option(
+        "-n",
+        "--skip-existing",
+        help="Skip a job whose outputs exist; with -y, replace those that another job made.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Depfile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the files that the jobs read as rules for make.", rich_help_panel=_OUTPUT),
 ]
 Latents = Annotated[
     Path | None,

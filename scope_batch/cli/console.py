@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scope_batch.cli.annotations import annotation
 from scope_batch.cli.error_boundary import Boundary, ErrorReport
 from scope_batch.errors import OutputError, OutputExistsError
 from scope_batch.progress import LONE_JOB, Batch, JsonLines, Reporter, Style, TolerantStream, displays
@@ -19,6 +20,8 @@ def print_errors(stream: TolerantStream, report: ErrorReport) -> None:
     """Print a report as plain lines."""
     for line in report.lines:
         stream.line(f"error: {line}")
+        if command := annotation(line):
+            stream.line(command)
 
 
 @dataclass(frozen=True, slots=True)

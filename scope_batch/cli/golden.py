@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scope_batch.cli import arguments as o
+from scope_batch.cli.annotations import annotation
 from scope_batch.cli.console import open_console
 from scope_batch.cli.documents import print_json, print_text
 from scope_batch.cli.environment import prepare_libraries
@@ -141,6 +142,8 @@ def verify(
                 documents.append({"job": argument, **found.to_json(), "picture": picture})
                 if not as_json:
                     print_text("".join(f"{line}\n" for line in _lines(argument, found, picture)))
+                if not found.passed and (command := annotation(found.headline, file=argument)):
+                    console.stream.line(command)
                 codes.append(EXIT_OK if found.passed else EXIT_CHECK_FAILED)
             if boundary.error is not None:
                 codes.append(boundary.exit_code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch.cli.console import CommandConsole
@@ -29,6 +30,7 @@ def render_jobs(
     *,
     timeout_s: float | None = None,
     fail_fast: bool = False,
+    depfile: Path | None = None,
 ) -> int:
     """Render every job. Returns the exit code of the first failure, 0 if there was none.
 
@@ -48,7 +50,25 @@ def render_jobs(
             if not queue.over:
                 queue.render(job, work, signals)
     queue.sum_up()
+    if depfile is not None and queue.exit_code == 0:
+        _write_depfile(depfile, jobs)
     return queue.exit_code
+
+
+def _write_depfile(path: Path, jobs: Sequence[QueuedJob]) -> None:
+    from scope_batch.render.depfile import depfile_rules
+    from scope_batch.render.prepare import outputs_of
+    from scope_batch.sinks.output import output_errors
+    from scope_batch.sinks.work_folder import make_folders
+
+    rules = []
+    for queued in jobs:
+        options = queued.options
+        outputs = outputs_of(queued.job, options.outputs, options.output_format, queued.stem)
+        rules.append(depfile_rules(queued.job, outputs))
+    with output_errors(path):
+        make_folders(path.parent)
+        path.write_text("\n".join(rules), encoding="utf-8", errors="surrogateescape")
 
 
 class JobQueue:

@@ -8,7 +8,6 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +16,10 @@ from typing import Literal
 from scope_batch.core.engine import Engine, EngineRequest, Session
 from scope_batch.core.failpoint import failpoint
 from scope_batch.core.plan import Chunk, Plan
-from scope_batch.errors import DegradedError, Interrupted, OutputExistsError, TimeLimitError
+from scope_batch.errors import DegradedError, Interrupted, TimeLimitError
 from scope_batch.events import ChunkDone, Finished, OutputFile, Report, Started, Warned
 from scope_batch.job import Job
 from scope_batch.media.chunk_inputs import Inputs, open_inputs
-from scope_batch.media.validate import check_material
 from scope_batch.plan.view import text
 from scope_batch.plan.view.text import Shares
 from scope_batch.render.chunk_stream import Stop, as_stop, generate_chunks
@@ -29,18 +27,27 @@ from scope_batch.render.engine_pool import Engines, request_of, unused_options
 from scope_batch.render.film_watch import FilmWatch
 from scope_batch.render.fingerprint import environment_of, model_files_digests
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
-from scope_batch.render.output_settings import chunks_path, sink_settings, with_environment, with_metadata
+from scope_batch.render.output_settings import (
+    check_outputs_and_inputs,
+    chunks_path,
+    sink_settings,
+    with_environment,
+    with_metadata,
+)
 from scope_batch.render.plugin_guard import guarded_peak_bytes, guarded_session
-from scope_batch.render.prepare import outputs_of, places_of_inputs, prepare_job, unused_by_outputs, unused_by_resume
+from scope_batch.render.prepare import (
+    outputs_of,
+    prepare_job,
+    unused_by_outputs,
+    unused_by_resume,
+)
 from scope_batch.render.resume import Resume, open_resume
 from scope_batch.render.speed_history import remember_speed
-from scope_batch.sinks.disk_space import check_space
 from scope_batch.sinks.metadata import MODELS_ENTRY
-from scope_batch.sinks.output import Output, files_of
+from scope_batch.sinks.output import Output
 from scope_batch.sinks.output_set import (
     SinkSettings,
     any_output_exists,
-    check_outputs,
     claim_outputs,
     complete_earlier_render,
     foreign_pictures,
@@ -53,8 +60,6 @@ from scope_batch.sinks.writer import BackgroundWriter
 
 MAX_WARNINGS = 50
 """Most warnings that a render reports."""
-MOST_REASONS = 2
-"""At most so many outputs are named that are not up to date."""
 
 
 def render_job(
@@ -92,8 +97,9 @@ def render_job(
     settings = with_metadata(settings, job, plan, model_files_digests(request, report), store=options.metadata)
     if not is_first:
         completed = complete_earlier_render(outputs, settings)
-        reasons = [] if completed or options.overwrite else reasons_to_render(outputs, plan, settings)
-        if not options.overwrite and not reasons:
+        anew = options.overwrite and not options.skip_existing
+        reasons = [] if completed or anew else reasons_to_render(outputs, plan, settings)
+        if not anew and not reasons:
             remove_stored_chunks(outputs, settings)
             return run.finish("skipped", plan, (), up_to_date(request, settings))
         check_outputs_and_inputs(job, plan, outputs, settings, options, reasons)
@@ -112,30 +118,6 @@ def render_job(
         environment = environment_of(engine) if engine is not None else resume.environment if resume else {}
         settings = with_environment(settings, environment)
         return run.render(plan, request, engine, resume, outputs, settings, publication, as_stop(stop))
-
-
-def check_outputs_and_inputs(
-    job: Job,
-    plan: Plan,
-    outputs: tuple[Output, ...],
-    settings: SinkSettings,
-    options: RenderOptions,
-    reasons: Sequence[str] = (),
-) -> None:
-    """Check outputs, inputs and disk space before a model is loaded. reasons: why existing outputs are not used."""
-    why = "; ".join(reasons[:MOST_REASONS])
-    if options.skip_existing and any(output.path is not None and files_of(output.path) for output in outputs):
-        raise OutputExistsError(
-            "--skip-existing: some output exists, but not all outputs are complete and rendered from this job; "
-            f"--overwrite replaces them; {why}"
-        )
-    try:
-        check_outputs(outputs, plan, settings)
-    except OutputExistsError as error:
-        raise OutputExistsError(f"{error}; {why}" if why else str(error)) from error
-    check_material(plan, places_of_inputs(job))
-    if not options.force:
-        check_space(outputs, plan, options.latents, settings.chunks, len(job.keep_state))
 
 
 def up_to_date(request: EngineRequest, settings: SinkSettings) -> str:
@@ -204,8 +186,9 @@ class _Run:
         load_s = self.loaded_s - self.started_s
         delivery = plan.delivery
         size = (delivery.height, delivery.width)
-        rate = float(delivery.fps)
-        self.report(Started(plan.pipeline_id, len(plan.chunks), delivery.frames, rate, *size, names, load_s))
+        self.report(
+            Started(plan.pipeline_id, len(plan.chunks), delivery.frames, float(delivery.fps), *size, names, load_s)
+        )
 
     def _first_chunk(self, plan: Plan, engine: Engine | None, session: Session | None, resume: Resume | None) -> int:
         if engine is None or session is None:

@@ -1,4 +1,4 @@
-"""Gathers what the outputs of a render share, with the metadata that tell what the frames are made from."""
+"""Checks the outputs of a render, and gathers what they share, such as the metadata."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ from pathlib import Path
 from scope_batch.checkpoint.store import MANIFEST, STORE
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.plan import Plan
-from scope_batch.errors import JobError
+from scope_batch.errors import JobError, OutputExistsError
 from scope_batch.job import Job
 from scope_batch.job.paths import named_inputs, public_prompts
+from scope_batch.media.validate import check_material
 from scope_batch.plan.view.film_map import FilmMap
 from scope_batch.render.fingerprint import input_digests, job_sha256, plugins_of
 from scope_batch.render.options import RenderOptions
+from scope_batch.render.prepare import places_of_inputs
 from scope_batch.render.speed_history import expected_s
+from scope_batch.sinks.disk_space import check_space
 from scope_batch.sinks.metadata import add_environment, metadata_text
-from scope_batch.sinks.output import Output, work_path
-from scope_batch.sinks.output_set import SinkSettings
+from scope_batch.sinks.output import Output, files_of, work_path
+from scope_batch.sinks.output_set import SinkSettings, check_outputs
 from scope_batch.sinks.uptodate import comparable
 
 SHORT_RENDER_S = 60.0
 """A render that is expected to take longer stores its chunks, so that it can be continued."""
+MOST_REASONS = 2
+"""At most so many outputs are named that are not up to date."""
 
 
 def chunks_path(
@@ -101,3 +106,28 @@ def _files_read(job: Job) -> tuple[Path, ...]:
     """Return the existing files that the job reads, which no output may replace."""
     paths = (*(path for _, path in named_inputs(job)), Path(job.source.name))
     return tuple(dict.fromkeys(path for path in paths if path.exists()))
+
+
+def check_outputs_and_inputs(
+    job: Job,
+    plan: Plan,
+    outputs: tuple[Output, ...],
+    settings: SinkSettings,
+    options: RenderOptions,
+    reasons: Sequence[str] = (),
+) -> None:
+    """Check outputs, inputs and disk space before a model is loaded. reasons: why existing outputs are not used."""
+    why = "; ".join(reasons[:MOST_REASONS])
+    only_new = options.skip_existing and not options.overwrite
+    if only_new and any(output.path is not None and files_of(output.path) for output in outputs):
+        raise OutputExistsError(
+            "--skip-existing: some output exists, but not all outputs are complete and rendered from this job; "
+            f"--overwrite replaces them; {why}"
+        )
+    try:
+        check_outputs(outputs, plan, settings)
+    except OutputExistsError as error:
+        raise OutputExistsError(f"{error}; {why}" if why else str(error)) from error
+    check_material(plan, places_of_inputs(job))
+    if not options.force:
+        check_space(outputs, plan, options.latents, settings.chunks, len(job.keep_state))

@@ -17,9 +17,14 @@ from scope_batch.models.folder import TINY
 from scope_batch.progress.wording import size
 from scope_batch.render.engine_pool import request_of
 from scope_batch.render.fingerprint import job_sha256, model_files_digests
-from scope_batch.render.loop import MAX_WARNINGS, check_outputs_and_inputs, peak_host_bytes, up_to_date
+from scope_batch.render.loop import MAX_WARNINGS, peak_host_bytes, up_to_date
 from scope_batch.render.options import RenderOptions
-from scope_batch.render.output_settings import sink_settings, with_environment, with_metadata
+from scope_batch.render.output_settings import (
+    check_outputs_and_inputs,
+    sink_settings,
+    with_environment,
+    with_metadata,
+)
 from scope_batch.render.prepare import outputs_of, prepare_job, unused_by_outputs
 from scope_batch.sinks.output import Output
 from scope_batch.sinks.output_set import SinkSettings, any_output_exists, claim_outputs, open_sinks

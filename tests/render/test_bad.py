@@ -93,7 +93,7 @@ OPTIONS: list[tuple[str, list[str], int, str]] = [
     ("set without =", ["job.yaml", "--set", "height"], 2, "height"),
     ("set of an unknown key", ["job.yaml", "--set", "heigt=64"], 65, "did you mean height"),
     ("device", ["job.yaml", "--device", "tpu"], 2, "--device tpu: not known"),
-    ("both", ["job.yaml", "-y", "-n"], 2, "contradict"),
+    ("both", ["job.yaml", "-q", "-v"], 2, "contradict"),
     ("format without -", ["job.yaml", "-o", "a.npy", "-f", "nut"], 2, "-f"),
     ("hole", ["job.yaml", "-o", "{jib}.mp4"], 2, r"\{jib\} is not known"),
     ("two jobs, one file", ["job.yaml", "job.yaml", "-o", "a.mp4"], 2, r"need \{job\}"),
