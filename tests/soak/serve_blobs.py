@@ -3,7 +3,8 @@
     python -m tests.soak.serve_blobs --examples 20000
 
 An array is accepted only if its bytes lie inside the blob. Nothing else than a refusal is ever raised, and no example
-takes more memory than arrays of the right size do. Prints the number of examples that were accepted and refused.
+takes more memory than arrays of the right size do. Prints the number of examples that were accepted and refused, after
+each thousand of them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ RIGHT = {
 ITEM_BYTES = {"vace_frames": 4, "vace_masks": 4, "input_video": 1}
 MOST_BYTES = 24 << 20
 """More than any right example takes: two slots of every array, as floats."""
+BATCH = 1000
 ODD_NUMBERS = st.one_of(
     st.sampled_from([-1, 0, 1, 2, 3, 4, 11, 13, 24, 63, 65, 127, 128, 2**31, 2**32 - 1, 2**62, 2**63, 2**64, -(2**63)]),
     st.integers(-(10**30), 10**30),
@@ -141,8 +143,11 @@ def run() -> None:
     parser.add_argument("--examples", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="soak-blobs-") as folder:
-        print(dict(try_requests(Path(folder), options.examples, options.seed)))
+    counts: Counter[str] = Counter()
+    for batch in range(0, options.examples, BATCH):
+        with tempfile.TemporaryDirectory(prefix="soak-blobs-") as folder:
+            counts += try_requests(Path(folder), min(BATCH, options.examples - batch), options.seed + batch)
+        print(dict(counts), flush=True)
 
 
 if __name__ == "__main__":

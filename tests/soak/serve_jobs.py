@@ -119,7 +119,7 @@ def leave(server: Running, times: int, chance: random.Random, most_s: float = 1.
     chunk_s = chunk_seconds(server)
     freed: Times = []
     for _ in range(times):
-        connection = open_request(server, job(ENDLESS))
+        connection = open_request(server, job(2 * LONG))
         time.sleep(chance.uniform(0, 10 * chunk_s + 0.05))
         connection.close()
         left_s = busy_s = time.monotonic()
