@@ -7,8 +7,10 @@ all chunks at once, clean and noisy ones; `rollout` generates one after the othe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from torch.nn import functional as F
 from scope_batch.engine.sampler import SigmaTable
 from scope_batch.pipelines.builtin import LONGLIVE
 
+from .gpu import select
 from .transformer import CHUNK, Runner, rotary_of
 
 _SIGMA = SigmaTable(LONGLIVE.shift)
@@ -57,18 +60,23 @@ class Layout:
 
     def attend(self, _: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Compute attention; see `Attend`. Groups that attend to equally many chunks are computed together."""
-        every_query, every_key, every_value = queries.unbind(1), keys.unbind(1), values.unbind(1)
-        sets = [(*self.attended(group), group) for group in range(len(self.groups))]
-        made: dict[int, Tensor] = {}
-        for size in sorted({len(seen) for seen in sets}):
-            alike = [group for group, seen in enumerate(sets) if len(seen) == size]
-            k, v = (
-                torch.stack([torch.cat([every[i] for i in sets[group]], 1) for group in alike], 1)
-                for every in (every_key, every_value)
-            )
-            out = F.scaled_dot_product_attention(torch.stack([every_query[group] for group in alike], 1), k, v)
-            made |= dict(zip(alike, out.unbind(1), strict=True))
-        return torch.stack([made[group] for group in range(len(sets))], 1)
+        order, places, sizes = _attention_order(self)
+        query = select(queries, order).split([count for _, count in sizes], 1)
+        key, value = (select(x, places).split([size * count for size, count in sizes], 1) for x in (keys, values))
+        made = [
+            F.scaled_dot_product_attention(q, k.unflatten(1, (count, size)).flatten(2, 3), v.unflatten(1, (count, size)).flatten(2, 3))
+            for q, k, v, (size, count) in zip(query, key, value, sizes, strict=True)
+        ]
+        return select(torch.cat(made, 1), tuple(order.index(group) for group in range(len(order))))
+
+
+@cache
+def _attention_order(layout: Layout) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]:
+    """Return the groups by the size of what they attend to, all that, and (size, number of groups) of each size."""
+    sets = [(*layout.attended(group), group) for group in range(len(layout.groups))]
+    order = tuple(sorted(range(len(sets)), key=lambda group: len(sets[group])))
+    sizes = Counter(len(sets[group]) for group in order)
+    return order, tuple(i for group in order for i in sets[group]), tuple(sizes.items())
 
 
 def past(chunk: int) -> tuple[int, ...]:

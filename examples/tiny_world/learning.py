@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from scope_batch.engine.vae_stream import LATENT_MEAN, LATENT_STD
 
 from .chunks import STEPS, Layout, rollout, to_patches
+from .gpu import on_device
 from .scenes import Painter, change_scenes, draw_scenes
 from .transformer import CHUNK, Runner
 from .vae import ClipVae
@@ -125,12 +126,6 @@ OPENING = Layout(0, (0,))
 @cache
 def layout_of(switch: int, *, moved: bool) -> Layout:
     return Layout(CHUNKS, noisy_chunks(switch, moved=moved), switch, late=moved)
-
-
-@cache
-def on_device(values: tuple[object, ...], device: torch.device) -> Tensor:
-    """Copy the values to the device once, because a copy in every step would wait for the device."""
-    return torch.tensor(values, device=device)
 
 
 def step_loss(runner: Runner, shelf: Shelf, layout: Layout, rotary: Tensor, count: int, own_share: float) -> Tensor:

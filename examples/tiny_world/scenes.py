@@ -1,7 +1,7 @@
 """Defines scenes and draws them as video, many scenes at once on a GPU.
 
 The words of a scene determine it completely: place, size and motion of its one thing. So a model that reads the words
-does not have to guess. Every motion repeats after `PERIOD` frames or sooner.
+does not have to guess.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ COLOURS = {
     "blue": (52, 104, 232), "purple": (150, 70, 200), "pink": (250, 140, 190), "white": (248, 248, 248),
 }  # fmt: skip
 NOUNS = (*pictures.NOUNS, "nothing")
-SIZES = {"small": 0.17, "medium": 0.24, "big": 0.31}
-"""Half the height of the thing, relative to the shorter side of the picture."""
+GRID = 16
+"""Pixels per token of the transformer. Things stand on this grid and move by one cell in four frames, which are one
+latent frame, so that the transformer has fewer different pictures to learn."""
+SIZES = {"small": 21, "medium": 30, "big": 40}
+"""Half the height of the thing in pixels, at every size of the picture."""
 PLACES = {"left": 0.24, "middle": 0.5, "right": 0.76}
 MOTIONS = ("still", "left", "right", "up", "bounce", "spin", "orbit", "grow")
 GROUNDS, LIGHTS = pictures.GROUNDS, pictures.LIGHTS
-PERIOD = 72
-"""Frames until a thing that crosses the picture returns; a turn takes 48, a bounce 24."""
+TURN, PERIOD = 48, 96
+"""Frames of a turn (a bounce takes half of it), and the range from which the VAE's training draws a moment."""
 FLOOR, AIR = 0.86, 0.4
 """Vertical position, relative to the picture's height: lower edge of standing things, middle of floating ones."""
 
@@ -87,6 +90,10 @@ def scenes_of(features: list[dict[str, str]]) -> Scenes:
     return Scenes(*(torch.tensor([names.index(words[key]) for words in complete]) for key, names in CHOICES.items()))
 
 
+def _on_grid(pixels: Tensor) -> Tensor:
+    return (pixels / GRID).round() * GRID
+
+
 class Painter:
     """Draws scenes as video. Sprites and backgrounds are drawn once and stay on the device."""
 
@@ -95,7 +102,7 @@ class Painter:
         sprites = [pictures.sprite(noun) for noun in NOUNS[:-1]]
         self._sprites = torch.from_numpy(np.stack([*sprites, np.zeros_like(sprites[0])])).to(device)
         self._colours = torch.tensor(list(COLOURS.values()), device=device) / 255
-        self._sizes, self._places = (torch.tensor(list(x.values()), device=device) for x in (SIZES, PLACES))
+        self._sizes, self._places = (torch.tensor([*x.values()], device=device).float() for x in (SIZES, PLACES))
         self._mirrored = torch.tensor([noun in _FACES_ITS_WAY for noun in NOUNS], device=device)
         self._floats = torch.tensor([noun in _IN_THE_AIR for noun in NOUNS], device=device)
         self._backdrops: dict[tuple[int, int], Tensor] = {}
@@ -107,31 +114,31 @@ class Painter:
             self._backdrops[height, width] = torch.from_numpy(np.array(drawn)).to(self.device)
         return self._backdrops[height, width]
 
-    def _track(self, scenes: Scenes, time: Tensor, aspect: float) -> tuple[Tensor, ...]:
-        """Return x, y, half height (in picture heights) and angle (radians) of the things, float [batch, frames]."""
-        turn = 2 * torch.pi * time / PERIOD
-        radius = (self._sizes[scenes.size] * min(1, aspect))[:, None].expand_as(time)
-        x = (self._places[scenes.place] * aspect)[:, None].expand_as(time)
-        floor = FLOOR - 0.9 * radius
-        y = torch.where(self._floats[scenes.noun][:, None], AIR, floor)
+    def _track(self, scenes: Scenes, time: Tensor, height: int, width: int) -> tuple[Tensor, ...]:
+        """Return x, y, half height (in pixels) and angle (radians) of the things, float [batch, frames]."""
+        turn = 2 * torch.pi * time / TURN
+        radius = self._sizes[scenes.size][:, None].expand_as(time)
+        x = _on_grid(self._places[scenes.place] * width)[:, None].expand_as(time)
+        floor = _on_grid(FLOOR * height - 0.9 * radius)
+        y = torch.where(self._floats[scenes.noun][:, None], round(AIR * height / GRID) * GRID, floor)
+        margin = SIZES["big"]
 
         def moves(name: str) -> Tensor:
             return (scenes.motion == MOTIONS.index(name))[:, None]
 
-        def wrapped(start: Tensor, length: float, way: float) -> Tensor:
-            whole = length + 2 * radius
-            return torch.remainder(start + radius + way * whole * time / PERIOD, whole) - radius
+        def wrapped(start: Tensor, length: int, way: float) -> Tensor:
+            return torch.remainder(start + margin + way * time * GRID / 4, length + 2 * margin) - margin
 
-        jump = (floor - radius).clamp(max=0.36)
-        track = torch.where(moves("left"), wrapped(x, aspect, -1), x)
-        track = torch.where(moves("right"), wrapped(x, aspect, 1), track)
-        track = torch.where(moves("orbit"), x + 0.2 * torch.sin(1.5 * turn), track)
-        height = torch.where(moves("up"), wrapped(y, 1, -1), y)
-        height = torch.where(moves("bounce"), floor - jump * torch.sin(1.5 * turn).abs(), height)
-        height = torch.where(moves("orbit"), 0.46 - 0.2 * torch.cos(1.5 * turn), height)
-        radius = torch.where(moves("grow"), radius * (1 + 0.35 * torch.sin(1.5 * turn)), radius)
-        angle = torch.where(moves("spin"), 1.5 * turn, 0)
-        return track, height, radius, angle
+        jump = (floor - radius).clamp(max=0.36 * height)
+        track = torch.where(moves("left"), wrapped(x, width, -1), x)
+        track = torch.where(moves("right"), wrapped(x, width, 1), track)
+        track = torch.where(moves("orbit"), x + 26 * torch.sin(turn), track)
+        level = torch.where(moves("up"), wrapped(y, height, -1), y)
+        level = torch.where(moves("bounce"), floor - jump * torch.sin(turn).abs(), level)
+        level = torch.where(moves("orbit"), round(0.46 * height / GRID) * GRID - 26 * torch.cos(turn), level)
+        radius = torch.where(moves("grow"), radius * (1 + 0.35 * torch.sin(turn)), radius)
+        angle = torch.where(moves("spin"), turn, 0)
+        return track, level, radius, angle
 
     def paint(self, scenes: Scenes, time: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Draw frames at `time` [batch, frames], in frames since each scene began.
@@ -140,10 +147,9 @@ class Painter:
         channel.
         """
         frames = time.shape[1]
-        aspect = width / height
-        x, y, radius, angle = self._track(scenes, time, aspect)
-        rows = (torch.arange(height, device=self.device) + 0.5) / height
-        columns = (torch.arange(width, device=self.device) + 0.5) / height
+        x, y, radius, angle = self._track(scenes, time, height, width)
+        rows = torch.arange(height, device=self.device) + 0.5
+        columns = torch.arange(width, device=self.device) + 0.5
         across = (columns[None, None, None, :] - x[..., None, None]) / radius[..., None, None]
         down = (rows[None, None, :, None] - y[..., None, None]) / radius[..., None, None]
         cos, sin = angle.cos()[..., None, None], angle.sin()[..., None, None]
@@ -156,12 +162,12 @@ class Painter:
         alpha, base, gain = drawn.split((1, 3, 1), dim=1)
         thing = base + gain * self._colours[scenes.colour][:, :, None, None, None]
         ground = self._backdrop(height, width)[scenes.ground, scenes.light][:, :, None]
-        ground = ground + self._waves(scenes, time, rows, columns)[:, None]
+        ground = ground + self._waves(scenes, time, rows / height, columns / height)[:, None]
         return ((ground * (1 - alpha) + thing) * 2 - 1).clamp(-1, 1), alpha
 
     def _waves(self, scenes: Scenes, time: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Return the brightness of waves on the sea, [batch, frames, height, width]."""
-        turn = 2 * torch.pi * (1.5 * time / PERIOD)[..., None, None]
+        turn = 2 * torch.pi * (time / TURN)[..., None, None]
         crest = torch.sin(turn + 18 * columns[None, None, None, :] + 40 * rows[None, None, :, None])
         strength = 0.09 * (scenes.ground == GROUNDS.index("sea")) * (1 - 0.5 * (scenes.light == LIGHTS.index("night")))
         below = (rows > pictures.HORIZON)[None, None, :, None]

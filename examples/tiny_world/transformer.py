@@ -84,68 +84,74 @@ class World(nn.Module):
 
 @cache
 def rotary_of(chunks: tuple[int, ...], rows: int, columns: int, device: torch.device, moved: int = 0) -> Tensor:
-    """Return the rotary factors of groups with these chunks, complex [groups, tokens, HEAD_DIM / 2].
+    """Return cosine and sine of the rotary angles of groups with these chunks, [2, groups * tokens, HEAD_DIM / 2].
 
     moved  latent frames by which all chunks but the first are moved to a later position.
     """
     frames = [CHUNK * chunk + frame + (moved if chunk else 0) for chunk in chunks for frame in range(CHUNK)]
-    cos, sin = RotaryTable(HEAD_DIM, rows, columns, len(frames), device).at(frames)
-    return torch.complex(cos, sin).view(len(chunks), CHUNK * rows * columns, HEAD_DIM // 2)
+    return torch.stack(RotaryTable(HEAD_DIM, rows, columns, len(frames), device).at(frames)).view(2, -1, HEAD_DIM // 2)
 
 
-def rotate(x: Tensor, rotary: Tensor) -> Tensor:
-    turned = torch.view_as_complex(x.float().unflatten(-1, (-1, 2))) * rotary
-    return torch.view_as_real(turned).flatten(-2).to(x.dtype)
+def _linear(x: Tensor, layer: Any) -> Tensor:
+    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
-def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Return the layer norm of x, scaled and shifted, in the dtype of x."""
-    with torch.autocast(x.device.type, enabled=False):
-        return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
+def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
 
 
-def before_attention(
-    block: Any, x: Tensor, modulation: Sequence[Tensor], rotary: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values of self-attention. modulation: six tensors [batch, groups, 1, width]."""
-    attention, normal = block.attn1, modulated(x, modulation[0], modulation[1])
-    query, key = rms(attention.to_q(normal), attention.norm_q), rms(attention.to_k(normal), attention.norm_k)
-    return rotate(query, rotary), rotate(key, rotary), attention.to_v(normal)
+def _rms(x: Tensor, norm: Any) -> Tensor:
+    return F.rms_norm(x, x.shape[-1:], norm.weight.to(x.dtype), 1e-6)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    real, imaginary = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], -1)
+    return turned.flatten(-2).to(x.dtype)
+
+
+def before_attention(block: Any, x: Tensor, modulation: Tensor, rotary: Tensor, turns: Tensor) -> tuple[Tensor, ...]:
+    """Return queries, keys and values of self-attention, each [groups, tokens, width] like x.
+
+    modulation [groups, 6, width]; turns: row of `rotary` for every token, [groups, tokens].
+    """
+    shift, scale = (modulation[:, i, None] + block.scale_shift_table[:, i] for i in (0, 1))
+    attention, normal = block.attn1, _modulated(x, shift.to(x.dtype), scale.to(x.dtype))
+    cos, sin = rotary[0][turns], rotary[1][turns]
+    query, key = _rms(_linear(normal, attention.to_q), attention.norm_q), _rms(_linear(normal, attention.to_k), attention.norm_k)
+    return _rotate(query, cos, sin), _rotate(key, cos, sin), _linear(normal, attention.to_v)
 
 
 def after_attention(
-    block: Any, x: Tensor, attended: Tensor, modulation: Sequence[Tensor], prompt: tuple[Tensor, Tensor], weight: Tensor
+    block: Any, x: Tensor, attended: Tensor, modulation: Tensor, key: Tensor, value: Tensor, weight: Tensor
 ) -> Tensor:
-    """Run the rest of a block. prompt: keys and values [batch, groups, rows, width]; weight: added to their scores."""
-    x = torch.addcmul(x, block.attn1.to_out[0](attended), modulation[2])
-    with torch.autocast(x.device.type, enabled=False):
-        norm = block.norm2
-        normal = F.layer_norm(x, x.shape[-1:], norm.weight.to(x.dtype), norm.bias.to(x.dtype), 1e-6)
-    query = rms(block.attn2.to_q(normal), block.attn2.norm_q)
-    scores = query @ (prompt[0].transpose(-1, -2) * HEAD_DIM**-0.5)
-    seen = (scores + weight).softmax(-1, dtype=torch.float32).to(x.dtype) @ prompt[1]
-    x = x + block.attn2.to_out[0](seen)
-    inner = block.ffn.net[0].proj(modulated(x, modulation[3], modulation[4]))
-    return torch.addcmul(x, block.ffn.net[2](F.gelu(inner, approximate="tanh")), modulation[5])
-
-
-def rms(x: Tensor, norm: Any) -> Tensor:
-    with torch.autocast(x.device.type, enabled=False):
-        return F.rms_norm(x, x.shape[-1:], norm.weight.to(x.dtype), 1e-6)
+    """Run the rest of a block. key, value: of the prompt, [groups, rows, width]; weight: added to the rows' scores."""
+    gate, shift, scale, last = (
+        (modulation[:, i, None] + block.scale_shift_table[:, i]).to(x.dtype) for i in (2, 3, 4, 5)
+    )
+    x = torch.addcmul(x, _linear(attended, block.attn1.to_out[0]), gate)
+    normal = F.layer_norm(x, x.shape[-1:], block.norm2.weight.to(x.dtype), block.norm2.bias.to(x.dtype), 1e-6)
+    query = _rms(_linear(normal, block.attn2.to_q), block.attn2.norm_q)
+    scores = torch.bmm(query, key.transpose(1, 2) * HEAD_DIM**-0.5).float() + weight
+    x = x + _linear(torch.bmm(scores.softmax(-1).to(x.dtype), value), block.attn2.to_out[0])
+    inner = F.gelu(_linear(_modulated(x, shift, scale), block.ffn.net[0].proj), approximate="tanh")
+    return torch.addcmul(x, _linear(inner, block.ffn.net[2]), last)
 
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Runs a `World` over groups of chunks; large tensors have `dtype`."""
+    """Runs a `World` over groups of chunks; large tensors have `dtype`. compiled: fuse the kernels of a block."""
 
     world: World
     dtype: torch.dtype = torch.float32
+    compiled: bool = False
 
     def prompt_keys(self, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return the keys and values of every layer, from the result of `World.read`."""
-        rows = rows.to(self.dtype)
-        layers = [block.attn2 for block in self.world.wan.blocks]
-        return [(rms(layer.to_k(rows), layer.norm_k), layer.to_v(rows)) for layer in layers]
+        with torch.autocast(rows.device.type, enabled=False):
+            rows = rows.to(self.dtype)
+            layers = [block.attn2 for block in self.world.wan.blocks]
+            return [(_rms(_linear(rows, layer.to_k), layer.norm_k), _linear(rows, layer.to_v)) for layer in layers]
 
     def __call__(
         self,
@@ -161,21 +167,58 @@ class Runner:
         patches [batch, groups, tokens, 64]; timestep [batch, groups] in 0..1000; prompts: keys and values of each
         layer, [batch, groups, rows, width].
         """
-        wan = self.world.wan
-        x = F.linear(patches.to(self.dtype), wan.patch_embedding.weight.flatten(1), wan.patch_embedding.bias)
-        embedder = wan.condition_embedder
-        with torch.autocast(x.device.type, enabled=False):
-            embedding = embedder.time_embedder(embedder.timesteps_proj(timestep.flatten())).unflatten(0, timestep.shape)
-            modulation = embedder.time_proj(F.silu(embedding)).unflatten(-1, (6, -1))
+        with torch.autocast(patches.device.type, enabled=False):
+            return self._run(patches, timestep, prompts, rotary, attend, head_from)
+
+    def _run(
+        self,
+        patches: Tensor,
+        timestep: Tensor,
+        prompts: list[tuple[Tensor, Tensor]],
+        rotary: Tensor,
+        attend: Attend,
+        head_from: int,
+    ) -> Tensor:
+        wan, embedder = self.world.wan, self.world.wan.condition_embedder
+        before, after = (_FUSED_BEFORE, _FUSED_AFTER) if self.compiled else (before_attention, after_attention)
+        shape, tokens = timestep.shape, patches.shape[2]
+        x = F.linear(
+            patches.to(self.dtype).flatten(0, 1),
+            wan.patch_embedding.weight.flatten(1).to(self.dtype),
+            wan.patch_embedding.bias.to(self.dtype),
+        )
+        embedding = embedder.time_embedder(embedder.timesteps_proj(timestep.flatten()))
+        modulation = embedder.time_proj(F.silu(embedding)).unflatten(-1, (6, -1))
+        turns = torch.arange(shape[1] * tokens, device=x.device).view(shape[1], tokens).repeat(shape[0], 1)
         rows = prompts[0][0].shape[2]
-        weight = torch.zeros(rows, device=x.device, dtype=self.dtype)
+        weight = torch.zeros(rows, device=x.device)
         weight[-1:].fill_(math.log(TEXT_TOKENS - rows + 1))
         for layer, block in enumerate(wan.blocks):
-            six = (block.scale_shift_table[0] + modulation).to(self.dtype).unsqueeze(-2).unbind(-3)
-            query, key, value = before_attention(block, x, six, rotary)
-            x = after_attention(block, x, attend(layer, query, key, value), six, prompts[layer], weight)
+            seen = before(block, x, modulation, rotary, turns)
+            query, key, value = (part.unflatten(0, shape) for part in seen)
+            attended = attend(layer, query, key, value).flatten(0, 1)
+            key, value = (part.flatten(0, 1) for part in prompts[layer])
+            x = after(block, x, attended, modulation, key, value, weight)
+        x = x.unflatten(0, shape)[:, head_from:]
         shift, scale = (
-            (wan.scale_shift_table[0] + embedding[:, head_from:, None]).to(self.dtype).unsqueeze(-2).unbind(-3)
+            (wan.scale_shift_table[0] + embedding.unflatten(0, shape)[:, head_from:, None]).to(self.dtype).unsqueeze(-2).unbind(-3)
         )
-        flow: Tensor = wan.proj_out(modulated(x[:, head_from:], shift, scale)).float()
+        flow = _linear(_modulated(x, shift, scale), wan.proj_out).float()
         return flow.unflatten(-1, (4, 16)).transpose(-1, -2).flatten(-2)  # the head's channels vary fastest
+
+
+def _fused(part: Callable[..., Any], *axes: tuple[int, ...]) -> Callable[..., Any]:
+    """Compile a part of a block once for all sizes. axes: of each tensor after the block, those that vary."""
+    compiled = torch.compile(part, fullgraph=True)
+
+    def run(block: Any, *tensors: Tensor) -> Any:
+        for tensor, varying in zip(tensors, axes, strict=True):
+            for axis in varying:
+                torch._dynamo.mark_dynamic(tensor, axis)
+        return compiled(block, *tensors)
+
+    return run
+
+
+_FUSED_BEFORE = _fused(before_attention, (0, 1), (0,), (1,), (0, 1))
+_FUSED_AFTER = _fused(after_attention, (0, 1), (0, 1), (0,), (0,), (0,), ())
