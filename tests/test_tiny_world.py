@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from examples.tiny_world import export
-from examples.tiny_world.chunks import rollout, to_latents, to_patches
+from examples.tiny_world.chunks import Layout, rollout, to_latents, to_patches
+from examples.tiny_world.judge import draw_probes, judge, judge_stages
 from examples.tiny_world.learning import CHUNKS, OPENING, Shelf, fill_shelf, layout_of, statistics, step_loss
 from examples.tiny_world.optimizer import Optimizer
-from examples.tiny_world.scenes import Painter, draw_scenes, scenes_of
+from examples.tiny_world.scenes import CHOICES, GRID, Painter, draw_scenes, scenes_of
 from examples.tiny_world.transformer import Runner, World, rotary_of
 from examples.tiny_world.vae import ClipVae, fold_statistics, is_timed, new_vae
 from examples.tiny_world.words import TOKENS, prompts_of, token_ids, tokenizer
@@ -60,12 +61,30 @@ def vae() -> ClipVae:
 
 def test_a_thing_moves_as_its_scene_tells() -> None:
     told = [{"noun": "ball", "place": "left", "motion": motion} for motion in ("right", "still")]
-    pixels, thing = Painter(CPU).paint(scenes_of(told), torch.tensor([[0.0, 20.0]] * 2), 48, 80)
-    columns = (thing * torch.arange(80)).sum((1, 3, 4)) / thing.sum((1, 3, 4))
-    assert columns[:, 0].tolist() == pytest.approx([0.24 * 80] * 2, abs=1)
-    assert columns[0, 1] > columns[0, 0] + 15 and columns[1, 1] == columns[1, 0]
+    pixels, thing = Painter(CPU).paint(scenes_of(told), torch.tensor([[0.0, 8.0]] * 2), 96, 160)
+    columns = (thing * torch.arange(160)).sum((1, 3, 4)) / thing.sum((1, 3, 4))
+    assert columns[:, 0].tolist() == pytest.approx([2 * GRID - 0.5] * 2, abs=0.5)
+    assert columns[0, 1] - columns[0, 0] == pytest.approx(2 * GRID, abs=0.1) and columns[1, 1] == columns[1, 0]
     red, green, blue = (pixels[1, :, 0] * thing[1, :, 0]).sum((-1, -2))
     assert red > green and red > blue
+
+
+def test_a_drawn_scene_is_judged_right_in_every_feature() -> None:
+    probes, painter, chunks = draw_probes(1), Painter(CPU), 4
+    video, _ = painter.clip(probes.before, probes.after, 21, 45, 96, 160)
+    found: dict[str, dict[str, list[bool]]] = {}
+    judge_stages(painter, probes, 0, chunks, video, found)
+    assert {stage: {key: [True] for key in (*CHOICES, "path")} for stage in found} == found
+
+
+def test_another_thing_at_another_place_is_judged_wrong_in_these_features() -> None:
+    scenes, other = (
+        scenes_of([{"noun": n, "place": p, "motion": "still", "ground": "sea"}])
+        for n, p in (("ball", "left"), ("car", "right"))
+    )
+    painter, time = Painter(CPU), torch.zeros(1, 1)
+    found = judge(painter, scenes, time, painter.paint(other, time, 96, 160)[0])
+    assert not any(found[key][0] for key in ("place", "path")) and found["light"] == found["ground"] == [True]
 
 
 def test_a_clip_changes_its_scene_where_it_is_told_to() -> None:
@@ -163,6 +182,22 @@ def test_a_rollout_is_what_the_engine_makes(world: World, vae: ClipVae) -> None:
         before, after = world.read(token_ids(list(TOLD), tokenizer())).split(1)
     made = rollout(Runner(world), (before, after), 4, SIZE // 16, SIZE // 16, 2, noise)
     torch.testing.assert_close(to_latents(made, SIZE // 8, SIZE // 8)[0].transpose(0, 1), wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("switch", "late"), [(0, False), (3, False), (3, True)])
+def test_attention_of_all_groups_at_once_is_that_of_each(switch: int, late: bool) -> None:
+    layout = Layout(4, (0, 3), switch, late)
+    query, key, value = (torch.randn(2, 6, 5, 8, requires_grad=True) for _ in range(3))
+    made = layout.attend(0, query, key, value)
+    one_by_one = []
+    for group in range(6):
+        seen = [*layout.attended(group), group]
+        k, v = (torch.cat([every[:, i] for i in seen], 1) for every in (key, value))
+        one_by_one.append(torch.nn.functional.scaled_dot_product_attention(query[:, group], k, v))
+    wanted = torch.stack(one_by_one, 1)
+    torch.testing.assert_close(made, wanted)
+    gradients = [torch.autograd.grad(x.square().sum(), (query, key, value), retain_graph=True) for x in (made, wanted)]
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize(("switch", "moved"), [(0, 0), (3, 30)])

@@ -64,7 +64,9 @@ class Layout:
         query = select(queries, order).split([count for _, count in sizes], 1)
         key, value = (select(x, places).split([size * count for size, count in sizes], 1) for x in (keys, values))
         made = [
-            F.scaled_dot_product_attention(q, k.unflatten(1, (count, size)).flatten(2, 3), v.unflatten(1, (count, size)).flatten(2, 3))
+            F.scaled_dot_product_attention(
+                q, k.unflatten(1, (count, size)).flatten(2, 3), v.unflatten(1, (count, size)).flatten(2, 3)
+            )
             for q, k, v, (size, count) in zip(query, key, value, sizes, strict=True)
         ]
         return select(torch.cat(made, 1), tuple(order.index(group) for group in range(len(order))))

@@ -58,7 +58,7 @@ def on_device(values: tuple[object, ...], device: torch.device) -> Tensor:
 
 
 def select(x: Tensor, places: tuple[int, ...]) -> Tensor:
-    """Return x[:, places]. Its gradient is a matrix product, which is much faster than PyTorch's for repeated places."""
+    """Return x[:, places]. Its gradient is a matrix product, which is faster than PyTorch's for repeated places."""
     selected: Tensor = _Select.apply(x, places)
     return selected
 

@@ -112,9 +112,9 @@ def _thing_of_tokens(thing: Tensor) -> Tensor:
 
 
 def noisy_chunks(switch: int, *, moved: bool) -> tuple[int, ...]:
-    """Return the chunks that a step makes noisy: those with the right context, and more often the first one."""
+    """Return the chunks that a step makes noisy: those with the right context, more often the one after a change."""
     start = max(switch, 3 if moved else 1)
-    first = (0,) if moved or switch else (0, 0, 0)
+    first = (switch, switch) if switch == start else (0,)
     others = [start + i % (CHUNKS - start) for i in range(NOISY - len(first))]
     return (*first, *sorted(others))
 

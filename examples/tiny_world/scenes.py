@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import pictures
+from . import grounds, nouns
 
 COLOURS = {
     "red": (226, 44, 42), "orange": (250, 140, 30), "yellow": (250, 216, 50), "green": (60, 176, 70),
     "blue": (52, 104, 232), "purple": (150, 70, 200), "pink": (250, 140, 190), "white": (248, 248, 248),
 }  # fmt: skip
-NOUNS = (*pictures.NOUNS, "nothing")
+NOUNS = (*nouns.NOUNS, "nothing")
 GRID = 16
 """Pixels per token of the transformer. Things stand on this grid and move by one cell in four frames, which are one
 latent frame, so that the transformer has fewer different pictures to learn."""
@@ -27,19 +27,22 @@ SIZES = {"small": 21, "medium": 30, "big": 40}
 """Half the height of the thing in pixels, at every size of the picture."""
 PLACES = {"left": 0.24, "middle": 0.5, "right": 0.76}
 MOTIONS = ("still", "left", "right", "up", "bounce", "spin", "orbit", "grow")
-GROUNDS, LIGHTS = pictures.GROUNDS, pictures.LIGHTS
+GROUNDS, LIGHTS = grounds.GROUNDS, grounds.LIGHTS
 TURN, PERIOD = 48, 96
 """Frames of a turn (a bounce takes half of it), and the range from which the VAE's training draws a moment."""
 FLOOR, AIR = 0.86, 0.4
 """Vertical position, relative to the picture's height: lower edge of standing things, middle of floating ones."""
 
-_FACES_ITS_WAY = ("boat", "car", "fish", "bird")
-_IN_THE_AIR = ("star", "heart", "fish", "balloon", "bird")
+_FACES_ITS_WAY = ("boat", "car", "fish", "bird", "turtle")
+_IN_THE_AIR = ("star", "heart", "fish", "balloon", "bird", "butterfly", "umbrella", "rocket")
 _USUAL = {
     "ball": ("red", "bounce", "meadow"), "box": ("blue", "still", "city"), "star": ("yellow", "spin", "snow"),
     "heart": ("pink", "grow", "meadow"), "boat": ("white", "right", "sea"), "house": ("yellow", "still", "meadow"),
     "tree": ("green", "still", "meadow"), "fish": ("orange", "left", "sea"), "balloon": ("red", "up", "desert"),
     "car": ("blue", "right", "city"), "flower": ("purple", "still", "meadow"), "bird": ("white", "orbit", "sea"),
+    "cat": ("orange", "still", "city"), "butterfly": ("purple", "orbit", "meadow"),
+    "umbrella": ("red", "spin", "city"), "mushroom": ("red", "grow", "meadow"), "rocket": ("blue", "up", "desert"),
+    "snowman": ("red", "still", "snow"), "cup": ("white", "still", "city"), "turtle": ("green", "right", "desert"),
     "nothing": ("white", "still", "meadow"),
 }  # fmt: skip
 """Colour, motion and ground of a noun if the prompt does not name them."""
@@ -99,7 +102,7 @@ class Painter:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        sprites = [pictures.sprite(noun) for noun in NOUNS[:-1]]
+        sprites = [nouns.sprite(noun) for noun in NOUNS[:-1]]
         self._sprites = torch.from_numpy(np.stack([*sprites, np.zeros_like(sprites[0])])).to(device)
         self._colours = torch.tensor(list(COLOURS.values()), device=device) / 255
         self._sizes, self._places = (torch.tensor([*x.values()], device=device).float() for x in (SIZES, PLACES))
@@ -110,7 +113,7 @@ class Painter:
     def _backdrop(self, height: int, width: int) -> Tensor:
         """Return all backgrounds, [grounds, lights, 3, height, width]."""
         if (height, width) not in self._backdrops:
-            drawn = [[pictures.backdrop(g, light, width, height) for light in LIGHTS] for g in GROUNDS]
+            drawn = [[grounds.backdrop(g, light, width, height) for light in LIGHTS] for g in GROUNDS]
             self._backdrops[height, width] = torch.from_numpy(np.array(drawn)).to(self.device)
         return self._backdrops[height, width]
 
@@ -129,7 +132,7 @@ class Painter:
         def wrapped(start: Tensor, length: int, way: float) -> Tensor:
             return torch.remainder(start + margin + way * time * GRID / 4, length + 2 * margin) - margin
 
-        jump = (floor - radius).clamp(max=0.36 * height)
+        jump = (floor - radius).clamp(max=2 * GRID)
         track = torch.where(moves("left"), wrapped(x, width, -1), x)
         track = torch.where(moves("right"), wrapped(x, width, 1), track)
         track = torch.where(moves("orbit"), x + 26 * torch.sin(turn), track)
@@ -170,7 +173,7 @@ class Painter:
         turn = 2 * torch.pi * (time / TURN)[..., None, None]
         crest = torch.sin(turn + 18 * columns[None, None, None, :] + 40 * rows[None, None, :, None])
         strength = 0.09 * (scenes.ground == GROUNDS.index("sea")) * (1 - 0.5 * (scenes.light == LIGHTS.index("night")))
-        below = (rows > pictures.HORIZON)[None, None, :, None]
+        below = (rows > grounds.HORIZON)[None, None, :, None]
         return crest * below * strength[:, None, None, None]
 
     def clip(

@@ -19,15 +19,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .chunks import Layout, rollout, to_latents
+from .chunks import Layout
 from .gpu import Replay
-from .learning import CHUNKS, FRAMES, MOVED, OPENING, Shelf, fill_shelf, layout_of, make_own, statistics, step_loss
+from .learning import CHUNKS, FRAMES, MOVED, OPENING, Shelf, fill_shelf, layout_of, make_own, step_loss
 from .optimizer import Optimizer
+from .results import Results
 from .scenes import Painter, draw_scenes
-from .sheets import SHOWN, draw_curves, save_sheet
+from .sheets import draw_curves
 from .transformer import Runner, World, rotary_of
-from .vae import ClipVae, fold_statistics, new_vae, psnr, train_vae
-from .words import token_ids, tokenizer
+from .vae import ClipVae, fold_statistics, new_vae, train_vae
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Scale:
 
 FULL = Scale(
     sizes=((128, 224), (192, 192), (112, 192)),
-    clips=((2400, 480, 480, 480), (960, 192, 192, 192), (960, 192, 192, 192)),
-    openings=(16_000, 6_000, 6_000),
+    clips=((1800, 700, 700, 700), (720, 280, 280, 280), (720, 280, 280, 280)),
+    openings=(10_000, 4_000, 4_000),
     batch=32,
     vae_pixels=2.4e6,
     layers=8,
@@ -66,11 +66,12 @@ class Trainer:
         torch.manual_seed(0)
         torch.backends.cudnn.benchmark = False
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cuda.enable_flash_sdp(False)  # cuDNN's attention makes a step a tenth faster
         self.painter = Painter(self.device)
         vae = new_vae(self.device)
         self.world = World(scale.layers).to(self.device)
         dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        self.runner = Runner(self.world, dtype)
+        self.runner = Runner(self.world, dtype, compiled=self.device.type == "cuda")
         self.vae = ClipVae(vae)
         for name, model in (("vae", vae), ("world", self.world)):
             if (folder / f"{name}.safetensors").exists():
@@ -79,6 +80,7 @@ class Trainer:
         if (folder / "average.safetensors").exists():
             self.average.load_state_dict(load_file(folder / "average.safetensors"), strict=False)
         self.own_runner = Runner(self.average, dtype)
+        self.results = Results(folder, self.painter, self.vae, self.average, self.own_runner)
         self.shelves: list[Shelf] = []
 
     def autocast(self) -> torch.autocast:
@@ -98,7 +100,8 @@ class Trainer:
         draw_curves(curves, self.folder / "curves.png")
 
     def learn_vae(self, seconds: float) -> None:
-        curve = train_vae(self.vae, self.painter, seconds, list(self.scale.sizes), self.scale.vae_pixels)
+        resumed = (self.folder / "vae.safetensors").exists()
+        curve = train_vae(self.vae, self.painter, seconds, list(self.scale.sizes), self.scale.vae_pixels, resumed)
         mean, deviation = self._latent_statistics()
         fold_statistics(self.vae.vae, mean, deviation)
         self.keep("vae", self.vae.vae)
@@ -114,21 +117,6 @@ class Trainer:
             found.append(self.vae.encode(pixels)[0])
         latents = torch.cat(found)
         return latents.mean((0, 2, 3, 4)), latents.std((0, 2, 3, 4))
-
-    @torch.no_grad()
-    def show_vae(self) -> None:
-        generator = torch.Generator().manual_seed(7)
-        for size in self.scale.sizes:
-            scenes = draw_scenes(6, generator).to(self.device)
-            real, _ = self.painter.clip(scenes, scenes, 0, FRAMES, *size)
-            made = torch.cat([self.vae.decode(self.vae.encode(one[None])[0]) for one in real])
-            print(
-                f"vae {size}: {psnr(made, real):.1f} dB, "
-                f"last 12 frames {psnr(made[:, :, -12:], real[:, :, -12:]):.1f} dB"
-            )
-            if size == self.scale.sizes[0]:
-                both = torch.stack([real[:4], made[:4]], 1).flatten(0, 1)
-                save_sheet(both, self.folder / "vae.png")
 
     def fill_shelves(self, seed: int) -> None:
         began = time.monotonic()
@@ -220,30 +208,6 @@ class Trainer:
                 replay(("own", number), partial(make, shelf))
         print(f"own clips in {time.monotonic() - began:.1f} s", flush=True)
 
-    @torch.no_grad()
-    def show_transformer(self, size: tuple[int, int], chunks: int, name: str) -> None:
-        """Save contact sheets of the prompts in `SHOWN`; the second of a pair starts in the middle."""
-        splitter, (height, width) = tokenizer(), size
-        generator = torch.Generator(self.device).manual_seed(11)
-        mean, deviation = statistics(self.device)
-        rows = []
-        for switch in (0, chunks // 2):
-            told = [pair for pair in SHOWN if (pair[0] != pair[1]) == bool(switch)]
-            ids = torch.stack([token_ids(list(pair), splitter) for pair in told]).to(self.device)
-            shape = (len(told), 1, 3 * (height // 16) * (width // 16), 64)
-
-            def noise(_: int, __: int, shape: tuple[int, ...] = shape) -> Tensor:
-                return torch.randn(shape, device=self.device, generator=generator)
-
-            with self.autocast():
-                read = self.average.read(ids.flatten(0, 1)).unflatten(0, (len(told), 2))
-                made = rollout(
-                    self.own_runner, (read[:, 0], read[:, 1]), chunks, height // 16, width // 16, switch, noise
-                )
-            latents = to_latents(made, height // 8, width // 8) * deviation + mean
-            rows += [self.vae.decode(one[None]) for one in latents]
-        save_sheet(torch.cat(rows), self.folder / f"{name}.png")
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -251,12 +215,14 @@ def main() -> None:
     parser.add_argument("--vae", type=float, default=0, metavar="SECONDS")
     parser.add_argument("--transformer", type=float, default=0, metavar="SECONDS")
     parser.add_argument("--rates", type=float, nargs=2, default=(1.5e-3, 1e-3), metavar=("FIRST", "LAST"))
-    parser.add_argument("--openings", type=float, default=0.4, help="share of steps over first chunks alone")
+    parser.add_argument("--openings", type=float, default=0.2, help="share of steps over first chunks alone")
     parser.add_argument("--own", type=float, default=0, help="share of clips whose past is the transformer's own")
-    parser.add_argument("--own-every", type=float, default=40, metavar="SECONDS")
+    parser.add_argument("--own-every", type=float, default=75, metavar="SECONDS")
     parser.add_argument(
         "--seed", type=int, default=1000, help="of the scenes that are drawn; another one in every call"
     )
+    parser.add_argument("--probes", type=int, default=0, help="number of probes of 9 chunks at the end, per size")
+    parser.add_argument("--long-probes", type=int, default=0, help="number of probes of 80 chunks")
     parser.add_argument("--toy", action="store_true", help="everything small, to try the program on a CPU")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
@@ -264,12 +230,15 @@ def main() -> None:
     trainer = Trainer(asked.folder, scale)
     if asked.vae:
         trainer.learn_vae(asked.vae)
-    trainer.show_vae()
+    trainer.results.show_vae(scale.sizes)
     if asked.transformer:
         trainer.fill_shelves(asked.seed)
         trainer.learn_transformer(asked.transformer, tuple(asked.rates), asked.openings, asked.own, asked.own_every)
-        trainer.show_transformer(scale.sizes[0], CHUNKS, "made")
-        trainer.show_transformer(scale.sizes[0], 4 * CHUNKS, "long")
+        trainer.results.show_transformer(scale.sizes[0], CHUNKS, "made")
+    if asked.long_probes:
+        trainer.results.probe(scale.sizes[0], 80, asked.long_probes, "long")
+    for number, size in enumerate(scale.sizes if asked.probes else ()):
+        trainer.results.probe(size, 9, asked.probes, "" if number else "probes")
 
 
 if __name__ == "__main__":

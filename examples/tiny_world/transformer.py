@@ -7,7 +7,7 @@ defines which groups attend to which. The results are those of the engine.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -118,7 +118,10 @@ def before_attention(block: Any, x: Tensor, modulation: Tensor, rotary: Tensor, 
     shift, scale = (modulation[:, i, None] + block.scale_shift_table[:, i] for i in (0, 1))
     attention, normal = block.attn1, _modulated(x, shift.to(x.dtype), scale.to(x.dtype))
     cos, sin = rotary[0][turns], rotary[1][turns]
-    query, key = _rms(_linear(normal, attention.to_q), attention.norm_q), _rms(_linear(normal, attention.to_k), attention.norm_k)
+    query, key = (
+        _rms(_linear(normal, attention.to_q), attention.norm_q),
+        _rms(_linear(normal, attention.to_k), attention.norm_k),
+    )
     return _rotate(query, cos, sin), _rotate(key, cos, sin), _linear(normal, attention.to_v)
 
 
@@ -201,7 +204,10 @@ class Runner:
             x = after(block, x, attended, modulation, key, value, weight)
         x = x.unflatten(0, shape)[:, head_from:]
         shift, scale = (
-            (wan.scale_shift_table[0] + embedding.unflatten(0, shape)[:, head_from:, None]).to(self.dtype).unsqueeze(-2).unbind(-3)
+            (wan.scale_shift_table[0] + embedding.unflatten(0, shape)[:, head_from:, None])
+            .to(self.dtype)
+            .unsqueeze(-2)
+            .unbind(-3)
         )
         flow = _linear(_modulated(x, shift, scale), wan.proj_out).float()
         return flow.unflatten(-1, (4, 16)).transpose(-1, -2).flatten(-2)  # the head's channels vary fastest

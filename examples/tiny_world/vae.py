@@ -32,7 +32,9 @@ from .scenes import PERIOD, Painter, Scenes, change_scenes, draw_scenes
 
 BASE_CHANNELS = 16
 PEAK_RATE, PICTURES_SHARE = 1.5e-3, 0.25
-"""Peak learning rate, and share of the time that is spent on single pictures."""
+"""Peak learning rate, and share of the time that is spent on single pictures, of a new VAE."""
+RESUMED_RATE = 6e-4
+"""Peak learning rate of a VAE that is trained further, without single pictures."""
 SPREAD_WEIGHT = 4e-4
 """Weight of the latents' divergence from a normal distribution, which makes the decoder tolerate small errors."""
 _TIMED = "decoder.mid_block.resnets."
@@ -186,9 +188,10 @@ def picture_loss(made: Tensor, real: Tensor, thing: Tensor) -> Tensor:
 
 
 def train_vae(
-    run: ClipVae, painter: Painter, seconds: float, sizes: list[tuple[int, int]], pixels: float
+    run: ClipVae, painter: Painter, seconds: float, sizes: list[tuple[int, int]], pixels: float, resumed: bool
 ) -> list[tuple[int, float]]:
     """Train first on pictures, then on clips, with `pixels` per step. Returns the loss curve."""
+    peak, pictures = (RESUMED_RATE, 0.0) if resumed else (PEAK_RATE, PICTURES_SHARE)
     device = painter.device
     drawn = draw_scenes(20_000, torch.Generator().manual_seed(1))
     pool = drawn.to(device), change_scenes(drawn, torch.Generator().manual_seed(2)).to(device)
@@ -212,10 +215,8 @@ def train_vae(
 
     replay, began, done, curve = Replay(device), time.monotonic(), 0, []
     while (share := (time.monotonic() - began) / seconds) < 1 or done < 2:
-        frames, size = 1 if share < PICTURES_SHARE else (17, 33)[done % 2], sizes[done // 2 % len(sizes)]
-        rate.fill_(
-            PEAK_RATE * min(1, (done + 1) / 100) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * min(1, share))))
-        )
+        frames, size = 1 if share < pictures else (17, 33)[done % 2], sizes[done // 2 % len(sizes)]
+        rate.fill_(peak * min(1, (done + 1) / 100) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * min(1, share)))))
         told = replay((frames, size), partial(step, frames, size))
         if done % 50 == 0:
             error, spread = told.tolist()

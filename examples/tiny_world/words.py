@@ -27,7 +27,10 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "ball": ("ball", "sphere"), "box": ("box", "square", "crate"), "star": ("star",), "heart": ("heart",),
         "boat": ("boat", "ship", "sailing boat"), "house": ("house", "home", "cottage"), "tree": ("tree",),
         "fish": ("fish",), "balloon": ("balloon", "hot air balloon"), "car": ("car", "truck"),
-        "flower": ("flower", "rose", "sunflower"), "bird": ("bird", "eagle", "owl"), "nothing": ("",),
+        "flower": ("flower", "rose", "sunflower"), "bird": ("bird", "eagle", "owl"),
+        "cat": ("cat", "kitten"), "butterfly": ("butterfly",), "umbrella": ("umbrella",),
+        "mushroom": ("mushroom",), "rocket": ("rocket",), "snowman": ("snowman",),
+        "cup": ("cup",), "turtle": ("turtle",), "nothing": ("",),
     },
     "colour": {
         "red": ("red", "crimson"), "orange": ("orange",), "yellow": ("yellow", "golden"), "green": ("green",),
