@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "scope_batch"
@@ -131,12 +132,16 @@ EXPORT = '{"version": "2.1", "prompts": [{"startTime": 0, "endTime": 2, "prompts
         ["models", "list"],
         ["models", "path", "job.yaml"],
         ["render", "--dry-run", "job.yaml"],
+        ["compare", "film.npy", "film.npy"],
+        ["sheet", "film.npy"],
+        ["report", "film.npy"],
     ],
     ids=" ".join,
 )
 def test_verbs_that_load_nothing_import_no_torch(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text("prompt: a cat\nnum_frames: 30\n")
     (tmp_path / "export.json").write_text(EXPORT)
+    np.save(tmp_path / "film.npy", np.zeros((2, 16, 16, 3), np.uint8))
     code = "import sys; from scope_batch.__main__ import main; code = main(sys.argv[1:]); assert code == 0, code; "
     code += "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
     done = subprocess.run(

@@ -190,8 +190,8 @@ def _identity(
 
 def _row(plan: Plan, film: Record, verdict: Verdict) -> tuple[int | None, Mapping[str, Any], str]:
     """Return the chunk of the first failing frame, its row of the plan as JSON, and the row as one line."""
-    if verdict.passed:
-        return None, {}, ""
+    if verdict.passed or (verdict.finding is None and film.count == plan.delivery.frames):
+        return None, {}, ""  # what differs, such as the rate, is not about a frame
     frame = min(film.count, plan.delivery.frames) - 1 if verdict.finding is None else verdict.finding.frame
     index = FilmMap.of_plan(plan).chunk_at(frame)
     chunk, row = plan.chunks[index], plan_to_dict(plan)["chunks"][index]
