@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import scope_batch.golden.golden
+import scope_batch.slate.engine  # noqa: F401  (pytester forgets what a run imports, and numpy cannot be imported twice)
 from tests.golden.running import SLATE
 
 pytest_plugins = ("pytester",)
