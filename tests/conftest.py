@@ -19,9 +19,10 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests compute on the CPU, also where a GPU is, except under `pytest -m gpu`."""
+    """Tests compute on the CPU, also where a GPU is, except under `pytest -m gpu`; Triton interprets its kernels."""
     if "gpu" not in config.option.markexpr:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        os.environ["TRITON_INTERPRET"] = "1"
 
 
 PARITY = Path(__file__).parent / "parity"

@@ -74,6 +74,7 @@ def render(
     device: o.Device = "auto",
     dtype: o.DtypeOption = o.Dtype.auto,
     low_vram: o.LowVramOption = o.LowVram.auto,
+    kernels: o.KernelsOption = o.Kernels.auto,
     deterministic: o.Deterministic = False,
     timeout: o.Timeout = None,
     fail_fast: o.FailFast = False,
@@ -113,6 +114,7 @@ def render(
             preview=preview,
             metadata=not no_metadata,
             force=force,
+            kernels=kernels.value,
             deterministic=deterministic,
             resume=resume,
             checkpoint_every=checkpoint_every,
@@ -143,6 +145,7 @@ def plan(
     device: o.Device = "auto",
     dtype: o.DtypeOption = o.Dtype.auto,
     low_vram: o.LowVramOption = o.LowVram.auto,
+    kernels: o.KernelsOption = o.Kernels.auto,
     as_json: o.AsJson = False,
     strict: o.Strict = False,
 ) -> int:
@@ -158,6 +161,7 @@ def plan(
         device=device,
         dtype=dtype.value,
         low_vram=low_vram.value,
+        kernels=kernels.value,
         latents=latents,
         preview=preview,
     )
@@ -178,6 +182,7 @@ def branch(
     device: o.Device = "auto",
     dtype: o.DtypeOption = o.Dtype.auto,
     low_vram: o.LowVramOption = o.LowVram.auto,
+    kernels: o.KernelsOption = o.Kernels.auto,
     deterministic: o.Deterministic = False,
     progress: o.ProgressOption = o.Progress.auto,
     quiet: o.Quiet = False,
@@ -199,6 +204,7 @@ def branch(
             device=device,
             dtype=dtype.value,
             low_vram=low_vram.value,
+            kernels=kernels.value,
             deterministic=deterministic,
             keep_work=keep_work,
         )

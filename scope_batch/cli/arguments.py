@@ -64,6 +64,11 @@ class LowVram(StrEnum):
     cast = "cast"
 
 
+class Kernels(StrEnum):
+    auto = "auto"
+    off = "off"
+
+
 class Progress(StrEnum):
     auto = "auto"
     rich = "rich"
@@ -232,6 +237,15 @@ LowVramOption = Annotated[
         "--low-vram",
         help="on: the transformer's blocks are kept in host memory (same frames, slower). cast: they are stored in fp8 "
         "(other frames). auto: on if the forecast does not fit.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+KernelsOption = Annotated[
+    Kernels,
+    typer.Option(
+        "--kernels",
+        help="auto: use the program's own CUDA kernels where the GPU supports them (faster; last bits differ). off: "
+        "torch's alone.",
         rich_help_panel=_MACHINE,
     ),
 ]

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class DeviceMemory:
-    """Bytes on the device. All but `transient` and `prompts` are exact.
+    """Bytes on the device. All but `kernels`, `transient` and `prompts` are exact.
 
     weights      of transformer, VACE module and VAE; branches: LoRA weights that are not merged.
     kv_cache     keys and values of self-attention; text_cache: those of the prompt.
     conditioning embeddings of the prompt and of timesteps.
     history      latents from which the KV cache is recomputed.
     vae_streams  feature caches of the VAE's encoders and decoder.
+    kernels      what the program's own CUDA kernels hold: rearranged weights, working memory, CUDA graphs.
     transient    peak working memory of a chunk, to about 10 %.
     prompts      peak while prompts are encoded, before the caches are allocated.
     offloadable  part of `weights` and `branches` that `--low-vram` keeps in host memory.
@@ -27,6 +28,7 @@ class DeviceMemory:
     conditioning: int
     history: int
     vae_streams: int
+    kernels: int
     transient: int
     prompts: int
     offloadable: int
@@ -34,7 +36,7 @@ class DeviceMemory:
 
     @property
     def persistent(self) -> int:
-        return self.weights + self.branches + self.streaming_state
+        return self.weights + self.branches + self.streaming_state + self.kernels
 
     @property
     def streaming_state(self) -> int:

@@ -110,6 +110,7 @@ class EngineRequest:
     noise_device  "cpu" or "cuda": the device that draws the noise.
     vace          the VACE module is needed; loras: in the order of the plan.
     quantization  None or "fp8_e4m3fn", which excludes merged LoRAs.
+    kernels       "auto": run the project's own kernels where the device supports them; "off": torch alone.
     low_vram      "off", "on" (blocks in host memory), "cast" (weights in fp8), or "auto": "on" if
                   `expected_bytes` do not fit.
     """
@@ -122,6 +123,7 @@ class EngineRequest:
     vae_dtype: str = "auto"
     noise_device: str = "cpu"
     deterministic: bool = False
+    kernels: str = "auto"
     vace: bool = False
     loras: tuple[LoraRequest, ...] = ()
     quantization: str | None = None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from scope_batch.doctor.finding import Finding, first_line
+from scope_batch.kernels import reason_against
 
 BFLOAT16_FROM = (8, 0)
 FP8_FROM = (8, 9)
@@ -44,7 +45,16 @@ def _cuda(index: int) -> Finding:
         return Finding("device", "fault", f"{name} does not compute: {first_line(error)}", advice)
     capability = (facts.major, facts.minor)
     text = f"{name}: {facts.name}, {_gib(total)}, {_gib(free)} free, capability {facts.major}.{facts.minor}"
-    values = {"device": name, "name": facts.name, "memory_bytes": total, "free_bytes": free, "capability": capability}
+    reason = reason_against(torch.device(name))
+    text += ", kernels run" if reason is None else f", kernels do not run: {reason}"
+    values = {
+        "device": name,
+        "name": facts.name,
+        "memory_bytes": total,
+        "free_bytes": free,
+        "capability": capability,
+        "kernels": reason is None,
+    }
     if capability < BFLOAT16_FROM:
         return Finding("device", "warn", f"{text}, no bfloat16", "--dtype float32 may be faster", values)
     return Finding("device", "ok", text + ("" if capability >= FP8_FROM else ", no fp8"), values=values)

@@ -16,7 +16,7 @@ from scope_batch.core.plan import Chunk
 from scope_batch.engine.cache_policy import CachePolicy
 from scope_batch.engine.device import overwrite
 from scope_batch.engine.forward_span import CacheEdit, CopySlot, EvictFromBank, ForwardSpan, KeyWeight
-from scope_batch.engine.rope import Rotary, RotaryTable, rotate
+from scope_batch.engine.rope import Rotary, RotaryTable
 from scope_batch.engine.text_cache import TextCache
 
 SINK_KEEPS, SINK_TAKES = 0.999, 0.001
@@ -48,14 +48,16 @@ class CacheShape:
 
 
 class Attended(NamedTuple):
-    """The rotated keys and the values that a layer attends to, [1, tokens, heads, head_dim] each.
+    """The keys and values that a layer attends to, [1, tokens, heads, head_dim] each.
 
-    bias  added to the attention scores of all queries, [1, 1, 1, tokens]; None = nothing is added.
+    bias    added to the attention scores of all queries, [1, 1, 1, tokens]; None = nothing is added.
+    rotary  table with which the keys are to be rotated; None = they are stored rotated.
     """
 
     keys: Tensor
     values: Tensor
     bias: Tensor | None
+    rotary: Rotary | None
 
 
 class KVCache:
@@ -103,24 +105,26 @@ class KVCache:
         finally:
             self._pass = None
 
-    def append_and_read(self, layer: int, key: Tensor, value: Tensor, rotary: Rotary) -> Attended:
+    @property
+    def stores_rotated(self) -> bool:
+        """True if keys are stored rotated by the positions of the pass."""
+        assert self._pass is not None, "attention runs only inside `forward_pass`"
+        return self._pass[1] is None
+
+    def append_and_read(self, layer: int, key: Tensor, value: Tensor) -> Attended:
         """Store a layer's keys and values of the pass, and return all keys and values that it attends to.
 
-        key, value  [1, frames * tokens, heads, head_dim]; the keys are not rotated yet.
-        rotary      the table that `forward_pass` yielded.
+        key, value  [1, frames * tokens, heads, head_dim]; the keys are rotated if `stores_rotated`.
         """
         assert self._pass is not None, "attention runs only inside `forward_pass`"
         span, key_rotary, bias = self._pass
-        new_keys = rotate(key, rotary) if key_rotary is None else key
         keys, values, tokens = self.keys[layer], self.values[layer], self.shape.tokens
         for source, slot, length in span.writes:
             new = slice(source * tokens, (source + length) * tokens)
-            self.slots(keys, slot, slot + length).copy_(new_keys[:, new])
+            self.slots(keys, slot, slot + length).copy_(key[:, new])
             self.slots(values, slot, slot + length).copy_(value[:, new])
-        attended = self.slots(keys, span.first, span.end)
-        if key_rotary is not None:
-            attended = rotate(attended, key_rotary)
-        return Attended(attended, self.slots(values, span.first, span.end), bias)
+        attended_keys, attended_values = (self.slots(stored, span.first, span.end) for stored in (keys, values))
+        return Attended(attended_keys, attended_values, bias, key_rotary)
 
     def state(self) -> dict[str, Any]:
         """Return the policy's counters, and one tensor per layer of the keys and values that later chunks may read."""

@@ -31,6 +31,7 @@ from scope_batch.engine.vace_transformer import CausalVaceWan
 from scope_batch.engine.vae_backends import TaeVae, WanVae
 from scope_batch.engine.vae_stream import Vae
 from scope_batch.events import Report
+from scope_batch.kernels import reason_against
 from scope_batch.models.folder import ModelFiles, find_models
 from scope_batch.models.layout import VaeType
 from scope_batch.models.lora.weights import read_loras
@@ -41,7 +42,11 @@ from scope_batch.pipelines import PipelineSpec
 
 @dataclass(frozen=True, slots=True)
 class CausalEngine:
-    """A causal pipeline on its device; implements `scope_batch.core.engine.Engine`. Pipelines differ only in `spec`."""
+    """A causal pipeline on its device; implements `scope_batch.core.engine.Engine`. Pipelines differ only in `spec`.
+
+    kernels  the transformer's blocks and the VAE use the kernels of `scope_batch.kernels`.
+    graphs   sessions may replay forward passes as CUDA graphs.
+    """
 
     spec: PipelineSpec
     transformer: CausalWan | CausalVaceWan
@@ -50,6 +55,8 @@ class CausalEngine:
     prompts: PromptEncoder
     device: torch.device
     noise_device: torch.device
+    kernels: bool = False
+    graphs: bool = False
 
     @contextmanager
     def session(self, plan: Plan, report: Report) -> Iterator[CausalSession]:
@@ -59,7 +66,15 @@ class CausalEngine:
         with NoiseSource(plan, self.device, self.noise_device) as noise, torch.no_grad():
             with device_faults(0):
                 session = CausalSession(
-                    self.spec, plan, self.transformer, self.loras, self.vae, self.prompts, noise, report
+                    self.spec,
+                    plan,
+                    self.transformer,
+                    self.loras,
+                    self.vae,
+                    self.prompts,
+                    noise,
+                    report,
+                    graphs=self.graphs,
                 )
             try:
                 yield session
@@ -74,7 +89,10 @@ class CausalEngine:
         """See `ReproducibleEngine`."""
         dtypes = (self.transformer.dtype, self.vae.dtype)
         names = [str(dtype).removeprefix("torch.") for dtype in dtypes]
-        return environment(self.device) | {"dtype": names[0], "VAE dtype": names[1]}
+        facts = {"dtype": names[0], "VAE dtype": names[1], "kernels": "fused" if self.kernels else "torch"}
+        if self.transformer.attention is not None:
+            facts["attention"] = "FlashAttention 3"
+        return environment(self.device) | facts
 
 
 def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = "merged") -> CausalEngine:
@@ -92,6 +110,7 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
     if request.quantization:
         check_fp8(device)
     low_vram = choose_low_vram(request, device, report)
+    kernels = request.kernels == "auto" and reason_against(device) is None
     files = find_models(
         request.spec.id,
         request.models,
@@ -119,22 +138,29 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
             quantize(transformer, fp8_config())
         lora_scales = LoraScales(transformer, branches)
         apply_low_vram(low_vram, transformer, dtype, device)
+        if kernels:
+            # Imported here because Triton exists only where a GPU may be.
+            from scope_batch.engine.fused_blocks import use_fused_blocks
+
+            use_fused_blocks(transformer)
         return CausalEngine(
             spec=request.spec,
             transformer=transformer,
             loras=lora_scales,
-            vae=_vae(files, vae_dtype, device, report),
+            vae=_vae(files, vae_dtype, device, report, kernels=kernels),
             prompts=PromptEncoder(files, device),
             device=device,
             noise_device=_noise_device(request.noise_device, device),
+            kernels=kernels,
+            graphs=kernels and low_vram != "on",
         )
 
 
-def _vae(files: ModelFiles, dtype: torch.dtype, device: torch.device, report: Report) -> Vae:
+def _vae(files: ModelFiles, dtype: torch.dtype, device: torch.device, report: Report, *, kernels: bool) -> Vae:
     module = load_vae(files, dtype=dtype, device=device, report=report)
     if isinstance(module, TinyAutoencoder):
         return TaeVae(module, outputs_raw_latents=files.vae_type == "lighttae")
-    return WanVae(module)
+    return WanVae(module, kernels=kernels)
 
 
 def _noise_device(name: str, device: torch.device) -> torch.device:

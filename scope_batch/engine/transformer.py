@@ -7,6 +7,7 @@ which shares `CausalForward`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -19,13 +20,29 @@ from scope_batch.engine.kv_cache import KVCache
 from scope_batch.engine.rope import Rotary, rotate
 from scope_batch.engine.text_cache import TextCache
 
+NormaliseAndRotate = Callable[[Any, Tensor, int, Rotary | None], Tensor]
+"""Takes a norm (None: none), rows [1, tokens, dim], the number of heads and a rotary table (None: no rotation). Returns
+[1, tokens, heads, head_dim]. `normalise_and_rotate`, or the same as one kernel."""
+
+
+FullAttention = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Lets every query attend to every key: queries, keys, values and result are [1, tokens, heads, head_dim]."""
+
+
+def normalise_and_rotate(norm: Any, x: Tensor, heads: int, rotary: Rotary | None) -> Tensor:
+    """See `NormaliseAndRotate`."""
+    split: Tensor = (x if norm is None else norm(x)).unflatten(2, (heads, -1))
+    return split if rotary is None else rotate(split, rotary)
+
 
 class CachedSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
     """Self-attention of one layer over the frames in the KV cache, which include those of the pass."""
 
-    def __init__(self, layer: int, cache: KVCache) -> None:
+    def __init__(
+        self, layer: int, cache: KVCache, rotated: NormaliseAndRotate, attention: FullAttention | None
+    ) -> None:
         super().__init__()
-        self.layer, self.cache = layer, cache
+        self.layer, self.cache, self.rotated, self.attention = layer, cache, rotated, attention
 
     def __call__(
         self,
@@ -36,18 +53,24 @@ class CachedSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers 
         rotary_emb: Rotary | None = None,
     ) -> Tensor:
         assert encoder_hidden_states is None and attention_mask is None and rotary_emb is not None
-        query = rotate(project_query(attn, hidden_states), rotary_emb)
-        key, value = project_key_value(attn, hidden_states)
-        attended = self.cache.append_and_read(self.layer, key, value, rotary_emb)
-        return attend(attn, query, *attended, backend=self._attention_backend)
+        query = self.rotated(attn.norm_q, attn.to_q(hidden_states), attn.heads, rotary_emb)
+        key_rotary = rotary_emb if self.cache.stores_rotated else None
+        key = self.rotated(attn.norm_k, attn.to_k(hidden_states), attn.heads, key_rotary)
+        value = attn.to_v(hidden_states).unflatten(2, (attn.heads, -1))
+        keys, values, bias, stored_rotary = self.cache.append_and_read(self.layer, key, value)
+        if stored_rotary is not None:
+            keys = self.rotated(None, keys.flatten(2), attn.heads, stored_rotary)
+        if bias is None and self.attention is not None:
+            return project_out(attn, self.attention(query, keys, values))
+        return attend(attn, query, keys, values, bias, backend=self._attention_backend)
 
 
 class CachedCrossAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
     """Cross-attention of one layer to the prompt. The prompt's keys and values are computed once and then cached."""
 
-    def __init__(self, layer: int, cache: TextCache) -> None:
+    def __init__(self, layer: int, cache: TextCache, rotated: NormaliseAndRotate) -> None:
         super().__init__()
-        self.layer, self.cache = layer, cache
+        self.layer, self.cache, self.rotated = layer, cache, rotated
 
     def __call__(
         self,
@@ -60,28 +83,14 @@ class CachedCrossAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers
         assert attention_mask is None and rotary_emb is None, (
             "cross-attention takes neither a mask nor rotary positions"
         )
-        query = project_query(attn, hidden_states)
+        query = self.rotated(attn.norm_q, attn.to_q(hidden_states), attn.heads, None)
         cached = self.cache.get(self.layer)
         if cached is None:
             assert encoder_hidden_states is not None, "the prompt is required while its keys and values are not cached"
-            cached = self.cache.put(self.layer, *project_key_value(attn, encoder_hidden_states))
+            key = self.rotated(attn.norm_k, attn.to_k(encoder_hidden_states), attn.heads, None)
+            value = attn.to_v(encoder_hidden_states).unflatten(2, (attn.heads, -1))
+            cached = self.cache.put(self.layer, key, value)
         return attend(attn, query, *cached, backend=self._attention_backend)
-
-
-def project_query(attn: WanAttention, x: Tensor) -> Tensor:
-    """Project [1, tokens, dim] to normalised, not rotated queries [1, tokens, heads, head_dim]."""
-    return _split_heads(attn, attn.norm_q(attn.to_q(x)))
-
-
-def project_key_value(attn: WanAttention, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Project [1, tokens, dim] to keys, not rotated, and values, [1, tokens, heads, head_dim] each."""
-    key = _split_heads(attn, attn.norm_k(attn.to_k(x)))
-    return key, _split_heads(attn, attn.to_v(x))
-
-
-def _split_heads(attn: WanAttention, x: Tensor) -> Tensor:
-    split: Tensor = x.unflatten(2, (attn.heads, -1))
-    return split
 
 
 def attend(
@@ -91,9 +100,12 @@ def attend(
 
     bias  see `kv_cache.Attended`.
     """
-    out = dispatch_attention_fn(query, key, value, attn_mask=bias, backend=backend)
-    out = attn.to_out[0](out.flatten(2, 3).type_as(query))
-    result: Tensor = attn.to_out[1](out)
+    return project_out(attn, dispatch_attention_fn(query, key, value, attn_mask=bias, backend=backend).type_as(query))
+
+
+def project_out(attn: WanAttention, attended: Tensor) -> Tensor:
+    """Project [1, tokens, heads, head_dim] to [1, tokens, dim]."""
+    result: Tensor = attn.to_out[1](attn.to_out[0](attended.flatten(2, 3)))
     return result
 
 
@@ -133,13 +145,15 @@ class CausalForward:
     proj_out: Any
     scale_shift_table: Any
     config: Any
+    rotated: NormaliseAndRotate = staticmethod(normalise_and_rotate)
+    attention: FullAttention | None = None
     _text: TextCache
 
     def attach(self, cache: KVCache, text: TextCache) -> None:
         """Make the attention of every layer use these caches, until `detach`."""
         for layer, block in enumerate(self.blocks):
-            block.attn1.set_processor(CachedSelfAttention(layer, cache))
-            block.attn2.set_processor(CachedCrossAttention(layer, text))
+            block.attn1.set_processor(CachedSelfAttention(layer, cache, self.rotated, self.attention))
+            block.attn2.set_processor(CachedCrossAttention(layer, text, self.rotated))
         self._text = text
 
     def detach(self) -> None:

@@ -15,20 +15,23 @@ from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnP
 from torch import Tensor
 
 from scope_batch.engine.kv_cache import KVCache
-from scope_batch.engine.rope import Rotary, rotate
+from scope_batch.engine.rope import Rotary
 from scope_batch.engine.text_cache import TextCache
 from scope_batch.engine.transformer import (
     CachedCrossAttention,
     CausalForward,
+    NormaliseAndRotate,
     attend,
-    project_key_value,
-    project_query,
     tokens_of,
 )
 
 
 class ChunkSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
     """Self-attention within the chunk: every token attends to every token, and nothing is cached."""
+
+    def __init__(self, rotated: NormaliseAndRotate) -> None:
+        super().__init__()
+        self.rotated = rotated
 
     def __call__(
         self,
@@ -39,9 +42,10 @@ class ChunkSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers i
         rotary_emb: Rotary | None = None,
     ) -> Tensor:
         assert encoder_hidden_states is None and attention_mask is None and rotary_emb is not None
-        query = rotate(project_query(attn, hidden_states), rotary_emb)
-        key, value = project_key_value(attn, hidden_states)
-        return attend(attn, query, rotate(key, rotary_emb), value, backend=self._attention_backend)
+        query = self.rotated(attn.norm_q, attn.to_q(hidden_states), attn.heads, rotary_emb)
+        key = self.rotated(attn.norm_k, attn.to_k(hidden_states), attn.heads, rotary_emb)
+        value = attn.to_v(hidden_states).unflatten(2, (attn.heads, -1))
+        return attend(attn, query, key, value, backend=self._attention_backend)
 
 
 class CausalVaceWan(CausalForward, WanVACETransformer3DModel):  # type: ignore[misc]  # diffusers is untyped
@@ -55,8 +59,8 @@ class CausalVaceWan(CausalForward, WanVACETransformer3DModel):  # type: ignore[m
         super().attach(cache, text)
         self._vace_text = text.linked(len(self.vace_blocks))
         for index, block in enumerate(self.vace_blocks):
-            block.attn1.set_processor(ChunkSelfAttention())
-            block.attn2.set_processor(CachedCrossAttention(index, self._vace_text))
+            block.attn1.set_processor(ChunkSelfAttention(self.rotated))
+            block.attn2.set_processor(CachedCrossAttention(index, self._vace_text, self.rotated))
 
     def detach(self) -> None:
         super().detach()

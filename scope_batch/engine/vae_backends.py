@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from scope_batch.core import geometry
 from scope_batch.engine.vae_stream import FeatureCache
 from scope_batch.models.tae import MEMORY_BLOCKS, TinyAutoencoder
+
+if TYPE_CHECKING:
+    from scope_batch.engine.fused_vae import FusedDecoder, FusedEncoder
 
 
 class WanVae:
@@ -24,12 +27,20 @@ class WanVae:
     outputs_raw_latents = True
     lead_frames = 1  # the first latent frame of a stream encodes a single frame
 
-    def __init__(self, module: AutoencoderKLWan) -> None:
+    def __init__(self, module: AutoencoderKLWan, *, kernels: bool = False) -> None:
+        """kernels: after the first latent frame of a stream, use the modules in `fused_vae`."""
         self.module = module
         self.dtype: torch.dtype = module.dtype
         self.device: torch.device = module.device
         if self.device.type == "cpu" and self.dtype == torch.float32 and torch.backends.mkldnn.is_available():
             use_onednn(module)
+        self._fused: tuple[FusedEncoder, FusedDecoder] | None = None
+        if kernels:
+            # Imported here because Triton exists only where a GPU may be.
+            from scope_batch.engine.fused_vae import FusedDecoder, FusedEncoder, Workspace
+
+            workspace = Workspace()
+            self._fused = FusedEncoder(module, workspace), FusedDecoder(module, workspace)
 
     def latents_of(self, frames: int, *, first: bool) -> int:
         """See `Vae.latents_of`."""
@@ -45,6 +56,8 @@ class WanVae:
         return [None] * self.module._cached_conv_counts["encoder"]
 
     def encode(self, group: Tensor, cache: FeatureCache) -> Tensor:
+        if self._fused is not None and group.shape[2] > 1:
+            return self._fused[0].encode(group, cache)
         moments: Tensor = self.module.quant_conv(self.module.encoder(group, feat_cache=cache, feat_idx=[0]))
         return moments[:, : geometry.LATENT_CHANNELS]
 
@@ -52,6 +65,8 @@ class WanVae:
         return [None] * self.module._cached_conv_counts["decoder"]
 
     def decode(self, latent: Tensor, cache: FeatureCache, *, first: bool) -> Tensor:
+        if self._fused is not None and not first:
+            return self._fused[1].decode(latent, cache)
         prepared = self.module.post_quant_conv(latent)
         pixels: Tensor = self.module.decoder(prepared, feat_cache=cache, feat_idx=[0], first_chunk=first)
         return pixels[0]

@@ -52,6 +52,7 @@ def request_of(job: Job, plan: Plan, options: RenderOptions) -> EngineRequest:
         vae_dtype=job.vae_dtype,
         noise_device=job.noise_device,
         deterministic=options.deterministic,
+        kernels=options.kernels,
         vace=any(chunk.vace is not None for chunk in plan.chunks),
         loras=tuple(
             LoraRequest(lora.path, scale if lora.merged else None)
@@ -67,7 +68,7 @@ def unused_options(plan: Plan, options: RenderOptions) -> tuple[str, ...]:
     """Return warnings about engine options that have no effect on a pipeline without models."""
     if KNOWN_PIPELINES.get(plan.pipeline_id).needs_models:
         return ()
-    names = ("models", "device", "dtype", "low_vram", "deterministic")
+    names = ("models", "device", "dtype", "low_vram", "deterministic", "kernels")
     unused = [name for name in names if getattr(options, name) != getattr(DEFAULT_OPTIONS, name)]
     reason = f"has no effect: {plan.pipeline_id} loads no model"
     return tuple(f"--{name.replace('_', '-')} {reason}" for name in unused)

@@ -16,7 +16,7 @@ class RenderOptions:
                 Both: skip what is complete and the job's own, replace the rest.
     models      folder, "tiny", or None for the folder in the job or the default places.
     device      "auto", "cpu", "cuda", "cuda:N"; dtype "auto", "float32", "bfloat16".
-    low_vram    "off", "on", "cast" or "auto": see `EngineRequest`.
+    low_vram    "off", "on", "cast" or "auto": see `EngineRequest`; kernels "auto", "off", likewise.
     latents     also save the denoised latents here (safetensors); preview: a PNG replaced after each chunk.
     metadata    write the resolved job into the outputs.
     force       render although the disk seems too small.
@@ -38,6 +38,7 @@ class RenderOptions:
     device: str = "auto"
     dtype: str = "auto"
     low_vram: str = "auto"
+    kernels: str = "auto"
     latents: Path | None = None
     preview: Path | None = None
     metadata: bool = True

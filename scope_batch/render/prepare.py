@@ -68,10 +68,11 @@ def refused_fields(job: Job) -> list[tuple[Loc, str]]:
     return [(field.loc, field.reason) for field in found if field.refused]
 
 
-def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
+def memory_of(job: Job, plan: Plan, dtype: str = "auto", *, kernels: bool = True) -> DeviceMemory | None:
     """Forecast the GPU memory of the plan; None for a pipeline without models or a VAE of unknown size.
 
-    dtype   dtype of the transformer, as `--dtype`: "auto" is bfloat16.
+    dtype    dtype of the transformer, as `--dtype`: "auto" is bfloat16.
+    kernels  the program's own CUDA kernels run.
     """
     spec = KNOWN_PIPELINES.get(job.pipeline_id)
     if not spec.needs_models:
@@ -82,7 +83,7 @@ def memory_of(job: Job, plan: Plan, dtype: str = "auto") -> DeviceMemory | None:
     sizes = model_sizes(spec.id, models, job.vae_type, vace=uses_vace, loras=branch_loras)
     if sizes is None:
         return None
-    return device_memory(plan, spec, sizes, precision_of(dtype, job.vae_dtype, job.quantization))
+    return device_memory(plan, spec, sizes, precision_of(dtype, job.vae_dtype, job.quantization, kernels=kernels))
 
 
 def _check_stills(job: Job, plan: Plan) -> tuple[list[str], list[str]]:
@@ -98,10 +99,12 @@ def _check_masks(plan: Plan) -> list[str]:
 
 
 def memory_under(job: Job, plan: Plan, options: RenderOptions) -> tuple[DeviceMemory | None, tuple[str, ...]]:
-    """Return the forecast of device memory with `--device`, `--dtype` and `--low-vram`, and notes about it."""
+    """Return the forecast of device memory with `--device`, `--dtype`, `--kernels` and `--low-vram`, and notes."""
     if plan.memory is None or options.device == "cpu":
         return None, ()
-    memory = memory_of(job, plan, options.dtype) if options.dtype == "float32" else plan.memory
+    memory: DeviceMemory | None = plan.memory
+    if options.dtype == "float32" or options.kernels == "off":
+        memory = memory_of(job, plan, options.dtype, kernels=options.kernels == "auto")
     assert memory is not None
     if options.low_vram == "on":
         moved, left = decimal(memory.offloadable), decimal(memory.peak - memory.offloadable)

@@ -78,6 +78,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, major: int, minor: int) -> Finding:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     facts = SimpleNamespace(name="Card", major=major, minor=minor)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: facts)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (major, minor))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1 << 30, 2 << 30))
     return list(devices.check())[-1]
 
@@ -91,6 +92,7 @@ def test_a_gpu_is_named_with_its_capabilities(
     monkeypatch.setattr(devices, "_compute", lambda _: None)
     finding = gpu(monkeypatch, *capability)
     assert finding.state == state and words in finding.text and "2.0 GiB, 1.0 GiB free" in finding.text
+    assert ("they need compute capability 8.0" in finding.text) == (capability < (8, 0))
 
 
 def test_a_gpu_that_does_not_compute_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

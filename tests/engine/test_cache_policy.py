@@ -47,7 +47,7 @@ def store(cache: KVCache, span: ForwardSpan, first: int, key: float = 0.0) -> Te
     ids = torch.arange(first, first + span.frames, dtype=torch.float32)
     value = ids.repeat_interleave(SHAPE.tokens).view(1, -1, 1, 1).expand(1, -1, 1, SHAPE.head_dim)
     with cache.forward_pass(span):
-        _, values, _ = cache.append_and_read(0, torch.full_like(value, key), value, IDENTITY)
+        values = cache.append_and_read(0, torch.full_like(value, key), value).values
     assert torch.equal(values[:, ::2], values[:, 1::2]), "tokens of a latent frame stay together"
     return values[0, ::2, 0, 0]
 

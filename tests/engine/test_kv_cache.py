@@ -73,7 +73,7 @@ def test_the_cache_stores_by_slot_and_hands_out_one_slice() -> None:
     for frame in range(7):
         key = torch.full((1, 2, 1, 2), float(frame))
         with cache.forward_pass(window.chunk_span(frame, 1)):
-            keys, values, _ = cache.append_and_read(0, key, key + 0.5, UNROTATED)
+            keys, values, _, _ = cache.append_and_read(0, key, key + 0.5)
         seen = keys[..., 0].flatten()
         assert torch.equal(values, keys + 0.5)
     assert seen[:2].tolist() == [0, 0] and sorted(seen[2:].tolist()) == [4, 4, 5, 5, 6, 6]
@@ -83,9 +83,9 @@ def test_layers_can_read_only_inside_a_pass() -> None:
     shape = CacheShape(1, rows=1, columns=2, heads=1, head_dim=2, dtype=torch.float32, device=CPU)
     cache, key = KVCache(RollingPolicy(LONGLIVE), shape, TextCache(1, CPU)), torch.zeros(1, 2, 1, 2)
     with cache.forward_pass(LONGLIVE.chunk_span(0, 1)):
-        cache.append_and_read(0, key, key, UNROTATED)
+        cache.append_and_read(0, key, key)
     with pytest.raises(AssertionError, match="only inside `forward_pass`"):
-        cache.append_and_read(0, key, key, UNROTATED)
+        cache.append_and_read(0, key, key)
 
 
 def test_tables_are_allocated_once_and_rewritten_in_place() -> None:

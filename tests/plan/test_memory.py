@@ -68,10 +68,16 @@ def test_the_plan_shows_it() -> None:
     lines = [part.plain for part in render_plan(wanted).renderables if hasattr(part, "plain")]  # type: ignore[attr-defined]
     memory = next(line for line in lines if line.startswith("memory:"))
     assert (
-        "about 6." in memory
+        "about 7.1 GB" in memory
         and "KV cache 1.6" in memory
         and "published sizes" in memory
         and "prompts are encoded" in memory
     )
     document = plan_to_dict(wanted)["device_memory"]
     assert document["peak"] == document["persistent"] + document["transient"] and document["read"] is False
+
+
+def test_what_the_kernels_hold_counts_only_where_they_run() -> None:
+    with_kernels, without = (forecast(plan(), precision=Precision(kernels=on)) for on in (True, False))
+    assert with_kernels.kernels > 0 == without.kernels
+    assert with_kernels.persistent - without.persistent == with_kernels.kernels

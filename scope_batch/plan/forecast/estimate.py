@@ -28,18 +28,23 @@ _VAE_STREAMS = 6
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Bytes of one number of the backbone and of the VAE. fp8: the backbone's linear layers hold one byte each."""
+    """Bytes of one number of the backbone and of the VAE.
+
+    fp8      the backbone's linear layers hold one byte each.
+    kernels  the program's own CUDA kernels run; see `EngineRequest.kernels`.
+    """
 
     backbone: int = 2
     vae: int = 2
     fp8: bool = False
+    kernels: bool = True
 
 
-def precision_of(dtype: str, vae_dtype: str, quantization: str | None = None) -> Precision:
+def precision_of(dtype: str, vae_dtype: str, quantization: str | None = None, *, kernels: bool = True) -> Precision:
     """Return the precision for these options; "auto" is bfloat16, and for the VAE the backbone's dtype."""
     backbone = _FLOAT_BYTES if dtype == "float32" else 2
     vae_bytes = backbone if vae_dtype == "auto" else _FLOAT_BYTES if vae_dtype == "float32" else 2
-    return Precision(backbone, vae_bytes, fp8=quantization is not None)
+    return Precision(backbone, vae_bytes, fp8=quantization is not None, kernels=kernels)
 
 
 def device_memory(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision: Precision) -> DeviceMemory:
@@ -66,6 +71,7 @@ def device_memory(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision: 
         conditioning=geometry.TEXT_TOKENS * _TEXT_WIDTH * _FLOAT_BYTES + embeddings,
         history=history_latents * _latent_bytes(plan),
         vae_streams=_stream_bytes(plan, spec, sizes.vae_width, precision.vae),
+        kernels=_kernel_bytes(plan, sizes, precision) if precision.kernels else 0,
         transient=_working_bytes(plan, spec, sizes, precision),
         prompts=weights + sizes.text_encoder_bytes,
         offloadable=offloaded * backbone.block.stored_bytes(number),
@@ -115,6 +121,16 @@ def _stream_bytes(plan: Plan, spec: PipelineSpec, width: int, number_bytes: int)
     )
 
 
+def _kernel_bytes(plan: Plan, sizes: ModelSizes, precision: Precision) -> int:
+    """Return the bytes of the VAE's rearranged weights, of its taps, and of a chunk's pass in CUDA graphs."""
+    tokens = max(chunk.latents for chunk in plan.chunks) * geometry.tokens_per_latent(plan.height, plan.width)
+    return (
+        sizes.vae_numbers * precision.vae
+        + vae.taps_bytes(sizes.vae_width, plan.height, plan.width, precision.vae)
+        + _pass_bytes(sizes.backbone, tokens, precision.backbone, vace=False)
+    )
+
+
 def _working_bytes(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision: Precision) -> int:
     """Return the bytes of the largest step of the largest chunk."""
     frame_numbers = 3 * plan.height * plan.width
@@ -123,12 +139,14 @@ def _working_bytes(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision:
     tokens = at_once * geometry.tokens_per_latent(plan.height, plan.width)
     # A chunk's frames as uint8, and the last group of them in the VAE's dtype.
     frames = max(chunk.frames for chunk in plan.chunks) + geometry.TIME_STRIDE * precision.vae
+    fused = precision.kernels
+    decode, encode = (vae.fused_peak_bytes,) * 2 if fused else (vae.decode_peak_bytes, vae.encode_peak_bytes)
     steps = [
         _pass_bytes(sizes.backbone, tokens, precision.backbone, vace=_runs_vace(plan)),
-        vae.decode_peak_bytes(sizes.vae_width, plan.height, plan.width, precision.vae) + frames * frame_numbers,
+        decode(sizes.vae_width, plan.height, plan.width, precision.vae) + frames * frame_numbers,
     ]
     if any(chunk.mode == "video" or chunk.vace is not None for chunk in plan.chunks):
-        steps.append(vae.encode_peak_bytes(sizes.vae_width, plan.height, plan.width, precision.vae))
+        steps.append(encode(sizes.vae_width, plan.height, plan.width, precision.vae))
     gray = _GRAY_LATENTS if any(chunk.vace is not None for chunk in plan.chunks) else 0
     noises = max(len(chunk.denoising_steps) for chunk in plan.chunks)
     return max(steps) + (noises * latents + gray) * _latent_bytes(plan)

@@ -44,6 +44,17 @@ def encode_peak_bytes(width: int, height: int, frame_width: int, number_bytes: i
     return _residual(width * geometry.TIME_STRIDE * height * frame_width, number_bytes)
 
 
+def taps_bytes(width: int, height: int, frame_width: int, number_bytes: int) -> int:
+    """Return the bytes in which the kernels keep three frames side by side for each frame of a full-size layer."""
+    return 3 * width * geometry.TIME_STRIDE * height * frame_width * number_bytes
+
+
+def fused_peak_bytes(width: int, height: int, frame_width: int, number_bytes: int) -> int:
+    """Return the peak of the kernels beside the taps: a block's input and residual, their sum, a convolution's result;
+    the new cached frames."""
+    return (4 * geometry.TIME_STRIDE + _CACHED_FRAMES) * width * height * frame_width * number_bytes
+
+
 def _upsampling(numbers: int, number_bytes: int) -> int:
     """Return the bytes of the stage's input, the tensor to enlarge, its single frames, and the result in float32.
 
