@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from scope_batch.errors import (
+    DegradedError,
     Interrupted,
     JobError,
     MissingInputError,
@@ -34,7 +35,15 @@ ENDED = ("done", "failed", "cancelled")
 _EVENTS: Mapping[str, type[Event]] = {
     kind.kind: kind for kind in (Loading, Started, Resumed, ChunkStarted, ChunkDone, Warned)
 }
-_ERRORS = (JobError, MissingInputError, UnavailableError, OutputExistsError, OutputError, TemporaryError)
+_ERRORS = (
+    JobError,
+    MissingInputError,
+    UnavailableError,
+    OutputExistsError,
+    OutputError,
+    TemporaryError,
+    DegradedError,
+)
 
 
 def follow(server: Server, job: str, report: Report, outputs: tuple[str, ...]) -> None:
