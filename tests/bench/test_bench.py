@@ -22,7 +22,7 @@ TOYS: list[tuple[Callable[..., list[Figure]], dict[str, Any]]] = [
     (loading.loading, {"heads": 1, "layers": 1, "ffn": 64, "repeat": 1, "cases": loading.CASES[:1]}),
     (engine.engine, {"chunks": 2, **SMALL}),
     (engine.allocations, SMALL),
-    (serve.serve, {"pairs": 1, "streams": 3, "frames": 240, **SMALL}),
+    (serve.serve, {"pairs": 1, "streams": 3, "frames": 600, **SMALL}),
 ]
 
 
