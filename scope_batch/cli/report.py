@@ -74,14 +74,20 @@ def _job_text(document: Mapping[str, object]) -> str:
 
 
 def _seconds(path: Path) -> dict[int, float]:
-    """Return how long each chunk took, from JSON progress. Raises JobError for another file."""
+    """Return how long each chunk took, from JSON progress. Raises MissingInputError, or JobError for another file."""
+    from scope_batch.files.access import is_file
+
+    if not is_file(path):
+        raise MissingInputError(f"--progress-file {path}: no such file")
+    seconds: dict[int, float] = {}
     try:
-        events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        chunks = [event for event in events if event["event"] == "chunk"]
-        return {int(event["chunk"]): float(event["seconds"]) for event in chunks}
-    except FileNotFoundError as error:
-        raise MissingInputError(f"--progress-file {path}: no such file") from error
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                event = json.loads(line)
+                if event["event"] == "chunk":
+                    seconds[int(event["chunk"])] = float(event["seconds"])
     except OSError as error:
         raise JobError(f"--progress-file {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise JobError(f"--progress-file {path}: is no JSON progress of a render") from error
+    return seconds

@@ -46,6 +46,7 @@ def test_a_film_without_a_job_has_a_report_too(run: Run, film: str) -> None:
         (("film.npy", "-o", "a.pdf"), 2, "must end in .html"),
         (("film.npy", "--progress-file", "gone"), 66, "no such file"),
         (("film.npy", "--progress-file", "job.yaml"), 65, "is no JSON progress"),
+        (("film.npy", "--progress-file", "/dev/zero"), 66, "no such file"),
         (("film.npy", "-o", "there.html"), 73, "-y replaces it"),
     ],
 )
