@@ -36,8 +36,10 @@ class Lane(threading.Thread):
         super().__init__(name=f"jobs on {options.device}", daemon=True)
         self._table, self._options, self._chunk_timeout_s = table, options, chunk_timeout_s
         self._lock = threading.Lock()
-        """Guards the four attributes below; no message is sent to a worker without it."""
+        """Guards the attributes below up to `draining`; no message is sent to a worker without it."""
         self._worker: WorkerProcess | None = None
+        self._spare: WorkerProcess | None = None
+        """A worker that has nothing loaded, so that a job whose worker dies need not wait for a start and imports."""
         self._job: str | None = None
         self._load: tuple[LoadOrder, Callable[[str], object]] | None = None
         self.draining = False
@@ -85,6 +87,10 @@ class Lane(threading.Thread):
                 self._end_worker()
                 self._pause.wait(RETRY_S)
         self._end_worker()
+        with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
 
     def _run_next(self) -> bool:
         """Run the next job to its end. Returns False if there will be none. Raises OutputError for the table."""
@@ -168,6 +174,8 @@ class Lane(threading.Thread):
                 return _no_worker()
             self._job = job.id
             self._worker.render(Order(job.id, job.request, folder, job.settings))
+            if self._spare is None:
+                self._spare = self._start()
         return None
 
     def _follow(self, job: JobRecord) -> Result:
@@ -211,14 +219,20 @@ class Lane(threading.Thread):
     def _ensure_worker(self) -> None:
         """Start a worker unless there is one that lives."""
         with self._lock:
-            dead = self._worker if self._worker is not None and not self._worker.is_alive else None
-            if dead is not None:
+            dead = [worker for worker in (self._worker, self._spare) if worker is not None and not worker.is_alive]
+            self._spare = None if self._spare in dead else self._spare
+            if self._worker in dead:
                 self._worker = None
             if self._worker is None and not self.draining:
-                with contextlib.suppress(OSError):
-                    self._worker = WorkerProcess(self._options)
-        if dead is not None:
-            dead.close()
+                self._worker, self._spare = self._spare or self._start(), None
+        for worker in dead:
+            worker.close()
+
+    def _start(self) -> WorkerProcess | None:
+        """Start a worker; None if the system has no room for one."""
+        with contextlib.suppress(OSError):
+            return WorkerProcess(self._options)
+        return None
 
     def _end_worker(self) -> int:
         """Wait for the worker to leave; returns its exit status."""

@@ -208,6 +208,20 @@ def test_a_chunk_that_never_returns_fails_its_job_and_the_next_one_gets_a_new_wo
         assert output(ended(table, supervisor.submit(request(9), SETTINGS))) == rendered(9)
 
 
+def test_a_job_goes_on_with_a_worker_that_was_started_before_the_first_one_died(
+    tmp_path: Path, rendered: Callable[[int], bytes]
+) -> None:
+    with running(tmp_path) as (table, supervisor):
+        job = supervisor.submit(request(LONG), SETTINGS)
+        wait_for_chunks(table, job)
+        started = psutil.Process().children()
+        (first,) = supervisor.worker_pids
+        psutil.Process(first).kill()
+        assert output(ended(table, job)) == rendered(LONG)
+        (second,) = supervisor.worker_pids
+        assert second != first and second in [child.pid for child in started]
+
+
 def test_a_job_is_not_blamed_for_a_worker_that_died_before_it(tmp_path: Path) -> None:
     with running(tmp_path) as (table, supervisor):
         ended(table, supervisor.submit(request(9), SETTINGS))
@@ -299,7 +313,7 @@ def test_a_bug_fails_the_job_and_the_next_one_gets_a_new_worker(
         record = ended(table, supervisor.submit(request(30), SETTINGS))
         assert (record.state, record.exit_code, record.error) == ("failed", 70, "internal error: FailpointError")
         assert output(ended(table, supervisor.submit(request(9), SETTINGS))) == rendered(9)
-        assert len(started) == 2
+        assert supervisor.worker_pids == started[1:2]
 
 
 @pytest.mark.parametrize(("times", "state"), [(1, "done"), (2, "failed")])

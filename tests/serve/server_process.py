@@ -30,13 +30,16 @@ class Running:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        """The worker processes; not the process of multiprocessing that tracks shared resources."""
+        """The worker processes, oldest first; not the process of multiprocessing that tracks shared resources.
+
+        With one device the first is the one that renders, and the second its spare.
+        """
         found = []
         for child in psutil.Process(self.process.pid).children():
             with suppress(psutil.NoSuchProcess):  # it has just ended
                 if "spawn_main" in " ".join(child.cmdline()):
                     found.append(child)
-        return found
+        return sorted(found, key=lambda child: child.create_time())
 
 
 def command(folder: Path, *options: str, prelude: str = "") -> list[str]:

@@ -181,7 +181,7 @@ def test_jobs_wait_for_two_devices(tmp_path: Path) -> None:
         assert [first["position"] for _, first in jobs] == [0, 0, 1, 2]
         assert {first["total_chunks"] for _, first in jobs[2:]} == {3}
         assert server.http.post("/api/v1/batch", json=REQUEST).status_code == 409
-        assert len(server.workers) == 2
+        assert len(server.workers) >= 2
         for events, _ in jobs[:2]:
             next(name for name, _ in events if name == "progress")  # both run
         server.http.post("/api/v1/batch/cancel", params={"job": jobs[1][1]["job"]})
