@@ -70,8 +70,9 @@ def _rotated(norm: Any, x: Tensor, heads: int, rotary: Rotary | None) -> Tensor:
 def _feed_forward(ffn: Any, x: Tensor) -> Tensor:
     """Run diffusers' `FeedForward`. On CUDA a plain linear layer computes its GELU on the way, by the same formula."""
     linear = ffn.net[0].proj
+    plain = type(linear) is nn.Linear and type(linear.weight.data) is Tensor
     hooked = "forward" in vars(linear) or linear._forward_hooks or linear._forward_pre_hooks
-    if not x.is_cuda or type(linear) is not nn.Linear or hooked:
+    if not x.is_cuda or not plain or hooked:
         out: Tensor = ffn(x)
     else:
         inner = torch._addmm_activation(linear.bias, x.flatten(0, 1), linear.weight.t(), use_gelu=True)

@@ -152,7 +152,7 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
             device=device,
             noise_device=_noise_device(request.noise_device, device),
             kernels=kernels,
-            graphs=kernels and low_vram != "on",
+            graphs=kernels and low_vram == "off" and request.quantization is None,
         )
 
 
