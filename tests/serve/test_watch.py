@@ -23,6 +23,7 @@ from tests.serve.conftest import WATCH
         ("os.remove('outside/x')", "os.remove write"),
         ("os.rename('inside/secret.txt', 'outside/y')", "os.rename write"),
         ("os.unlink('../outside/x', dir_fd=os.open('inside', os.O_RDONLY))", "os.remove write"),
+        ("os.close(os.open('link', os.O_RDONLY, dir_fd=os.open('inside', os.O_RDONLY)))", "open read"),
         ("os.mkdir('outside/z')", "os.mkdir write"),
         ("os.listdir('outside')", "os.listdir read"),
         ("import asyncio, time; loop = asyncio.new_event_loop(); loop.call_soon(time.sleep, 0.2); loop.call_soon("

@@ -109,6 +109,8 @@ def _opened(arguments: tuple[Any, ...]) -> Any:
     name = os.fsdecode(path)
     if mode is None and "/" not in name and name not in ("", "..") and flags & _STAYS:
         return  # of an open folder, which was watched when it was opened, and no link of it is followed
+    if mode is None and not os.path.isabs(name) and not os.path.lexists(name):
+        path = f"/in an open folder/{name}"  # where a link of this name would be followed
     writes = bool(flags & _WRITING) if mode is None else any(letter in mode for letter in "wax+")
     yield path, writes, not flags & os.O_NOFOLLOW
 
