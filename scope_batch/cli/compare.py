@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 JOB_SUFFIXES = (".yaml", ".yml", ".json")
 _LEVEL = re.compile(r"(\d+(?:\.\d+)?)/255")
-_LIMITS, _RUN = "Thresholds", "Job"
+_LIMITS = "Thresholds"
 
 
 def parse_value(text: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -124,12 +124,10 @@ def compare(
     thresholds: Thresholds,
     *,
     ignore_rate: bool = False,
-    watch: Callable[[int], None] = lambda _: None,
 ) -> Comparison:
     """Compare all frames. Of each film one frame at a time is in memory, and the pairs that differ first and most.
 
     ignore_rate  films at different rates may be equal all the same.
-    watch        is called with the number of pairs compared so far.
     """
     found = Comparison(thresholds, a.map or b.map)
     small: tuple[list[Reduced], list[Reduced]] = ([], [])
@@ -147,7 +145,6 @@ def compare(
             sizes_differ = True
             break
         _note(found, index, one, two)
-        watch(index + 1)
     if not ignore_rate and a.fps is not None and b.fps is not None and a.fps != b.fps:
         found.problems.append(f"A has {float(a.fps):.6g} frames per second, B has {float(b.fps):.6g}")
     if not sizes_differ:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,6 @@ ALL = -1
 DEFAULT_PICTURES = 6
 OWN_PACKAGE = "scope-batch"
 """Another version of this package is what a golden tests: it is no excuse for other frames."""
-
-Watch = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,6 @@ def bless(
     replace_all: bool = False,
     engines: Engines | None = None,
     report: Report = silent,
-    watch: Watch = lambda _: None,
 ) -> Blessed:
     """Render a job and keep it as the golden of this environment. Raises the errors of a render.
 
@@ -125,7 +122,7 @@ def bless(
     count = plan.delivery.frames
     kept = range(count) if pictures == ALL else spread(count, pictures)
     with job_stream(job, "the render", options, report, engines) as stream:
-        film = record(stream, kept, watch=watch)
+        film = record(stream, kept)
     blessed = Blessed(label_of(environment), environment, made_from, film, note)
     write_blessed(folder, blessed, replace_all=replace_all)
     return blessed
@@ -139,7 +136,6 @@ def verify(
     film: str | None = None,
     engines: Engines | None = None,
     report: Report = silent,
-    watch: Watch = lambda _: None,
 ) -> Verification:
     """Judge what a job renders now by the goldens in `folder`; `film`: a file to judge in place of a render.
 
@@ -164,7 +160,7 @@ def verify(
         stream = job_stream(job, "the render", options, report, engines)
     with stream:
         kept = {index for each in goldens for index in each.record.pictures}
-        found = record(stream, kept, golden.record.frames.hashes, watch)
+        found = record(stream, kept, golden.record.frames.hashes)
     golden = next((each for each in goldens if each.record.frames == found.frames), golden)
     verdict = judge(golden.record, found, tier, thresholds[tier])
     job_changes = [] if made_from is None else changes(golden.made_from, made_from)

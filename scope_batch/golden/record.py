@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -39,12 +39,8 @@ def record(
     stream: FrameStream,
     pictures: Collection[int],
     expected: Sequence[str] | None = None,
-    watch: Callable[[int], None] = lambda _: None,
 ) -> Record:
-    """Read a whole film. pictures: the frames to keep whole. expected: checksums, to keep the first frame unlike them.
-
-    watch  is called with the number of frames read so far.
-    """
+    """Read a whole film. pictures: frames to keep whole. expected: checksums, to keep the first frame unlike them."""
     hashes: list[str] = []
     thumbnails: list[Reduced] = []
     kept: dict[int, Frame] = {}
@@ -60,7 +56,6 @@ def record(
             kept[index] = frame.copy()
         if expected is not None and unlike is None and (index >= len(expected) or hashes[-1] != expected[index]):
             unlike = (index, frame.copy())
-        watch(index + 1)
     if shape is None:
         raise JobError(f"{stream.name}: holds no frames")
     rate = stream.fps or Fraction(STILL_FPS)

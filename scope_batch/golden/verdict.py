@@ -21,19 +21,16 @@ TIERS: tuple[Tier, ...] = ("exact", "other_machine", "encoded")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A frame that fails. reduced: the figures are those of the thumbnails. pair: None where nothing can be shown."""
+    """A frame that fails. reduced: the figures are those of its thumbnail, as the golden does not hold it whole."""
 
     frame: int
     reasons: tuple[str, ...]
-    figures: FrameResult | None = None
-    reduced: bool = False
+    figures: FrameResult
+    reduced: bool
 
     def __str__(self) -> str:
-        figures = "" if self.figures is None else f" ({self._figures()})"
-        return f"{'; '.join(self.reasons)}{figures}"
-
-    def _figures(self) -> str:
-        return f"{'reduced to its thumbnail: ' if self.reduced else ''}{self.figures}"
+        figures = f"{'reduced to its thumbnail: ' if self.reduced else ''}{self.figures}"
+        return f"{'; '.join(self.reasons)} ({figures})"
 
 
 @dataclass(slots=True)
@@ -69,7 +66,7 @@ class Verdict:
             "problems": self.problems,
             "frame": None if finding is None else finding.frame,
             "reasons": [] if finding is None else list(finding.reasons),
-            "figures": None if finding is None or finding.figures is None else finding.figures.to_json(),
+            "figures": None if finding is None else finding.figures.to_json(),
             "figures_of": None if finding is None else "thumbnail" if finding.reduced else "frame",
             "shift": None if self.shift is None else {"first": self.shift.first, "frames": self.shift.frames},
             "swapped": [list(swap) for swap in self.swaps],
