@@ -13,7 +13,17 @@ from torch import Tensor
 from examples.tiny_world import export
 from examples.tiny_world.chunks import Layout, rollout, to_latents, to_patches
 from examples.tiny_world.judge import draw_probes, judge, judge_stages
-from examples.tiny_world.learning import CHUNKS, OPENING, Shelf, fill_shelf, layout_of, statistics, step_loss
+from examples.tiny_world.learning import (
+    CHUNKS,
+    OPENING,
+    WORDINGS,
+    Shelf,
+    fill_shelf,
+    layout_of,
+    make_own,
+    statistics,
+    step_loss,
+)
 from examples.tiny_world.optimizer import Optimizer
 from examples.tiny_world.scenes import CHOICES, GRID, Painter, draw_scenes, scenes_of
 from examples.tiny_world.transformer import Runner, World, rotary_of
@@ -221,6 +231,27 @@ def test_openings_are_learnt_from_the_prompt_alone(vae: ClipVae) -> None:
     shelf = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 0, 3, seed=0, chunks=1)
     assert shelf.openings and shelf.thing.shape == shelf.patches.shape[:3] == (3, 1, 12)
     step_loss(Runner(World(layers=1)), shelf, OPENING, rotary_of((0,), 2, 2, CPU), 2, 0.0).backward()
+
+
+def test_a_late_clip_is_the_end_of_a_long_one(vae: ClipVae) -> None:
+    late = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 0, 1, seed=0, late=2)
+    long = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 0, 1, seed=0, chunks=CHUNKS + 2)
+    kept = [0, *range(3, CHUNKS + 2)]
+    torch.testing.assert_close(late.patches, long.patches[:, kept], atol=2e-2, rtol=2e-2)
+    assert torch.equal(late.thing, long.thing[:, kept])
+
+
+def test_own_late_clips_begin_and_end_like_a_long_rollout(vae: ClipVae, world: World) -> None:
+    shelf = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 0, 1, seed=0, late=1)
+    shelf.own = shelf.patches.clone()
+    torch.manual_seed(3)
+    own = make_own(Runner(world), shelf, 1)
+    torch.manual_seed(3)
+    _, wording = torch.randint(1, (1,)), int(torch.randint(WORDINGS, (1,)))
+    with torch.no_grad():
+        prompts = world.read(shelf.tokens[0, :, wording]).split(1)
+    long = rollout(Runner(world), prompts, CHUNKS + 1, 2, 2, 0, lambda *_: torch.randn(1, 1, 12, 64)).bfloat16()
+    assert torch.equal(own, long[:, [0, *range(2, CHUNKS + 1)]]) and torch.equal(shelf.own, own)
 
 
 def _shelf(switch: int) -> Shelf:

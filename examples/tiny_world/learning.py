@@ -42,6 +42,7 @@ class Shelf:
     """Training clips of one size, whose scene changes before chunk `switch` (0: never).
 
     Clips have CHUNKS chunks; openings have only one.
+    late     number of chunks left out after the first one: the others are from deep within a long video.
     patches  true latents, normalised, bfloat16 [clips, chunks, tokens, 64]; own: those that the transformer generated.
     thing    share of each token's pixels that show the thing, [clips, chunks, tokens].
     tokens   of the prompts before and after the change, [clips, 2, WORDINGS, TOKENS].
@@ -53,6 +54,7 @@ class Shelf:
     patches: Tensor
     thing: Tensor
     tokens: Tensor
+    late: int = 0
     own: Tensor | None = None
 
     @property
@@ -80,8 +82,9 @@ def fill_shelf(
     clips: int,
     seed: int,
     chunks: int = CHUNKS,
+    late: int = 0,
 ) -> Shelf:
-    """Draw scenes and encode them."""
+    """Draw scenes and encode them. See `Shelf` for `switch` and `late`, of which one is 0."""
     device, generator = painter.device, torch.Generator().manual_seed(seed)
     before = draw_scenes(clips, generator)
     after = change_scenes(before, generator) if switch else before
@@ -91,17 +94,29 @@ def fill_shelf(
     for first in range(0, clips, batch):
         rows = slice(first, first + batch)
         pair = before[rows].to(device), after[rows].to(device)
-        pixels, thing = painter.clip(*pair, 12 * switch - 3 if switch else 0, frames, height, width)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            latents = vae.encode(pixels)[0]
-        patches.append(to_patches((latents - mean) / deviation).to(torch.bfloat16))
-        things.append(_thing_of_tokens(thing))
+        clips_of_chunks = [painter.clip(*pair, 12 * switch - 3 if switch else 0, frames, height, width)]
+        if late:  # begin at the end of a latent frame, one chunk early: the encoder sees less than that back
+            times = 4 * CHUNK * late + torch.arange(frames, device=device, dtype=torch.float32)
+            start = [drawn[:, :, : 4 * CHUNK - 3] for drawn in clips_of_chunks[0]]
+            clips_of_chunks = [
+                (start[0], start[1]),
+                painter.paint(pair[1], times.expand(len(pair[1]), -1), height, width),
+            ]
+        parts = []
+        for pixels, thing in clips_of_chunks:
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                latents = vae.encode(pixels)[0]
+            parts.append((to_patches((latents - mean) / deviation).to(torch.bfloat16), _thing_of_tokens(thing)))
+        kept = parts if not late else [parts[0], (parts[1][0][:, 1:], parts[1][1][:, 1:])]
+        patches.append(torch.cat([part for part, _ in kept], 1))
+        things.append(torch.cat([part for _, part in kept], 1))
     splitter = tokenizer()
     tokens = [
         torch.stack([token_ids(prompts_of(scenes, seed + i), splitter) for i in range(WORDINGS)], 1)
         for scenes in (before, after)
     ]
-    return Shelf(height, width, switch, torch.cat(patches), torch.cat(things), torch.stack(tokens, 1).to(device))
+    ids = torch.stack(tokens, 1).to(device)
+    return Shelf(height, width, switch, torch.cat(patches), torch.cat(things), ids, late)
 
 
 def _thing_of_tokens(thing: Tensor) -> Tensor:
@@ -183,6 +198,7 @@ def make_own(runner: Runner, shelf: Shelf, count: int) -> Tensor:
     def noise(_: int, __: int) -> Tensor:
         return torch.randn(count, 1, *shelf.patches.shape[2:], device=device)
 
-    made = rollout(runner, (before, after), CHUNKS, *shelf.grid, shelf.switch, noise).to(torch.bfloat16)
+    made = rollout(runner, (before, after), CHUNKS + shelf.late, *shelf.grid, shelf.switch, noise).to(torch.bfloat16)
+    made = torch.cat([made[:, :1], made[:, 1 + shelf.late :]], 1)
     shelf.own[rows] = made
     return made

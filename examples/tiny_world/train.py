@@ -26,7 +26,7 @@ from .optimizer import Optimizer
 from .results import Results
 from .scenes import Painter, draw_scenes
 from .sheets import draw_curves
-from .transformer import Runner, World, rotary_of
+from .transformer import CHUNK, Runner, World, rotary_of
 from .vae import ClipVae, fold_statistics, new_vae, train_vae
 
 
@@ -34,27 +34,32 @@ from .vae import ClipVae, fold_statistics, new_vae, train_vae
 class Scale:
     """The sizes of a training.
 
-    clips     per size: without a switch, and with one before chunk 1, 2, 3; openings: first chunks alone, per size.
+    clips     per size: without a switch, and with one before chunk 1, 2, 3; openings: first chunks alone, per size;
+              late: from the middle of long videos, per size.
     batch     clips per step; eight times as many of openings.
     """
 
     sizes: tuple[tuple[int, int], ...]
     clips: tuple[tuple[int, int, int, int], ...]
     openings: tuple[int, ...]
+    late: tuple[int, ...]
     batch: int
     vae_pixels: float
     layers: int
 
 
+LATE = 20
+"""Chunks left out of late clips: 240 frames."""
 FULL = Scale(
     sizes=((128, 224), (192, 192), (112, 192)),
     clips=((1800, 700, 700, 700), (720, 280, 280, 280), (720, 280, 280, 280)),
     openings=(10_000, 4_000, 4_000),
+    late=(0, 0, 0),
     batch=32,
     vae_pixels=2.4e6,
     layers=8,
 )
-TOY = Scale(sizes=((32, 48),), clips=((8, 4, 4, 4),), openings=(16,), batch=2, vae_pixels=1.4e4, layers=2)
+TOY = Scale(sizes=((32, 48),), clips=((8, 4, 4, 4),), openings=(16,), late=(1,), batch=2, vae_pixels=1.4e4, layers=2)
 
 
 class Trainer:
@@ -120,11 +125,14 @@ class Trainer:
 
     def fill_shelves(self, seed: int) -> None:
         began = time.monotonic()
-        for size, counts, openings in zip(self.scale.sizes, self.scale.clips, self.scale.openings, strict=True):
+        scale = self.scale
+        for size, counts, openings, late in zip(scale.sizes, scale.clips, scale.openings, scale.late, strict=True):
             for switch, clips in enumerate(counts):
                 seed += 100
                 self.shelves.append(fill_shelf(self.vae, self.painter, *size, switch, clips, seed))
             self.shelves.append(fill_shelf(self.vae, self.painter, *size, 0, openings, seed + 50, chunks=1))
+            if late:
+                self.shelves.append(fill_shelf(self.vae, self.painter, *size, 0, late, seed + 60, late=LATE))
         print(
             f"shelves: {sum(len(s.patches) for s in self.shelves)} clips in {time.monotonic() - began:.0f} s",
             flush=True,
@@ -168,7 +176,7 @@ class Trainer:
             number = int(torch.multinomial(shares, 1, generator=generator))
             moved = MOVED[int(torch.randint(len(MOVED), (), generator=generator))]
             shelf = self.shelves[number]
-            moved = 0 if shelf.openings else moved
+            moved = 0 if shelf.openings else CHUNK * shelf.late or moved
             layout = OPENING if shelf.openings else layout_of(shelf.switch, moved=bool(moved))
             turns = rotary_of(layout.groups, *shelf.grid, self.device, moved)
             rotary = rotaries.setdefault((layout, shelf.grid), turns.clone()).copy_(turns)
@@ -205,7 +213,10 @@ class Trainer:
             if shelf.own is None:
                 shelf.own = shelf.patches.clone()
             for _ in range(math.ceil(share * len(shelf.patches) / batch)):
-                replay(("own", number), partial(make, shelf))
+                if shelf.late:  # too many kernels for a graph
+                    make(shelf)
+                else:
+                    replay(("own", number), partial(make, shelf))
         print(f"own clips in {time.monotonic() - began:.1f} s", flush=True)
 
 
