@@ -15,6 +15,7 @@ from scope_batch.serve.event_stream import EventStream, Listener
 from scope_batch.serve.job_events import RAW_NAME, caller_text
 from scope_batch.serve.requests import Translation
 from tests.serve.client import Client
+from tests.serve.server_process import PATIENCE_S
 
 STARTED = Started("slate", 2, 21, 16.0, 64, 48, (), 0.5).to_json()
 
@@ -226,10 +227,11 @@ def test_a_client_that_does_not_read_holds_up_neither_the_job_nor_others(table: 
                 await asyncio.Event().wait()
 
     async def run(stuck: Client, other: Client) -> None:
-        streams = [EventStream(Listener(table, job), asyncio.Event()) for _ in range(2)]
+        streams = [EventStream(Listener(table, job, position=lambda _: 0), asyncio.Event()) for _ in range(2)]
         waiting = asyncio.create_task(streams[0]({"type": "http"}, stuck.receive, stuck.send))
-        while len(stuck.events) < 2:
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(stuck.events) < 2:
+                await asyncio.sleep(0.001)
         make_chunk(table, job, 1)
         end(table, job)
         await streams[1]({"type": "http"}, other.receive, other.send)
