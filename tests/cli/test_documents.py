@@ -167,7 +167,7 @@ def test_settings_that_no_output_uses_are_warnings(run, job):
 
 @pytest.mark.parametrize(
     ("words", "number", "offered"),
-    [("scope-batch re", 1, ["render"]), ("scope-batch render --low-vram c", 3, ["cast"])],
+    [("scope-batch ren", 1, ["render"]), ("scope-batch render --low-vram c", 3, ["cast"])],
 )
 def test_the_shell_is_offered_verbs_and_values(run, capfd, monkeypatch, words, number, offered):
     monkeypatch.setenv("_SCOPE_BATCH_COMPLETE", "complete_bash")

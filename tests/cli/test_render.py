@@ -143,7 +143,6 @@ def test_hash8_differs_between_jobs(run, fake, job):
         "render a.yaml -o {name}.mp4",
         "render a.yaml sub/a.yaml",
         "render - -",
-        "render a.yaml -y -n",
         "render a.yaml -q -v",
         "render a.yaml -q --progress json",
         "render a.yaml --device tpu",

@@ -36,7 +36,7 @@ def test_a_pixel_counts_once_by_its_most_different_channel() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 48), (70, 50), (16, 16)])
-def test_ssim_is_that_of_ffmpeg(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_ssim_of_bright_pictures_is_that_of_ffmpeg(tmp_path: Path, size: tuple[int, int]) -> None:
     width, height = size
     gray = moving_film(1, height, width)[0, ..., 0]
     noise = np.random.default_rng(0).integers(-20, 20, gray.shape)
@@ -53,3 +53,12 @@ def test_ssim_is_that_of_ffmpeg(tmp_path: Path, size: tuple[int, int]) -> None:
 def test_ssim_of_a_picture_smaller_than_a_window() -> None:
     frame = moving_film(1, 5, 3)[0]
     assert ssim(luma(frame), luma(frame)) == pytest.approx(1)
+
+
+def test_ssim_of_one_dark_window_is_that_of_its_definition() -> None:
+    a, b = np.random.default_rng(0).integers(0, 9, (2, 8, 8)).astype(np.float32)
+    (variance_a, covariance), (_, variance_b) = np.cov(a.ravel(), b.ravel())
+    c1, c2 = 2.55**2, 7.65**2
+    expected = (2 * a.mean() * b.mean() + c1) * (2 * covariance + c2)
+    expected /= (a.mean() ** 2 + b.mean() ** 2 + c1) * (variance_a + variance_b + c2)
+    assert ssim(a, b) == pytest.approx(expected, rel=1e-6)
