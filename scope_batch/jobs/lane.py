@@ -25,8 +25,9 @@ LOST = TemporaryError.exit_code
 CHUNK_TIMEOUT_S = 3600.0
 RETRY_S = 5.0
 """When the table cannot be written, try again after so many seconds."""
-_NOT_STORED = ("stage", "finished")
-"""Kinds of events that the table does not keep: steps inside a chunk, and the end of one attempt."""
+_NOT_STORED = ("stage", "figures", "finished")
+"""Kinds of events that the table does not keep: steps inside a chunk, its figures (a resumed job measures them again),
+and the end of one attempt."""
 
 
 class Lane(threading.Thread):
