@@ -124,6 +124,8 @@ class _Submission:
         self._server, self._report = server, report
         self._text, self._stem, self._overrides, self._options = text, stem, overrides, options
         self._id = attached
+        self._end: str | None = None
+        """The end of the job on the server, as far as it is known here."""
 
     def run(self, *, detach: bool) -> None:
         from scope_batch.events import Finished
@@ -145,14 +147,17 @@ class _Submission:
                     self._report.note(f"scope-batch submit --attach {self._id} fetches it")
                     typer.echo(self._id)
                     return
-                fetch(remote, self._server, self._id, self._report)
+                fetch(remote, self._server, self._id, self._report, self._note_end)
             except Interrupted as error:
                 self._leave(error)
                 raise
             except ScopeBatchError as error:
-                if self._id is not None and error.exit_code in _MAY_GO_ON:
-                    error.add_note(self._how_to_attach())
+                if error.exit_code in _MAY_GO_ON:
+                    self._tell_how_to_attach(error)
                 raise
+
+    def _note_end(self, end: str) -> None:
+        self._end = end
 
     def _greet(self) -> None:
         """Reach the server before anything is sent, and tell if it is of another version."""
@@ -185,18 +190,21 @@ class _Submission:
 
         if self._id is None or isinstance(error, CancelledJob):
             return
-        if error.signum != signal.SIGINT:
-            error.add_note(self._how_to_attach())
+        if error.signum != signal.SIGINT or self._end is not None:
+            self._tell_how_to_attach(error)
             return
         try:
             self._server.call("POST", f"/api/v1/jobs/{self._id}/cancel")
             self._report.note("the job is cancelled")
         except ScopeBatchError as failure:
             error.add_note(f"the job could not be cancelled: {failure}")
-            error.add_note(self._how_to_attach())
+            self._tell_how_to_attach(error)
 
-    def _how_to_attach(self) -> str:
-        return f"the job goes on: scope-batch submit --attach {self._id}"
+    def _tell_how_to_attach(self, error: BaseException) -> None:
+        """Add a note to an error, unless there is no job, or it has ended without a video."""
+        if self._id is not None and self._end in (None, "done"):
+            what = "the job goes on" if self._end is None else "the video is on the server"
+            error.add_note(f"{what}: scope-batch submit --attach {self._id}")
 
 
 _MAY_GO_ON = (73, 74, 75)

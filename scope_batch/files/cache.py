@@ -88,9 +88,9 @@ def file_sha256(path: Path, before: Callable[[], None] = lambda: None) -> str:
     return digest
 
 
-def write_sealed(path: Path, data: bytes) -> None:
-    """Write a small file with its checksum in front. Raises OSError."""
-    with replacing(path) as out:
+def write_sealed(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write a small file with its checksum in front. `mode`: less the umask. Raises OSError."""
+    with replacing(path, mode=mode) as out:
         out.write(hashlib.sha256(data).digest() + data)
 
 
@@ -152,14 +152,14 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Write `path` atomically: yields a file that is flushed and renamed to `path` if the with-body succeeds.
 
-    A folder at `path` is removed.
+    A folder at `path` is removed. `mode`: permissions of a new file, less the umask.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as out:
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as out:
             yield out
             flush_to_disk(out)
         if path.is_dir():

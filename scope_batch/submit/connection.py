@@ -43,7 +43,11 @@ class UnknownJobError(MissingInputError):
 
 @dataclass(slots=True)
 class Server:
-    """A server by its URL, such as http://gpu:8000. `on_trouble` is called with one line when a request is repeated."""
+    """A server by its URL, such as http://gpu:8000. `on_trouble` is called with one line when a request is repeated.
+
+    url  is used whole for requests; what this attribute holds afterwards is without the token and the password in it,
+         so it may be shown and stored.
+    """
 
     url: str
     token: str | None = None
@@ -54,15 +58,22 @@ class Server:
     _client: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.url = self.url.rstrip("/")
-        if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", self.url):
-            raise UsageError(f"--server {self.url}: is not the URL of a server, such as http://gpu:8000")
+        whole, self.url = self.url.rstrip("/"), _without_secrets(self.url.rstrip("/"))
+        if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", whole):
+            raise UsageError(f"{self._option()}: is not the URL of a server, such as http://gpu:8000")
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
         timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
         try:
-            self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, transport=self.transport)
-        except (httpx.InvalidURL, UnicodeEncodeError) as error:
-            raise UsageError(f"--server {self.url}: {error}") from None
+            self._client = httpx.Client(base_url=whole, headers=headers, timeout=timeout, transport=self.transport)
+        except UnicodeEncodeError:
+            raise UsageError("--token: must be ASCII") from None
+        except httpx.InvalidURL as error:
+            reason = "is not a URL; a password needs %-escapes" if "@" in whole else error
+            raise UsageError(f"{self._option()}: {reason}") from None
+
+    def _option(self) -> str:
+        """Return --server and its value, if no part of that can be a password."""
+        return "--server" if "@" in self.url else f"--server {self.url}"
 
     def close(self) -> None:
         self._client.close()
@@ -171,6 +182,12 @@ class Patience:
             raise error
         self._server.pause(self._pause_s)
         self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+
+
+def _without_secrets(url: str) -> str:
+    """Return a URL without user name, password and the token of the path /t/TOKEN."""
+    url = re.sub(r"^(\w+://)?[^/?#]*@", r"\1", url)
+    return re.sub(r"/t/[^/?#]*", "", url)
 
 
 def _reason(error: httpx.RequestError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -17,6 +17,7 @@ from scope_batch.errors import (
     OutputExistsError,
     ScopeBatchError,
     TemporaryError,
+    TimeLimitError,
     UnavailableError,
 )
 from scope_batch.events import ChunkDone, ChunkStarted, Event, Loading, Report, Resumed, Started, Warned
@@ -43,12 +44,21 @@ _ERRORS = (
     OutputError,
     TemporaryError,
     DegradedError,
+    TimeLimitError,
 )
 
 
-def follow(server: Server, job: str, report: Report, outputs: tuple[str, ...]) -> None:
-    """Report the events of a job until it is done. `outputs`: names of the files that will be written here.
+def follow(
+    server: Server,
+    job: str,
+    report: Report,
+    outputs: tuple[str, ...],
+    on_end: Callable[[str], object] = lambda _: None,
+) -> None:
+    """Report the events of a job until it is done.
 
+    outputs  names of the files that will be written here.
+    on_end   called with "done", "failed" or "cancelled" when the job has ended, before anything is raised.
     Raises the error with which `render` would have ended, UnknownJobError, or LostError when the server is gone.
     """
     last, patience = 0, Patience(server)
@@ -56,12 +66,12 @@ def follow(server: Server, job: str, report: Report, outputs: tuple[str, ...]) -
         try:
             headers = {"Last-Event-ID": str(last), "Accept": "text/event-stream"}
             with server.stream(f"/api/v1/jobs/{job}/events", headers) as answer:
-                for number, kind, data in events_in(answer.iter_lines()):
-                    patience.begin_anew()
+                for number, kind, data in events_in(_heard(answer.iter_lines(), patience)):
                     last = max(last, number)
                     if kind == "error":
                         raise LostError(f"{server.url}: {data['error']}")
                     if kind in ENDED:
+                        on_end(kind)
                         _raise_unless_done(server, kind, data)
                         return
                     if (event := _event(kind, data, outputs)) is not None:
@@ -69,6 +79,13 @@ def follow(server: Server, job: str, report: Report, outputs: tuple[str, ...]) -
             raise LostError(f"{server.url}: the stream of events broke off")
         except LostError as error:
             patience.wait(error)
+
+
+def _heard(lines: Iterable[str], patience: Patience) -> Iterator[str]:
+    """Yield the lines; each of them, also a mere sign of life, shows that the server is there."""
+    for line in lines:
+        patience.begin_anew()
+        yield line
 
 
 def events_in(lines: Iterable[str]) -> Iterator[tuple[int, str, dict[str, Any]]]:

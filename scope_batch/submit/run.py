@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -103,15 +104,20 @@ def send(remote: RemoteJob, server: Server, report: Report) -> str:
     return job
 
 
-def fetch(remote: RemoteJob, server: Server, job: str, report: Report) -> Finished:
-    """Follow a job to its end, and write its frames. Returns the last event, which is also reported."""
+def fetch(
+    remote: RemoteJob, server: Server, job: str, report: Report, on_end: Callable[[str], object] = lambda _: None
+) -> Finished:
+    """Follow a job to its end, and write its frames. Returns the last event, which is also reported.
+
+    on_end  is called as by `follow`, before the frames are fetched.
+    """
     started_s = time.monotonic()
     state = _state(server, job)
     if state["job_sha256"] not in (None, job_sha256(remote.job)):
         raise JobError(f"{server.url}: {job} is another job than {remote.job.source.name} is now")
     if ahead := state["jobs_ahead"]:
         report(Remote(f"waiting for {ahead} job{'s' if ahead > 1 else ''}"))
-    follow(server, job, report, tuple(output.name for output in remote.outputs))
+    follow(server, job, report, tuple(output.name for output in remote.outputs), on_end)
     result = _state(server, job)["result"]
     if result is None:
         raise UnknownJobError(f"{server.url}: the output of the job is gone")

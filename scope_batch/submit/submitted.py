@@ -17,6 +17,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 class SubmittedJob(BaseModel):
     """A job on a server, with the text that it was submitted from. Holds no token.
 
+    server      the URL without the token or the password that it may have held.
     directory   the working directory, where relative outputs start.
     outputs, output_format, metadata   `-o`, `-f` and not `--no-metadata`.
     """
@@ -38,9 +39,10 @@ def is_job_id(text: str) -> bool:
 
 
 def remember_job(job: str, submitted: SubmittedJob) -> None:
-    """Store a job; where that fails, only `--attach` by the id alone is lost."""
+    """Store a job, for this user alone; where that fails, only `--attach` by the id alone is lost."""
     with contextlib.suppress(OSError, OutputError):
-        write_sealed(cache_folder(_FOLDER) / job, submitted.model_dump_json().encode("utf-8", "surrogatepass"))
+        data = submitted.model_dump_json().encode("utf-8", "surrogatepass")
+        write_sealed(cache_folder(_FOLDER) / job, data, mode=0o600)
 
 
 def recall_job(job: str) -> SubmittedJob | None:

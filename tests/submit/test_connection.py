@@ -79,6 +79,38 @@ def test_another_server_is_told(text: str) -> None:
         made.version()
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://gpu:8000/t/SECRET", "http://gpu:8000"),
+        ("http://gpu:8000/t/SECRET/", "http://gpu:8000"),
+        ("https://me:SECRET@gpu/scope/t/SECRET", "https://gpu/scope"),
+        ("http://gpu/a@b", "http://gpu/a@b"),
+    ],
+)
+def test_a_url_is_used_whole_and_shown_without_its_secrets(url: str, shown: str) -> None:
+    asked: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(404)
+
+    made = Server(url, transport=httpx.MockTransport(handle))
+    with pytest.raises(UnknownJobError, match=f"^{shown}: answers 404"):
+        made.call("GET", "/x")
+    assert (asked, made.url) == ([f"{url.rstrip('/')}/x"], shown)
+
+
+@pytest.mark.parametrize(
+    "url", ["gpu/t/SECRET", "http://gpu/t/SECRET?x", "me:SECRET@gpu", "http://me:SEC/RET@gpu", "http://me:SEC RET@gpu"]
+)
+def test_a_wrong_url_is_told_without_its_secrets(url: str) -> None:
+    with pytest.raises(UsageError, match=r"^--server") as caught:
+        Server(url)
+    assert "SEC" not in str(caught.value)
+    assert "RET" not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["gpu:8000", "ftp://gpu", "http://", "http://a b", "http://gpu/?x=1", "http://[::1"])
 def test_what_is_no_url_of_a_server_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageError, match="--server"):

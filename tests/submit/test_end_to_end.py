@@ -31,7 +31,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("server"), "--token", TOKEN) as started:
+    with running(tmp_path_factory.mktemp("server"), "--token", TOKEN, "--token-in-path") as started:
         started.http.headers["Authorization"] = f"Bearer {TOKEN}"
         yield started
 
@@ -141,6 +141,18 @@ def test_progress_is_that_of_a_render(run: Run, tmp_path: Path) -> None:
     assert [event for event in events if event in ("submitted", "started", "finished")] == [
         "submitted", "started", "finished",
     ]  # fmt: skip
+
+
+def test_the_token_of_a_url_is_neither_shown_nor_stored(
+    server: Running, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SCOPE_BATCH_TOKEN")
+    monkeypatch.setenv("SCOPE_BATCH_CACHE", str(tmp_path / "cache"))
+    url = f"{str(server.http.base_url).rstrip(chr(47))}/t/{TOKEN}"
+    code, err = run(write(tmp_path / "job.yaml", output="a.npy"), "--progress", "json", "--server", url)
+    assert (code, TOKEN in err, str(server.http.base_url) in err) == (0, False, True), err
+    (file,) = (tmp_path / "cache" / "submitted").iterdir()
+    assert (file.stat().st_mode & 0o777, TOKEN.encode() in file.read_bytes()) == (0o600, False)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ from scope_batch.errors import (
     OutputError,
     ScopeBatchError,
     TemporaryError,
+    TimeLimitError,
     UnavailableError,
 )
 from scope_batch.events import ChunkDone, Event, Loading, Resumed, Started, Warned
-from scope_batch.submit.connection import LostError, Server, UnknownJobError
+from scope_batch.submit.connection import PATIENCE_S, LostError, Server, UnknownJobError
 from scope_batch.submit.following import CancelledJob, events_in, follow
 from tests.submit.answers import JOB, refused, says, server, streams
 
@@ -81,6 +82,14 @@ def test_a_server_that_does_not_come_back() -> None:
         followed(made)
 
 
+def test_a_sign_of_life_is_no_event_but_begins_the_patience_anew() -> None:
+    """A proxy that cuts every connection of a job that only waits."""
+    made, _, time = server(*[streams(broken=True)] * 100, streams((1, "done", DONE)))
+    made.pause = lambda seconds: time.pause(seconds + 60)
+    assert followed(made) == []
+    assert time.now_s > PATIENCE_S
+
+
 def test_a_job_that_is_gone() -> None:
     made, _, _ = server(says(404, detail="there is no such job"))
     with pytest.raises(UnknownJobError, match="there is no such job"):
@@ -95,6 +104,7 @@ def test_a_job_that_is_gone() -> None:
         (69, UnavailableError),
         (74, OutputError),
         (75, TemporaryError),
+        (124, TimeLimitError),
         (EXIT_BUG, ScopeBatchError),
     ],
 )
