@@ -5,6 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from pydantic import BaseModel
+
 from scope_batch.serve.problem_documents import MEDIA_TYPE
 
 BINARY_BODY = {
@@ -14,6 +16,14 @@ BINARY_BODY = {
 JSON_BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
 EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 _PROBLEM: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "object"}}}}
+
+
+def json_body(model: type[BaseModel], path: str) -> dict[str, Any]:
+    """Return `openapi_extra` of a POST whose body the call itself reads as this model. path: that of the call."""
+    place = ("paths", path, "post", "requestBody", "content", "application/json", "schema", "$defs", "{model}")
+    reference = "#/" + "/".join(part.replace("~", "~0").replace("/", "~1") for part in place)
+    schema = model.model_json_schema(ref_template=reference)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

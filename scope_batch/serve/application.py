@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from scope_batch import __version__
 from scope_batch.job.json_schema import job_json_schema
 from scope_batch.pipelines import KNOWN_PIPELINES
-from scope_batch.serve.api_schema import BINARY_BODY, EVENTS, JSON_BODY, problems
+from scope_batch.serve.api_schema import BINARY_BODY, EVENTS, JSON_BODY, json_body, problems
 from scope_batch.serve.assets import add_asset, entries
 from scope_batch.serve.downloads import ContentResponse
 from scope_batch.serve.event_stream import EventStream
@@ -113,8 +113,12 @@ def _other_calls(service: Service) -> APIRouter:
     router = APIRouter()
     started = time.time()
 
-    @router.post("/api/v1/pipeline/load", responses=problems(400, 409, 422, 503))
-    async def load(request: LoadRequest) -> LoadReply:
+    @router.post(
+        "/api/v1/pipeline/load",
+        responses=problems(400, 408, 409, 413, 422, 503),
+        openapi_extra=json_body(LoadRequest, "/api/v1/pipeline/load"),
+    )
+    async def load(request: Request) -> LoadReply:
         return await service.load(request)
 
     @router.get("/api/v1/pipeline/status", responses=problems())

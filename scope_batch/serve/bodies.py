@@ -1,16 +1,19 @@
-"""Receives bodies of requests part by part, with a limit on their size and a deadline for each part."""
+"""Receives bodies of requests part by part, with a limit on their size and a deadline for each part; checks fields."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from scope_batch.errors import JobError
 from scope_batch.serve.problem_documents import HttpProblem
 
+Model = TypeVar("Model", bound=BaseModel)
 MAX_BODY_BYTES = 4 << 20
 """Longest body that is kept in memory."""
 CLOSE = {"Connection": "close"}
@@ -44,3 +47,12 @@ async def whole_body(request: Request, timeout_s: float, max_bytes: int = MAX_BO
     if not body:
         raise JobError("body: is empty; it must be a map of fields")
     return bytes(body)
+
+
+def checked(model: type[Model], body: Mapping[str, Any]) -> Model:
+    """Return the fields of a body as a model. Raises JobError with a line per fault."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise JobError(*lines) from None

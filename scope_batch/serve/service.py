@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from scope_batch.jobs.job_table import BusyError, JobTable
 from scope_batch.jobs.records import WAITING, JobRecord, JobSettings
 from scope_batch.jobs.worker import LoadOrder
 from scope_batch.render.prepare import prepare_job
-from scope_batch.serve.bodies import whole_body
+from scope_batch.serve.bodies import checked, whole_body
 from scope_batch.serve.downloads import Content, file_content, preview_jpeg, raw_content
 from scope_batch.serve.event_stream import EventStream, Listener, Words
 from scope_batch.serve.job_events import RAW_NAME, caller_text, protocol_event, state_of
@@ -85,15 +86,22 @@ class Service:
     _unwanted: set[str] = field(default_factory=set)
     """Jobs to be removed when they have ended."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _loading: threading.Lock = field(default_factory=threading.Lock)
+    """Keeps two loads in one order for the status and for the runner."""
     _checks: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(CHECK_THREADS))
 
-    async def load(self, request: LoadRequest) -> LoadReply:
-        """Begin to load a pipeline. Raises BusyError while a job runs or waits."""
+    async def load(self, request: Request) -> LoadReply:
+        """Begin to load the pipeline of a request. Raises BusyError while a job runs or waits."""
         self._refuse_if_closing()
-        if await run_in_threadpool(self.table.active):
+        return await run_in_threadpool(self._load, await self.read(request))
+
+    def _load(self, body: bytes) -> LoadReply:
+        wanted = checked(LoadRequest, read_body(body))
+        if self.table.active():
             raise BusyError("a job runs or waits; the pipeline cannot be loaded now")
-        reply, order = await run_in_threadpool(self.pipeline.load, request)
-        self.runner.load(order, partial(self.pipeline.finish, order))
+        with self._loading:
+            reply, order = self.pipeline.load(wanted)
+            self.runner.load(order, partial(self.pipeline.finish, order))
         return reply
 
     async def submit(self, request: Request) -> EventStream:

@@ -14,12 +14,13 @@ from starlette.responses import JSONResponse, Response
 
 from scope_batch.errors import JobError, MissingInputError
 from scope_batch.jobs.records import JobRecord, StoredEvent
-from scope_batch.serve.api_schema import BINARY_BODY, EVENTS, problems
+from scope_batch.serve.api_schema import BINARY_BODY, EVENTS, json_body, problems
+from scope_batch.serve.bodies import checked
 from scope_batch.serve.event_stream import EventStream
 from scope_batch.serve.job_events import output_handle, public_message, raw_output
 from scope_batch.serve.requests import read_body
 from scope_batch.serve.service import Service
-from scope_batch.serve.submissions import Submission, read_submission, translate_submission
+from scope_batch.serve.submissions import Submission, translate_submission
 from scope_batch.sinks.metadata import ENVIRONMENT_ENTRY, MODELS_ENTRY, read_metadata
 
 _OF_THE_MACHINE = ("event", "outputs", "folder")
@@ -50,12 +51,7 @@ def submission_calls(service: Service) -> APIRouter:
     @router.post(
         "/api/v1/submissions",
         responses=problems(400, 408, 409, 413, 422, 503, 507),
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": Submission.model_json_schema()}},
-            }
-        },
+        openapi_extra=json_body(Submission, "/api/v1/submissions"),
         summary="Render a job whose inputs are uploads; it does not depend on this connection",
         status_code=HTTPStatus.ACCEPTED,
     )
@@ -93,7 +89,7 @@ def submission_calls(service: Service) -> APIRouter:
 
 
 def _submit(service: Service, body: bytes) -> JobRecord:
-    submission = read_submission(read_body(body))
+    submission = checked(Submission, read_body(body))
     if (earlier := _with_key(service, submission.key)) is not None:
         return earlier
     service.refuse_if_busy()

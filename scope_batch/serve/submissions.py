@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from scope_batch.errors import JobError, MissingInputError, ProblemsError
 from scope_batch.files.image_series import is_pattern
@@ -40,15 +40,6 @@ class Submission(BaseModel):
     loras: dict[str, _Digest] = {}
     job_sha256: _Digest | None = None
     key: _Key | None = None
-
-
-def read_submission(body: dict[str, Any]) -> Submission:
-    """Check the form of a submission. Raises JobError with a line per fault."""
-    try:
-        return Submission.model_validate(body)
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise JobError(*lines) from None
 
 
 def translate_submission(submission: Submission, models: str | None, files: Files) -> tuple[Job, Translation, Path]:

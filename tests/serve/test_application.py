@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import re
 import threading
@@ -24,7 +25,7 @@ from scope_batch.serve.bodies import MAX_BODY_BYTES
 from scope_batch.serve.guard import Access, Guard
 from scope_batch.serve.job_events import RAW_NAME, caller_text
 from scope_batch.serve.job_text import MAX_TEXT_BYTES
-from scope_batch.serve.pipeline import Pipeline
+from scope_batch.serve.pipeline import LoadRequest, Pipeline
 from scope_batch.serve.requests import Files, Translation
 from scope_batch.serve.roots import Root
 from scope_batch.serve.service import PREVIEW_NAME, Policy, Service
@@ -33,6 +34,7 @@ from tests.serve.bodies import SHAPE, VIDEO
 from tests.serve.client import Client, post
 from tests.serve.conftest import Call
 
+AS_JSON = {"Content-Type": "application/json"}
 NOBODY = caller_text(Translation({}))
 REQUEST = {"pipeline_id": "slate", "prompt": "a cat", "num_frames": 21}
 FRAMES = np.arange(2 * 16 * 16 * 3, dtype=np.uint8).reshape(2, 16, 16, 3)
@@ -227,6 +229,57 @@ def test_a_wrong_load_is_refused_and_changes_nothing(body: Any, code: int, world
     answer = call(world.app, "POST", "/api/v1/pipeline/load", json=body)
     assert (answer.status_code, answer.headers["content-type"]) == (code, "application/problem+json")
     assert status(world, call)["status"] == "not_loaded"
+
+
+def test_a_load_is_read_as_far_as_a_body_may_be_long(world: World, call: Call) -> None:
+    answer = load(world, call, foo="x" * MAX_BODY_BYTES)
+    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+
+
+def test_half_a_surrogate_pair_in_a_load_is_refused(world: World, call: Call) -> None:
+    body = b'{"pipeline_ids": ["slate"], "load_params": {"foo": "\\ud800"}}'
+    answer = call(world.app, "POST", "/api/v1/pipeline/load", content=body, headers=AS_JSON)
+    assert answer.status_code == 422
+    assert status(world, call)["status"] == "not_loaded"
+
+
+def test_a_fault_of_a_load_names_its_field(world: World, call: Call) -> None:
+    assert load(world, call, height="tall").json()["problems"][0].startswith("load_params.height: ")
+
+
+def test_a_runner_that_begins_to_load_does_not_hold_up_the_event_loop(
+    world: World, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(*_: Any) -> None:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+
+    monkeypatch.setattr(world.runner, "load", begin)
+    assert load(world, call).status_code == 200
+
+
+def test_two_loads_at_once_reach_the_runner_in_the_order_of_the_status(
+    world: World, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, first, second = world.service.pipeline.load, threading.Event(), threading.Event()
+
+    def begin_slowly(request: LoadRequest) -> Any:
+        begun, is_first = begin(request), not first.is_set()
+        first.set()
+        if is_first:
+            second.wait(0.3)  # time for the other load to overtake this one, if it may
+        return begun
+
+    monkeypatch.setattr(world.service.pipeline, "load", begin_slowly)
+    orders: list[LoadOrder] = []
+    monkeypatch.setattr(world.runner, "load", lambda order, _: (orders.append(order), second.set()))
+    threads = [threading.Thread(target=load, args=(world, call), kwargs={"height": size}) for size in (64, 128)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    last = json.loads(orders[-1].request)
+    assert status(world, call)["load_params"] == {"height": last["height"]}
 
 
 def test_unknown_load_parameters_are_warned_about(world: World, call: Call) -> None:
@@ -512,6 +565,16 @@ def test_every_call_of_the_contract_is_in_the_openapi_document(world: World, cal
     for family in FAMILIES:
         calls = {"/upload", "/upload-data", "", "/cancel", "/download", "/{job}", "/{job}/events"}
         assert {f"{family}{name}" for name in calls} <= paths.keys()
+
+
+def test_every_reference_in_the_openapi_document_leads_somewhere(world: World, call: Call) -> None:
+    answer = call(world.app, "GET", "/openapi.json")
+    document = answer.json()
+    references = {*re.findall(r'"\$ref": ?"#/([^"]*)"', answer.text)}
+    assert any(reference.endswith("/LoadParams") for reference in references)
+    for reference in references:
+        keys = (key.replace("~1", "/").replace("~0", "~") for key in reference.split("/"))
+        assert functools.reduce(lambda value, key: value[key], keys, document)
 
 
 def test_the_guard_stands_before_every_call(world: World, call: Call) -> None:
