@@ -227,8 +227,9 @@ def test_a_job_is_not_blamed_for_a_worker_that_died_before_it(tmp_path: Path) ->
         ended(table, supervisor.submit(request(9), SETTINGS))
         worker = psutil.Process(supervisor.worker_pids[0])
         worker.kill()
-        while worker.status() != psutil.STATUS_ZOMBIE:  # to wait for it would take its exit status away
-            time.sleep(0.01)
+        threads = Path(f"/proc/{worker.pid}/task")
+        while worker.status() != psutil.STATUS_ZOMBIE or len(list(threads.iterdir())) > 1:
+            time.sleep(0.01)  # to wait for it would take its exit status away
         record = ended(table, supervisor.submit(request(9), SETTINGS))
         assert (record.state, record.lost_workers) == ("done", 0)
 
