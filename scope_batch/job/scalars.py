@@ -30,12 +30,15 @@ def parse_rate(value: Any) -> Fraction:
         raise wrong(allowed)
     if isinstance(value, str) and not _RATE.fullmatch(value):
         raise wrong(allowed)
+    out_of_range = f"must be more than 0 and at most {_MAX_RATE} frames per second, not {shown(value)}"
+    if not isinstance(value, str) and not 0 < value <= _MAX_RATE:
+        raise wrong(out_of_range)
     try:
         rate = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
         raise wrong(allowed) from None
     if not 0 < rate <= _MAX_RATE or max(rate.numerator, rate.denominator) > _MAX_TERM:
-        raise wrong(f"must be more than 0 and at most {_MAX_RATE} frames per second, not {shown(value)}")
+        raise wrong(out_of_range)
     return rate
 
 

@@ -15,6 +15,7 @@ from scope_batch.errors import JobError
 from scope_batch.files.image_series import IMAGE_SUFFIXES
 from scope_batch.job import Job
 from scope_batch.job.faults import shown
+from scope_batch.job.scalars import parse_rate
 from scope_batch.job.schema import DEFAULT_FPS
 from scope_batch.jobs.records import JobRecord
 from scope_batch.media.clip import VIDEO_SUFFIXES
@@ -28,6 +29,8 @@ from scope_batch.serve.uploads import Uploads
 PREFIX = "video_"
 """Begins the id of a video; the id of its job follows."""
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
+_SECONDS = re.compile(r"\d{1,9}(\.\d{1,20})?", re.ASCII)
+"""A length in seconds: any float is written so, save for the very large and the very small ones."""
 _STATUS = {
     "queued": "queued", "interrupted": "queued", "running": "in_progress", "done": "completed", "failed": "failed",
     "cancelled": "failed",
@@ -132,11 +135,9 @@ def _take_seconds(fields: dict[str, Any]) -> None:
         raise JobError("seconds: num_frames is given, too; leave one of them out")
     if "input_path" in fields and "fps" not in fields:
         raise JobError("seconds: needs fps beside it, where the input is a name; or give num_frames")
-    try:
-        frames = round(Fraction(str(seconds)) * _rate(fields))
-    except (ValueError, ZeroDivisionError):
-        frames = 0
-    if isinstance(seconds, bool) or frames < 1:
+    match = _SECONDS.fullmatch(str(seconds))
+    frames = round(Fraction(match[0]) * _rate(fields)) if match else 0
+    if frames < 1:
         raise JobError(f"seconds: {shown(str(seconds))} is no length of a video, such as 4 or 2.5")
     fields["num_frames"] = frames
 
@@ -144,8 +145,8 @@ def _take_seconds(fields: dict[str, Any]) -> None:
 def _rate(fields: Mapping[str, Any]) -> Fraction:
     """Return the frames per second; a rate that is none counts as the default, and the job is refused for it."""
     try:
-        return Fraction(str(fields.get("fps", DEFAULT_FPS))) or DEFAULT_FPS
-    except (ValueError, ZeroDivisionError):
+        return parse_rate(fields.get("fps", DEFAULT_FPS))
+    except ValueError:
         return DEFAULT_FPS
 
 
