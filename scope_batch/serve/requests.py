@@ -26,6 +26,8 @@ from scope_batch.serve.roots import Root
 from scope_batch.serve.uploads import Uploads
 
 MAX_FRAMES = 10_000
+MAX_LEVELS = 50
+"""Deepest nesting of lists and maps in a request."""
 NOT_SERVED = frozenset(("models", "output", "video", "keep_state"))
 """Fields of a job that only its own machine may set."""
 SEED_STEPS = {"longlive": [1000, 750, 500, 250], "streamdiffusionv2": [750, 250]}
@@ -85,12 +87,32 @@ def read_body(data: bytes) -> dict[str, Any]:
     """Parse the body of a request. Raises JobError unless it is one JSON object that can be a job."""
     try:
         body = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_distinct)
-        json.dumps(body, ensure_ascii=False).encode()  # fails for half a surrogate pair
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:
         raise JobError(f"body: is not JSON as a job allows it: {error}") from None
     if not isinstance(body, dict):
         raise JobError("body: must be a map of fields")
+    check_content(body)
     return body
+
+
+def check_content(body: dict[str, Any]) -> None:
+    """Raise JobError for fields that nest deeper than any job does, or whose texts are no Unicode."""
+    level: list[Any] = [body]
+    for _ in range(MAX_LEVELS):
+        within = [value.values() if isinstance(value, dict) else value for value in level]
+        level = [inner for values in within for inner in values if isinstance(inner, (dict, list))]
+    if level:
+        raise _too_deep()
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:  # for half a surrogate pair
+        raise JobError(f"body: is not JSON as a job allows it: {error}") from None
+
+
+def _too_deep() -> JobError:
+    return JobError(f"body: has more than {MAX_LEVELS} levels of lists and maps")
 
 
 def translate(body: Mapping[str, Any], defaults: Mapping[str, Any], files: Files) -> tuple[Job, Translation]:

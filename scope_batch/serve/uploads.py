@@ -7,17 +7,16 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from scope_batch.errors import JobError, OutputError
@@ -42,6 +41,39 @@ class UploadLimits:
     data_bytes: int = 2 << 30
     all_bytes: int = 64 << 30
     read_timeout_s: float = 60.0
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A file that is being received into `part`, and becomes `target` when it is complete.
+
+    make_room  counts the bytes so far; raises HttpProblem if those of all uploads together are too many.
+    """
+
+    handle: str
+    part: Path
+    target: Path
+    file: int
+    limit: int
+    make_room: Callable[[Path, int], None]
+    received: int = 0
+    block: bytearray = field(default_factory=bytearray)
+
+    async def write(self, data: bytes) -> None:
+        """Add data. Raises HttpProblem if the file, or all uploads together, get too long."""
+        self.received += len(data)
+        _check_limit(self.received, self.limit)
+        self.make_room(self.part, self.received)
+        self.block += data
+        if len(self.block) >= BLOCK_BYTES:
+            block, self.block = self.block, bytearray()
+            await _in_thread(_write_all, self.file, block)
+
+    async def complete(self) -> str:
+        """Return the handle of the file, which nothing can change from now on."""
+        await _in_thread(_write_all, self.file, self.block)
+        await _in_thread(_complete, self.file, self.part, self.target)
+        return self.handle
 
 
 class Uploads:
@@ -78,31 +110,29 @@ class Uploads:
         """Store a file of any kind, an input of a submitted job. Returns the handle and the bytes."""
         return await self._store("file", request, b"", None, self._limits.file_bytes)
 
-    async def keep_file(self, received: UploadFile) -> str:
-        """Store a file that came as part of a form. Returns the handle. Raises HttpProblem if it is empty."""
-        handle = f"file-{secrets.token_hex(16)}"
+    @asynccontextmanager
+    async def receiving(self, kind: Kind, limit: int, size: int = 0) -> AsyncIterator[Incoming]:
+        """Make a file that is removed at the end unless it was completed; it has `limit` bytes at most.
+
+        size  at least so many bytes will come, and count among all uploads from now on.
+        """
+        handle = f"{kind}-{secrets.token_hex(16)}"
         part = self._file(handle).with_suffix(".part")
         try:
             self._kept_bytes = await _in_thread(_bytes_in, self._folder)
-            self._make_room(part, received.size or 0)
-            await _in_thread(self._copy, received.file, part, self._file(handle))
-        finally:
-            self._coming.pop(part, None)
-        return handle
-
-    def _copy(self, source: BinaryIO, part: Path, target: Path) -> None:
-        try:
-            with part.open("xb") as file:
-                shutil.copyfileobj(source, file, BLOCK_BYTES)
-                size = file.tell()
-                if size == 0:
-                    raise HttpProblem(HTTPStatus.BAD_REQUEST, "the file is empty")
-                file.flush()
-                _complete(file.fileno(), part, target)
+            self._make_room(part, size)
+            file = await _in_thread(_create, part)
+            try:
+                incoming = Incoming(handle, part, self._file(handle), file, limit, self._make_room)
+                yield incoming
+                self._kept_bytes += incoming.received
+            finally:
+                await _in_thread(os.close, file)
         except OSError as error:
             raise OutputError(f"{part}: cannot be written: {error.strerror}") from error
         finally:
-            part.unlink(missing_ok=True)
+            self._coming.pop(part, None)
+            await _in_thread(part.unlink, True)
 
     @property
     def file_bytes(self) -> int:
@@ -136,28 +166,13 @@ class Uploads:
         """Store `header` and the body. `size`: the exact bytes of the body, if known; it has `limit` bytes at most."""
         _check_length(request.headers, size, limit)
         checksum = _checksum(request.headers)
-        handle = f"{kind}-{secrets.token_hex(16)}"
-        part = self._file(handle).with_suffix(".part")
-        try:
-            self._kept_bytes = await _in_thread(_bytes_in, self._folder)
-            self._make_room(part, size or int(request.headers.get("content-length", 0)))
-            file = await _in_thread(_create, part)
-            try:
-                received, digest = await self._write(
-                    file, part, request, header, size, limit, hashing=checksum is not None
-                )
-                if digest != checksum:
-                    raise HttpProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "the body does not have the SHA-256 of X-SHA256")
-                await _in_thread(_complete, file, part, self._file(handle))
-                self._kept_bytes += received
-            finally:
-                await _in_thread(os.close, file)
-        except OSError as error:
-            raise OutputError(f"{part}: cannot be written: {error.strerror}") from error
-        finally:
-            self._coming.pop(part, None)
-            await _in_thread(part.unlink, True)
-        return handle, received
+        length = size or int(request.headers.get("content-length", 0))
+        async with self.receiving(kind, limit, length) as incoming:
+            incoming.block += header
+            digest = await self._write(incoming, request, size, hashing=checksum is not None)
+            if digest != checksum:
+                raise HttpProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "the body does not have the SHA-256 of X-SHA256")
+            return await incoming.complete(), incoming.received
 
     def _make_room(self, part: Path, size: int) -> None:
         """Count an upload of `size` bytes so far. Raises HttpProblem (507) if all together are too many."""
@@ -170,31 +185,20 @@ class Uploads:
                 CLOSE,
             )
 
-    async def _write(
-        self, file: int, part: Path, request: Request, header: bytes, size: int | None, limit: int, *, hashing: bool
-    ) -> tuple[int, str | None]:
-        """Write the body block by block. Returns its bytes and, if `hashing`, its SHA-256."""
+    async def _write(self, incoming: Incoming, request: Request, size: int | None, *, hashing: bool) -> str | None:
+        """Write the body, which has `size` bytes if that is known. Returns its SHA-256 if `hashing`."""
         digest = hashlib.sha256() if hashing else None
-        block = bytearray(header)
-        received = 0
         async for data in body_parts(request, self._limits.read_timeout_s):
-            received += len(data)
-            if size is not None and received > size:
-                raise _wrong_size(received, size)
-            _check_limit(received, limit)
-            self._make_room(part, received)
+            if size is not None and incoming.received + len(data) > size:
+                raise _wrong_size(incoming.received + len(data), size)
+            await incoming.write(data)
             if digest is not None:
                 digest.update(data)
-            block += data
-            if len(block) >= BLOCK_BYTES:
-                await _in_thread(_write_all, file, block)
-                block = bytearray()
-        if received == 0:
+        if incoming.received == 0:
             raise HttpProblem(HTTPStatus.BAD_REQUEST, "the body is empty")
-        if size is not None and received < size:
-            raise _wrong_size(received, size)
-        await _in_thread(_write_all, file, block)
-        return received, digest.hexdigest() if digest is not None else None
+        if size is not None and incoming.received < size:
+            raise _wrong_size(incoming.received, size)
+        return digest.hexdigest() if digest is not None else None
 
 
 async def _in_thread(call: Callable[..., _T], *arguments: object) -> _T:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, BinaryIO
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -18,7 +19,8 @@ from scope_batch.job.faults import shown
 from scope_batch.job.paths import TEXT_FIELDS
 from scope_batch.serve.bodies import body_parts
 from scope_batch.serve.problem_documents import HttpProblem
-from scope_batch.serve.uploads import Uploads
+from scope_batch.serve.requests import MAX_LEVELS, check_content
+from scope_batch.serve.uploads import Incoming, Uploads
 
 MAX_FIELDS, MAX_FIELD_BYTES = 1000, 1 << 20
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
@@ -30,32 +32,63 @@ async def read_form(request: Request, uploads: Uploads, timeout_s: float) -> dic
     """Return the fields of a form; its file is stored, and `input_reference` becomes the handle.
 
     A field holds text, or JSON: numbers, true, lists, maps. "a[]" adds to a list, "a[b]" to a map.
-    Raises HttpProblem for a form that is broken, JobError for a field that cannot be told.
+    Raises HttpProblem for a form that is broken, JobError for a field that cannot be told; no file is left then.
     """
-    parser = MultiPartParser(
-        request.headers,
-        _limited(request, timeout_s, uploads.file_bytes),
-        max_files=1,
-        max_fields=MAX_FIELDS,
-        max_part_size=MAX_FIELD_BYTES,
-    )
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
-        detail = error.message if isinstance(error, MultiPartException) else "has no boundary, or no texts"
-        raise HttpProblem(HTTPStatus.BAD_REQUEST, f"the form cannot be read: {detail}") from None
-    fields: dict[str, Any] = {}
-    try:
+    async with AsyncExitStack() as stack:
+        parser = _Parser(request.headers, _limited(request, timeout_s, uploads.file_bytes), uploads, stack)
+        try:
+            form = await parser.parse()
+        except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+            detail = error.message if isinstance(error, MultiPartException) else "has no boundary, or no texts"
+            raise HttpProblem(HTTPStatus.BAD_REQUEST, f"the form cannot be read: {detail}") from None
+        stack.push_async_callback(form.close)
+        fields: dict[str, Any] = {}
+        received: Incoming | None = None
         for name, value in form.multi_items():
-            if not isinstance(value, UploadFile):
+            if isinstance(value, str):
                 _add(fields, name, value)
-            elif name != "input_reference":
-                raise JobError(f"{shown(name)}: takes no file; only input_reference does")
-            else:
-                fields[name] = await uploads.keep_file(value)
-    finally:
-        await form.close()
-    return fields
+                continue
+            received = value.incoming if isinstance(value, _File) else None
+            if received is None:
+                raise HttpProblem(HTTPStatus.BAD_REQUEST, "the file is empty")
+            _add(fields, name, received.handle)
+        check_content(fields)
+        if received is not None:
+            await received.complete()
+        return fields
+
+
+class _File(UploadFile):
+    """The file of a form. It goes to the uploads while it arrives; `incoming` is None before its first byte."""
+
+    def __init__(self, spool: BinaryIO, uploads: Uploads, stack: AsyncExitStack) -> None:
+        super().__init__(spool)
+        self.incoming: Incoming | None = None
+        self._uploads, self._stack = uploads, stack
+
+    async def write(self, data: bytes) -> None:
+        if self.incoming is None:
+            receiving = self._uploads.receiving("file", self._uploads.file_bytes)
+            self.incoming = await self._stack.enter_async_context(receiving)
+        await self.incoming.write(data)
+
+
+class _Parser(MultiPartParser):
+    """Parses a form with one file, which is not spooled but goes to the uploads."""
+
+    def __init__(
+        self, headers: Headers, body: AsyncGenerator[bytes, None], uploads: Uploads, stack: AsyncExitStack
+    ) -> None:
+        super().__init__(headers, body, max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+        self._uploads, self._stack = uploads, stack
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        part = self._current_part
+        if part.file is not None:
+            if part.field_name != "input_reference":
+                raise JobError(f"{shown(part.field_name)}: takes no file; only input_reference does")
+            part.file = _File(part.file.file, self._uploads, self._stack)
 
 
 async def _limited(request: Request, timeout_s: float, max_bytes: int) -> AsyncGenerator[bytes, None]:
@@ -99,9 +132,11 @@ def _add(fields: dict[str, Any], name: str, text: str) -> None:
 
 def _place(name: str) -> _Place:
     match = _NAME.fullmatch(name)
-    if match is None:
+    if match is None or not name.isprintable():
         raise JobError(f"{shown(name)}: is no name of a field")
     first, *keys = match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])
+    if len(keys) >= MAX_LEVELS:
+        raise JobError(f"{shown(name)}: has more than {MAX_LEVELS} levels of lists and maps")
     is_item = keys[-1:] == [""]
     inner = keys[:-1] if is_item else keys
     if "" in inner:

@@ -61,6 +61,14 @@ def test_absent_steps_are_the_protocols(pipeline_id: str, steps: tuple[int, ...]
     assert job_of(files, pipeline_id=pipeline_id, denoising_steps=[900])[0].denoising_steps == (900,)
 
 
+@pytest.mark.parametrize(("start", "end"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize("levels", [50, 900, 100_000])
+def test_a_body_that_is_nested_too_deep_is_refused(start: str, end: str, levels: int) -> None:
+    with pytest.raises(JobError, match=r"^body: has more than 50 levels of lists and maps$"):
+        read_body(f'{{"prompt": {levels * start}1{levels * end}}}'.encode())
+    assert read_body(f'{{"prompt": {49 * start}1{49 * end}}}'.encode())
+
+
 @pytest.mark.parametrize("scale", [0.6, 1, [0.7, 0.5]])
 def test_another_noise_scale_counts(scale: Any, files: Files) -> None:
     values = tuple(scale) if isinstance(scale, list) else (scale,)

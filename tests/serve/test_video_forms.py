@@ -10,7 +10,7 @@ import pytest
 
 from scope_batch.errors import JobError
 from scope_batch.serve.problem_documents import HttpProblem
-from scope_batch.serve.uploads import UploadLimits, Uploads
+from scope_batch.serve.uploads import BLOCK_BYTES, UploadLimits, Uploads
 from scope_batch.serve.video_forms import read_form
 from tests.serve.bodies import GONE, STALLED, request_of
 
@@ -99,6 +99,59 @@ def test_the_files_of_forms_count_among_all_uploads(tmp_path: Path) -> None:
     with pytest.raises(HttpProblem, match="--max-uploads"):
         read(tmp_path, file, all_bytes=100)
     assert len([*(tmp_path / "uploads").iterdir()]) == 1
+
+
+def test_a_file_that_finds_no_room_ends_while_it_arrives(tmp_path: Path) -> None:
+    start = part("input_reference", 200 * "x", '; filename="x"')
+    with pytest.raises(HttpProblem, match="--max-uploads") as caught:
+        read(tmp_path, start[:-2], STALLED, all_bytes=100)
+    assert (caught.value.status, [*(tmp_path / "uploads").iterdir()]) == (507, [])
+
+
+def test_a_large_file_arrives_in_the_folder_of_the_uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "no such folder"))
+    data = 3 * BLOCK_BYTES * "x"
+    file = part("input_reference", data, '; filename="x"')
+    fields = read(tmp_path, *(file[at : at + 700_000] for at in range(0, len(file), 700_000)), file_bytes=1 << 24)
+    path = tmp_path / "uploads" / f"{fields['input_reference']}.bin"
+    assert (path.read_text() == data, path.stat().st_mode & 0o777) == (True, 0o400)
+
+
+@pytest.mark.parametrize("names", [["prompt", "prompt"], ["a]b"], ["seed[]", "seed"]])
+def test_a_form_with_a_field_that_is_refused_leaves_no_file(tmp_path: Path, names: list[str]) -> None:
+    file = part("input_reference", "data", '; filename="x"')
+    with pytest.raises(JobError):
+        read(tmp_path, file, *(part(name, "1") for name in names))
+    assert [*(tmp_path / "uploads").iterdir()] == []
+
+
+def test_a_file_and_a_handle_in_one_form_are_refused(tmp_path: Path) -> None:
+    file = part("input_reference", "data", '; filename="x"')
+    with pytest.raises(JobError, match="is given twice"):
+        read(tmp_path, part("input_reference", "file-0"), file)
+
+
+@pytest.mark.parametrize("name", ["prompt", "extra_body", "seed", "\\ud800"])
+def test_half_a_surrogate_pair_is_refused(tmp_path: Path, name: str) -> None:
+    headers = {"Content-Type": HEADERS["Content-Type"] + "; charset=unicode_escape"}
+    with pytest.raises(JobError) as caught:
+        read(tmp_path, part(name, '{"a": "\\ud800"}'), headers=headers)
+    str(caught.value).encode()
+
+
+def test_half_a_surrogate_pair_in_json_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="surrogates not allowed"):
+        read(tmp_path, part("extra_body", '{"prompt": "\\ud800p"}'))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a" + 50 * "[b]", "1"), ("a" + 900 * "[b]", "1"), ("a", 900 * "[" + 900 * "]"), ("a[b]", 49 * "[" + 49 * "]")],
+    ids=["50 names", "900 names", "900 lists", "49 lists in a map"],
+)
+def test_a_field_that_is_nested_too_deep_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(JobError, match="more than 50 levels"):
+        read(tmp_path, part(name, text))
 
 
 def test_a_file_in_another_field_is_refused(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_seconds_count_at_the_rate_of_the_job(uploads: Uploads, fps: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "seconds", ["1e999999999", "1e-999999999", "1e3", "3/2", "1_0", "-4", "0", "", " 4", "nan", True, [4], 1e300, "9" * 99]
+    "seconds", ["1e999999999", "1e-999999999", "3/2", "1_0", "-4", "0", "", " 4", "nan", True, [4], 1e300, 99 * "9"]
 )  # fmt: skip
 def test_a_length_that_is_no_plain_number_is_refused(uploads: Uploads, seconds: Any) -> None:
     with pytest.raises(JobError, match=r"seconds: .* is no length of a video"):
