@@ -7,6 +7,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from scope_batch.errors import JobError, OutputError
@@ -56,8 +57,9 @@ class FileSets:
         """Remove the sets that are older than `keep_s` seconds and not used."""
         oldest = time.time() - keep_s
         for place in self._folder.glob("set-*"):
-            if place.stat().st_mtime < oldest and not is_used(place):
-                self.remove(place)
+            with suppress(FileNotFoundError):  # it was removed with its job at this moment
+                if place.stat().st_mtime < oldest and not is_used(place):
+                    self.remove(place)
 
 
 def _problem(name: str) -> str:

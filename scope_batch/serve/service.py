@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -42,6 +43,7 @@ CHECK_S, CHECK_THREADS = 20.0, 1
 SWEEP_S = 600.0
 _OUTPUT = re.compile(r"output-([0-9a-f]{32})")
 Format = Literal["raw", "npy", "mp4"]
+log = logging.getLogger(__name__)
 
 
 class Runner(Protocol):
@@ -215,12 +217,18 @@ class Service:
                 cleaner.cancel()
 
     async def _clean(self) -> None:
+        async def call(step: Callable[[], None]) -> None:
+            try:
+                await run_in_threadpool(step)
+            except Exception as error:  # such as a full disk: the next time may do better
+                log.error("what has expired cannot be removed: %s", error, exc_info=error)
+
         while True:
-            await run_in_threadpool(self.expire)
+            await call(self.expire)
             deadline = asyncio.get_running_loop().time() + SWEEP_S
             while (left := deadline - asyncio.get_running_loop().time()) > 0:
                 self._changed.clear()
-                await run_in_threadpool(self._remove_unwanted)
+                await call(self._remove_unwanted)
                 try:
                     await asyncio.wait_for(self._changed.wait(), left)
                 except TimeoutError:

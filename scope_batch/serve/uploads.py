@@ -151,9 +151,12 @@ class Uploads:
     def expire(self, keep_s: float, is_used: Callable[[Path], bool] = lambda _: False) -> list[Path]:
         """Remove the files that are older than `keep_s` seconds and not used; returns what was removed."""
         oldest = time.time() - keep_s
-        old = [path for path in self._folder.glob("*.bin") if path.stat().st_mtime < oldest and not is_used(path)]
-        for path in old:
-            path.unlink()
+        old = []
+        for path in self._folder.glob("*.bin"):
+            with suppress(FileNotFoundError):  # somebody else has just removed it
+                if path.stat().st_mtime < oldest and not is_used(path):
+                    path.unlink()
+                    old.append(path)
         self.sets.expire(keep_s, is_used)
         return old
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scope_batch.errors import TemporaryError
+from scope_batch.errors import OutputError, TemporaryError
 from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.records import JobRecord, JobSettings
 from scope_batch.jobs.worker import LoadOrder
@@ -455,6 +455,33 @@ def test_a_running_job_is_deleted_when_it_has_ended(loaded: World, call: Call) -
                 await asyncio.sleep(0)
 
     asyncio.run(end_and_wait())
+
+
+@pytest.mark.parametrize("step", ["expire", "remove"])
+def test_an_error_does_not_end_the_removal_of_jobs(
+    step: str, loaded: World, call: Call, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as a disk that is full for a moment."""
+    job, working, failed = loaded.start(), getattr(loaded.table, step), threading.Event()
+    call(loaded.app, "DELETE", f"/api/v1/batch/{job}")
+
+    def fail_once(*values: Any) -> Any:
+        if failed.is_set():
+            return working(*values)
+        failed.set()
+        raise OutputError("no space left")
+
+    async def end_twice() -> None:
+        async with loaded.service.running():
+            loaded.table.end(job, "cancelled")
+            while not failed.is_set() or loaded.table.get(job) is not None:
+                await asyncio.sleep(0.01)
+                loaded.table.count_lost_worker(other)  # wakes the cleaner
+
+    other = loaded.table.submit("{}", JobSettings(()), most_active=2).id
+    monkeypatch.setattr(loaded.table, step, fail_once)
+    asyncio.run(asyncio.wait_for(end_twice(), 20))
+    assert "no space left" in caplog.text
 
 
 @pytest.mark.parametrize(

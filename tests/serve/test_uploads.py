@@ -240,3 +240,13 @@ def test_an_upload_that_stands_in_a_set_counts_once(small: Uploads) -> None:
 
 def uploaded(tmp_path: Path) -> list[Path]:
     return [path for path in (tmp_path / "uploads").iterdir() if path.is_file()]
+
+
+@pytest.mark.parametrize("name", ["video-0.bin", "sets/set-0"])
+def test_a_file_that_goes_while_old_ones_are_removed_is_no_error(name: str, tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, UploadLimits())
+    old = tmp_path / "file-0.bin"
+    old.touch()
+    (tmp_path / "sets").mkdir()
+    (tmp_path / name).symlink_to("gone")
+    assert uploads.expire(-1) == [old]
