@@ -86,7 +86,8 @@ ChunkTimeout = Annotated[
         "--chunk-timeout",
         parser=parse_duration,
         metavar="TIME",
-        help="A worker whose chunk takes longer is killed, and its job fails.",
+        help="A worker whose chunk takes longer is killed, and its job fails; so is one that makes no progress "
+        "for so long while it loads models, prepares a job or ends its output.",
         rich_help_panel=_JOBS,
     ),
 ]

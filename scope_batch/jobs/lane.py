@@ -23,6 +23,8 @@ MAX_LOST_WORKERS = 3
 LOST = TemporaryError.exit_code
 """Exit code of a job whose workers were lost."""
 CHUNK_TIMEOUT_S = 3600.0
+START_S = 120.0
+"""The first order of a process may take so many seconds more, in which it starts and imports."""
 RETRY_S = 5.0
 """When the table cannot be written, try again after so many seconds."""
 _NOT_STORED = ("stage", "figures", "finished")
@@ -31,7 +33,11 @@ and the end of one attempt."""
 
 
 class Lane(threading.Thread):
-    """Takes one job after another and renders it on one device. A chunk may take `chunk_timeout_s`."""
+    """Takes one job after another and renders it on one device.
+
+    chunk_timeout_s  for one chunk, for the time between two events before the first chunk, and for the end of the
+                     output; a worker that needs longer is killed.
+    """
 
     def __init__(self, table: JobTable, options: RenderOptions, chunk_timeout_s: float = CHUNK_TIMEOUT_S) -> None:
         super().__init__(name=f"jobs on {options.device}", daemon=True)
@@ -128,7 +134,7 @@ class Lane(threading.Thread):
         with self._lock:
             if self._worker is not None:
                 self._worker.load(order)
-        result = _no_worker() if self._worker is None else self._result()
+        result = _no_worker() if self._worker is None else self._result("the load")
         if result.leaving:
             self._end_worker()
         done(result.error)
@@ -191,24 +197,30 @@ class Lane(threading.Thread):
                 progress = following
                 self._table.append_event(job.id, event["event"], event, progress)
 
-        return self._result(store)
+        return self._result("the preparation of the job", store)
 
-    def _result(self, store: Callable[[dict[str, Any]], object] = lambda _: None) -> Result:
-        """Wait until the worker is done with what it was told to do; hand on its events."""
+    def _result(self, doing: str, store: Callable[[dict[str, Any]], object] = lambda _: None) -> Result:
+        """Wait until the worker is done with what it was told to do; hand on its events.
+
+        doing  the work before the first chunk, for messages.
+        """
         assert self._worker is not None
-        chunk, deadline_s = 0, None
+        timeout_s = self._chunk_timeout_s
+        deadline_s = time.monotonic() + timeout_s + (0 if self._worker.has_answered else START_S)
         try:
-            while "result" not in (message := self._worker.receive(_left(deadline_s))):
+            while "result" not in (message := self._worker.receive(max(0.0, deadline_s - time.monotonic()))):
                 event = message["event"]
                 if event["event"] == "chunk-started":
-                    chunk, deadline_s = event["chunk"], time.monotonic() + self._chunk_timeout_s
+                    doing = f"chunk {event['chunk'] + 1}"
                 elif event["event"] == "chunk" and event["chunk"] + 1 == event["chunks"]:
-                    deadline_s = None
+                    doing = "the output"
+                if event["event"] != "stage":  # a chunk's stages share its time
+                    deadline_s = time.monotonic() + timeout_s
                 store(event)
         except TimeoutError:
             self.kill()
             self._end_worker()
-            error = f"chunk {chunk + 1} did not end within {self._chunk_timeout_s:g} s (--chunk-timeout)"
+            error = f"{doing} did not end within {timeout_s:g} s (--chunk-timeout)"
             return Result("failed", error=error, exit_code=TimeLimitError.exit_code)
         except EOFError:
             status = self._end_worker()
@@ -244,10 +256,6 @@ class Lane(threading.Thread):
 
 def _no_worker() -> Result:
     return Result("failed", error="no worker process can be started", exit_code=LOST, retry=True)
-
-
-def _left(deadline_s: float | None) -> float | None:
-    return None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
 
 
 def after_event(progress: Progress, event: Mapping[str, Any]) -> Progress | None:

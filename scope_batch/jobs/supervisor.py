@@ -23,7 +23,8 @@ class Supervisor:
     """Runs the jobs of `table` from `__enter__` on, those that were interrupted too; `__exit__` drains.
 
     queue_length     so many jobs may wait beside those that run.
-    chunk_timeout_s  a worker whose chunk takes longer is killed, and its job fails.
+    chunk_timeout_s  a worker whose chunk takes longer is killed, and its job fails; so is one that makes no progress
+                     for so long outside the chunks.
     """
 
     def __init__(

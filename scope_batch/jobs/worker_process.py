@@ -35,6 +35,8 @@ class WorkerProcess:
                 raise
         atexit.register(self._process.kill)  # before multiprocessing waits for it, in a server that ends unexpectedly
         self._sending = threading.Lock()
+        self.has_answered = False
+        """A message has come, so it has started."""
 
     @property
     def pid(self) -> int:
@@ -58,16 +60,17 @@ class WorkerProcess:
         """Let it end the chunk in flight, and leave."""
         self._send({"do": "drain"})
 
-    def receive(self, timeout_s: float | None = None) -> dict[str, Any]:
+    def receive(self, timeout_s: float) -> dict[str, Any]:
         """Return the next message. Raises EOFError if the worker has ended, TimeoutError if none comes in time."""
         try:
-            if timeout_s is not None and not self._connection.poll(timeout_s):
+            if not self._connection.poll(timeout_s):
                 raise TimeoutError
             message: dict[str, Any] = json.loads(self._connection.recv_bytes())
         except TimeoutError:
             raise
         except (OSError, ValueError) as error:  # a killed worker may leave half a message
             raise EOFError from error
+        self.has_answered = True
         return message
 
     def kill(self) -> None:

@@ -208,6 +208,39 @@ def test_a_chunk_that_never_returns_fails_its_job_and_the_next_one_gets_a_new_wo
         assert output(ended(table, supervisor.submit(request(9), SETTINGS))) == rendered(9)
 
 
+def test_a_worker_that_never_begins_a_job_fails_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "START_S", 0.0)
+    monkeypatch.setattr(WorkerProcess, "render", lambda *_: None)
+    with running(tmp_path, chunk_timeout_s=0.1) as (table, supervisor):
+        record = ended(table, supervisor.submit(request(30), SETTINGS))
+    assert (record.state, record.exit_code) == ("failed", 124)
+    assert record.error == "the preparation of the job did not end within 0.1 s (--chunk-timeout)"
+
+
+def test_a_worker_that_never_ends_the_output_fails_its_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    receive = WorkerProcess.receive
+
+    def receive_no_result(worker: WorkerProcess, timeout_s: float | None = None) -> dict[str, Any]:
+        message = receive(worker, PATIENCE_S)
+        if "result" in message and timeout_s is not None:
+            raise TimeoutError
+        return message
+
+    monkeypatch.setattr(WorkerProcess, "receive", receive_no_result)
+    with running(tmp_path) as (table, supervisor):
+        record = ended(table, supervisor.submit(request(9), SETTINGS))
+    assert record.error == "the output did not end within 3600 s (--chunk-timeout)"
+
+
+def test_a_worker_that_never_ends_a_load_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "START_S", 0.0)
+    monkeypatch.setattr(WorkerProcess, "load", lambda *_: None)
+    with running(tmp_path, chunk_timeout_s=0.1) as (table, supervisor):
+        assert load(supervisor) == "the load did not end within 0.1 s (--chunk-timeout)"
+        monkeypatch.setattr(lane_module, "START_S", PATIENCE_S)
+        assert ended(table, supervisor.submit(request(9, height=8), SETTINGS)).exit_code == 65
+
+
 def test_a_job_goes_on_with_a_worker_that_was_started_before_the_first_one_died(
     tmp_path: Path, rendered: Callable[[int], bytes]
 ) -> None:
