@@ -9,7 +9,7 @@ from pathlib import Path
 from scope_batch.errors import OutputError
 from scope_batch.jobs.records import JobRecord, JobSettings, Progress
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE job (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -19,6 +19,7 @@ CREATE TABLE job (
     request TEXT NOT NULL,
     settings TEXT NOT NULL,
     caller TEXT NOT NULL,
+    key TEXT UNIQUE,
     submitted_s REAL NOT NULL,
     started_s REAL,
     finished_s REAL,
@@ -77,7 +78,7 @@ def open_database(file: Path) -> sqlite3.Connection:
 def record_of(row: sqlite3.Row) -> JobRecord:
     """Return a row of the table `job` as a value."""
     values = dict(row)
-    del values["number"]
+    del values["number"], values["key"]
     settings = json.loads(values["settings"])
     values["settings"] = JobSettings(**{**settings, "outputs": tuple(settings["outputs"])})
     values["progress"] = Progress(**json.loads(values["progress"]))

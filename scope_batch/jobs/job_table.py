@@ -21,7 +21,7 @@ from scope_batch.jobs.database import open_database, record_of
 from scope_batch.jobs.records import ENDED, WAITING, EndState, JobRecord, JobSettings, Progress, StoredEvent
 
 MAX_EVENTS = 2000
-"""So many events are kept of each job, the last ones."""
+"""So many events are kept of each job, the last ones; `started`, which says what the job renders, is always kept."""
 _WAITING = f"state IN {WAITING}"
 _ENDED = f"state IN {ENDED}"
 
@@ -92,22 +92,29 @@ class JobTable:
         """Return the folder of a job, which holds its outputs and stored chunks."""
         return self._root / "jobs" / job
 
-    def submit(self, request: str, settings: JobSettings, *, most_active: int, caller: str = "") -> JobRecord:
-        """Add a queued job. Raises BusyError if `most_active` jobs are queued, interrupted or running already."""
+    def submit(
+        self, request: str, settings: JobSettings, *, most_active: int, caller: str = "", key: str | None = None
+    ) -> JobRecord:
+        """Add a queued job, or return that of the same key. Raises BusyError if `most_active` jobs have not ended."""
         job = secrets.token_hex(16)
         with self._transaction(job):
+            if key is not None and (earlier := self.with_key(key)) is not None:
+                return earlier
             (active,) = self._db.execute(f"SELECT COUNT(*) FROM job WHERE NOT {_ENDED}").fetchone()
             if active >= most_active:
                 raise BusyError(f"busy: {active} of at most {most_active} jobs run or wait")
             self._db.execute(
-                "INSERT INTO job (id, request, settings, caller, submitted_s) VALUES (?, ?, ?, ?, ?)",
-                (job, request, json.dumps(asdict(settings)), caller, self._clock()),
+                "INSERT INTO job (id, request, settings, caller, key, submitted_s) VALUES (?, ?, ?, ?, ?, ?)",
+                (job, request, json.dumps(asdict(settings)), caller, key, self._clock()),
             )
             self.folder(job).mkdir(mode=0o700)
             return self._get(job)
 
     def get(self, job: str) -> JobRecord | None:
         return next(iter(self._select("WHERE id = ?", job)), None)
+
+    def with_key(self, key: str) -> JobRecord | None:
+        return next(iter(self._select("WHERE key = ?", key)), None)
 
     def newest(self, limit: int = 20, *, before: str | None = None) -> list[JobRecord]:
         """Return at most `limit` jobs, the newest first; `before`: only those submitted before this job."""
@@ -125,23 +132,19 @@ class JobTable:
 
     def jobs_ahead(self, job: str) -> int:
         """Return how many jobs run or wait that were submitted before this one."""
+        older = "number < (SELECT number FROM job WHERE id = ?)"
         with self._changed:
-            row = self._db.execute(
-                f"SELECT COUNT(*) FROM job WHERE NOT {_ENDED} AND number < (SELECT number FROM job WHERE id = ?)",
-                (job,),
-            ).fetchone()
-        return int(row[0])
+            rows = self._db.execute(f"SELECT COUNT(*) FROM job WHERE NOT {_ENDED} AND {older}", (job,))
+            return int(rows.fetchone()[0])
 
     def take_next(self, wanted: Callable[[], bool] = lambda: True, *, wait: bool = False) -> JobRecord | None:
-        """Mark the oldest job that waits as running and return it.
+        """Mark the oldest job that waits as running and return it; None if there is none, or none is wanted any more.
 
         wait  wait for one until `wanted` returns False, which `wake` makes it ask again.
-        Returns None if there is none, or none is wanted any more.
         """
         with self._changed:
             while not self._closed and wanted():
-                row = self._db.execute(f"SELECT id FROM job WHERE {_WAITING} ORDER BY number LIMIT 1").fetchone()
-                if row is not None:
+                if row := self._db.execute(f"SELECT id FROM job WHERE {_WAITING} ORDER BY number LIMIT 1").fetchone():
                     return self._set(row["id"], "state = 'running', started_s = coalesce(started_s, ?)", self._clock())
                 if not wait:
                     return None
@@ -161,10 +164,8 @@ class JobTable:
         return self._set(job, "lost_workers = lost_workers + 1")
 
     def cancel(self, job: str) -> JobRecord | None:
-        """Cancel a job: one that waits ends at once, a running one when its worker has heard of it. No-op afterwards.
-
-        Returns the job as it is then; None if there is none.
-        """
+        """Cancel a job: one that waits ends at once, a running one when its worker has heard of it; an ended one stays
+        as it is. Returns the job as it is then; None if there is none."""
         with self._changed:
             record = self.get(job)
             if record is None or record.has_ended:
@@ -214,13 +215,11 @@ class JobTable:
 
     def events(self, job: str, after: int = 0) -> list[StoredEvent]:
         """Return the events whose number is higher than `after`, as far as they are kept."""
-        with self._changed:
-            rows = self._db.execute(
-                "SELECT event.* FROM event JOIN job ON event.job = job.number "
-                "WHERE job.id = ? AND event.number > ? ORDER BY event.number",
-                (job, after),
-            ).fetchall()
-        return [StoredEvent(job, row["number"], row["kind"], row["data"]) for row in rows]
+        return self._events(job, "event.number > ? ORDER BY event.number", after)
+
+    def first_event(self, job: str, kind: str) -> StoredEvent | None:
+        """Return the first event of a kind, without reading those behind it."""
+        return next(iter(self._events(job, "kind = ? ORDER BY event.number LIMIT 1", kind)), None)
 
     def news(self, job: str, after: int = 0) -> tuple[JobRecord | None, list[StoredEvent]]:
         """Return `get` and `events` as of one moment: the last event is there if, and only if, the job has ended."""
@@ -256,9 +255,14 @@ class JobTable:
             rows = self._db.execute(f"SELECT * FROM job {clauses}", values).fetchall()
         return [record_of(row) for row in rows]
 
+    def _events(self, job: str, clauses: str, *values: Any) -> list[StoredEvent]:
+        joined = f"SELECT event.* FROM event JOIN job ON event.job = job.number WHERE job.id = ? AND {clauses}"
+        with self._changed:
+            rows = self._db.execute(joined, (job, *values)).fetchall()
+        return [StoredEvent(job, row["number"], row["kind"], row["data"]) for row in rows]
+
     def _get(self, job: str) -> JobRecord:
-        record = self.get(job)
-        if record is None:
+        if (record := self.get(job)) is None:
             raise KeyError(job)
         return record
 
@@ -276,7 +280,8 @@ class JobTable:
             (job,),
         ).fetchone()
         self._db.execute("INSERT INTO event (job, number, kind, data) VALUES (?, ?, ?, ?)", (key, number, kind, text))
-        self._db.execute("DELETE FROM event WHERE job = ? AND number <= ?", (key, number - self._max_events))
+        oldest = number - self._max_events
+        self._db.execute("DELETE FROM event WHERE job = ? AND number <= ? AND kind != 'started'", (key, oldest))
         return StoredEvent(job, number, kind, text)
 
     @contextmanager

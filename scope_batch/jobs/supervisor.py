@@ -52,11 +52,11 @@ class Supervisor:
         """Process ids of the workers that run now."""
         return [pid for lane in self._lanes if (pid := lane.worker_pid) is not None]
 
-    def submit(self, request: str, settings: JobSettings, caller: str = "") -> JobRecord:
-        """Add a job. Raises BusyError if no more may run or wait, DrainingError after `drain`."""
+    def submit(self, request: str, settings: JobSettings, caller: str = "", key: str | None = None) -> JobRecord:
+        """Add a job, as the table does. Raises BusyError if no more may run or wait, DrainingError after `drain`."""
         if any(lane.draining for lane in self._lanes):
             raise DrainingError("the server is shutting down")
-        return self._table.submit(request, settings, most_active=self._most_active, caller=caller)
+        return self._table.submit(request, settings, most_active=self._most_active, caller=caller, key=key)
 
     def cancel(self, job: str) -> JobRecord | None:
         """Cancel a job in any state; a running one ends after the chunk in flight. Returns it as it is then."""

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 class Runner(Protocol):
     """Runs the jobs of the table; the supervisor of `scope_batch.jobs`."""
 
-    def submit(self, request: str, settings: JobSettings, caller: str = "") -> JobRecord: ...
+    def submit(self, request: str, settings: JobSettings, caller: str = "", key: str | None = None) -> JobRecord: ...
 
     def cancel(self, job: str) -> JobRecord | None: ...
 
@@ -257,7 +257,7 @@ class Service:
     def add(self, job: Job, translation: Translation, **notes: str | None) -> JobRecord:
         """Plan a job and add it to the table. Raises JobError or MissingInputError in the client's words, BusyError.
 
-        notes  are kept with the job.
+        notes  are kept with the job; if one with the same `key` is in the table, that one is returned.
         """
         try:
             plan = prepare_job(job)
@@ -271,9 +271,8 @@ class Service:
 
     def _add(self, translation: Translation, plan: Plan, notes: Mapping[str, Any]) -> JobRecord:
         sizes = {"total_chunks": len(plan.chunks), "num_frames": plan.delivery.frames}
-        return self.runner.submit(
-            json.dumps(translation.fields), SETTINGS, caller_text(translation, {**notes, **sizes})
-        )
+        caller = caller_text(translation, {**notes, **sizes})
+        return self.runner.submit(json.dumps(translation.fields), SETTINGS, caller, notes.get("key"))
 
     def _position(self, record: JobRecord) -> int:
         """Return how many jobs must end before this one begins."""

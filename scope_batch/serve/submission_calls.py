@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from scope_batch.errors import JobError, MissingInputError
+from scope_batch.jobs.job_table import BusyError
 from scope_batch.jobs.records import JobRecord, StoredEvent
 from scope_batch.serve.api_schema import BINARY_BODY, EVENTS, json_body, problems
 from scope_batch.serve.bodies import checked
@@ -90,22 +91,24 @@ def submission_calls(service: Service) -> APIRouter:
 
 def _submit(service: Service, body: bytes) -> JobRecord:
     submission = checked(Submission, read_body(body))
-    if (earlier := _with_key(service, submission.key)) is not None:
+    busy: BusyError | None = None
+    try:
+        service.refuse_if_busy()
+    except BusyError as error:
+        busy = error  # perhaps with this very submission, whose answer the client may not have received
+    if submission.key is not None and (earlier := service.table.with_key(submission.key)) is not None:
         return earlier
-    service.refuse_if_busy()
+    if busy is not None:
+        raise busy
     job, translation, place = translate_submission(submission, service.pipeline.models, service.files)
     try:
-        return service.add(job, translation, job_sha256=submission.job_sha256, key=submission.key)
+        record = service.add(job, translation, key=submission.key, job_sha256=submission.job_sha256)
     except BaseException:
         service.files.uploads.sets.remove(place)
         raise
-
-
-def _with_key(service: Service, key: str | None) -> JobRecord | None:
-    """Return the job that was submitted with this key, whose answer the client may not have received."""
-    if key is None:
-        return None
-    return next((record for record in service.table.newest(100) if json.loads(record.caller).get("key") == key), None)
+    if place.name not in record.request:  # the job names no file, or is that of an equal submission at the same moment
+        service.files.uploads.sets.remove(place)
+    return record
 
 
 def _result(record: JobRecord) -> dict[str, Any] | None:

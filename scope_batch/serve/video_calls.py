@@ -69,9 +69,8 @@ def video_calls(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
     def shown(record: JobRecord) -> dict[str, Any]:
-        events = service.table.events(record.id)
-        started = next((json.loads(event.data) for event in events if event.kind == "started"), None)
-        return video_object(record, service.policy.keep_s, started)
+        started = service.table.first_event(record.id, "started")
+        return video_object(record, service.policy.keep_s, json.loads(started.data) if started else None)
 
     @router.post(
         "",

@@ -58,6 +58,19 @@ def test_of_50_submissions_at_once_as_many_pass_as_may(table: JobTable) -> None:
         assert sum(pool.map(one, range(50))) == 1
 
 
+def test_of_20_submissions_with_one_key_one_becomes_a_job(table: JobTable) -> None:
+    start = threading.Barrier(20)
+
+    def one(_: int) -> str:
+        start.wait()
+        return table.submit("{}", SETTINGS, most_active=1, key="k").id
+
+    with ThreadPoolExecutor(20) as pool:
+        ids = set(pool.map(one, range(20)))
+    assert ids == {record.id for record in table.newest()}
+    assert len(ids) == 1
+
+
 def test_a_job_that_ended_makes_room(table: JobTable) -> None:
     job = table.submit("{}", SETTINGS, most_active=1)
     with pytest.raises(BusyError, match="1 of at most 1 jobs"):
@@ -110,6 +123,16 @@ def test_active_jobs_are_those_that_run_or_wait(table: JobTable) -> None:
     table.take_next()
     table.cancel(ended.id)
     assert [job.id for job in table.active()] == [running.id, waiting.id]
+
+
+def test_the_ring_keeps_what_the_job_renders(table: JobTable) -> None:
+    job = submit(table)
+    for kind in ("loading", "started", *["chunk"] * 20):
+        table.append_event(job.id, kind, {})
+    assert numbers(table, job) == [2, *range(18, 23)]
+    first = table.first_event(job.id, "started")
+    assert first == table.events(job.id)[0]
+    assert table.first_event(job.id, "loading") is None
 
 
 def test_the_ring_keeps_the_last_events_under_ascending_numbers(table: JobTable) -> None:

@@ -50,8 +50,8 @@ class ByHand:
     """Why nothing can be loaded; None: it is not known yet."""
     loaded: list[LoadOrder] = field(default_factory=list)
 
-    def submit(self, request: str, settings: JobSettings, caller: str = "") -> JobRecord:
-        record = self.table.submit(request, settings, most_active=1, caller=caller)
+    def submit(self, request: str, settings: JobSettings, caller: str = "", key: str | None = None) -> JobRecord:
+        record = self.table.submit(request, settings, most_active=1, caller=caller, key=key)
         self.table.take_next()
         self.then(record)
         return record

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,15 @@ import pytest
 from PIL import Image
 
 from scope_batch.jobs.job_table import JobTable
-from scope_batch.jobs.records import Progress
+from scope_batch.jobs.records import JobSettings, Progress
+from scope_batch.serve import submission_calls
 from scope_batch.serve.application import create_app
 from scope_batch.serve.guard import Access
 from scope_batch.serve.pipeline import Pipeline
 from scope_batch.serve.requests import Files
 from scope_batch.serve.roots import Root
 from scope_batch.serve.service import Service
+from scope_batch.serve.submissions import translate_submission
 from scope_batch.serve.uploads import UploadLimits, Uploads
 from tests.serve.conftest import Call
 from tests.serve.test_application import ByHand, World
@@ -153,6 +157,30 @@ def test_the_same_key_gives_the_same_job_and_another_is_busy(world: World, call:
     first = submit(world, call, key=32 * "a")
     assert submit(world, call, key=32 * "a").json() == first.json()
     assert submit(world, call, key=32 * "b").status_code == 409
+
+
+def test_two_equal_submissions_at_once_are_one_job(world: World, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2)
+
+    def translated(*arguments: Any) -> Any:
+        both.wait(60)
+        return translate_submission(*arguments)
+
+    monkeypatch.setattr(submission_calls, "translate_submission", translated)
+    files = {"a.npy": upload(world, call, npy(3))}
+    more = {"key": 32 * "a", "files": files}
+    with ThreadPoolExecutor(2) as pool:
+        answers = [*pool.map(lambda _: submit(world, call, {**JOB, "input_path": "a.npy"}, **more), range(2))]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert len({answer.json()["job"] for answer in answers}) == len(world.table.newest()) == 1
+    assert len([*(world.folder / "uploads").glob("sets/*")]) == 1
+
+
+def test_a_key_is_known_however_many_jobs_came_after(world: World, call: Call) -> None:
+    first = submit(world, call, key=32 * "a").json()
+    for _ in range(101):
+        world.table.end(world.table.submit("{}", JobSettings(()), most_active=200, caller="{}").id, "cancelled")
+    assert submit(world, call, key=32 * "a").json() == first
 
 
 def test_unknown_keys_of_a_submission_are_refused(world: World, call: Call) -> None:
