@@ -111,10 +111,16 @@ def _check_origin(headers: Headers) -> None:
 def _check_content_type(headers: Headers, *, takes_forms: bool) -> None:
     """Refuse forms. Where a client can send nothing else, a multipart form is taken if it has a bearer token, be it
     any: a page of another site cannot send that header without asking first, and is refused then."""
-    is_asked_for = takes_forms and headers.get("authorization", "").lower().startswith("bearer ")
+    has_token = headers.get("authorization", "").lower().startswith("bearer ")
     for value in headers.getlist("content-type"):
         content_type = value.partition(";")[0].strip().lower()
-        if content_type in FORM_TYPES and not (is_asked_for and content_type == MULTIPART):
+        is_taken_here = takes_forms and content_type == MULTIPART
+        if is_taken_here and not has_token:
+            raise HttpProblem(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "the form needs the header Authorization: Bearer TOKEN (any token, if the server has none)",
+            )
+        if content_type in FORM_TYPES and not is_taken_here:
             raise HttpProblem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "forms are refused; send application/json, or application/octet-stream for data",

@@ -197,6 +197,13 @@ def test_a_form_needs_a_header_that_no_page_of_another_site_can_send(
     assert call(guarded(Access()), "POST", path, headers=headers, content=b"x").status_code == status
 
 
+def test_the_refusal_of_a_form_says_what_would_be_taken(call: Call) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    detail = [call(guarded(Access()), "POST", path, headers=headers).text for path in ("/v1/videos", "/api/v1/batch")]
+    assert "the form needs the header Authorization: Bearer" in detail[0]
+    assert "Bearer" not in detail[1]
+
+
 def test_a_page_of_another_site_cannot_post_a_form_even_with_a_token(call: Call) -> None:
     headers = {
         "Content-Type": "multipart/form-data; boundary=x", "Authorization": "Bearer any", "Origin": "http://evil.example",
