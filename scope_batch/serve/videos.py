@@ -19,6 +19,7 @@ from scope_batch.job.scalars import parse_rate
 from scope_batch.job.schema import DEFAULT_FPS
 from scope_batch.jobs.records import JobRecord
 from scope_batch.media.clip import VIDEO_SUFFIXES
+from scope_batch.media.images import IMAGE_FORMATS, MULTI_PICTURE_JPEG
 from scope_batch.media.validate import probe_clip
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.serve.job_events import first_prompt, public_error
@@ -180,11 +181,12 @@ def _take_reference(fields: dict[str, Any], path: Path, uploads: Uploads) -> str
 def _picture_suffix(path: Path) -> str | None:
     """Return the extension for a still picture, None for anything else."""
     try:
-        with Image.open(path) as image:
-            suffix = f".{str(image.format).lower()}"
-            is_still = getattr(image, "n_frames", 1) == 1
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            kind = "JPEG" if image.format == MULTI_PICTURE_JPEG else str(image.format)
+            is_still = image.format == MULTI_PICTURE_JPEG or not getattr(image, "is_animated", False)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
         return None
+    suffix = f".{kind.lower()}"
     return suffix if is_still and suffix in IMAGE_SUFFIXES else None
 
 
