@@ -10,19 +10,26 @@ from typing import Any
 from pydantic import BaseModel
 
 from scope_batch.core.plan import Plan
-from scope_batch.errors import JobError, MissingInputError, ProblemsError, UnavailableError
+from scope_batch.errors import JobError, ProblemsError, UnavailableError
 from scope_batch.job import Job
 from scope_batch.job.faults import Loc
 from scope_batch.job.interpolation import Values
 from scope_batch.job.load import job_of_values, parse_job, read_values
-from scope_batch.job.paths import with_paths
 from scope_batch.job.positions import Mark, Origin, Source, show
 from scope_batch.job.yaml_reader import decode
 from scope_batch.jobs.records import JobRecord
 from scope_batch.models.folder import TINY, find_models
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.render.prepare import plan_document, prepare_job
-from scope_batch.serve.requests import MAX_FRAMES, NOT_SERVED, Files, Translation, public_text
+from scope_batch.serve.requests import (
+    MAX_FRAMES,
+    NOT_SERVED,
+    Files,
+    Translation,
+    in_client_words,
+    public_text,
+    resolved,
+)
 
 MAX_TEXT_BYTES = 128 << 10
 MAX_PLANNED_CHARACTERS = 4 << 20
@@ -74,7 +81,7 @@ def read_job_text(data: bytes, files: Files, models: str | None) -> tuple[Job, T
         check_server_limits(job, models)
         plan = prepare_job(job)
     except ProblemsError as error:
-        raise _public_error(error, translation.names) from None
+        raise in_client_words(error, translation.names) from None
     translation.fields = {**values.data, "pipeline_id": job.pipeline_id}
     return job, translation, plan
 
@@ -93,7 +100,7 @@ def check_record(record: JobRecord) -> bytes:
         try:
             return job, Translation({}, caller["warnings"], caller["names"]), prepare_job(job)
         except ProblemsError as error:
-            raise _public_error(error, caller["names"]) from None
+            raise in_client_words(error, caller["names"]) from None
 
     return _check(read)
 
@@ -122,10 +129,6 @@ def _in_pieces(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _public_error(error: ProblemsError, names: Mapping[str, str]) -> ProblemsError:
-    return type(error)(*(public_text(line, names) for line in error.problems), more=error.more)
-
-
 def _take_out_what_is_not_served(values: Values) -> Iterable[str]:
     for name in sorted(NOT_SERVED & values.data.keys(), key=lambda name: values.marks[name,].key):
         yield f"{values.marks[name,].at_key()}: {name}: has no effect here: {_NOT_SERVED[name]}"
@@ -136,27 +139,18 @@ def _take_out_what_is_not_served(values: Values) -> Iterable[str]:
 
 def _resolve(values: Values, files: Files, names: dict[str, str]) -> None:
     """Replace every name of a file by its path, noted in `names`; one that has none is a problem of its line."""
-    in_maps: set[tuple[Loc, str]] = set()
 
-    def refuse(mark: Mark, loc: Loc, message: object) -> None:
-        values.problems.append((mark, f"{mark.at_value()}: {show(loc)}: {public_text(str(message), {})}"))
+    def mark_of(loc: Loc, name: str) -> Mark:
+        return values.marks.get((*loc, name), values.marks[loc])
 
-    def path_of(name: str, field_name: str, loc: Loc) -> str:
-        mark = values.marks.get((*loc, name), values.marks[loc])
-        try:
-            path = str(files.path_of(name, field_name))
-        except (JobError, MissingInputError) as error:
-            refuse(mark, loc, error)
-            return name
-        if field_name == "lora_scales":
-            values.marks[*loc, path] = mark
-            if (loc, path) in in_maps:
-                refuse(mark, loc, "the file is listed twice")
-            in_maps.add((loc, path))
-        names[path] = name
-        return path
+    def refuse(loc: Loc, name: str, error: ProblemsError) -> None:
+        mark = mark_of(loc, name)
+        values.problems.append((mark, f"{mark.at_value()}: {show(loc)}: {public_text(str(error), {})}"))
 
-    values.data = {key: with_paths(value, key, (key,), path_of) for key, value in values.data.items()}
+    def mark_lora(loc: Loc, name: str, path: str) -> None:
+        values.marks[*loc, path] = mark_of(loc, name)
+
+    values.data = resolved(values.data, files, names, refuse, mark_lora)
 
 
 def check_server_limits(job: Job, models: str | None) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scope_batch.errors import JobError, MissingInputError, UnavailableError
 from scope_batch.job import Job
+from scope_batch.job.faults import shown
 from scope_batch.job.load import parse_job
 from scope_batch.job.positions import Source
 from scope_batch.jobs.worker import LoadOrder
@@ -20,7 +21,7 @@ from scope_batch.models.folder import TINY, find_models
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.processors import PROCESSORS
 from scope_batch.serve.problem_documents import HttpProblem
-from scope_batch.serve.requests import public_text
+from scope_batch.serve.requests import in_client_words, public_text
 from scope_batch.serve.roots import Root
 
 Status = Literal["not_loaded", "loading", "loaded", "error"]
@@ -146,6 +147,12 @@ class Pipeline:
 
     def _defaults_of(self, pipeline_id: str, params: LoadParams) -> dict[str, Any]:
         seed = params.seed if params.seed is not None else params.base_seed
+        loras: dict[str, float] = {}
+        for index, lora in enumerate(params.loras or ()):
+            path = str(self._loras.path_of(lora.path))
+            if path in loras:
+                raise JobError(f"load_params.loras[{index}]: {shown(lora.path)}: the file is listed twice")
+            loras[path] = lora.scale
         fields = {
             "pipeline_id": pipeline_id,
             "models": self.models,
@@ -154,7 +161,7 @@ class Pipeline:
             "seed": seed,
             "vae_type": params.vae_type,
             "quantization": params.quantization,
-            "lora_scales": {str(self._loras.path_of(lora.path)): lora.scale for lora in params.loras or ()},
+            "lora_scales": loras,
         }
         if any((lora.merge_mode or params.lora_merge_mode) == "runtime_peft" for lora in params.loras or ()):
             fields["lora_merge"] = "never"
@@ -162,7 +169,7 @@ class Pipeline:
         try:
             parse_job({**defaults, "prompt": "-"}, Source(name="load_params"))
         except (JobError, MissingInputError) as error:
-            raise type(error)(*(public_text(line, {}) for line in error.problems), more=error.more) from None
+            raise in_client_words(error, {}) from None
         return defaults
 
     def _with_vace(self, defaults: dict[str, Any], params: LoadParams) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from scope_batch.core.geometry import PROTOCOL_SLOT_FRAMES
 from scope_batch.errors import JobError, MissingInputError, ProblemsError
 from scope_batch.job import Job
-from scope_batch.job.faults import Loc
+from scope_batch.job.faults import Loc, shown
 from scope_batch.job.legacy import fold_first_revision
 from scope_batch.job.load import parse_job
 from scope_batch.job.paths import with_paths
@@ -83,6 +83,11 @@ def public_text(text: str, names: Mapping[str, str]) -> str:
     return _FOLDERS.sub("", text)
 
 
+def in_client_words(error: ProblemsError, names: Mapping[str, str]) -> ProblemsError:
+    """Return the error with every line as `public_text` makes it."""
+    return type(error)(*(public_text(line, names) for line in error.problems), more=error.more)
+
+
 def read_body(data: bytes) -> dict[str, Any]:
     """Parse the body of a request. Raises JobError unless it is one JSON object that can be a job."""
     try:
@@ -133,7 +138,7 @@ def translate(body: Mapping[str, Any], defaults: Mapping[str, Any], files: Files
     try:
         job = parse_job(fields, Source(name="request"))
     except ProblemsError as error:
-        raise type(error)(*(public_text(line, result.names) for line in error.problems), more=error.more) from None
+        raise in_client_words(error, result.names) from None
     if isinstance(job.num_frames, int) and job.num_frames > MAX_FRAMES:
         raise JobError(f"num_frames: must be at most {MAX_FRAMES} over HTTP, not {job.num_frames}")
     return job, result
@@ -230,20 +235,45 @@ def resolve(fields: dict[str, Any], files: NamedFiles, result: Translation) -> N
     problems: list[str] = []
     kinds: set[type[ProblemsError]] = set()
 
+    def refuse(loc: Loc, _: str, error: ProblemsError) -> None:
+        kinds.add(type(error))
+        problems.append(f"{show(loc)}: {error}")
+
+    fields.update(resolved(fields, files, result.names, refuse))
+    if problems:
+        raise (MissingInputError if kinds == {MissingInputError} else JobError)(*problems)
+
+
+def resolved(
+    fields: Mapping[str, Any],
+    files: NamedFiles,
+    names: dict[str, str],
+    refuse: Callable[[Loc, str, ProblemsError], None],
+    renamed: Callable[[Loc, str, str], None] = lambda _loc, _name, _path: None,
+) -> dict[str, Any]:
+    """Return the fields with paths in place of names, and note the name of each path in `names`.
+
+    refuse   is called with the place, the name and the error of a name without a file, and of a second name that one
+             map of LoRAs has for a file.
+    renamed  is called with the place of a map of LoRAs, the name of one and its path.
+    """
+    in_maps: set[tuple[Loc, str]] = set()
+
     def path_of(name: str, field_name: str, loc: Loc) -> str:
         try:
             path = str(files.path_of(name, field_name))
         except (JobError, MissingInputError) as error:
-            kinds.add(type(error))
-            problems.append(f"{show(loc)}: {error}")
+            refuse(loc, name, error)
             return name
-        result.names[path] = name
+        if field_name == "lora_scales":
+            renamed(loc, name, path)
+            if (loc, path) in in_maps:
+                refuse(loc, name, JobError(f"{shown(name)}: the file is listed twice"))
+            in_maps.add((loc, path))
+        names[path] = name
         return path
 
-    for key in list(fields):
-        fields[key] = with_paths(fields[key], key, (key,), path_of)
-    if problems:
-        raise (MissingInputError if kinds == {MissingInputError} else JobError)(*problems)
+    return {key: with_paths(value, key, (key,), path_of) for key, value in fields.items()}
 
 
 def _no_constant(name: str) -> float:

@@ -33,7 +33,7 @@ from scope_batch.serve.job_events import RAW_NAME, caller_text, protocol_event, 
 from scope_batch.serve.job_text import MAX_TEXT_BYTES, check_job_text, check_record, read_job_text
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, Pipeline
 from scope_batch.serve.problem_documents import HttpProblem
-from scope_batch.serve.requests import Files, Translation, public_text, read_body, translate, without_refused_fields
+from scope_batch.serve.requests import Files, Translation, in_client_words, read_body, translate, without_refused_fields
 
 VIDEO_NAME = "out.mp4"
 PREVIEW_NAME = "preview.png"
@@ -251,7 +251,7 @@ class Service:
         try:
             job = without_refused_fields(job, translation)
         except ProblemsError as error:
-            raise _public(error, translation) from None
+            raise in_client_words(error, translation.names) from None
         return self.add(job, translation)
 
     def add(self, job: Job, translation: Translation, **notes: str | None) -> JobRecord:
@@ -262,7 +262,7 @@ class Service:
         try:
             plan = prepare_job(job)
         except ProblemsError as error:
-            raise _public(error, translation) from None
+            raise in_client_words(error, translation.names) from None
         return self._add(translation, plan, notes)
 
     def _submit_text(self, body: bytes) -> JobRecord:
@@ -300,7 +300,3 @@ class Service:
         if record is None or job in self._unwanted:
             raise HttpProblem(HTTPStatus.NOT_FOUND, "there is no such job, or no longer")
         return record
-
-
-def _public(error: ProblemsError, translation: Translation) -> ProblemsError:
-    return type(error)(*(public_text(line, translation.names) for line in error.problems), more=error.more)

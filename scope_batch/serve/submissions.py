@@ -16,7 +16,7 @@ from scope_batch.job.positions import Source
 from scope_batch.models.folder import TINY
 from scope_batch.render.fingerprint import sha256_of
 from scope_batch.serve.job_text import check_server_limits
-from scope_batch.serve.requests import NOT_SERVED, Files, Translation, public_text, resolve
+from scope_batch.serve.requests import NOT_SERVED, Files, Translation, in_client_words, resolve
 
 _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -67,7 +67,7 @@ def _checked(result: Translation, models: str | None) -> tuple[Job, Translation]
         job = parse_job(result.fields, Source(name="job"))
         check_server_limits(job, TINY if job.models == TINY else models)
     except ProblemsError as error:
-        raise type(error)(*(public_text(line, result.names) for line in error.problems), more=error.more) from None
+        raise in_client_words(error, result.names) from None
     result.fields.setdefault("pipeline_id", job.pipeline_id)
     return job, result
 

@@ -222,6 +222,7 @@ def test_vace_is_not_loaded_where_its_files_are_missing(world: World, call: Call
         ({"pipeline_ids": ["slate"], "load_params": {"loras": [{"path": "../x.safetensors"}]}}, 422),
         ({"pipeline_ids": ["slate"], "load_params": {"loras": [{"path": "/etc/passwd"}]}}, 422),
         ({"pipeline_ids": ["slate"], "load_params": {"loras": [{"path": "l.safetensors", "scale": 11}]}}, 422),
+        ({"pipeline_ids": ["slate"], "load_params": {"loras": 2 * [{"path": "l.safetensors"}]}}, 422),
     ],
     ids=str,
 )

@@ -100,7 +100,7 @@ def test_names_become_paths_for_the_worker_and_names_again_in_the_plan(files: Fi
 def test_a_lora_that_is_listed_twice_is_refused(files: Files) -> None:
     (files.loras.folder / "l.safetensors").write_bytes(b"x")
     text = f"{SLATE}lora_scales:\n  l.safetensors: 1\n  ./l.safetensors: 2\n"
-    assert (6, "lora_scales: the file is listed twice") in problems(text, files)
+    assert (6, "lora_scales: './l.safetensors': the file is listed twice") in problems(text, files)
 
 
 def test_what_the_server_decides_is_warned_about_and_has_no_effect(files: Files) -> None:

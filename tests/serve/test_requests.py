@@ -69,6 +69,20 @@ def test_a_body_that_is_nested_too_deep_is_refused(start: str, end: str, levels:
     assert read_body(f'{{"prompt": {49 * start}1{49 * end}}}'.encode())
 
 
+@pytest.mark.parametrize("other", ["./l.safetensors", "link.safetensors", "{}/lora/l.safetensors"])
+def test_two_names_of_one_lora_are_refused(files: Files, tmp_path: Path, other: str) -> None:
+    (tmp_path / "lora" / "link.safetensors").symlink_to("l.safetensors")
+    loras = {"l.safetensors": 1, "m.safetensors": 1, other.format(tmp_path): 0.5}
+    for fields in ({"lora_scales": loras}, {"chunk_specs": [{"chunk": 1, "lora_scales": loras}]}):
+        with pytest.raises(JobError, match=r"lora_scales: '.*': the file is listed twice"):
+            job_of(files, **fields)
+
+
+def test_a_lora_may_stand_in_several_maps(files: Files) -> None:
+    loras = {"lora_scales": {"l.safetensors": 1}}
+    job_of(files, **loras, chunk_specs=[{"chunk": 1, **loras}, {"chunk": 2, **loras}])
+
+
 @pytest.mark.parametrize("scale", [0.6, 1, [0.7, 0.5]])
 def test_another_noise_scale_counts(scale: Any, files: Files) -> None:
     values = tuple(scale) if isinstance(scale, list) else (scale,)
