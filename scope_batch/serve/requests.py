@@ -112,8 +112,9 @@ def check_content(body: dict[str, Any]) -> None:
         raise _too_deep()
     try:
         json.dumps(body, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:  # for half a surrogate pair
-        raise JobError(f"body: is not JSON as a job allows it: {error}") from None
+    except UnicodeEncodeError as error:
+        half = shown(error.object[error.start])
+        raise JobError(f"body: {half} is half of a character; write the character itself") from None
 
 
 def _too_deep() -> JobError:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from scope_batch.errors import JobError
 from scope_batch.job.faults import shown
 from scope_batch.job.paths import TEXT_FIELDS
-from scope_batch.serve.bodies import body_parts
+from scope_batch.serve.bodies import CLOSE, MAX_BODY_BYTES, body_parts
 from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.requests import MAX_LEVELS, check_content
 from scope_batch.serve.uploads import Incoming, Uploads
@@ -81,6 +81,15 @@ class _Parser(MultiPartParser):
     ) -> None:
         super().__init__(headers, body, max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
         self._uploads, self._stack = uploads, stack
+        self._text_bytes = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self._text_bytes += end - start
+            if self._text_bytes > MAX_BODY_BYTES:
+                detail = f"the fields of a form may have {MAX_BODY_BYTES} bytes together"
+                raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, CLOSE)
+        super().on_part_data(data, start, end)
 
     def on_headers_finished(self) -> None:
         super().on_headers_finished()
@@ -96,9 +105,7 @@ async def _limited(request: Request, timeout_s: float, max_bytes: int) -> AsyncG
     async for data in body_parts(request, timeout_s):
         received += len(data)
         if received > max_bytes:
-            raise HttpProblem(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {max_bytes} bytes are allowed", {"Connection": "close"}
-            )
+            raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {max_bytes} bytes are allowed", CLOSE)
         yield data
 
 

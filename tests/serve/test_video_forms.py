@@ -78,11 +78,23 @@ def test_the_file_becomes_an_upload(tmp_path: Path) -> None:
         ([b"--b\r\n"], {"Content-Type": "multipart/form-data"}, 400),
         ([part("seed", "1")[:20], GONE], HEADERS, 400),
         ([part("seed", "1")[:20], STALLED], HEADERS, 408),
+        ([part("input_reference", "xx", '; filename="x"')[:-3], GONE], HEADERS, 400),
+        ([part("input_reference", "xx", '; filename="x"')[:-3], STALLED], HEADERS, 408),
         ([part("input_reference", 10_000 * "x", '; filename="x"')], HEADERS, 413),
         ([part("input_reference", "", '; filename="x"')], HEADERS, 400),
         ([part("input_reference", "x", '; filename="x"'), part("b", "x", '; filename="x"')], HEADERS, 400),
     ],
-    ids=["nonsense", "no boundary", "cut off", "stalled", "long", "empty file", "two files"],
+    ids=[
+        "nonsense",
+        "no boundary",
+        "cut off",
+        "stalled",
+        "cut off in the file",
+        "stalled in the file",
+        "long",
+        "empty file",
+        "two files",
+    ],
 )
 def test_a_form_that_is_broken_leaves_no_file(
     tmp_path: Path, parts: list[bytes | str], headers: dict[str, str], status: int
@@ -125,6 +137,14 @@ def test_a_form_with_a_field_that_is_refused_leaves_no_file(tmp_path: Path, name
     assert [*(tmp_path / "uploads").iterdir()] == []
 
 
+def test_the_texts_of_a_form_are_as_long_as_a_json_body_at_most(tmp_path: Path) -> None:
+    parts = [part(f"a{number}", (1 << 20) * "x") for number in range(5)]
+    with pytest.raises(HttpProblem, match="fields of a form") as caught:
+        read(tmp_path, *parts, file_bytes=1 << 24)
+    assert caught.value.status == 413
+    assert len(read(tmp_path, *parts[:4], file_bytes=1 << 24)) == 4
+
+
 def test_a_file_and_a_handle_in_one_form_are_refused(tmp_path: Path) -> None:
     file = part("input_reference", "data", '; filename="x"')
     with pytest.raises(JobError, match="is given twice"):
@@ -140,7 +160,7 @@ def test_half_a_surrogate_pair_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_half_a_surrogate_pair_in_json_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="surrogates not allowed"):
+    with pytest.raises(JobError, match=r"^body: .*ud800.* is half of a character"):
         read(tmp_path, part("extra_body", '{"prompt": "\\ud800p"}'))
 
 
