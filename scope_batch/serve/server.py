@@ -81,9 +81,9 @@ def serve(settings: ServerSettings, announce: Callable[[str], object]) -> None:
             service = Service(table, supervisor, files, Pipeline(loras, settings.models), settings.policy)
             server = _Server(service, settings.access)
             signals.end(server)
-            announce(_url(listener))
-            server.run([listener])
             try:
+                announce(_url(listener))
+                server.run([listener])
                 supervisor.drain()
             except Interrupted:
                 supervisor.drain(0)
@@ -126,7 +126,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 class _Signals:
     """Takes the signals that come before uvicorn does, and the one that ended it, which it raises again.
 
-    The first one ends the server, also before that has begun to run; the next one raises Interrupted.
+    The first one ends the server, also before that has begun to run; the next one raises Interrupted. Later ones have
+    no effect: the workers are killed already, and the table is not closed before their threads have ended.
     """
 
     def __init__(self) -> None:
@@ -140,7 +141,9 @@ class _Signals:
 
     def handle(self, signum: int, _: FrameType | None) -> None:
         self._seen += 1
-        if self._seen > 1:
+        if self._seen > 2:
+            return
+        if self._seen == 2:
             raise Interrupted(signum, now=True)
         if self._server is not None:
             self._server.should_exit = True

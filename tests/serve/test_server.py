@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import uvicorn
 
 from scope_batch.errors import MissingInputError, TemporaryError
 from scope_batch.job import parse_job
+from scope_batch.jobs.supervisor import Supervisor
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
 from scope_batch.serve.server import ASSETS_VARIABLE, LORA_VARIABLE, ServerSettings, serve
@@ -218,6 +220,35 @@ def test_sigterm_ends_the_streams_and_a_new_server_finishes_the_job(tmp_path: Pa
 def test_a_signal_before_the_server_runs_is_not_lost(tmp_path: Path) -> None:
     with running(tmp_path) as just_announced:
         assert just_announced.stop() == 0
+
+
+def test_a_second_signal_that_comes_before_the_server_has_ended_kills_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drained: list[float | None] = []
+    monkeypatch.setattr(Supervisor, "__enter__", lambda supervisor: supervisor)
+    monkeypatch.setattr(Supervisor, "drain", lambda _, timeout_s=None: drained.append(timeout_s))
+
+    def run(*_: Any) -> None:
+        for _number in range(3):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    serve(ServerSettings(tmp_path, 0), lambda _: None)
+    assert drained[0] == 0
+
+
+def test_signals_after_the_second_one_have_no_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drain(_: Supervisor, timeout_s: float | None = None) -> None:
+        drained.append(timeout_s)
+        signal.raise_signal(signal.SIGTERM)
+
+    drained: list[float | None] = []
+    monkeypatch.setattr(Supervisor, "__enter__", lambda supervisor: supervisor)
+    monkeypatch.setattr(Supervisor, "drain", drain)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_: signal.raise_signal(signal.SIGTERM))
+    serve(ServerSettings(tmp_path, 0), lambda _: None)
+    assert drained[:2] == [None, 0]
 
 
 def test_the_port_or_the_state_directory_may_be_in_use(server: Running, tmp_path: Path) -> None:
