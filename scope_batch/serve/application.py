@@ -41,7 +41,7 @@ def create_app(service: Service, access: Access) -> Guard:
         async with service.running():
             yield
 
-    app = FastAPI(title="scope-batch", version=__version__, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(title="scope-batch", version=__version__, openapi_url=None, lifespan=lifespan, redirect_slashes=False)
     answer_with_problems(app)
     for family in FAMILIES:
         app.include_router(_batch_calls(service), prefix=family, tags=[family.rpartition("/")[2]])

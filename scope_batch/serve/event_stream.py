@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ _HEADERS = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
 }
+log = logging.getLogger(__name__)
 
 Words = Callable[[StoredEvent, JobRecord], "tuple[str, Mapping[str, Any]] | None"]
 """Returns the name and the data of an event in one dialect; None for an event that the dialect does not have."""
@@ -98,8 +100,16 @@ class EventStream(Response):
             gone.cancel()
             with suppress(asyncio.CancelledError):
                 await gone
-            if not ended and not self._closing.is_set() and self._listener.on_hang_up is not None:
-                loop.run_in_executor(None, self._listener.on_hang_up)
+            if not ended and not self._closing.is_set():
+                loop.run_in_executor(None, self._hang_up)
+
+    def _hang_up(self) -> None:
+        if self._listener.on_hang_up is None:
+            return
+        try:
+            self._listener.on_hang_up()
+        except Exception as error:  # there is nobody who could be told
+            log.error("the job %s of a client that left: %s", self._listener.job, error, exc_info=error)
 
     def _next(self) -> tuple[list[bytes], bool]:
         """Return the events that are new, and whether the last one is among them."""

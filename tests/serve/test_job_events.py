@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scope_batch.errors import OutputError
 from scope_batch.events import ChunkDone, Started, Warned
 from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.records import EndState, JobRecord, JobSettings, Progress
+from scope_batch.serve import event_stream
 from scope_batch.serve.event_stream import EventStream, Listener
 from scope_batch.serve.job_events import RAW_NAME, caller_text
 from scope_batch.serve.requests import Translation
@@ -192,6 +194,19 @@ def test_a_client_that_leaves_before_the_end_is_noticed_at_once(table: JobTable)
     left: list[str] = []
     listen(table, job, Client(leave_at="progress"), on_hang_up=lambda: left.append(job))
     assert left == [job]
+
+
+def test_an_error_that_keeps_a_job_from_being_cancelled_is_logged(
+    table: JobTable, caplog: pytest.LogCaptureFixture
+) -> None:
+    def cancel() -> None:
+        raise OutputError("no space left")
+
+    job = submit(table)
+    render(table, job)
+    listen(table, job, Client(leave_at="progress"), on_hang_up=cancel)
+    (record,) = [record for record in caplog.records if "no space left" in record.message]
+    assert record.name == event_stream.__name__
 
 
 def test_a_client_that_leaves_after_the_end_cancels_nothing(table: JobTable) -> None:
