@@ -80,6 +80,7 @@ def read_job_text(data: bytes, files: Files, models: str | None) -> tuple[Job, T
         job = job_of_values(values, name=NAME)
         check_server_limits(job, models)
         plan = prepare_job(job)
+        check_planned_frames(job, plan)
     except ProblemsError as error:
         raise in_client_words(error, translation.names) from None
     translation.fields = {**values.data, "pipeline_id": job.pipeline_id}
@@ -156,16 +157,23 @@ def _resolve(values: Values, files: Files, names: dict[str, str]) -> None:
 def check_server_limits(job: Job, models: str | None) -> None:
     """Raise JobError for a job that is longer than this server renders, or whose models are not here."""
     if isinstance(job.num_frames, int) and job.num_frames > MAX_FRAMES:
-        raise JobError(
-            f"{job.where('num_frames')}: num_frames: must be at most {MAX_FRAMES} over HTTP, not {job.num_frames}"
-        )
+        raise JobError(f"{_field(job, 'num_frames')}: must be at most {MAX_FRAMES} over HTTP, not {job.num_frames}")
     if models == TINY or not KNOWN_PIPELINES.get(job.pipeline_id).needs_models:
         return
     try:
         find_models(job.pipeline_id, models, vae_type=job.vae_type)
     except UnavailableError:
         message = f"the model files of {job.pipeline_id} with vae_type {job.vae_type} are not on this server"
-        raise JobError(f"{job.where('pipeline_id')}: pipeline_id: {message}") from None
+        raise JobError(f"{_field(job, 'pipeline_id')}: {message}") from None
+
+
+def check_planned_frames(job: Job, plan: Plan) -> None:
+    """Raise JobError for a plan of too many frames, such as those of a long input, or of a processor that adds some."""
+    if plan.delivery.frames > MAX_FRAMES:
+        raise JobError(
+            f"{_field(job, 'num_frames')}: the video would have {plan.delivery.frames} frames; at most "
+            f"{MAX_FRAMES} are allowed over HTTP"
+        )
 
 
 def _prompt_characters(document: dict[str, Any]) -> int:
@@ -196,3 +204,9 @@ def _public_plan(value: Any, names: Mapping[str, str], key: str = "") -> Any:
     if isinstance(value, str):
         return public_text(value, names) if key in ("notes", "warnings") else names.get(value, value)
     return value
+
+
+def _field(job: Job, name: str) -> str:
+    """Return a field's place in the text and its name; the name alone if there is no text."""
+    place = job.where(name)
+    return name if place == name else f"{place}: {name}"

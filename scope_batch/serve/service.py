@@ -30,7 +30,7 @@ from scope_batch.serve.bodies import checked, whole_body
 from scope_batch.serve.downloads import Content, file_content, preview_jpeg, raw_content
 from scope_batch.serve.event_stream import EventStream, Listener, Words
 from scope_batch.serve.job_events import RAW_NAME, caller_text, protocol_event, state_of
-from scope_batch.serve.job_text import MAX_TEXT_BYTES, check_job_text, check_record, read_job_text
+from scope_batch.serve.job_text import MAX_TEXT_BYTES, check_job_text, check_planned_frames, check_record, read_job_text
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, Pipeline
 from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.requests import Files, Translation, in_client_words, read_body, translate, without_refused_fields
@@ -261,6 +261,7 @@ class Service:
         """
         try:
             plan = prepare_job(job)
+            check_planned_frames(job, plan)
         except ProblemsError as error:
             raise in_client_words(error, translation.names) from None
         return self._add(translation, plan, notes)

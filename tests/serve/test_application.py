@@ -4,6 +4,7 @@ import asyncio
 import functools
 import json
 import re
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from scope_batch.serve.guard import Access, Guard
 from scope_batch.serve.job_events import RAW_NAME, caller_text
 from scope_batch.serve.job_text import MAX_TEXT_BYTES
 from scope_batch.serve.pipeline import LoadRequest, Pipeline
-from scope_batch.serve.requests import Files, Translation
+from scope_batch.serve.requests import MAX_FRAMES, Files, Translation
 from scope_batch.serve.roots import Root
 from scope_batch.serve.service import PREVIEW_NAME, Policy, Service
 from scope_batch.serve.uploads import UploadLimits, Uploads
@@ -308,6 +309,23 @@ def test_a_job_from_upload_to_download(family: str, loaded: World, call: Call) -
     assert complete["video_shape"] == [*FRAMES.shape]
     answer = call(loaded.app, "GET", f"{family}/download", params={"path": complete["output_path"]})
     assert answer.content[20:] == FRAMES.tobytes()
+
+
+def test_a_long_input_makes_no_longer_video_than_a_number_may(loaded: World) -> None:
+    with (loaded.folder / "uploads" / f"video-{'0' * 32}.bin").open("wb") as file:
+        file.write(struct.pack("<5I", 4, MAX_FRAMES + 1, 64, 64, 3))
+        file.truncate(20 + (MAX_FRAMES + 1) * 64 * 64 * 3)  # black frames, which take no room on the disk
+    loaded.runner.then = loaded.runner.finish
+    fields = {**REQUEST, "num_frames": "input", "input_path": f"video-{'0' * 32}", "height": 64, "width": 64}
+    client = loaded.run(fields)
+    assert client.status == 422
+    assert json.loads(client.text)["detail"] == (
+        "num_frames: the video would have 10001 frames; at most 10000 are allowed over HTTP"
+    )
+
+
+def test_an_address_with_a_slash_too_many_is_not_redirected(world: World, call: Call) -> None:
+    assert call(world.app, "GET", "/api/v1/assets/").status_code == 404
 
 
 def test_a_field_that_has_no_effect_is_a_warning(loaded: World) -> None:
