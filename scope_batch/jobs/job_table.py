@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from scope_batch.errors import OutputError, TemporaryError
 from scope_batch.jobs.database import open_database, record_of
-from scope_batch.jobs.records import ENDED, WAITING, EndState, JobRecord, JobSettings, Progress, StoredEvent
+from scope_batch.jobs.records import ENDED, WAITING, WORK, EndState, JobRecord, JobSettings, Progress, StoredEvent
 
 MAX_EVENTS = 2000
 """So many events are kept of each job, the last ones; `started`, which says what the job renders, is always kept."""
@@ -65,12 +65,14 @@ class JobTable:
             raise
 
     def _recover(self) -> None:
-        """Interrupt what a killed process left running, and remove the folders of jobs that it was removing."""
+        """Interrupt what a killed process left running, and remove the folders that it was removing."""
         self._db.execute("UPDATE job SET state = 'interrupted' WHERE state = 'running'")
-        known = {row["id"] for row in self._db.execute("SELECT id FROM job")}
+        states = {row["id"]: row["state"] for row in self._db.execute("SELECT id, state FROM job")}
         for folder in (self._root / "jobs").iterdir():
-            if folder.name not in known:
+            if folder.name not in states:
                 shutil.rmtree(folder, ignore_errors=True)
+            elif states[folder.name] in ENDED:
+                shutil.rmtree(folder / WORK, ignore_errors=True)
 
     def close(self) -> None:
         """Wake whoever waits, and let another process use the directory. May be called again."""
@@ -184,7 +186,10 @@ class JobTable:
         error: str = "",
         exit_code: int = 0,
     ) -> bool:
-        """Give a job its end and its last event. Returns False, and changes nothing, if it has ended before."""
+        """Give a job its end and its last event, and remove its stored chunks, which no call can use any more.
+
+        Returns False, and changes nothing, if it has ended before.
+        """
         error = error.encode("utf-8", "backslashreplace").decode()  # a file name in it may not be UTF-8
         with self._transaction(job):
             record = self._get(job)
@@ -200,6 +205,7 @@ class JobTable:
             )
             last = {"outputs": outputs, "frames": progress.frames_done, "error": error, "exit_code": exit_code}
             self._add(job, state, last)
+        shutil.rmtree(self.folder(job) / WORK, ignore_errors=True)  # else it goes when the table is opened again
         return True
 
     def append_event(

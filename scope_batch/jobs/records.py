@@ -12,6 +12,8 @@ WAITING: tuple[JobState, ...] = ("queued", "interrupted")
 """States of a job that waits for a worker; an interrupted one goes on from its last committed chunk."""
 ENDED: tuple[EndState, ...] = ("done", "failed", "cancelled")
 """States that a job never leaves. The job's last event is of the same kind."""
+WORK = "work"
+"""The folder of the stored chunks, in the job's folder."""
 
 
 @dataclass(frozen=True, slots=True)

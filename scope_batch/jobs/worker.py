@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import queue
-import shutil
 import signal
 import threading
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +20,7 @@ from typing import Any, Literal
 from scope_batch.errors import EXIT_BUG, Interrupted, ScopeBatchError, TemporaryError, UnavailableError
 from scope_batch.events import Event, Finished, Loading
 from scope_batch.job import Job, parse_job
-from scope_batch.jobs.records import JobSettings
+from scope_batch.jobs.records import WORK, JobSettings
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.render.engine_pool import Engines, request_of
 from scope_batch.render.loop import render_job
@@ -30,8 +29,6 @@ from scope_batch.render.prepare import prepare_job
 
 EXIT_ORPHANED = 1
 """Exit status of a worker whose supervisor has gone."""
-WORK = "work"
-"""The folder of the stored chunks, in the job's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +154,6 @@ class Worker:
         except Interrupted as error:
             if order.job not in self._cancelled:
                 return Result("interrupted", error=str(error))
-            shutil.rmtree(folder / WORK, ignore_errors=True)
             return Result("cancelled", self._outputs)
         return Result("done", tuple(str(folder / name) for name in order.settings.outputs))
 

@@ -15,7 +15,7 @@ import pytest
 
 from scope_batch.errors import OutputError, TemporaryError
 from scope_batch.jobs.job_table import BusyError, JobTable
-from scope_batch.jobs.records import ENDED, JobRecord, JobSettings, Progress
+from scope_batch.jobs.records import ENDED, WORK, EndState, JobRecord, JobSettings, Progress
 from tests.jobs.waiting import next_events
 
 SETTINGS = JobSettings(("out.npy",))
@@ -253,6 +253,28 @@ def test_cancelling_in_each_state(table: JobTable) -> None:
     again = table.cancel(running.id)
     assert again is not None and again.state == "done"
     assert table.cancel("unknown") is None
+
+
+@pytest.mark.parametrize("state", ENDED)
+def test_stored_chunks_are_removed_when_a_job_ends(state: EndState, table: JobTable) -> None:
+    jobs = [submit(table) for _ in range(2)]
+    for job in jobs:
+        (table.folder(job.id) / WORK).mkdir()
+        table.interrupt(job.id)
+    table.end(jobs[0].id, state)
+    assert [(table.folder(job.id) / WORK).exists() for job in jobs] == [False, True]
+    table.cancel(jobs[1].id)
+    assert not (table.folder(jobs[1].id) / WORK).exists()
+
+
+def test_stored_chunks_of_ended_jobs_are_removed_when_the_table_is_opened(tmp_path: Path) -> None:
+    with JobTable(tmp_path) as table:
+        waits, ended = submit(table), submit(table)
+        table.end(ended.id, "failed")
+        for job in (waits, ended):
+            (table.folder(job.id) / WORK).mkdir()
+    with JobTable(tmp_path) as table:
+        assert [(table.folder(job.id) / WORK).exists() for job in (waits, ended)] == [True, False]
 
 
 def test_only_an_ended_job_is_removed_with_its_folder(table: JobTable) -> None:
