@@ -76,7 +76,7 @@ MaxUploads = Annotated[
         "--max-uploads",
         parser=parse_bytes,
         metavar="SIZE",
-        help="What all uploads together may take on the disk, such as 500MB; others get 507.",
+        help="What all uploads and added assets together may take on the disk, such as 500MB; others get 507.",
         rich_help_panel=_JOBS,
     ),
 ]

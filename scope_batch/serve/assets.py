@@ -21,6 +21,8 @@ from scope_batch.serve.roots import Root
 from scope_batch.serve.uploads import Uploads
 
 SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+MAX_NAME_BYTES = 255
+"""Longest name of a file, as file systems have it."""
 _NAME = re.compile(r"\w[\w ().+-]{0,199}")
 
 
@@ -38,22 +40,20 @@ async def add_asset(root: Root, uploads: Uploads, name: str, request: Request) -
 
     Raises HttpProblem: 422 for a name that is not allowed, 409 for one that is taken, and as an upload does.
     """
-    if not _NAME.fullmatch(name) or not name.lower().endswith(SUFFIXES):
+    too_long = len(name.encode(errors="replace")) > MAX_NAME_BYTES
+    if too_long or not _NAME.fullmatch(name) or not name.lower().endswith(SUFFIXES):
         raise HttpProblem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"filename: must be a name of up to 200 letters, digits and _ ( ) . + - that ends in {' '.join(SUFFIXES)}",
+            f"filename: must be a name of up to 200 letters, digits and _ ( ) . + - that ends in {' '.join(SUFFIXES)}, "
+            f"and has {MAX_NAME_BYTES} bytes of UTF-8 at most",
         )
     handle, size = await uploads.receive_data(request)
-    source = uploads.path_of(handle, "data")
-    try:
-        await run_in_threadpool(_publish, source, root.folder, name)
-    finally:
-        await run_in_threadpool(source.unlink)
+    await run_in_threadpool(uploads.make_asset, handle, lambda source: _publish(source, root.folder, name))
     return {"name": name, "path": name, "size_bytes": size}
 
 
-def _publish(source: Path, folder: Path, name: str) -> None:
-    """Copy a file into the folder under a hidden name, then give it its own, if that is free."""
+def _publish(source: Path, folder: Path, name: str) -> Path:
+    """Copy a file into the folder under a hidden name, then give it its own, if that is free. Returns the copy."""
     part = f".{secrets.token_hex(8)}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,3 +72,4 @@ def _publish(source: Path, folder: Path, name: str) -> None:
         raise HttpProblem(HTTPStatus.CONFLICT, "filename: there is a file of that name already") from None
     except OSError as error:
         raise OutputError(f"{folder / name}: cannot be written: {error.strerror}") from error
+    return folder / name

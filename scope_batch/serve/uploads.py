@@ -24,6 +24,7 @@ from scope_batch.media.arrays import BIN_HEADER
 from scope_batch.serve.bodies import CLOSE, body_parts
 from scope_batch.serve.file_sets import FileSets
 from scope_batch.serve.problem_documents import HttpProblem
+from scope_batch.serve.upload_room import UploadRoom
 
 Kind = Literal["video", "data", "file"]
 _T = TypeVar("_T")
@@ -47,7 +48,7 @@ class UploadLimits:
 class Incoming:
     """A file that is being received into `part`, and becomes `target` when it is complete.
 
-    make_room  counts the bytes so far; raises HttpProblem if those of all uploads together are too many.
+    room  counts the bytes so far.
     """
 
     handle: str
@@ -55,7 +56,7 @@ class Incoming:
     target: Path
     file: int
     limit: int
-    make_room: Callable[[Path, int], None]
+    room: UploadRoom
     received: int = 0
     block: bytearray = field(default_factory=bytearray)
 
@@ -63,7 +64,7 @@ class Incoming:
         """Add data. Raises HttpProblem if the file, or all uploads together, get too long."""
         self.received += len(data)
         _check_limit(self.received, self.limit)
-        self.make_room(self.part, self.received)
+        self.room.claim(self.part, self.received)
         self.block += data
         if len(self.block) >= BLOCK_BYTES:
             block, self.block = self.block, bytearray()
@@ -72,8 +73,14 @@ class Incoming:
     async def complete(self) -> str:
         """Return the handle of the file, which nothing can change from now on."""
         await _in_thread(_write_all, self.file, self.block)
-        await _in_thread(_complete, self.file, self.part, self.target)
+        await _in_thread(self._complete)
         return self.handle
+
+    def _complete(self) -> None:
+        os.fchmod(self.file, 0o400)
+        os.fsync(self.file)
+        self.part.rename(self.target)
+        self.room.keep(self.part, self.target)
 
 
 class Uploads:
@@ -89,10 +96,7 @@ class Uploads:
         for part in folder.glob("*.part"):
             part.unlink()
         self.sets = FileSets(folder / "sets")
-        self._kept_bytes = 0
-        """Bytes of the complete uploads."""
-        self._coming: dict[Path, int] = {}
-        """Bytes of each upload that is being received, or those that it is going to have."""
+        self._room = UploadRoom(folder, limits.all_bytes)
 
     async def receive_video(self, request: Request) -> tuple[str, tuple[int, int, int, int]]:
         """Store raw uint8 frames [T, H, W, 3] shaped as the X-Video headers say. Returns the handle and the shape."""
@@ -119,19 +123,16 @@ class Uploads:
         handle = f"{kind}-{secrets.token_hex(16)}"
         part = self._file(handle).with_suffix(".part")
         try:
-            self._kept_bytes = await _in_thread(_bytes_in, self._folder)
-            self._make_room(part, size)
+            self._room.claim(part, size)
             file = await _in_thread(_create, part)
             try:
-                incoming = Incoming(handle, part, self._file(handle), file, limit, self._make_room)
-                yield incoming
-                self._kept_bytes += incoming.received
+                yield Incoming(handle, part, self._file(handle), file, limit, self._room)
             finally:
                 await _in_thread(os.close, file)
         except OSError as error:
             raise OutputError(f"{part}: cannot be written: {error.strerror}") from error
         finally:
-            self._coming.pop(part, None)
+            self._room.release(part)
             await _in_thread(part.unlink, True)
 
     @property
@@ -158,7 +159,17 @@ class Uploads:
                     path.unlink()
                     old.append(path)
         self.sets.expire(keep_s, is_used)
+        self._room.count()
         return old
+
+    def make_asset(self, handle: str, publish: Callable[[Path], Path]) -> None:
+        """Remove an upload after `publish` has copied it to the assets and returned the copy, which counts from then
+        on. Raises what `publish` raises."""
+        source = self.path_of(handle, "data")
+        try:
+            self._room.keep_asset(publish(source))
+        finally:
+            self._room.remove(source)
 
     def _file(self, handle: str) -> Path:
         return self._folder / f"{handle}.bin"
@@ -176,17 +187,6 @@ class Uploads:
             if digest != checksum:
                 raise HttpProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "the body does not have the SHA-256 of X-SHA256")
             return await incoming.complete(), incoming.received
-
-    def _make_room(self, part: Path, size: int) -> None:
-        """Count an upload of `size` bytes so far. Raises HttpProblem (507) if all together are too many."""
-        self._coming[part] = max(size, self._coming.get(part, 0))
-        if self._kept_bytes + sum(self._coming.values()) > self._limits.all_bytes:
-            raise HttpProblem(
-                HTTPStatus.INSUFFICIENT_STORAGE,
-                f"all uploads together may have {self._limits.all_bytes} bytes (--max-uploads), and {self._kept_bytes} "
-                "are kept: try again when older ones have expired (--keep)",
-                CLOSE,
-            )
 
     async def _write(self, incoming: Incoming, request: Request, size: int | None, *, hashing: bool) -> str | None:
         """Write the body, which has `size` bytes if that is known. Returns its SHA-256 if `hashing`."""
@@ -214,18 +214,6 @@ async def _in_thread(call: Callable[..., _T], *arguments: object) -> _T:
         raise
 
 
-def _bytes_in(folder: Path) -> int:
-    """Return the bytes of all complete files below a folder; one that has two names counts once."""
-    sizes: dict[int, int] = {}
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):  # it has expired at this moment
-                status = os.lstat(os.path.join(parent, name))  # noqa: PTH118  (thousands of files)
-                if not name.endswith(".part"):
-                    sizes[status.st_ino] = status.st_size
-    return sum(sizes.values())
-
-
 def _create(part: Path) -> int:
     return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
@@ -234,12 +222,6 @@ def _write_all(file: int, data: bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
-
-
-def _complete(file: int, part: Path, target: Path) -> None:
-    os.fchmod(file, 0o400)
-    os.fsync(file)
-    part.rename(target)
 
 
 def _shape(headers: Headers) -> tuple[int, int, int, int]:

@@ -8,7 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -576,7 +576,24 @@ def test_an_asset_is_added_and_may_be_named(world: World, call: Call) -> None:
     answer = call(world.app, "POST", "/api/v1/assets", params={"filename": "a lion (1).PNG"}, content=b"lion")
     assert answer.json() == {"name": "a lion (1).PNG", "path": "a lion (1).PNG", "size_bytes": 4}
     assert world.service.files.assets.path_of("a lion (1).PNG").read_bytes() == b"lion"
-    assert [path.name for path in (world.folder / "uploads").iterdir()] == []
+    assert [*(world.folder / "uploads").glob("*.*")] == []
+
+
+def test_assets_count_among_all_uploads(world: World, call: Call, tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path / "few", UploadLimits(all_bytes=10))
+    world.service.files = replace(world.service.files, uploads=uploads)
+
+    def add(name: str, size: int) -> int:
+        return call(world.app, "POST", "/api/v1/assets", params={"filename": name}, content=bytes(size)).status_code
+
+    assert [add("a.png", 5), add("a.png", 5), add("b.png", 5), add("c.png", 1)] == [200, 409, 200, 507]
+
+
+@pytest.mark.parametrize(("characters", "status"), [(83, 200), (84, 422)])
+def test_the_name_of_an_asset_fits_into_255_bytes(world: World, call: Call, characters: int, status: int) -> None:
+    name = characters * "中" + ".jpeg"
+    answer = call(world.app, "POST", "/api/v1/assets", params={"filename": name}, content=b"x")
+    assert (answer.status_code, "255 bytes" in answer.text) == (status, status == 422)
 
 
 @pytest.mark.parametrize(
