@@ -41,6 +41,17 @@ class UnknownJobError(MissingInputError):
     """The server has no such job, or no longer."""
 
 
+class Answer(dict[str, Any]):
+    """The JSON object of an answer. Raises UnavailableError for a value that it lacks. `what` names it there."""
+
+    def __init__(self, values: Mapping[str, Any], what: str) -> None:
+        super().__init__(values)
+        self._what = what
+
+    def __missing__(self, name: str) -> Any:
+        raise UnavailableError(f"{self._what} lacks {name}")
+
+
 @dataclass(slots=True)
 class Server:
     """A server by its URL, such as http://gpu:8000. `on_trouble` is called with one line when a request is repeated.
@@ -81,19 +92,23 @@ class Server:
     def version(self) -> str:
         """Return the server's version. Raises UnavailableError if it cannot be reached, or is something else."""
         try:
-            answer = self.call("GET", "/health")
-            return str(answer["version"])
+            return str(self.call("GET", "/health")["version"])
         except LostError as error:
             raise UnavailableError(str(error)) from error
-        except (ValueError, LookupError, TypeError) as error:
-            raise UnavailableError(f"{self.url}: is no scope-batch server") from error
 
-    def call(self, method: str, path: str, **request: Any) -> Any:
-        """Send one request and return the JSON of the answer. Raises LostError, and what a refusal means."""
+    def call(self, method: str, path: str, **request: Any) -> Answer:
+        """Send one request and return the JSON of the answer.
+
+        Raises LostError, what a refusal means, and UnavailableError if the answer is none of a scope-batch server, such
+        as the page of a proxy.
+        """
         with self._network():
             answer = self._client.request(method, path, **request)
         self._check(answer)
-        return answer.json()
+        what = f"{self.url}: is no scope-batch server: its answer to {method} {path}"
+        if not isinstance(values := _json(answer), dict):
+            raise UnavailableError(f"{what} is no JSON object")
+        return Answer(values, what)
 
     @contextmanager
     def stream(
@@ -134,7 +149,7 @@ class Server:
         """Raise what a refusal means; its words are those of the server's problem document."""
         if answer.is_success:
             return
-        document = _document(answer)
+        document = values if isinstance(values := _json(answer), dict) else {}
         detail = str(document.get("detail") or f"answers {answer.status_code} {answer.reason_phrase}")
         raise self._refusal(answer.status_code, detail, [str(line) for line in document.get("problems", ())])
 
@@ -195,9 +210,9 @@ def _reason(error: httpx.RequestError) -> str:
     return re.sub(r"^\[.*?\] ", "", str(error)) or type(error).__name__
 
 
-def _document(answer: httpx.Response) -> Mapping[str, Any]:
+def _json(answer: httpx.Response) -> Any:
+    """Return the JSON of an answer; None for anything else."""
     try:
-        document = answer.json()
+        return answer.json()
     except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
+        return None

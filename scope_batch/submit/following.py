@@ -66,6 +66,8 @@ def follow(
         try:
             headers = {"Last-Event-ID": str(last), "Accept": "text/event-stream"}
             with server.stream(f"/api/v1/jobs/{job}/events", headers) as answer:
+                if not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
+                    raise LostError(f"{server.url}: the answer is no stream of events")
                 for number, kind, data in events_in(_heard(answer.iter_lines(), patience)):
                     last = max(last, number)
                     if kind == "error":

@@ -6,11 +6,11 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from scope_batch import __version__
 from scope_batch.core.plan import Plan
-from scope_batch.errors import JobError, UnavailableError
+from scope_batch.errors import JobError, TemporaryError, UnavailableError
 from scope_batch.events import Finished, Remote, Report, Submitted, Warned
 from scope_batch.files.cache import file_sha256
 from scope_batch.job import Job
@@ -30,7 +30,7 @@ from scope_batch.render.prepare import outputs_of, prepare_job, unused_by_output
 from scope_batch.sinks.output import Output
 from scope_batch.sinks.output_set import SinkSettings, any_output_exists, claim_outputs, open_sinks
 from scope_batch.sinks.uptodate import reasons_to_render, remember_outputs
-from scope_batch.submit.connection import Server, UnknownJobError
+from scope_batch.submit.connection import Answer, Server, UnknownJobError
 from scope_batch.submit.download import fetch_frames
 from scope_batch.submit.following import follow
 from scope_batch.submit.packing import pack
@@ -74,8 +74,10 @@ def prepare_remote_job(job: Job, job_stem: str, options: RenderOptions, report: 
 
 
 def send(remote: RemoteJob, server: Server, report: Report) -> str:
-    """Send the inputs and the job. Returns the id that the server gave it."""
+    """Send the inputs and the job. Returns the id that the server gave it. Raises TemporaryError if it is busy."""
     packed = pack(remote.job)
+    if packed.files:
+        _refuse_if_busy(server)
     handles: dict[str, str] = {}
     total = sum(path.stat().st_size for path in packed.files.values())
     if packed.files:
@@ -142,9 +144,18 @@ def fetch(
     return finished
 
 
-def _state(server: Server, job: str) -> dict[str, Any]:
-    state: dict[str, Any] = server.patiently(lambda: server.call("GET", f"/api/v1/jobs/{job}"))
-    return state
+def _refuse_if_busy(server: Server) -> None:
+    """Raise TemporaryError, before the inputs are sent, if the server would not take the job then."""
+    try:
+        jobs = server.patiently(lambda: server.call("GET", "/api/v1/jobs", params={"limit": 1}))
+    except UnknownJobError:
+        return  # it does not tell
+    if jobs["active"] >= jobs["most_active"]:
+        raise TemporaryError(f"{server.url}: busy: {jobs['active']} of at most {jobs['most_active']} jobs run or wait")
+
+
+def _state(server: Server, job: str) -> Answer:
+    return server.patiently(lambda: server.call("GET", f"/api/v1/jobs/{job}"))
 
 
 def _finished(outcome: Literal["done", "skipped"], plan: Plan, message: str = "") -> Finished:

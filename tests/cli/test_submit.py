@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from scope_batch.cli.submit import _Submission
 from scope_batch.errors import OutputError, ScopeBatchError, TemporaryError
 from scope_batch.render.options import RenderOptions
 from scope_batch.submit.connection import Server
-from tests.submit.answers import JOB, URL
+from tests.submit.answers import JOB, URL, streams
 
 TEXT = "{pipeline_id: slate, prompt: x, num_frames: 9, height: 64, width: 64}"
 
@@ -30,7 +29,7 @@ def attached(kind: str, tmp_path: Path, **data: Any) -> None:
             return httpx.Response(200, json={"job_sha256": None, "jobs_ahead": 0, "result": RESULT})
         if not kind:
             raise httpx.ConnectError("refused")
-        return httpx.Response(200, text=f"id: 1\nevent: {kind}\ndata: {json.dumps(data)}\n\n")
+        return streams((1, kind, data))(request)
 
     seconds = iter(range(0, 1 << 30, 1000))
     server = Server(URL, pause=lambda _: None, clock=lambda: next(seconds), transport=httpx.MockTransport(handle))

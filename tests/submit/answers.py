@@ -62,4 +62,5 @@ def refused(_: httpx.Request) -> httpx.Response:
 def streams(*events: tuple[int, str, dict[str, Any]], broken: bool = False) -> Answer:
     text = "".join(f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n" for number, kind, data in events)
     data = b": still here\n\n" + text.encode()
-    return lambda _: httpx.Response(200, stream=Broken(data)) if broken else httpx.Response(200, content=data)
+    headers = {"Content-Type": "text/event-stream; charset=utf-8"}
+    return lambda _: httpx.Response(200, headers=headers, stream=Broken(data) if broken else httpx.ByteStream(data))

@@ -111,6 +111,13 @@ def test_a_wrong_url_is_told_without_its_secrets(url: str) -> None:
     assert "RET" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["<html>", "[1]", "{}"])
+def test_a_page_of_a_proxy_is_one_line(text: str) -> None:
+    made, _, _ = server(lambda _: httpx.Response(200, text=text))
+    with pytest.raises(UnavailableError, match=rf"^{URL}: is no scope-batch server: its answer to GET /x [^\n]+$"):
+        made.call("GET", "/x")["job"]
+
+
 @pytest.mark.parametrize("url", ["gpu:8000", "ftp://gpu", "http://", "http://a b", "http://gpu/?x=1", "http://[::1"])
 def test_what_is_no_url_of_a_server_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageError, match="--server"):

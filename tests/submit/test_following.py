@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from scope_batch.errors import (
@@ -88,6 +89,12 @@ def test_a_sign_of_life_is_no_event_but_begins_the_patience_anew() -> None:
     made.pause = lambda seconds: time.pause(seconds + 60)
     assert followed(made) == []
     assert time.now_s > PATIENCE_S
+
+
+def test_a_page_of_a_proxy_is_no_sign_of_life() -> None:
+    made, _, _ = server(lambda _: httpx.Response(200, text="<html>\n\n", headers={"Content-Type": "text/html"}))
+    with pytest.raises(LostError, match="is no stream of events"):
+        followed(made)
 
 
 def test_a_job_that_is_gone() -> None:
