@@ -8,7 +8,9 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive, Scope, Send
 
 from scope_batch.errors import JobError
 from scope_batch.serve.problem_documents import HttpProblem
@@ -16,8 +18,26 @@ from scope_batch.serve.problem_documents import HttpProblem
 Model = TypeVar("Model", bound=BaseModel)
 MAX_BODY_BYTES = 4 << 20
 """Longest body that is kept in memory."""
-CLOSE = {"Connection": "close"}
-"""Headers of an answer that is sent before the body was read to its end."""
+
+
+class ClosingUnread:
+    """The `receive` and `send` of a request for an application. An answer to a body that was not read to its end closes
+    the connection: it would else bring the rest of the body before the next request."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        self._receive, self._send = receive, send
+        self._is_unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._is_unread = self._is_unread and message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and self._is_unread:
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await self._send(message)
 
 
 async def body_parts(request: Request, timeout_s: float) -> AsyncIterator[bytes]:
@@ -30,7 +50,7 @@ async def body_parts(request: Request, timeout_s: float) -> AsyncIterator[bytes]
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise HttpProblem(HTTPStatus.REQUEST_TIMEOUT, f"no data came for {timeout_s:g} seconds", CLOSE) from None
+            raise HttpProblem(HTTPStatus.REQUEST_TIMEOUT, f"no data came for {timeout_s:g} seconds") from None
         except ClientDisconnect:
             raise HttpProblem(HTTPStatus.BAD_REQUEST, "the upload was cut off") from None
         yield data
@@ -43,7 +63,7 @@ async def whole_body(request: Request, timeout_s: float, max_bytes: int = MAX_BO
     async for data in body_parts(request, timeout_s):
         body += data
         if len(body) > max_bytes:
-            raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {max_bytes} bytes are allowed", CLOSE)
+            raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {max_bytes} bytes are allowed")
     if not body:
         raise JobError("body: is empty; it must be a map of fields")
     return bytes(body)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scope_batch.errors import UsageError
 from scope_batch.job.faults import shown
+from scope_batch.serve.bodies import ClosingUnread
 from scope_batch.serve.page import PAGE_PATH
 from scope_batch.serve.problem_documents import HttpProblem, answer_to
 
@@ -68,7 +69,10 @@ class Access:
 
 
 class Guard:
-    """ASGI middleware: checks Host, Origin, content type and token, in this order."""
+    """ASGI middleware: checks Host, Origin, content type and token, in this order.
+
+    After a refusal, as after every answer that comes before the whole body, the connection is closed.
+    """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
@@ -80,6 +84,8 @@ class Guard:
             return
         if scope["type"] != "http":
             return  # the protocol has no web sockets; the connection is closed
+        closing = ClosingUnread(scope, receive, send)
+        receive, send = closing.receive, closing.send
         try:
             headers = Headers(scope=scope)
             _check_host(headers, self._access)

@@ -115,7 +115,7 @@ def answer_to(error: Exception, path: str) -> JSONResponse:
         "param": field[1] if field and status == HTTPStatus.BAD_REQUEST else None,
         "code": document["title"].lower().replace(" ", "_"),
     }
-    kept = {name: answer.headers[name] for name in ("www-authenticate", "connection") if name in answer.headers}
+    kept = {name: value for name, value in answer.headers.items() if name == "www-authenticate"}
     return JSONResponse({"error": body}, status_code=status, headers=kept)
 
 

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from pathlib import Path
 
 from scope_batch.errors import OutputError
-from scope_batch.serve.bodies import CLOSE
 from scope_batch.serve.problem_documents import HttpProblem
 
 
@@ -49,7 +48,6 @@ class UploadRoom:
             HTTPStatus.INSUFFICIENT_STORAGE,
             f"all uploads together may have {self._max_bytes} bytes (--max-uploads), and {self._kept_bytes} are kept: "
             "try again when older ones have expired (--keep); assets count until they are removed from --assets-root",
-            CLOSE,
         )
 
     def release(self, part: Path) -> None:

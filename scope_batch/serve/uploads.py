@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from scope_batch.errors import JobError, OutputError
 from scope_batch.media.arrays import BIN_HEADER
-from scope_batch.serve.bodies import CLOSE, body_parts
+from scope_batch.serve.bodies import body_parts
 from scope_batch.serve.file_sets import FileSets
 from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.upload_room import UploadRoom
@@ -247,7 +247,7 @@ def _check_length(headers: Headers, size: int | None, limit: int) -> None:
     if length is None:
         return
     if not re.fullmatch(r"[0-9]{1,18}", length):
-        raise HttpProblem(HTTPStatus.BAD_REQUEST, "Content-Length: must be a number of bytes", CLOSE)
+        raise HttpProblem(HTTPStatus.BAD_REQUEST, "Content-Length: must be a number of bytes")
     if size is not None and int(length) != size:
         raise _wrong_size(int(length), size)
     _check_limit(int(length), limit)
@@ -255,11 +255,11 @@ def _check_length(headers: Headers, size: int | None, limit: int) -> None:
 
 def _check_limit(size: int, limit: int) -> None:
     if size > limit:
-        raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {limit} bytes are allowed", CLOSE)
+        raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {limit} bytes are allowed")
 
 
 def _wrong_size(received: int, size: int) -> HttpProblem:
-    return HttpProblem(HTTPStatus.BAD_REQUEST, f"the body has {received} bytes, the X-Video headers say {size}", CLOSE)
+    return HttpProblem(HTTPStatus.BAD_REQUEST, f"the body has {received} bytes, the X-Video headers say {size}")
 
 
 def _checksum(headers: Headers) -> str | None:

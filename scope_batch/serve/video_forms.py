@@ -17,7 +17,7 @@ from starlette.requests import Request
 from scope_batch.errors import JobError
 from scope_batch.job.faults import shown
 from scope_batch.job.paths import TEXT_FIELDS
-from scope_batch.serve.bodies import CLOSE, MAX_BODY_BYTES, body_parts
+from scope_batch.serve.bodies import MAX_BODY_BYTES, body_parts
 from scope_batch.serve.problem_documents import HttpProblem
 from scope_batch.serve.requests import MAX_LEVELS, check_content
 from scope_batch.serve.uploads import Incoming, Uploads
@@ -88,7 +88,7 @@ class _Parser(MultiPartParser):
             self._text_bytes += end - start
             if self._text_bytes > MAX_BODY_BYTES:
                 detail = f"the fields of a form may have {MAX_BODY_BYTES} bytes together"
-                raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, CLOSE)
+                raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
         super().on_part_data(data, start, end)
 
     def on_headers_finished(self) -> None:
@@ -105,7 +105,7 @@ async def _limited(request: Request, timeout_s: float, max_bytes: int) -> AsyncG
     async for data in body_parts(request, timeout_s):
         received += len(data)
         if received > max_bytes:
-            raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {max_bytes} bytes are allowed", CLOSE)
+            raise HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {max_bytes} bytes are allowed")
         yield data
 
 

@@ -20,6 +20,8 @@ PUBLIC = Access(host="0.0.0.0", token=TOKEN)
 
 
 async def show_path(request: Request) -> PlainTextResponse:
+    if request.url.path == "/read":
+        await request.body()
     return PlainTextResponse(request.url.path)
 
 
@@ -48,6 +50,24 @@ def test_a_known_host_passes(host: str, call: Call) -> None:
 )
 def test_a_foreign_host_is_refused(host: str, call: Call) -> None:
     assert call(guarded(Access()), "GET", "/", headers={"Host": host}).status_code == 421
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "host", "body", "closes"),
+    [
+        ("POST", "/read", "localhost", b"abc", False),
+        ("POST", "/x", "localhost", b"abc", True),
+        ("POST", "/x", "evil.example", b"abc", True),
+        ("POST", "/x", "localhost", b"", False),
+        ("GET", "/x", "localhost", None, False),
+    ],
+    ids=["read", "not read", "refused", "empty", "none"],
+)
+def test_a_connection_with_an_unread_body_is_closed(
+    method: str, path: str, host: str, body: bytes | None, closes: bool, call: Call
+) -> None:
+    answer = call(guarded(Access()), method, path, headers={"Host": host}, content=body)
+    assert (answer.headers.get("connection") == "close") is closes
 
 
 def test_two_host_headers_are_refused(call: Call) -> None:

@@ -159,6 +159,13 @@ def test_the_same_key_gives_the_same_job_and_another_is_busy(world: World, call:
     assert submit(world, call, key=32 * "b").status_code == 409
 
 
+@pytest.mark.parametrize(("path", "status"), [("/api/v1/batch", 409), ("/api/v1/jobs", 409), ("/v1/videos", 429)])
+def test_a_busy_server_does_not_go_on_reading(world: World, call: Call, path: str, status: int) -> None:
+    submit(world, call)
+    answer = call(world.app, "POST", path, content=b"x" * 1000)
+    assert (answer.status_code, answer.headers.get("connection")) == (status, "close")
+
+
 def test_two_equal_submissions_at_once_are_one_job(world: World, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     both = threading.Barrier(2)
 
