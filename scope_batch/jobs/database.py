@@ -9,7 +9,7 @@ from pathlib import Path
 from scope_batch.errors import OutputError
 from scope_batch.jobs.records import JobRecord, JobSettings, Progress
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE job (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -28,9 +28,11 @@ CREATE TABLE job (
     error TEXT NOT NULL DEFAULT '',
     exit_code INTEGER NOT NULL DEFAULT 0,
     lost_workers INTEGER NOT NULL DEFAULT 0,
-    cancel_requested INTEGER NOT NULL DEFAULT 0
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    unwanted INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX job_by_state ON job (state, number);
+CREATE INDEX job_unwanted ON job (number) WHERE unwanted;
 CREATE TABLE event (
     job INTEGER NOT NULL REFERENCES job (number) ON DELETE CASCADE,
     number INTEGER NOT NULL,
@@ -84,4 +86,5 @@ def record_of(row: sqlite3.Row) -> JobRecord:
     values["progress"] = Progress(**json.loads(values["progress"]))
     values["outputs"] = tuple(json.loads(values["outputs"]))
     values["cancel_requested"] = bool(values["cancel_requested"])
+    values["unwanted"] = bool(values["unwanted"])
     return JobRecord(**values)

@@ -251,6 +251,15 @@ class JobTable:
             shutil.rmtree(self.folder(job), ignore_errors=True)  # else it goes when the table is opened again
         return removed
 
+    def discard(self, job: str) -> None:
+        """Let `remove_unwanted` remove a job when it has ended, after a restart too. No-op if there is none."""
+        with self._transaction(job):
+            self._db.execute("UPDATE job SET unwanted = 1, key = NULL WHERE id = ?", (job,))
+
+    def remove_unwanted(self) -> None:
+        for record in self._select(f"WHERE unwanted AND {_ENDED}"):
+            self.remove(record.id)
+
     def expire(self, keep_s: float) -> list[str]:
         """Remove every job that ended more than `keep_s` seconds ago; returns their ids."""
         old = self._select(f"WHERE {_ENDED} AND finished_s < ?", self._clock() - keep_s)

@@ -51,6 +51,7 @@ class JobRecord:
     error, exit_code  of a failed job: one line per problem, and the code that `scope-batch render` would exit with.
     lost_workers      how many workers died in this job.
     cancel_requested  the job is running, and ends as cancelled after the chunk in flight.
+    unwanted          the job is to be removed when it has ended.
     """
 
     id: str
@@ -67,6 +68,7 @@ class JobRecord:
     exit_code: int = 0
     lost_workers: int = 0
     cancel_requested: bool = False
+    unwanted: bool = False
 
     @property
     def has_ended(self) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
@@ -39,9 +39,11 @@ VIDEO_NAME = "out.mp4"
 PREVIEW_NAME = "preview.png"
 SETTINGS = JobSettings((RAW_NAME, VIDEO_NAME), PREVIEW_NAME)
 CHECK_S, CHECK_THREADS = 20.0, 1
-"""A check of a job's text may take so long; so many are made at once, as they take the time of other threads."""
+"""A check of a job's text may take so long; so many jobs are checked or planned at once, since that takes the time of
+other threads."""
 SWEEP_S = 600.0
 _OUTPUT = re.compile(r"output-([0-9a-f]{32})")
+_T = TypeVar("_T")
 Format = Literal["raw", "npy", "mp4"]
 log = logging.getLogger(__name__)
 
@@ -85,8 +87,6 @@ class Service:
     pipeline: Pipeline
     policy: Policy = Policy()
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    _unwanted: set[str] = field(default_factory=set)
-    """Jobs to be removed when they have ended."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _loading: threading.Lock = field(default_factory=threading.Lock)
     """Keeps two loads in one order for the status and for the runner."""
@@ -110,7 +110,7 @@ class Service:
         """Add the job of a request, and answer with its events. Raises before the first event if there is no job."""
         await run_in_threadpool(self.refuse_if_busy)
         body = await whole_body(request, self.policy.read_timeout_s)
-        record = await run_in_threadpool(self._submit, body)
+        record = await self.planned(partial(self._submit, body))
         on_hang_up = None if self.policy.on_disconnect == "continue" else lambda: self.runner.cancel(record.id)
         return EventStream(
             Listener(self.table, record.id, on_hang_up=on_hang_up, position=self._position), self.closing
@@ -138,7 +138,7 @@ class Service:
         """Return the jobs behind the job `after`, or from the first one on, without those that are to be removed."""
         table = self.table
         found = table.newest(limit, before=after) if newest_first else table.oldest(limit, after=after)
-        return [record for record in found if record.id not in self._unwanted]
+        return [record for record in found if not record.unwanted]
 
     def _state(self, record: JobRecord) -> dict[str, Any]:
         ahead = self.table.jobs_ahead(record.id) if record.state in WAITING else None
@@ -167,7 +167,11 @@ class Service:
         """Add the job of the text in the body and return its id. It does not depend on who watches it."""
         await run_in_threadpool(self.refuse_if_busy)
         body = await whole_body(request, self.policy.read_timeout_s, MAX_TEXT_BYTES)
-        return (await run_in_threadpool(self._submit_text, body)).id
+        return (await self.planned(partial(self._submit_text, body))).id
+
+    async def planned(self, submit: Callable[[], _T]) -> _T:
+        """Call what plans and submits a job in a thread, a few at a time, as planning takes the time of all threads."""
+        return await to_thread.run_sync(submit, limiter=self._checks)
 
     def preview(self, job: str) -> bytes:
         """Return the last frame of the last finished chunk as a small JPEG. Raises HttpProblem if there is none yet."""
@@ -183,9 +187,9 @@ class Service:
     def delete(self, job: str) -> bool:
         """Cancel a job if need be, and remove it with its outputs when it has ended. Returns whether it is gone."""
         self.runner.cancel(self.known(job).id)
-        self._unwanted.add(job)
-        self._remove_unwanted()
-        return job not in self._unwanted
+        self.table.discard(job)
+        self.table.remove_unwanted()
+        return self.table.get(job) is None
 
     def download(self, handle: str, wanted: Format) -> Content:
         """Return the output of a job. Raises HttpProblem: 403 for any other name, 404 if it is gone."""
@@ -228,7 +232,7 @@ class Service:
             deadline = asyncio.get_running_loop().time() + SWEEP_S
             while (left := deadline - asyncio.get_running_loop().time()) > 0:
                 self._changed.clear()
-                await call(self._remove_unwanted)
+                await call(self.table.remove_unwanted)
                 try:
                     await asyncio.wait_for(self._changed.wait(), left)
                 except TimeoutError:
@@ -240,12 +244,8 @@ class Service:
         requests = " ".join(record.request for record in self.table.active())
         self.files.uploads.expire(self.policy.keep_s, is_used=lambda path: path.name in requests)
 
-    def _remove_unwanted(self) -> None:
-        for job in [*self._unwanted]:
-            if self.table.get(job) is None or self.table.remove(job):
-                self._unwanted.discard(job)
-
     def _submit(self, body: bytes) -> JobRecord:
+        self.refuse_if_busy()
         request = read_body(body)
         job, translation = translate(request, self.pipeline.defaults_for(request.get("pipeline_id")), self.files)
         try:
@@ -267,6 +267,7 @@ class Service:
         return self._add(translation, plan, notes)
 
     def _submit_text(self, body: bytes) -> JobRecord:
+        self.refuse_if_busy()
         _, translation, plan = read_job_text(body, self.files, self.pipeline.models)
         return self._add(translation, plan, {})
 
@@ -298,6 +299,6 @@ class Service:
     def known(self, job: str) -> JobRecord:
         """Return a job. Raises HttpProblem (404) if there is none, or it is to be removed."""
         record = self.table.get(job)
-        if record is None or job in self._unwanted:
+        if record is None or record.unwanted:
             raise HttpProblem(HTTPStatus.NOT_FOUND, "there is no such job, or no longer")
         return record

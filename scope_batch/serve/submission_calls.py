@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -58,7 +58,7 @@ def submission_calls(service: Service) -> APIRouter:
     )
     async def submit(request: Request) -> JSONResponse:
         body = await service.read(request)
-        record = await run_in_threadpool(_submit, service, body)
+        record = await service.planned(partial(_submit, service, body))
         return JSONResponse({"job": record.id}, HTTPStatus.ACCEPTED, {"Location": f"/api/v1/jobs/{record.id}"})
 
     @router.get("/api/v1/jobs/{job}", responses=problems(404), summary="The state of a job, and its result")

@@ -84,7 +84,7 @@ def video_calls(service: Service) -> APIRouter:
             fields = await read_form(request, service.files.uploads, service.policy.read_timeout_s)
         else:
             fields = read_body(await service.read(request))
-        return await run_in_threadpool(lambda: shown(_create(service, fields)))
+        return await service.planned(lambda: shown(_create(service, fields)))
 
     @router.get("", responses=_errors(404), summary="List videos")
     def videos(

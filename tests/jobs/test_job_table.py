@@ -286,6 +286,20 @@ def test_only_an_ended_job_is_removed_with_its_folder(table: JobTable) -> None:
     assert not table.remove(job.id)
 
 
+def test_an_unwanted_job_is_removed_when_it_has_ended_after_a_restart_too(tmp_path: Path) -> None:
+    with JobTable(tmp_path) as table:
+        unwanted, other = submit(table), submit(table)
+        table.discard(unwanted.id)
+    with JobTable(tmp_path) as table:
+        assert [job.unwanted for job in table.oldest()] == [True, False]
+        table.remove_unwanted()
+        assert table.get(unwanted.id) is not None
+        for job in (unwanted, other):
+            table.end(job.id, "done")
+        table.remove_unwanted()
+        assert [job.id for job in table.oldest()] == [other.id]
+
+
 def test_ended_jobs_expire_and_others_stay(table: JobTable) -> None:
     """The clock of this table goes on by one second whenever it is read."""
     old, active = submit(table), submit(table)

@@ -17,10 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scope_batch.errors import OutputError, TemporaryError
+from scope_batch.core.plan import Plan
+from scope_batch.errors import JobError, OutputError, TemporaryError
+from scope_batch.job import Job
 from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.records import JobRecord, JobSettings
 from scope_batch.jobs.worker import LoadOrder
+from scope_batch.serve import job_text as job_text_module
+from scope_batch.serve import service as service_module
 from scope_batch.serve.application import FAMILIES, create_app
 from scope_batch.serve.bodies import MAX_BODY_BYTES
 from scope_batch.serve.guard import Access, Guard
@@ -474,6 +478,44 @@ def test_a_running_job_is_deleted_when_it_has_ended(loaded: World, call: Call) -
                 await asyncio.sleep(0)
 
     asyncio.run(end_and_wait())
+
+
+def test_a_job_that_was_deleted_while_it_ran_stays_away_after_a_restart(loaded: World, call: Call) -> None:
+    job, before = loaded.start(), loaded.service
+    call(loaded.app, "DELETE", f"/api/v1/batch/{job}")
+    after = create_app(Service(before.table, before.runner, before.files, before.pipeline), Access())
+    assert call(after, "GET", f"/api/v1/batch/{job}").status_code == 404
+    assert call(after, "GET", "/api/v1/jobs").json()["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/api/v1/batch", REQUEST),
+        ("/api/v1/jobs", REQUEST),
+        ("/api/v1/submissions", {"job": REQUEST}),
+        ("/v1/videos", {"model": "slate", "prompt": "a cat"}),
+    ],
+)
+def test_jobs_are_planned_one_after_the_other(
+    path: str, fields: Any, loaded: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, planned = threading.Event(), threading.Event(), list[bool]()
+
+    def plan(_: Job) -> Plan:
+        if first.is_set():
+            second.set()
+        first.set()
+        planned.append(second.wait(0.3) and len(planned) == 0)  # time for the other request, if it may
+        raise JobError("no such plan")
+
+    async def post_two() -> list[Client]:
+        return await asyncio.gather(*(post(loaded.app, path, fields) for _ in range(2)))
+
+    for module in (service_module, job_text_module):
+        monkeypatch.setattr(module, "prepare_job", plan)
+    assert {client.status for client in asyncio.run(post_two())} <= {400, 422}
+    assert planned == [False, False]
 
 
 @pytest.mark.parametrize("step", ["expire", "remove"])

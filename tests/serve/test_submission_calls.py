@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from anyio import CapacityLimiter
 from PIL import Image
 
 from scope_batch.jobs.job_table import JobTable
@@ -174,6 +175,7 @@ def test_two_equal_submissions_at_once_are_one_job(world: World, call: Call, mon
         return translate_submission(*arguments)
 
     monkeypatch.setattr(submission_calls, "translate_submission", translated)
+    monkeypatch.setattr(world.service, "_checks", CapacityLimiter(2))
     files = {"a.npy": upload(world, call, npy(3))}
     more = {"key": 32 * "a", "files": files}
     with ThreadPoolExecutor(2) as pool:
