@@ -16,6 +16,7 @@ from tests.serve.conftest import WATCH
     ("code", "fault"),
     [
         ("open('inside/x', 'w').close(); os.rename('inside/x', 'inside/y'); os.remove('inside/y')", ""),
+        ("import shutil; os.makedirs('inside/a/b'); shutil.rmtree('inside/a')", ""),
         ("open('outside/x')", "open read"),
         ("open('inside/secret.txt')", "open read"),
         ("open('inside/link')", "open read"),

@@ -7,6 +7,7 @@ workers of a server too; the process of the tests itself calls `watch`. Faults a
 from __future__ import annotations
 
 import os
+import shutil
 import site
 import sys
 import sysconfig
@@ -109,10 +110,18 @@ def _opened(arguments: tuple[Any, ...]) -> Any:
     name = os.fsdecode(path)
     if mode is None and "/" not in name and name not in ("", "..") and flags & _STAYS:
         return  # of an open folder, which was watched when it was opened, and no link of it is followed
+    if mode is None and _removes_a_tree(sys._getframe(2)):
+        return  # of a folder, which it compares with what it saw before it goes on
     if mode is None and not os.path.isabs(name) and not os.path.lexists(name):
         path = f"/in an open folder/{name}"  # where a link of this name would be followed
     writes = bool(flags & _WRITING) if mode is None else any(letter in mode for letter in "wax+")
     yield path, writes, not flags & os.O_NOFOLLOW
+
+
+def _removes_a_tree(frame: Any) -> bool:
+    """Return whether a function is a part of `shutil.rmtree`, which refuses links."""
+    code = frame.f_code
+    return bool(code.co_filename == shutil.__file__ and code.co_name.startswith("_rmtree_safe_fd"))
 
 
 _EVENTS: dict[str, Any] = {
