@@ -30,7 +30,7 @@ EDGES = {"id": "edges", "params": {"strength": 1.0}}
 def full_plan(**fields: Any) -> Plan:
     """A plan in which every field is set."""
     original = video_plan(*ENTRIES, post_processor_id=[EDGES], lora_scales={"/a.safetensors": 0.25}, **fields)
-    memory = DeviceMemory(*range(10), read=True)
+    memory = DeviceMemory(*range(11), read=True)
     sound = SoundTrack(Path("/a.wav"), Fraction(0), Fraction(1, 3), "hold", Fraction(1))
     return dataclasses.replace(original, memory=memory, sound=sound)
 

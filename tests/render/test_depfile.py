@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,8 +114,12 @@ def test_make_renders_after_a_change_of_the_job_a_lora_or_an_image_and_after_not
         return "scope_batch render" in done.stdout
 
     def touch(name: str) -> None:
-        later = Path("out/job.npy").stat().st_mtime + 5
-        os.utime(folder / name, (later, later))
+        """Make the file newer than the output, and the output newer than all others."""
+        now_s = time.time()
+        for path in (path for path in folder.iterdir() if path.is_file()):
+            os.utime(path, (now_s - 300, now_s - 300))
+        os.utime("out/job.npy", (now_s - 200, now_s - 200))
+        os.utime(folder / name, (now_s - 100, now_s - 100))
 
     assert made() and not made()
     for name, reads in (("look.safetensors", True), ("chair one.png", True), ("job.yaml", True), ("other.png", False)):

@@ -17,6 +17,7 @@ from tests.serve.conftest import WATCH
     [
         ("open('inside/x', 'w').close(); os.rename('inside/x', 'inside/y'); os.remove('inside/y')", ""),
         ("import shutil; os.makedirs('inside/a/b'); shutil.rmtree('inside/a')", ""),
+        ("import shutil; os.makedirs('inside/a/b'); shutil.rmtree('a', dir_fd=os.open('inside', os.O_RDONLY))", ""),
         ("open('outside/x')", "open read"),
         ("open('inside/secret.txt')", "open read"),
         ("open('inside/link')", "open read"),

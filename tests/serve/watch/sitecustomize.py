@@ -121,7 +121,7 @@ def _opened(arguments: tuple[Any, ...]) -> Any:
 def _removes_a_tree(frame: Any) -> bool:
     """Return whether a function is a part of `shutil.rmtree`, which refuses links."""
     code = frame.f_code
-    return bool(code.co_filename == shutil.__file__ and code.co_name.startswith("_rmtree_safe_fd"))
+    return bool(code.co_filename == shutil.__file__ and code.co_name.startswith(("rmtree", "_rmtree_safe_fd")))
 
 
 _EVENTS: dict[str, Any] = {
