@@ -58,6 +58,7 @@ def _watch(tmp_path_factory: pytest.TempPathFactory, _own_cache: None) -> _Watch
         module.FOLDERS: os.pathsep.join(folders),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(WATCH.parent), os.environ.get("PYTHONPATH", "")])),
         "TMPDIR": str(folder / "scratch"),
+        "TORCHINDUCTOR_CACHE_DIR": str(folder / "scratch" / "torch"),
     }
     return _Watch(folder / "report", module.watch(str(folder / "report"), folders), environment)
 
