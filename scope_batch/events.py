@@ -112,7 +112,7 @@ class Remote(Event):
 
 @dataclass(frozen=True, slots=True)
 class ChunkMeasured(Event):
-    """What the frames look like that a chunk delivered; see `scope_batch.media.figures.ChunkFigures`. Comes some chunks
+    """The figures of the frames that a chunk delivered; see `scope_batch.media.figures.ChunkFigures`. Comes some chunks
     after `ChunkDone`, when they are written."""
 
     kind: ClassVar[str] = "figures"

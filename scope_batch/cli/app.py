@@ -261,8 +261,8 @@ def serve(
     queue: s.Queue = 0,
     on_disconnect: s.Disconnect = s.OnDisconnect.cancel,
     keep: s.Keep = "24h",  # type: ignore[assignment]  # typer parses a default like an argument
-    max_uploads: s.MaxUploads = "64GB",  # type: ignore[assignment]
-    chunk_timeout: s.ChunkTimeout = "1h",  # type: ignore[assignment]
+    max_uploads: s.MaxUploads = "64GB",  # type: ignore[assignment]  # as above
+    chunk_timeout: s.ChunkTimeout = "1h",  # type: ignore[assignment]  # as above
     models: s.ModelsOption = None,
     lora_root: s.LoraRoot = None,
     assets_root: s.AssetsRoot = None,

@@ -57,6 +57,8 @@ def _measure(
             assert stream.recv(12) == b"HTTP/1.1 200"
         stack.enter_context(_health(server, waited_ms))
         before = server.http.get(f"{BATCH}/{job_id}").json()
+        while before["state"] == "queued":
+            before = server.http.get(f"{BATCH}/{job_id}").json()
         assert before["state"] == "running", "too few frames: the job ended before all streams were open"
         began_s = time.perf_counter()
         *_, last = events_after(server, job_id)
