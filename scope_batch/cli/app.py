@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import typer
 
 from scope_batch import __version__
 from scope_batch.cli import arguments as o
 from scope_batch.cli import golden, models
-from scope_batch.cli import serve as s
-from scope_batch.cli import submit as sub
 from scope_batch.cli.compare import compare
 from scope_batch.cli.console import open_console
 from scope_batch.cli.documents import print_info, print_schema, write_template
@@ -19,8 +15,11 @@ from scope_batch.cli.help import Program
 from scope_batch.cli.importer import import_file
 from scope_batch.cli.output_patterns import refuse_tiny
 from scope_batch.cli.report import report
+from scope_batch.cli.serve import serve
 from scope_batch.cli.sheet import sheet
-from scope_batch.errors import EXIT_USAGE, UsageError
+from scope_batch.cli.submit import submit
+from scope_batch.cli.values import check_device, refuse_both
+from scope_batch.errors import EXIT_USAGE
 
 app = Program(
     pretty_exceptions_enable=False,
@@ -84,17 +83,17 @@ def render(
     verbose: o.Verbose = False,
 ) -> int:
     """Render jobs to video files, arrays or standard output."""
-    _refuse_both("-q", quiet, "-v", verbose)
-    _refuse_both("-q", quiet, f"--progress {progress}", progress not in (o.Progress.auto, o.Progress.none))
-    _refuse_both("--no-resume", resume is False, "--reuse", reuse is not None)
+    refuse_both("-q", quiet, "-v", verbose)
+    refuse_both("-q", quiet, f"--progress {progress}", progress not in (o.Progress.auto, o.Progress.none))
+    refuse_both("--no-resume", resume is False, "--reuse", reuse is not None)
     for option, is_set in (
         ("--resume", resume is True),
         ("--work-dir", work_dir is not None),
         ("--keep-work", keep_work),
         ("--reuse", reuse is not None),
     ):
-        _refuse_both("--checkpoint-every 0", checkpoint_every == 0, option, is_set)
-    _check_device(device)
+        refuse_both("--checkpoint-every 0", checkpoint_every == 0, option, is_set)
+    check_device(device)
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=deterministic)
     with open_console("none" if quiet else progress.value, progress_file, verbose=verbose) as console:
@@ -150,7 +149,7 @@ def plan(
     strict: o.Strict = False,
 ) -> int:
     """Print what jobs do, chunk by chunk, without loading anything."""
-    _check_device(device)
+    check_device(device)
     from scope_batch.cli.plan import print_plans
     from scope_batch.render.options import RenderOptions
 
@@ -189,8 +188,8 @@ def branch(
     verbose: o.Verbose = False,
 ) -> int:
     """Render several endings of a job, and what they begin with once."""
-    _refuse_both("-q", quiet, "-v", verbose)
-    _check_device(device)
+    refuse_both("-q", quiet, "-v", verbose)
+    check_device(device)
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=deterministic)
     with open_console("none" if quiet else progress.value, None, verbose=verbose) as console:
@@ -249,98 +248,5 @@ def doctor(models: o.ModelsFolderOption = None, render: o.TryRender = False, as_
     return print_findings(refuse_tiny(models), render=render, as_json=as_json)
 
 
-@app.command()
-def serve(
-    host: s.Host = "127.0.0.1",
-    port: s.Port = 8000,
-    token: s.Token = None,
-    token_in_path: s.TokenInPath = False,
-    allow_host: s.AllowHosts = None,
-    device: s.Devices = None,
-    dtype: s.DtypeOption = o.Dtype.auto,
-    queue: s.Queue = 0,
-    on_disconnect: s.Disconnect = s.OnDisconnect.cancel,
-    keep: s.Keep = "24h",  # type: ignore[assignment]  # typer parses a default like an argument
-    max_uploads: s.MaxUploads = "64GB",  # type: ignore[assignment]  # as above
-    chunk_timeout: s.ChunkTimeout = "1h",  # type: ignore[assignment]  # as above
-    models: s.ModelsOption = None,
-    lora_root: s.LoraRoot = None,
-    assets_root: s.AssetsRoot = None,
-    state_dir: s.StateDir = None,
-) -> None:
-    """Serve renders over HTTP, in the protocol of Scope's batch endpoint, until a signal."""
-    devices = device or ["auto"]
-    for name in devices:
-        _check_device(name)
-    prepare_libraries(verbose=False, deterministic=False)
-    s.run_server(
-        host=host,
-        port=port,
-        token=token,
-        token_in_path=token_in_path,
-        allow_hosts=allow_host or [],
-        devices=devices,
-        dtype=dtype,
-        queue=queue,
-        on_disconnect=on_disconnect,
-        keep_s=keep,
-        max_uploads_bytes=max_uploads,
-        chunk_timeout_s=chunk_timeout,
-        models=models,
-        lora_root=lora_root,
-        assets_root=assets_root,
-        state_dir=state_dir,
-    )
-
-
-@app.command()
-def submit(
-    context: typer.Context,
-    job: sub.Job = None,
-    server: sub.Server = None,
-    token: sub.Token = None,
-    attach: sub.Attach = None,
-    detach: sub.Detach = False,
-    output: o.Outputs = None,
-    format: o.FormatOption = None,  # noqa: A002  (the option is called --format)
-    overwrite: o.Overwrite = False,
-    skip_existing: o.SkipExisting = False,
-    no_metadata: o.NoMetadata = False,
-    force: o.Force = False,
-    overrides: o.Overrides = None,
-    progress: o.ProgressOption = o.Progress.auto,
-    progress_file: o.ProgressFile = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-) -> int:
-    """Render a job on a server (`serve`), and write its outputs here. Ctrl-C cancels the job."""
-    _refuse_both("-y", overwrite, "-n", skip_existing)
-    _refuse_both("-q", quiet, "-v", verbose)
-    _refuse_both("-q", quiet, f"--progress {progress}", progress not in (o.Progress.auto, o.Progress.none))
-    _refuse_both("--attach", attach is not None, "--detach", detach)
-    context.obj.verbose = verbose
-    prepare_libraries(verbose=verbose, deterministic=False)
-    with open_console("none" if quiet else progress.value, progress_file, verbose=verbose) as console:
-        from scope_batch.render.options import RenderOptions
-
-        settings = RenderOptions(
-            outputs=tuple(output or ()),
-            output_format=format and format.value,
-            overwrite=overwrite,
-            skip_existing=skip_existing,
-            metadata=not no_metadata,
-            force=force,
-        )
-        return sub.submit(
-            job, overrides or (), settings, console, server=server, token=token, attach=attach, detach=detach
-        )
-
-
-def _refuse_both(first: str, first_set: bool, second: str, second_set: bool) -> None:
-    if first_set and second_set:
-        raise UsageError(f"{first} and {second} contradict each other")
-
-
-def _check_device(device: str) -> None:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise UsageError(f"--device {device}: not known; allowed: auto, cpu, cuda, cuda:N")
+app.command()(serve)
+app.command()(submit)

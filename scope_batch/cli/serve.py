@@ -9,7 +9,9 @@ from typing import Annotated
 import platformdirs
 import typer
 
-from scope_batch.cli.arguments import Dtype, parse_bytes, parse_duration
+from scope_batch.cli.arguments import Dtype
+from scope_batch.cli.environment import prepare_libraries
+from scope_batch.cli.values import check_device, parse_bytes, parse_duration
 from scope_batch.errors import UnavailableError, UsageError
 
 _WHERE, _ACCESS, _JOBS = "Folders", "Access", "Jobs"
@@ -122,26 +124,29 @@ StateDir = Annotated[
 ]
 
 
-def run_server(
-    *,
-    host: str,
-    port: int,
-    token: str | None,
-    token_in_path: bool,
-    allow_hosts: list[str],
-    devices: list[str],
-    dtype: Dtype,
-    queue: int,
-    on_disconnect: OnDisconnect,
-    keep_s: float,
-    max_uploads_bytes: int,
-    chunk_timeout_s: float,
-    models: str | None,
-    lora_root: Path | None,
-    assets_root: Path | None,
-    state_dir: Path | None,
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    token: Token = None,
+    token_in_path: TokenInPath = False,
+    allow_host: AllowHosts = None,
+    device: Devices = None,
+    dtype: DtypeOption = Dtype.auto,
+    queue: Queue = 0,
+    on_disconnect: Disconnect = OnDisconnect.cancel,
+    keep: Keep = "24h",  # type: ignore[assignment]  # typer parses a default like an argument
+    max_uploads: MaxUploads = "64GB",  # type: ignore[assignment]  # as above
+    chunk_timeout: ChunkTimeout = "1h",  # type: ignore[assignment]  # as above
+    models: ModelsOption = None,
+    lora_root: LoraRoot = None,
+    assets_root: AssetsRoot = None,
+    state_dir: StateDir = None,
 ) -> None:
-    """Serve until a signal. Raises UnavailableError without the packages of the extra `serve`."""
+    """Serve renders over HTTP, in the protocol of Scope's batch endpoint, until a signal."""
+    devices = device or ["auto"]
+    for name in devices:
+        check_device(name)
+    prepare_libraries(verbose=False, deterministic=False)
     try:
         from scope_batch.serve.guard import Access
         from scope_batch.serve.server import ServerSettings, serve
@@ -158,12 +163,12 @@ def run_server(
     settings = ServerSettings(
         state_dir=state_dir or platformdirs.user_state_path("scope-batch", appauthor=False),
         port=port,
-        access=Access(host, frozenset(name.lower() for name in allow_hosts), token, token_in_path),
+        access=Access(host, frozenset(name.lower() for name in allow_host or []), token, token_in_path),
         policy=Policy(
-            most_active=len(devices) + queue, workers=len(devices), on_disconnect=on_disconnect.value, keep_s=keep_s
+            most_active=len(devices) + queue, workers=len(devices), on_disconnect=on_disconnect.value, keep_s=keep
         ),
-        limits=UploadLimits(all_bytes=max_uploads_bytes),
-        chunk_timeout_s=chunk_timeout_s,
+        limits=UploadLimits(all_bytes=max_uploads),
+        chunk_timeout_s=chunk_timeout,
         options=RenderOptions(dtype=dtype.value),
         devices=tuple(devices),
         models=models,

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scope_batch.cli.console import CommandConsole
+from scope_batch.cli import arguments as o
+from scope_batch.cli.console import CommandConsole, open_console
+from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.job_argument import JobText, read_job_text, stem_of
 from scope_batch.cli.output_patterns import STDOUT, check_pattern, fill
 from scope_batch.cli.signals import Signals
+from scope_batch.cli.values import refuse_both
 from scope_batch.errors import Interrupted, ScopeBatchError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -67,6 +70,48 @@ Detach = Annotated[
 
 
 def submit(
+    context: typer.Context,
+    job: Job = None,
+    server: Server = None,
+    token: Token = None,
+    attach: Attach = None,
+    detach: Detach = False,
+    output: o.Outputs = None,
+    format: o.FormatOption = None,  # noqa: A002  (the option is called --format)
+    overwrite: o.Overwrite = False,
+    skip_existing: o.SkipExisting = False,
+    no_metadata: o.NoMetadata = False,
+    force: o.Force = False,
+    overrides: o.Overrides = None,
+    progress: o.ProgressOption = o.Progress.auto,
+    progress_file: o.ProgressFile = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> int:
+    """Render a job on a server (`serve`), and write its outputs here. Ctrl-C cancels the job."""
+    refuse_both("-y", overwrite, "-n", skip_existing)
+    refuse_both("-q", quiet, "-v", verbose)
+    refuse_both("-q", quiet, f"--progress {progress}", progress not in (o.Progress.auto, o.Progress.none))
+    refuse_both("--attach", attach is not None, "--detach", detach)
+    context.obj.verbose = verbose
+    prepare_libraries(verbose=verbose, deterministic=False)
+    with open_console("none" if quiet else progress.value, progress_file, verbose=verbose) as console:
+        from scope_batch.render.options import RenderOptions
+
+        settings = RenderOptions(
+            outputs=tuple(output or ()),
+            output_format=format and format.value,
+            overwrite=overwrite,
+            skip_existing=skip_existing,
+            metadata=not no_metadata,
+            force=force,
+        )
+        return _submit(
+            job, overrides or (), settings, console, server=server, token=token, attach=attach, detach=detach
+        )
+
+
+def _submit(
     argument: str | None,
     overrides: Sequence[str],
     options: RenderOptions,

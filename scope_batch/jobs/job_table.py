@@ -18,16 +18,23 @@ from filelock import FileLock, Timeout
 
 from scope_batch.errors import OutputError, TemporaryError
 from scope_batch.jobs.database import open_database, record_of
-from scope_batch.jobs.records import ENDED, WAITING, WORK, EndState, JobRecord, JobSettings, Progress, StoredEvent
+from scope_batch.jobs.listeners import Change, Listeners
+from scope_batch.jobs.records import (
+    ENDED,
+    WAITING,
+    WORK,
+    BusyError,
+    EndState,
+    JobRecord,
+    JobSettings,
+    Progress,
+    StoredEvent,
+)
 
 MAX_EVENTS = 2000
 """So many events are kept of each job, the last ones; `started`, which says what the job renders, is always kept."""
 _WAITING = f"state IN {WAITING}"
 _ENDED = f"state IN {ENDED}"
-
-
-class BusyError(TemporaryError):
-    """As many jobs run or wait as may."""
 
 
 class JobTable:
@@ -44,9 +51,7 @@ class JobTable:
         self._root = state_dir.absolute()
         self._max_events, self._clock = max_events, clock
         self._changed = threading.Condition(threading.RLock())
-        self._listeners: list[Callable[[str], None]] = []
-        self._listening = threading.Lock()
-        """Guards the list, apart from `_changed`: who begins to listen does not wait for the disk."""
+        self.listeners = Listeners()
         self._closed = False
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -118,15 +123,11 @@ class JobTable:
     def with_key(self, key: str) -> JobRecord | None:
         return next(iter(self._select("WHERE key = ?", key)), None)
 
-    def newest(self, limit: int = 20, *, before: str | None = None) -> list[JobRecord]:
-        """Return at most `limit` jobs, the newest first; `before`: only those submitted before this job."""
-        older = "WHERE ? IS NULL OR number < (SELECT number FROM job WHERE id = ?)"
-        return self._select(f"{older} ORDER BY number DESC LIMIT ?", before, before, limit)
-
-    def oldest(self, limit: int = 20, *, after: str | None = None) -> list[JobRecord]:
-        """Return at most `limit` jobs, the oldest first; `after`: only those submitted after this job."""
-        newer = "WHERE ? IS NULL OR number > (SELECT number FROM job WHERE id = ?)"
-        return self._select(f"{newer} ORDER BY number LIMIT ?", after, after, limit)
+    def records(self, limit: int = 20, *, after: str | None = None, newest_first: bool = True) -> list[JobRecord]:
+        """Return at most `limit` jobs in the order of their submission, or in reverse; `after`: those behind a job."""
+        sign, order = ("<", "DESC") if newest_first else (">", "ASC")
+        behind = f"WHERE ? IS NULL OR number {sign} (SELECT number FROM job WHERE id = ?)"
+        return self._select(f"{behind} ORDER BY number {order} LIMIT ?", after, after, limit)
 
     def active(self) -> list[JobRecord]:
         """Return the jobs that run or wait, the oldest first."""
@@ -178,13 +179,7 @@ class JobTable:
             return self._get(job)
 
     def end(
-        self,
-        job: str,
-        state: EndState,
-        *,
-        outputs: tuple[str, ...] = (),
-        error: str = "",
-        exit_code: int = 0,
+        self, job: str, state: EndState, *, outputs: tuple[str, ...] = (), error: str = "", exit_code: int = 0
     ) -> bool:
         """Give a job its end and its last event, and remove its stored chunks, which no call can use any more.
 
@@ -212,7 +207,7 @@ class JobTable:
         self, job: str, kind: str, data: Mapping[str, Any], progress: Progress | None = None
     ) -> StoredEvent | None:
         """Store an event, and with it how far the job is. Returns None, and stores nothing, if the job has ended."""
-        with self._transaction(job):
+        with self._transaction(job, is_news=True):
             if self._get(job).has_ended:
                 return None
             if progress is not None:
@@ -231,17 +226,6 @@ class JobTable:
         """Return `get` and `events` as of one moment: the last event is there if, and only if, the job has ended."""
         with self._changed:
             return self.get(job), self.events(job, after)
-
-    @contextmanager
-    def listening(self, listener: Callable[[str], None]) -> Iterator[None]:
-        """Call `listener` with the id of every job that changes; it must not block or raise."""
-        with self._listening:
-            self._listeners.append(listener)
-        try:
-            yield
-        finally:
-            with self._listening:
-                self._listeners.remove(listener)
 
     def remove(self, job: str) -> bool:
         """Remove a job that has ended, with its events and its folder. Returns whether there was one."""
@@ -300,7 +284,7 @@ class JobTable:
         return StoredEvent(job, number, kind, text)
 
     @contextmanager
-    def _transaction(self, job: str) -> Iterator[None]:
+    def _transaction(self, job: str, *, is_news: bool = False) -> Iterator[None]:
         """Make all changes or none, and tell those who wait or listen. Raises OutputError, such as on a full disk."""
         with self._changed:
             try:
@@ -310,6 +294,4 @@ class JobTable:
             except (sqlite3.OperationalError, OSError) as error:
                 raise OutputError(f"{self._root}: the table of jobs cannot be written: {error}") from error
             self._changed.notify_all()
-            with self._listening:
-                for listener in self._listeners:
-                    listener(job)
+            self.listeners.tell(Change(job, is_news))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from scope_batch.errors import TemporaryError
+
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 EndState = Literal["done", "failed", "cancelled"]
 
@@ -14,6 +16,10 @@ ENDED: tuple[EndState, ...] = ("done", "failed", "cancelled")
 """States that a job never leaves. The job's last event is of the same kind."""
 WORK = "work"
 """The folder of the stored chunks, in the job's folder."""
+
+
+class BusyError(TemporaryError):
+    """As many jobs run or wait as may."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,14 @@ from scope_batch.job.json_schema import job_json_schema
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.serve.api_schema import BINARY_BODY, EVENTS, JSON_BODY, json_body, problems
 from scope_batch.serve.assets import add_asset, entries
-from scope_batch.serve.downloads import ContentResponse
+from scope_batch.serve.downloads import ContentResponse, Format
 from scope_batch.serve.event_stream import EventStream
 from scope_batch.serve.guard import Access, Guard
 from scope_batch.serve.job_calls import job_calls
 from scope_batch.serve.page import answer_with_page
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, PipelineStatus
 from scope_batch.serve.problem_documents import answer_with_problems
-from scope_batch.serve.service import Format, Service
+from scope_batch.serve.service import Service
 from scope_batch.serve.submission_calls import submission_calls
 from scope_batch.serve.video_calls import video_calls
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
 from math import prod
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -24,6 +25,7 @@ from scope_batch.errors import JobError
 from scope_batch.media.arrays import BIN_HEADER, locate_npy
 from scope_batch.serve.problem_documents import HttpProblem, response_of
 
+Format = Literal["raw", "npy", "mp4"]
 BLOCK_BYTES = 1 << 20
 SHEET_COLUMNS, SHEET_CELL_PIXELS = 4, 320
 PREVIEW_PIXELS = 640
@@ -56,6 +58,17 @@ def raw_content(npy: Path) -> Content:
     headers = {f"X-Video-{name}": str(size) for name, size in zip(names, shape, strict=True)}
     prefix = BIN_HEADER.pack(len(shape), *shape)
     return Content(npy, prefix, offset, len(prefix) + prod(shape), "application/octet-stream", headers)
+
+
+def output_content(outputs: Sequence[str], wanted: Format) -> Content:
+    """Return one of the outputs of a job. Raises HttpProblem (404) if it is not among them, or gone."""
+    suffix = ".mp4" if wanted == "mp4" else ".npy"
+    path = next((Path(path) for path in outputs if path.endswith(suffix)), None)
+    if path is None:
+        raise HttpProblem(HTTPStatus.NOT_FOUND, "path: there is no such output, or no longer")
+    if wanted == "raw":
+        return raw_content(path)
+    return file_content(path, "video/mp4" if wanted == "mp4" else "application/octet-stream")
 
 
 def file_content(path: Path, media_type: str) -> Content:

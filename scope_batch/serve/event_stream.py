@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from scope_batch.jobs.job_table import JobTable
+from scope_batch.jobs.listeners import Change
 from scope_batch.jobs.records import JobRecord, StoredEvent
 from scope_batch.serve.downloads import hang_up
 from scope_batch.serve.job_events import encode, is_last, protocol_event, request_warnings, started
@@ -71,9 +72,9 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI)
         job, loop, changed = self._listener.job, asyncio.get_running_loop(), asyncio.Event()
 
-        def listen(other: str) -> None:
-            waits = self._listener.position is not None and self._position != 0  # then other jobs matter, too
-            if waits or other == job:
+        def listen(change: Change) -> None:
+            waits = self._listener.position is not None and self._position != 0  # then the jobs ahead matter, too
+            if change.job == job or (waits and not change.is_news):
                 loop.call_soon_threadsafe(changed.set)
 
         headers = {**_HEADERS, "X-Job-Id": job}
@@ -81,7 +82,7 @@ class EventStream(Response):
         gone = asyncio.create_task(hang_up(receive))
         ended = False
         try:
-            with self._listener.table.listening(listen):
+            with self._listener.table.listeners.listening(listen):
                 await send({"type": "http.response.start", "status": 200, "headers": raw})
                 await send({"type": "http.response.body", "body": _RETRY, "more_body": True})
                 while not ended and not gone.done():

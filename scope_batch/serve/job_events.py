@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -46,6 +47,12 @@ def request_warnings(record: JobRecord) -> list[tuple[str, dict[str, Any]]]:
 
 def output_handle(job: str) -> str:
     return f"output-{job}"
+
+
+def job_of_output(handle: str) -> str | None:
+    """Return the id of the job whose output has this handle; None if it is no handle."""
+    match = re.fullmatch(r"output-([0-9a-f]{32})", handle)
+    return match and match[1]
 
 
 def raw_output(record: JobRecord) -> Path | None:

@@ -28,7 +28,7 @@ from scope_batch.errors import (
     UnavailableError,
     UsageError,
 )
-from scope_batch.jobs.job_table import BusyError
+from scope_batch.jobs.records import BusyError
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger(__name__)

@@ -73,7 +73,7 @@ def serve(settings: ServerSettings, announce: Callable[[str], object]) -> None:
     Raises TemporaryError if the address or the state directory is in use, OutputError if the latter is not writable.
     """
     loras, assets = settings.roots()
-    with _listening(settings.access.host, settings.port) as listener, JobTable(settings.state_dir) as table:
+    with listening(settings.access.host, settings.port) as listener, JobTable(settings.state_dir) as table:
         queue_length = settings.policy.most_active - len(settings.devices)
         supervisor = Supervisor(table, settings.options, settings.devices, queue_length, settings.chunk_timeout_s)
         files = Files(Uploads(settings.state_dir.absolute() / "uploads", settings.limits), assets, loras)
@@ -112,10 +112,13 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Listen on an address during the with-body; port 0: any free one. Raises TemporaryError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(found[4][:2], family=found[0], backlog=2048)
+        # accepted connections inherit it; asyncio sets it only for sockets made with the protocol's number
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not a host name"
         raise TemporaryError(f"{shown(Path(host))}, port {port}: cannot listen: {reason}") from error

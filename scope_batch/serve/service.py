@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -22,14 +20,15 @@ from starlette.requests import Request
 from scope_batch.core.plan import Plan
 from scope_batch.errors import ProblemsError
 from scope_batch.job import Job
-from scope_batch.jobs.job_table import BusyError, JobTable
-from scope_batch.jobs.records import WAITING, JobRecord, JobSettings
+from scope_batch.jobs.job_table import JobTable
+from scope_batch.jobs.listeners import Change
+from scope_batch.jobs.records import WAITING, BusyError, JobRecord, JobSettings
 from scope_batch.jobs.worker import LoadOrder
 from scope_batch.render.prepare import prepare_job
 from scope_batch.serve.bodies import checked, whole_body
-from scope_batch.serve.downloads import Content, file_content, preview_jpeg, raw_content
+from scope_batch.serve.downloads import Content, Format, output_content, preview_jpeg
 from scope_batch.serve.event_stream import EventStream, Listener, Words
-from scope_batch.serve.job_events import RAW_NAME, caller_text, protocol_event, state_of
+from scope_batch.serve.job_events import RAW_NAME, caller_text, job_of_output, protocol_event, state_of
 from scope_batch.serve.job_text import MAX_TEXT_BYTES, check_job_text, check_planned_frames, check_record, read_job_text
 from scope_batch.serve.pipeline import LoadReply, LoadRequest, Pipeline
 from scope_batch.serve.problem_documents import HttpProblem
@@ -42,9 +41,7 @@ CHECK_S, CHECK_THREADS = 20.0, 1
 """A check of a job's text may take so long; so many jobs are checked or planned at once, since that takes the time of
 other threads."""
 SWEEP_S = 600.0
-_OUTPUT = re.compile(r"output-([0-9a-f]{32})")
 _T = TypeVar("_T")
-Format = Literal["raw", "npy", "mp4"]
 log = logging.getLogger(__name__)
 
 
@@ -136,8 +133,7 @@ class Service:
 
     def records(self, limit: int, after: str | None = None, *, newest_first: bool = True) -> list[JobRecord]:
         """Return the jobs behind the job `after`, or from the first one on, without those that are to be removed."""
-        table = self.table
-        found = table.newest(limit, before=after) if newest_first else table.oldest(limit, after=after)
+        found = self.table.records(limit, after=after, newest_first=newest_first)
         return [record for record in found if not record.unwanted]
 
     def _state(self, record: JobRecord) -> dict[str, Any]:
@@ -193,27 +189,21 @@ class Service:
 
     def download(self, handle: str, wanted: Format) -> Content:
         """Return the output of a job. Raises HttpProblem: 403 for any other name, 404 if it is gone."""
-        match = _OUTPUT.fullmatch(handle)
-        if match is None:
+        if (job := job_of_output(handle)) is None:
             raise HttpProblem(HTTPStatus.FORBIDDEN, "path: is no handle of an output of this server")
-        record = self.table.get(match[1])
-        suffix = ".mp4" if wanted == "mp4" else ".npy"
-        path = next((Path(path) for path in record.outputs if path.endswith(suffix)), None) if record else None
-        if path is None:
-            raise HttpProblem(HTTPStatus.NOT_FOUND, "path: there is no such output, or no longer")
-        if wanted == "raw":
-            return raw_content(path)
-        return file_content(path, "video/mp4" if wanted == "mp4" else "application/octet-stream")
+        record = self.table.get(job)
+        return output_content(record.outputs if record else (), wanted)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Remove what has expired, and jobs that clients deleted while they ran."""
         loop = asyncio.get_running_loop()
 
-        def listen(_: str) -> None:
-            loop.call_soon_threadsafe(self._changed.set)
+        def listen(change: Change) -> None:
+            if not change.is_news:
+                loop.call_soon_threadsafe(self._changed.set)
 
-        with self.table.listening(listen):
+        with self.table.listeners.listening(listen):
             cleaner = asyncio.create_task(self._clean())
             try:
                 yield

@@ -13,8 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from scope_batch.errors import JobError, MissingInputError
-from scope_batch.jobs.job_table import BusyError
-from scope_batch.jobs.records import JobRecord, StoredEvent
+from scope_batch.jobs.records import BusyError, JobRecord, StoredEvent
 from scope_batch.serve.api_schema import BINARY_BODY, EVENTS, json_body, problems
 from scope_batch.serve.bodies import checked
 from scope_batch.serve.event_stream import EventStream

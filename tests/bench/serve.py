@@ -14,7 +14,17 @@ import httpx
 
 from tests.bench.figures import Figure, shares
 from tests.serve.server_process import Running, running
-from tests.soak.serve_client import BATCH, cancel, events_after, job, load, open_request, start, wait_until_idle
+from tests.soak.serve_client import (
+    BATCH,
+    ENDLESS,
+    cancel,
+    events_after,
+    job,
+    load,
+    open_request,
+    start,
+    wait_until_idle,
+)
 
 POLL_S = 0.02
 
@@ -27,7 +37,7 @@ def serve(
     alone_fps: list[float] = []
     watched_fps: list[float] = []
     waited_ms: list[float] = []
-    options = ("--queue", "1", "--on-disconnect", "continue")
+    options = ("--queue", "2", "--on-disconnect", "continue")
     with tempfile.TemporaryDirectory(dir=folder) as place, running(Path(place), *options) as server:
         load(server)
         _measure(server, job(600), 0, [], [])
@@ -47,24 +57,24 @@ def serve(
 def _measure(
     server: Running, fields: dict[str, object], streams: int, into: list[float], waited_ms: list[float]
 ) -> None:
-    """Append the frames per second from the moment at which all streams are open to the end of the job, and the
-    milliseconds of each call of /health."""
+    """Append the frames per second of the job from its first chunk to its last, and the milliseconds of each call of
+    /health meanwhile; all streams are open before the job begins."""
+    holding = start(server, job(ENDLESS))
     job_id = start(server, fields)
     waiting = start(server, fields)
     with ExitStack() as stack:
         for _ in range(streams):
             stream = stack.enter_context(closing(open_request(server, path=f"{BATCH}/{waiting}/events")))
             assert stream.recv(12) == b"HTTP/1.1 200"
-        stack.enter_context(_health(server, waited_ms))
-        before = server.http.get(f"{BATCH}/{job_id}").json()
-        while before["state"] == "queued":
-            before = server.http.get(f"{BATCH}/{job_id}").json()
-        assert before["state"] == "running", "too few frames: the job ended before all streams were open"
+        events = events_after(server, job_id)
+        server.http.delete(f"{BATCH}/{holding}").raise_for_status()
+        first = next(event for event in events if event.name == "progress")
         began_s = time.perf_counter()
-        *_, last = events_after(server, job_id)
+        with _health(server, waited_ms):
+            *_, last = events
         took_s = time.perf_counter() - began_s
         assert last.name == "complete"
-        into.append((last.data["num_frames"] - before["frames_done"]) / took_s)
+        into.append((last.data["num_frames"] - first.data["frames"]) / took_s)
     cancel(server)
     wait_until_idle(server)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from scope_batch.cli.arguments import parse_bytes, parse_duration
+from scope_batch.cli.values import parse_bytes, parse_duration
 
 
 def test_the_options_arrive(run, fake, job):

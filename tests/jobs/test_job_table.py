@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from scope_batch.errors import OutputError, TemporaryError
-from scope_batch.jobs.job_table import BusyError, JobTable
-from scope_batch.jobs.records import ENDED, WORK, EndState, JobRecord, JobSettings, Progress
+from scope_batch.jobs.job_table import JobTable
+from scope_batch.jobs.listeners import Change
+from scope_batch.jobs.records import ENDED, WORK, BusyError, EndState, JobRecord, JobSettings, Progress
 from tests.jobs.waiting import next_events
 
 SETTINGS = JobSettings(("out.npy",))
@@ -67,7 +68,7 @@ def test_of_20_submissions_with_one_key_one_becomes_a_job(table: JobTable) -> No
 
     with ThreadPoolExecutor(20) as pool:
         ids = set(pool.map(one, range(20)))
-    assert ids == {record.id for record in table.newest()}
+    assert ids == {record.id for record in table.records()}
     assert len(ids) == 1
 
 
@@ -113,9 +114,9 @@ def test_taking_waits_for_a_job_and_ends_when_none_is_wanted(table: JobTable) ->
 
 def test_jobs_are_listed_newest_first_in_pages(table: JobTable) -> None:
     ids = [submit(table).id for _ in range(5)]
-    page = table.newest(2)
+    page = table.records(2)
     assert [job.id for job in page] == [ids[4], ids[3]]
-    assert [job.id for job in table.newest(9, before=page[-1].id)] == [ids[2], ids[1], ids[0]]
+    assert [job.id for job in table.records(9, after=page[-1].id)] == [ids[2], ids[1], ids[0]]
 
 
 def test_active_jobs_are_those_that_run_or_wait(table: JobTable) -> None:
@@ -189,12 +190,12 @@ def test_closing_ends_every_wait(tmp_path: Path) -> None:
 
 
 def test_a_listener_hears_of_every_change_until_it_leaves(table: JobTable) -> None:
-    heard: list[str] = []
-    with table.listening(heard.append):
+    heard: list[Change] = []
+    with table.listeners.listening(heard.append):
         job = submit(table)
         table.append_event(job.id, "warning", {})
     table.cancel(job.id)
-    assert heard == [job.id, job.id]
+    assert heard == [Change(job.id), Change(job.id, is_news=True)]
 
 
 @pytest.mark.parametrize("first", ENDED)
@@ -220,7 +221,7 @@ def test_a_folder_that_cannot_be_made_is_one_line_and_leaves_no_job(table: JobTa
     (tmp_path / "state/jobs").rmdir()
     with pytest.raises(OutputError, match="the table of jobs cannot be written"):
         submit(table)
-    assert table.newest() == []
+    assert table.records() == []
 
 
 def test_the_file_itself_refuses_a_second_end(table: JobTable, tmp_path: Path) -> None:
@@ -291,13 +292,13 @@ def test_an_unwanted_job_is_removed_when_it_has_ended_after_a_restart_too(tmp_pa
         unwanted, other = submit(table), submit(table)
         table.discard(unwanted.id)
     with JobTable(tmp_path) as table:
-        assert [job.unwanted for job in table.oldest()] == [True, False]
+        assert [job.unwanted for job in table.records(newest_first=False)] == [True, False]
         table.remove_unwanted()
         assert table.get(unwanted.id) is not None
         for job in (unwanted, other):
             table.end(job.id, "done")
         table.remove_unwanted()
-        assert [job.id for job in table.oldest()] == [other.id]
+        assert [job.id for job in table.records(newest_first=False)] == [other.id]
 
 
 def test_ended_jobs_expire_and_others_stay(table: JobTable) -> None:
@@ -337,7 +338,7 @@ def test_a_killed_process_leaves_interrupted_jobs_and_whole_events(tmp_path: Pat
     """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     with JobTable(tmp_path) as table:
-        waiting, interrupted = table.newest()
+        waiting, interrupted = table.records()
         assert (waiting.state, interrupted.state) == ("queued", "interrupted")
         assert [event.kind for event in table.events(interrupted.id)] == ["chunk"]
         assert {folder.name for folder in (tmp_path / "jobs").iterdir()} == {waiting.id, interrupted.id}

@@ -21,9 +21,9 @@ from scope_batch.errors import OutputError
 from scope_batch.events import Loading
 from scope_batch.job import parse_job
 from scope_batch.jobs import lane as lane_module
-from scope_batch.jobs.job_table import BusyError, JobTable
+from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.lane import after_event
-from scope_batch.jobs.records import ENDED, JobRecord, JobSettings, Progress
+from scope_batch.jobs.records import ENDED, BusyError, JobRecord, JobSettings, Progress
 from scope_batch.jobs.supervisor import DrainingError, Supervisor
 from scope_batch.jobs.worker import LoadOrder, Worker
 from scope_batch.jobs.worker_process import WorkerProcess
@@ -72,7 +72,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[JobTable,
     """For tests after which the worker lives on. It has rendered a job."""
     with running(tmp_path_factory.mktemp("state"), queue_length=1) as (table, supervisor):
         supervisor.submit(request(9), SETTINGS)
-        ended(table, table.newest(1)[0])
+        ended(table, table.records(1)[0])
         yield table, supervisor
 
 
@@ -178,7 +178,7 @@ def test_draining_interrupts_and_the_next_supervisor_goes_on(tmp_path: Path, ren
         assert not psutil.pid_exists(pid)
         with pytest.raises(DrainingError):
             supervisor.submit(request(9), SETTINGS)
-        assert [job.state for job in table.newest()] == ["queued", "interrupted"]
+        assert [job.state for job in table.records()] == ["queued", "interrupted"]
     with running(tmp_path) as (table, _):
         assert output(ended(table, first)) == rendered(LONG)
         assert output(ended(table, second)) == rendered(9)
@@ -378,7 +378,7 @@ SERVER = """if True:
     from scope_batch.jobs.job_table import JobTable
     changed, number = threading.Event(), 0
     with JobTable(Path(sys.argv[1])) as table, Supervisor(table) as supervisor:
-        with table.listening(lambda _: changed.set()):
+        with table.listeners.listening(lambda _: changed.set()):
             job = supervisor.submit(sys.argv[2], JobSettings(("out.npy",)))
             while changed.wait():
                 changed.clear()
@@ -401,7 +401,7 @@ def test_a_killed_server_takes_its_worker_along_and_the_next_one_goes_on(
         server.kill()
     worker.wait(PATIENCE_S)
     with running(tmp_path) as (table, _):
-        (job,) = table.newest()
+        (job,) = table.records()
         assert output(ended(table, job)) == rendered(LONG)
         assert any(event.kind == "resumed" for event in table.events(job.id))
         assert chunks(table, job) == sorted(set(chunks(table, job)))

@@ -14,7 +14,7 @@ PATIENCE_S = 120
 def next_events(table: JobTable, job: str, after: int) -> list[StoredEvent]:
     """Return the events whose number is higher than `after` as soon as there is one; none if there will be no more."""
     changed = threading.Event()
-    with table.listening(lambda _: changed.set()):
+    with table.listeners.listening(lambda _: changed.set()):
         while True:
             changed.clear()
             record, events = table.news(job, after)

@@ -337,7 +337,7 @@ def test_a_field_that_has_no_effect_is_a_warning(loaded: World) -> None:
     events = loaded.run({**REQUEST, "noise_scale": 0.5}).events
     message = "noise_scale: cannot be honoured, ignored: there is no input video (input_path)"
     assert events[1] == ("warning", {"message": message})
-    assert "noise_scale" not in json.loads(loaded.table.newest()[0].request)
+    assert "noise_scale" not in json.loads(loaded.table.records()[0].request)
 
 
 def test_data_is_uploaded(world: World, call: Call) -> None:
@@ -350,7 +350,7 @@ def test_the_request_reaches_the_table_with_paths_and_defaults(loaded: World, ca
     load(loaded, call, height=64, width=96, seed=7)
     loaded.runner.then = loaded.runner.finish
     loaded.run({"prompt": "a cat", "num_frames": 21})
-    fields = json.loads(loaded.table.newest()[0].request)
+    fields = json.loads(loaded.table.records()[0].request)
     wanted = {"pipeline_id": "slate", "height": 64, "width": 96, "seed": 7, "chunk_grid": 12}
     assert {name: fields[name] for name in wanted} == wanted
 
@@ -371,7 +371,7 @@ def test_the_request_reaches_the_table_with_paths_and_defaults(loaded: World, ca
 )
 def test_a_bad_request_is_refused_before_any_event(fields: Any, code: int, loaded: World) -> None:
     client = loaded.run(fields)
-    assert (client.status, client.events, loaded.table.newest()) == (code, [], [])
+    assert (client.status, client.events, loaded.table.records()) == (code, [], [])
     assert str(loaded.folder) not in client.text.decode()
 
 
@@ -396,7 +396,7 @@ def test_of_fifty_posts_at_once_one_runs(loaded: World) -> None:
 def test_a_client_that_leaves_cancels_its_job_if_so_configured(policy: Any, cancelled: bool, loaded: World) -> None:
     loaded.service.policy = Policy(on_disconnect=policy)
     loaded.run(REQUEST, Client(leave_at="retry"))
-    (record,) = loaded.table.newest()
+    (record,) = loaded.table.records()
     assert (record.state, record.cancel_requested) == ("running", cancelled)
 
 
@@ -417,15 +417,15 @@ def test_cancel_is_answered_in_every_state(family: str, loaded: World, call: Cal
         start()
         answer = call(loaded.app, "POST", f"{family}/cancel")
         assert (answer.status_code, answer.json()) == (200, {"status": "cancelling"})
-    assert loaded.table.newest()[0].cancel_requested
+    assert loaded.table.records()[0].cancel_requested
 
 
 def test_cancel_may_name_the_job(loaded: World, call: Call) -> None:
     job = loaded.start()
     assert call(loaded.app, "POST", "/api/v1/batch/cancel", params={"job": "0" * 32}).status_code == 404
-    assert not loaded.table.newest()[0].cancel_requested
+    assert not loaded.table.records()[0].cancel_requested
     assert call(loaded.app, "POST", "/api/v1/batch/cancel", params={"job": job}).status_code == 200
-    assert loaded.table.newest()[0].cancel_requested
+    assert loaded.table.records()[0].cancel_requested
 
 
 def test_the_state_of_a_job_that_waits_tells_how_many_come_before_it(loaded: World, call: Call) -> None:
@@ -565,7 +565,7 @@ def test_a_file_for_people(loaded: World, call: Call) -> None:
     loaded.runner.then = loaded.runner.finish
     params = {"path": f"output-{loaded.start()}", "format": "npy"}
     answer = call(loaded.app, "GET", "/api/v1/generate/download", params=params)
-    assert answer.content == (loaded.table.folder(loaded.table.newest()[0].id) / RAW_NAME).read_bytes()
+    assert answer.content == (loaded.table.folder(loaded.table.records()[0].id) / RAW_NAME).read_bytes()
     answer = call(loaded.app, "GET", "/api/v1/generate/download", params={**params, "format": "mp4"})
     assert answer.status_code == 404
     answer = call(loaded.app, "GET", "/api/v1/generate/download", params={**params, "format": "exe"})
@@ -599,9 +599,9 @@ def test_what_is_old_goes_and_what_a_job_uses_stays(loaded: World, call: Call) -
     loaded.service.policy = Policy(keep_s=-1)
     loaded.service.expire()
     assert (used.exists(), unused.exists()) == (True, False)
-    loaded.table.end(loaded.table.newest()[0].id, "failed")
+    loaded.table.end(loaded.table.records()[0].id, "failed")
     loaded.service.expire()
-    assert (used.exists(), loaded.table.newest()) == (False, [])
+    assert (used.exists(), loaded.table.records()) == (False, [])
 
 
 def test_what_the_server_has_is_listed(world: World, call: Call) -> None:
@@ -703,7 +703,7 @@ def test_every_call_of_the_page_is_in_the_openapi_document(world: World, call: C
 
 def test_a_job_file_is_started_without_a_loaded_pipeline(world: World, call: Call) -> None:
     answer = call(world.app, "POST", "/api/v1/jobs", content=JOB_TEXT, headers=AS_YAML)
-    (record,) = world.table.newest()
+    (record,) = world.table.records()
     assert (answer.status_code, answer.json()) == (202, {"job": record.id})
     assert json.loads(record.request) == {"pipeline_id": "slate", "prompt": "a cat", "num_frames": 21}
     assert record.settings.preview == PREVIEW_NAME
@@ -716,7 +716,7 @@ def test_a_job_file_is_started_without_a_loaded_pipeline(world: World, call: Cal
 )
 def test_a_bad_job_file_is_not_started(text: bytes, code: int, world: World, call: Call) -> None:
     answer = call(world.app, "POST", "/api/v1/jobs", content=text, headers=AS_YAML)
-    assert (answer.status_code, world.table.newest()) == (code, [])
+    assert (answer.status_code, world.table.records()) == (code, [])
 
 
 def test_a_busy_server_starts_no_job_file(world: World, call: Call) -> None:

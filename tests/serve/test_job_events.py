@@ -258,6 +258,33 @@ def test_a_client_that_does_not_read_holds_up_neither_the_job_nor_others(table: 
     assert [name for name, _ in other.events] == ["started", "progress", "progress", "complete"]
 
 
+def test_a_stream_of_a_waiting_job_does_not_read_the_table_for_chunks_of_the_job_ahead(table: JobTable) -> None:
+    ahead, job, reads = submit(table), submit(table), list[str]()
+
+    def position(_: JobRecord) -> int:
+        reads.append("")
+        return table.jobs_ahead(job)
+
+    async def run(client: Client) -> None:
+        stream = EventStream(Listener(table, job, position=position), asyncio.Event())
+        watching = asyncio.create_task(stream({"type": "http"}, client.receive, client.send))
+        await asyncio.sleep(0.2)
+        begun = len(reads)
+        for chunk in range(2):
+            make_chunk(table, ahead, chunk)
+            await asyncio.sleep(0.05)
+        assert len(reads) == begun
+        end(table, ahead)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(client.events) < 2:
+                await asyncio.sleep(0.001)
+        watching.cancel()
+
+    client = Client()
+    asyncio.run(run(client))
+    assert [(name, data.get("position")) for name, data in client.events] == [("started", 1), ("position", 0)]
+
+
 def test_a_silent_job_sends_comments(table: JobTable) -> None:
     job = submit(table)
     client = listen(table, job, Client(leave_at=": still here"), heartbeat_s=0.001)

@@ -76,7 +76,7 @@ def test_no_field_of_a_request_takes_the_name(name: str, world: World, call: Cal
         lines = answer.json().get("problems", [])
         assert lines[0].startswith("body: ") or [at for at in places if not any(x.startswith(at) for x in lines)] == []
         assert SECRET not in answer.text
-    assert world.table.newest() == []
+    assert world.table.records() == []
 
 
 def test_no_field_of_a_job_file_takes_the_name(name: str, world: World, call: Call) -> None:
@@ -89,7 +89,7 @@ def test_no_field_of_a_job_file_takes_the_name(name: str, world: World, call: Ca
     ]
     assert [answer.status_code for answer in wrong] == [422] * 3
     assert all(SECRET not in answer.text for answer in wrong)
-    assert world.table.newest() == []
+    assert world.table.records() == []
 
 
 def test_no_other_call_takes_the_name(name: str, world: World, call: Call) -> None:

@@ -17,7 +17,7 @@ from scope_batch.errors import (
     UnavailableError,
     UsageError,
 )
-from scope_batch.jobs.job_table import BusyError
+from scope_batch.jobs.records import BusyError
 from scope_batch.serve.problem_documents import answer_with_problems
 from tests.serve.conftest import Call
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from scope_batch.job import parse_job
 from scope_batch.jobs.supervisor import Supervisor
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
-from scope_batch.serve.server import ASSETS_VARIABLE, LORA_VARIABLE, ServerSettings, serve
+from scope_batch.serve.server import ASSETS_VARIABLE, LORA_VARIABLE, ServerSettings, listening, serve
 from tests.serve.server_process import PATIENCE_S, START, Running, running
 
 SIZE = {"height": 64, "width": 64}
@@ -279,3 +280,10 @@ def test_without_the_packages_of_the_extra_the_verb_names_it() -> None:
     done = subprocess.run([sys.executable, "-c", code, "serve"], capture_output=True, text=True, check=False)
     assert done.returncode == 69
     assert "pip install 'scope-batch[serve]'" in done.stderr
+
+
+def test_an_answer_is_not_held_back_until_the_client_acknowledges_its_head() -> None:
+    with listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()[:2]):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

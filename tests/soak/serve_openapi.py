@@ -79,7 +79,7 @@ def call_document(world: World, cases: int, seed: int) -> Counter[int]:
         operation.as_strategy(generation_mode=mode) for operation in operations for mode in modes
         if mode is GenerationMode.POSITIVE or operation.body or operation.query or operation.headers
     ])  # fmt: skip
-    jobs = [record.id for record in world.table.newest()]
+    jobs = [record.id for record in world.table.records()]
     codes: Counter[int] = Counter()
 
     @with_seed(seed)
