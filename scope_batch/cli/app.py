@@ -11,6 +11,7 @@ from scope_batch.cli.compare import compare
 from scope_batch.cli.console import open_console
 from scope_batch.cli.documents import print_info, print_schema, write_template
 from scope_batch.cli.environment import prepare_libraries
+from scope_batch.cli.guide import help_
 from scope_batch.cli.help import Program
 from scope_batch.cli.importer import import_file
 from scope_batch.cli.output_patterns import refuse_tiny
@@ -30,6 +31,7 @@ app.add_typer(golden.app, name="golden")
 app.command()(compare)
 app.command()(sheet)
 app.command()(report)
+app.command("help")(help_)
 
 
 def _print_version(requested: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from scope_batch.job.schedule import Schedule
 from scope_batch.job.schema import Job
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -23,6 +24,9 @@ def job_json_schema() -> dict[str, Any]:
         model["properties"] = {
             name: _property(field, required=name in required) for name, field in model.get("properties", {}).items()
         }
+    for name, field in Job.model_fields.items():
+        if isinstance(field.default, Schedule):
+            schema["properties"][name]["default"] = field.default.written()
     schema["$defs"]["Variable"] = VARIABLE
     for name in PLACED:
         schema["$defs"][name]["anyOf"] = [{"required": [place]} for place in ("chunk", "frame", "time")]

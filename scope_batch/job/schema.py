@@ -88,13 +88,15 @@ class Job(Checked):
         description="Frames delivered, exactly; `input`: as many as the input video.",
         json_schema_extra={"minimum": 1},
     )
-    height: Size | None = Field(default=None, description="Pixels, a multiple of 16 in 64..2048.")
-    width: Size | None = Field(default=None, description="Pixels, a multiple of 16 in 64..2048.")
+    height: Size | None = Field(default=None, description="Pixels. Default: the pipeline's.")
+    width: Size | None = Field(default=None, description="Pixels. Default: the pipeline's.")
     seed: Annotated[Schedule[int], Scheduled(0, MAX_SEED, whole=True)] = Field(
         default=Schedule((42,)), description="Base seed, or one per chunk. Related renders: step it by 1000 or more."
     )
     noise_scale: Annotated[Schedule[float], Scheduled(*NOISE_SCALE)] | None = Field(
-        default=None, description="Video mode: 0 keeps the input, 1 ignores it. May be a schedule."
+        default=None,
+        description="Video mode: 0 keeps the input, 1 ignores it. May be a schedule. Default: the motion in the input "
+        "decides (noise_controller).",
     )
     noise_controller: bool | None = Field(
         default=None, description="Video mode: adapt noise_scale to the motion in the input."
@@ -109,7 +111,9 @@ class Job(Checked):
     prompt_interpolation_method: BlendMethod = Field(
         default="linear", description="How weighted prompts blend; slerp takes two."
     )
-    denoising_steps: Steps | None = Field(default=None, description="Timesteps 1..1000, from noise to image.")
+    denoising_steps: Steps | None = Field(
+        default=None, description="Timesteps 1..1000, from noise to image. Default: the pipeline's."
+    )
     chunk_specs: ListOf[ChunkSpec] = Field(default=(), description="Changes during the video.")
     chunk_prompts: ListOf[ChunkPrompt] = Field(
         default=(), description="First revision: prompt changes, folded into chunk_specs."
@@ -226,7 +230,9 @@ class Job(Checked):
         description="Chunks before which the model's state is kept in the work folder, so that a job that differs from "
         "there on continues from it; the work folder stays when the output is finished.",
     )
-    fps: Rate | None = Field(default=None, description='Frames per second: 16, 29.97 or "30000/1001".')
+    fps: Rate | None = Field(
+        default=None, description='Frames per second: 16, 29.97 or "30000/1001". Default: the input\'s, else 16.'
+    )
     output: Outputs = Field(
         default=(), description="Where the frames go: a path, a map with path and encoder, or a list of these."
     )
