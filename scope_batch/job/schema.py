@@ -196,10 +196,14 @@ class Job(Checked):
     )
     memory_bank: bool = Field(default=False, description="MemFlow's memory bank.")
     pre_processor_id: Processors = Field(
-        default=(), description="Processors of the input video, before the pipeline: an id, {id, params}, or a list."
+        default=(),
+        description="Processors of the input video, before the pipeline: an id, {id, params}, or a list. They keep the "
+        "number, rate and size of the frames.",
     )
     post_processor_id: Processors = Field(
-        default=(), description="Processors of the frames, after the pipeline: an id, {id, params}, or a list."
+        default=(),
+        description="Processors of the frames, after the pipeline: an id, {id, params}, or a list. They may change "
+        "number, rate and size: num_frames, fps, height and width are the pipeline's, plan shows what is delivered.",
     )
     pre_processor_output: Literal["video", "vace_frames"] = Field(
         default="video", description="Where the pre-processed input goes: into the latents, or through VACE."

@@ -16,6 +16,10 @@ PROCESSORS: Registry[ProcessorSpec] = Registry(
         "passthrough": "scope_batch.processors.builtin:PASSTHROUGH",
         "gray": "scope_batch.processors.builtin:GRAY",
         "edges": "scope_batch.processors.builtin:EDGES",
+        "scribble": "scope_batch.processors.scribble:SCRIBBLE",
+        "flow": "scope_batch.processors.flow:FLOW",
+        "upscale": "scope_batch.processors.upscale:UPSCALE",
+        "interpolate": "scope_batch.processors.interpolate:INTERPOLATE",
     },
 )
 

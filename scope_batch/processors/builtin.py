@@ -6,30 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from scope_batch.processors.filters import luma
 from scope_batch.processors.spec import EachFrame, Parameters, ProcessorSpec
 
 if TYPE_CHECKING:
     from scope_batch.core.frames import Frames
 
 PASSTHROUGH = ProcessorSpec("passthrough", "leaves every frame as it is", lambda _: EachFrame(lambda frames: frames))
-
-
-RED, GREEN, BLUE = (np.uint32(thousandths) for thousandths in (299, 587, 114))
-"""Weights of the channels in luma, ITU-R BT.601, in thousandths."""
-assert RED + GREEN + BLUE == 1000
-
-
-def luma(frame: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Return the luma of uint8 RGB [H, W, 3] as uint32 [H, W] in 0..255, rounded half up."""
-    sums: NDArray[np.uint32] = frame[..., 0] * RED
-    sums += frame[..., 1] * GREEN
-    sums += frame[..., 2] * BLUE
-    sums += np.uint32(500)
-    sums //= np.uint32(1000)
-    return sums
 
 
 def gray(frames: Frames) -> Frames:

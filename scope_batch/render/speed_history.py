@@ -40,4 +40,6 @@ def _key(plan: Plan, request: EngineRequest) -> str:
     steps = max(len(chunk.denoising_steps) for chunk in plan.chunks)
     vace = any(chunk.vace is not None for chunk in plan.chunks)
     facts = (request.spec.id, request.models, request.vae_type, request.device, request.dtype, request.low_vram)
-    return hashlib.sha256(repr((*facts, request.quantization, steps, vace)).encode()).hexdigest()[:32]
+    processors = [(ref.id, dict(ref.parameters)) for ref in (*plan.pre_processors, *plan.post_processors)]
+    text = repr((*facts, request.quantization, steps, vace, *processors))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -135,7 +135,11 @@ COMMAS = [
 
 NOT_BUILT = [
     ("quantization: int4", "15: quantization: must be 'fp8_e4m3fn', not 'int4'"),
-    ("post_processor_id: rife", "20: post_processor_id: unknown processor 'rife'; available: passthrough, gray, edges"),
+    (
+        "post_processor_id: rife",
+        "20: post_processor_id: unknown processor 'rife'; available: passthrough, gray, edges, scribble, flow, "
+        "upscale, interpolate",
+    ),
 ]
 
 ENTRIES = [
