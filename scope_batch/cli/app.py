@@ -6,7 +6,7 @@ import typer
 
 from scope_batch import __version__
 from scope_batch.cli import arguments as o
-from scope_batch.cli import golden, models
+from scope_batch.cli import farm, golden, models
 from scope_batch.cli.compare import compare
 from scope_batch.cli.console import open_console
 from scope_batch.cli.documents import print_info, print_schema, write_template
@@ -28,6 +28,7 @@ app = Program(
 )
 app.add_typer(models.app, name="models")
 app.add_typer(golden.app, name="golden")
+app.add_typer(farm.app, name="farm")
 app.command()(compare)
 app.command()(sheet)
 app.command()(report)
@@ -79,6 +80,7 @@ def render(
     deterministic: o.Deterministic = False,
     timeout: o.Timeout = None,
     fail_fast: o.FailFast = False,
+    ledger: o.Ledger = None,
     progress: o.ProgressOption = o.Progress.auto,
     progress_file: o.ProgressFile = None,
     quiet: o.Quiet = False,
@@ -130,7 +132,14 @@ def render(
         from scope_batch.cli.render import render_jobs
 
         return render_jobs(
-            jobs, overrides or (), settings, console, timeout_s=timeout, fail_fast=fail_fast, depfile=depfile
+            jobs,
+            overrides or (),
+            settings,
+            console,
+            timeout_s=timeout,
+            fail_fast=fail_fast,
+            depfile=depfile,
+            ledger=ledger,
         )
 
 

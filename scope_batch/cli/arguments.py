@@ -239,6 +239,14 @@ Timeout = Annotated[
     ),
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first job that fails.", rich_help_panel=_RUN)]
+Ledger = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Add a line for each job to DIR/jobs.jsonl, which farm status shows.",
+        rich_help_panel=_RUN,
+    ),
+]
 
 ProgressOption = Annotated[
     Progress,

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch.cli.console import CommandConsole
-from scope_batch.cli.error_boundary import Boundary
+from scope_batch.cli.job_results import Begin, JobResults
 from scope_batch.cli.output_patterns import check_distinct
 from scope_batch.cli.queued_job import QueuedJob, check_patterns, later_work, read_queued_job
 from scope_batch.cli.signals import Signals
-from scope_batch.errors import DegradedError, Interrupted, TimeLimitError
-from scope_batch.events import Finished
-from scope_batch.progress import Batch, Reporter, wording
+from scope_batch.progress import Batch, Reporter
 
 if TYPE_CHECKING:
     from scope_batch.render.engine_pool import Engines
@@ -31,6 +28,7 @@ def render_jobs(
     timeout_s: float | None = None,
     fail_fast: bool = False,
     depfile: Path | None = None,
+    ledger: Path | None = None,
 ) -> int:
     """Render every job. Returns the exit code of the first failure, 0 if there was none.
 
@@ -42,7 +40,7 @@ def render_jobs(
     def read(position: int) -> QueuedJob:
         return read_queued_job(arguments[position], position + 1, overrides, options)
 
-    queue = JobQueue(console, arguments, fail_fast=fail_fast)
+    queue = JobQueue(console, arguments, fail_fast=fail_fast, ledger=ledger)
     with Signals(timeout_s, queue.announce, queue.busy) as signals:
         jobs = [job for position in range(len(arguments)) if (job := queue.read(position, partial(read, position)))]
         check_distinct([job.named_outputs for job in jobs])
@@ -71,29 +69,11 @@ def _write_depfile(path: Path, jobs: Sequence[QueuedJob]) -> None:
         path.write_text("\n".join(rules), encoding="utf-8", errors="surrogateescape")
 
 
-class JobQueue:
-    """Renders jobs and collects a result line, by position, for each finished one.
+class JobQueue(JobResults):
+    """Renders jobs in this process, one after another."""
 
-    `over`: no further job is started.
-    """
-
-    def __init__(self, console: CommandConsole, arguments: Sequence[str], *, fail_fast: bool) -> None:
-        self._console = console
-        self._arguments = arguments
-        self._fail_fast = fail_fast
-        self._report: Reporter | None = None
-        self._results: dict[int, str] = {}
-        self._outcomes: Counter[str] = Counter()
-        self._engines: Engines | None = None
-        self.exit_code = 0
-        self.over = False
-
-    def read(self, position: int, read: Callable[[], QueuedJob]) -> QueuedJob | None:
-        """Return what `read` returns; None, with a line for the fault, if it raises."""
-        with self._console.boundary(self._arguments[position]) as boundary:
-            return read()
-        self._fail(position, boundary)
-        return None
+    _report: Reporter | None = None
+    _engines: Engines | None = None
 
     def render(self, queued: QueuedJob, later_work: float, signals: Signals) -> None:
         """Render one job. `later_work`: work of the later jobs, as a multiple of this one's."""
@@ -105,21 +85,16 @@ class JobQueue:
         total = len(self._arguments)
         if total > 1:
             self._console.remark(f"job {queued.position} of {total}: {self._arguments[queued.position - 1]}")
-        boundary = self._console.boundary(queued.argument)
-        batch = Batch(queued.position, total, later_work)
-        finished: Finished | None = None
-        with boundary, self._console.reporter(queued.argument, batch) as report:
+        begin, boundary = Begin(queued.options.device), self._console.boundary(queued.argument)
+        reporter = self._console.reporter(queued.argument, Batch(queued.position, total, later_work))
+        with boundary, reporter as report:
             self._report = report
             for line in queued.reach:
                 report.note(f"note: {line}")
             signals.check()
-            finished = render_job(queued.job, queued.stem, queued.options, report, signals, self._engines)
+            render_job(queued.job, queued.stem, queued.options, report, signals, self._engines)
         self._report = None
-        if finished is None:
-            self._fail(queued.position - 1, boundary)
-        else:
-            self._outcomes[finished.outcome] += 1
-            self._results[queued.position - 1] = wording.result(finished)
+        self.end(queued, begin, boundary, reporter)
 
     def busy(self) -> bool:
         return self._report is not None and self._report.state.busy
@@ -127,30 +102,3 @@ class JobQueue:
     def announce(self, signum: int | None) -> None:
         if self._report is not None and self.busy():
             self._report.note(("" if signum else "the time is up: ") + self._report.finishing(again=bool(signum)))
-
-    def sum_up(self) -> None:
-        """Print a line for each of several jobs, and the number of jobs with each outcome."""
-        total = len(self._arguments)
-        if total == 1:
-            return
-        width = max(map(len, self._arguments))
-        for position, argument in enumerate(self._arguments):
-            self._console.remark(f"{argument:<{width}}  {self._results.get(position, 'not started')}")
-        counts = {
-            "skipped": self._outcomes["skipped"],
-            "failed": self._outcomes["failed"],
-            "stopped": self._outcomes["stopped"],
-            "not started": total - len(self._results),
-        }
-        others = "".join(f", {count} {outcome}" for outcome, count in counts.items() if count)
-        self._console.remark(f"{self._outcomes['done']} of {total} jobs rendered{others}")
-
-    def _fail(self, position: int, boundary: Boundary) -> None:
-        error = boundary.error
-        stops_all = isinstance(error, Interrupted | TimeLimitError | KeyboardInterrupt)
-        outcome = "stopped" if stops_all or isinstance(error, DegradedError) else "failed"
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        self._outcomes[outcome] += 1
-        self._results[position] = f"{outcome} ({boundary.exit_code}): {reason}"
-        self.exit_code = self.exit_code or boundary.exit_code
-        self.over = self.over or stops_all or self._fail_fast

@@ -43,6 +43,7 @@ class Reporter:
     """A `Report` for one render, callable from any thread. Repeated warnings are passed on once.
 
     If the context is left by an exception before the last event was reported, it reports a `Finished` event itself.
+    `end`: the `Finished` event, once it was reported.
     """
 
     def __init__(self, displays: Sequence[Display], clock: Clock = time.monotonic, batch: Batch = LONE_JOB) -> None:
@@ -52,6 +53,7 @@ class Reporter:
         self._warned: set[str] = set()
         self._stack = ExitStack()
         self.state = State(now_s=clock(), batch=batch)
+        self.end: Finished | None = None
 
     def __enter__(self) -> Self:
         with self._stack as stack:
@@ -75,6 +77,8 @@ class Reporter:
                 if event.message in self._warned:
                     return
                 self._warned.add(event.message)
+            if isinstance(event, Finished):
+                self.end = event
             self.state = after(self.state, event, self._clock())
             for display in self._displays:
                 display.show(event, self.state)
