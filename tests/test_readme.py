@@ -15,7 +15,7 @@ import typer
 
 from scope_batch import errors
 from scope_batch.cli.app import app
-from scope_batch.job import load_text
+from scope_batch.job.load import load_sweep
 from scope_batch.models.layout import VAES, artifacts
 from scope_batch.pipelines import PIPELINES
 from scope_batch.render.prepare import prepare_job
@@ -93,8 +93,8 @@ def test_the_small_torch_is_the_one_that_the_package_takes() -> None:
 
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_a_job_plans_without_a_warning(text: str) -> None:
-    plan = prepare_job(load_text(text, name="README.md", folder=ROOT))
-    assert not plan.warnings
+    for each in load_sweep(text, name="README.md", folder=ROOT):
+        assert not prepare_job(each.job).warnings
 
 
 def run_python(program: str, folder: Path, stdin: bytes = b"") -> str:

@@ -71,6 +71,7 @@ def render(
     reuse: o.Reuse = None,
     keep_work: o.KeepWork = False,
     overrides: o.Overrides = None,
+    sweep: o.Sweeps = None,
     dry_run: o.DryRun = False,
     models: o.Models = None,
     device: o.Device = "auto",
@@ -128,7 +129,7 @@ def render(
         if dry_run:
             from scope_batch.cli.plan import print_plans
 
-            return print_plans(jobs, overrides or (), settings, console)
+            return print_plans(jobs, overrides or (), settings, console, sweeps=sweep or ())
         from scope_batch.cli.render import render_jobs
 
         return render_jobs(
@@ -136,6 +137,7 @@ def render(
             overrides or (),
             settings,
             console,
+            sweeps=sweep or (),
             timeout_s=timeout,
             fail_fast=fail_fast,
             depfile=depfile,
@@ -151,6 +153,7 @@ def plan(
     latents: o.Latents = None,
     preview: o.Preview = None,
     overrides: o.Overrides = None,
+    sweep: o.Sweeps = None,
     models: o.Models = None,
     device: o.Device = "auto",
     dtype: o.DtypeOption = o.Dtype.auto,
@@ -176,7 +179,7 @@ def plan(
         preview=preview,
     )
     with open_console("none", None, verbose=False) as console:
-        return print_plans(jobs, overrides or (), settings, console, as_json=as_json, strict=strict)
+        return print_plans(jobs, overrides or (), settings, console, sweeps=sweep or (), as_json=as_json, strict=strict)
 
 
 @app.command()

@@ -89,7 +89,7 @@ Outputs = Annotated[
         "--output",
         metavar="OUT",
         help=f"Replace the job's output: {FILE_SUFFIXES}, frames/%05d.png, or - for standard output. May "
-        "be repeated. {job}, {seed} and {hash8} are filled in.",
+        "be repeated. {job}, {seed}, {hash8} and the keys of a sweep are filled in.",
         rich_help_panel=_OUTPUT,
     ),
 ]
@@ -171,6 +171,16 @@ Overrides = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Replace a value of the job, as in chunk_specs.0.text=dusk. May be repeated.",
+        rich_help_panel=_JOB,
+    ),
+]
+Sweeps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sweep",
+        metavar="KEY=V1,V2",
+        help="Render the job with each of these values; KEY=[V1, V2] is a list in YAML, for values with commas; "
+        "KEY=@FILE has a value in each line. Of several keys every combination. {KEY} stands in -o.",
         rich_help_panel=_JOB,
     ),
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from scope_batch.cli.console import CommandConsole
 from scope_batch.cli.job_argument import read_job, stem_of
-from scope_batch.cli.output_patterns import check_distinct, check_pattern, fill
+from scope_batch.cli.output_patterns import STDOUT, check_distinct, check_pattern, fill, name_with
 from scope_batch.cli.queued_job import QueuedJob, later_work
 from scope_batch.cli.render import JobQueue
 from scope_batch.cli.signals import Signals
@@ -155,10 +155,7 @@ def _numbered_outputs(job: Job, number: int) -> tuple[object, ...]:
     """Return the job's outputs with `-NUMBER` behind the name; behind the folder's name for a sequence of pictures."""
     numbered = []
     for output in job.output:
-        path = Path(str(output.path))
-        if "%" in path.name:
-            path = path.parent.with_name(f"{path.parent.name}-{number}") / path.name
-        elif str(path) != "-":
-            path = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        path = str(output.path)
+        path = path if path == STDOUT else name_with(path, str(number))
         numbered.append(output.model_copy(update={"path": path}))
     return tuple(numbered)

@@ -55,9 +55,9 @@ def print_info(file: Path, *, as_json: bool, full: bool = False) -> None:
 
 
 def print_schema() -> None:
-    from scope_batch.job.json_schema import job_json_schema
+    from scope_batch.job.json_schema import job_file_schema
 
-    print_json(job_json_schema())
+    print_json(job_file_schema())
 
 
 def write_template(clip: Path | None, output: Path | None, *, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ from scope_batch.core.output_formats import OUTPUT_FORMATS
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
+    from scope_batch.job.load import SweptJob
 
 STDIN = "-"
 RENDERED = frozenset(f".{name}" for name in OUTPUT_FORMATS)
@@ -34,6 +35,20 @@ class JobText:
 
         return load_text(
             self.text, name=self.name, folder=self.folder, stem=self.stem, overrides=overrides, models=models
+        )
+
+    def jobs(self, sweeps: Sequence[str], overrides: Sequence[str], models: str | None) -> list[SweptJob]:
+        """Check the jobs of a sweep; without one, the one job. Raises as `load_sweep` does."""
+        from scope_batch.job.load import load_sweep
+
+        return load_sweep(
+            self.text,
+            name=self.name,
+            folder=self.folder,
+            stem=self.stem,
+            sweeps=sweeps,
+            overrides=overrides,
+            models=models,
         )
 
 

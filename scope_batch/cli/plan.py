@@ -11,7 +11,7 @@ from rich.text import Text
 from scope_batch.cli.console import CommandConsole
 from scope_batch.cli.documents import print_json, print_rich, print_text
 from scope_batch.cli.output_patterns import check_distinct
-from scope_batch.cli.queued_job import QueuedJob, check_patterns, read_queued_job
+from scope_batch.cli.queued_job import QueuedJob, name_jobs
 from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK
 from scope_batch.media.validate import check_material
 from scope_batch.plan.view.table import render_plan
@@ -40,31 +40,34 @@ def print_plans(
     options: RenderOptions,
     console: CommandConsole,
     *,
+    sweeps: Sequence[str] = (),
     as_json: bool = False,
     strict: bool = False,
 ) -> int:
     """Print the plan of every job; one that fails does not stop the others. Returns the first failure's code.
 
-    As JSON the plan of one job is an object, the plans of several are a list of such objects, each with its "job".
-    `options` still has placeholders such as `{job}`.
+    As JSON the plan of one job is an object, the plans of several are a list of such objects, each with its "job" and
+    its values of a sweep. `options` still has placeholders such as `{job}`.
     """
-    check_patterns(arguments, options)
-    total, codes = len(arguments), []
+    named = name_jobs(arguments, overrides, sweeps, options)
+    total, codes = len(named), []
     jobs: list[QueuedJob] = []
     plans: list[Plan] = []
     documents: list[dict[str, Any]] = []
-    for position, argument in enumerate(arguments, 1):
-        with console.boundary(argument) as boundary:
-            job = read_queued_job(argument, position, overrides, options)
+    for position, each in enumerate(named, 1):
+        with console.boundary(each.label) as boundary:
+            job = each.queued(position, options)
             jobs.append(job)
             plan, outputs = _plan_of(job)
             plans.append(plan)
             if as_json:
-                head = {"job": argument} if total > 1 else {}
+                head: dict[str, Any] = {"job": each.argument} if total > 1 else {}
+                if each.swept:
+                    head = {"job": each.argument, "sweep": dict(each.swept)}
                 documents.append(head | plan_document(job.job, plan, outputs))
             else:
                 if total > 1:
-                    print_text(f"job {position} of {total}: {argument}\n")
+                    print_text(f"job {position} of {total}: {each.label}\n")
                 print_rich(*render_plan(plan, [*_output_lines(job.job, outputs)]).renderables)
         codes.append(boundary.exit_code)
     check_distinct([job.named_outputs for job in jobs])

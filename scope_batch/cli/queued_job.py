@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from scope_batch.cli.job_argument import read_job, stem_of
-from scope_batch.cli.output_patterns import STDOUT, check_pattern, fill
-from scope_batch.errors import UsageError
+from scope_batch.cli.job_argument import read_job_text, stem_of
+from scope_batch.cli.output_patterns import STDOUT, fill, pattern_fault, swept_outputs
+from scope_batch.errors import ScopeBatchError, UsageError
+from scope_batch.job.sweep import file_name_parts, value_text
 from scope_batch.pipelines import KNOWN_PIPELINES
 
 if TYPE_CHECKING:
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class QueuedJob:
-    """A job of the command line. `position`: among the arguments, from 1; `options` holds no placeholders any more."""
+    """A job of the command line. `position`: among all jobs, from 1; `options` holds no placeholders any more.
+
+    argument  how the job is called in messages: its argument, with the values of a sweep.
+    swept     value of every swept key.
+    """
 
     argument: str
     position: int
     job: Job
     options: RenderOptions
     job_stem: str = ""
+    swept: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -69,28 +75,95 @@ class QueuedJob:
         return reach_of(self.job, paths)
 
 
-def read_queued_job(argument: str, position: int, overrides: Sequence[str], options: RenderOptions) -> QueuedJob:
-    """Read a job and fill in the placeholders of `options`, such as `{job}`."""
-    job = read_job(argument, overrides, options.models)
-    stem = stem_of(argument)
+@dataclass(frozen=True, slots=True)
+class NamedJob:
+    """A job as an argument of the command line names it, or one of the several that a sweep makes of an argument.
 
-    def path(pattern: Path | None) -> Path | None:
-        return None if pattern is None else Path(fill(str(pattern), job, stem))
+    label    how it is called in messages.
+    values   number of values that each swept key has in the sweep; empty without a sweep.
+    error    why the argument cannot be read; there is no job then.
+    """
 
-    outputs = tuple(fill(output, job, stem) for output in options.outputs)
-    filled = replace(options, outputs=outputs, latents=path(options.latents), preview=path(options.preview))
-    return QueuedJob(argument, position, job, filled)
+    argument: str
+    label: str
+    job: Job | None = None
+    swept: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, int] = field(default_factory=dict)
+    error: ScopeBatchError | None = None
+
+    def queued(self, position: int, options: RenderOptions) -> QueuedJob:
+        """Return the job with the placeholders of `options`, such as `{job}`, filled in. Raises `error`."""
+        if self.error is not None:
+            raise self.error
+        assert self.job is not None
+        job, stem, parts = self.job, stem_of(self.argument), file_name_parts(self.swept)
+
+        def path(pattern: Path | None) -> Path | None:
+            return None if pattern is None else Path(fill(str(pattern), job, stem, swept=parts))
+
+        outputs = tuple(fill(output, job, stem, swept=parts) for output in options.outputs)
+        filled = replace(options, outputs=outputs, latents=path(options.latents), preview=path(options.preview))
+        if not self.swept:
+            return QueuedJob(self.label, position, job, filled, stem)
+        own_stem = "-".join((stem, *parts.values()))
+        named = swept_outputs(job, stem, parts, self.values)
+        return QueuedJob(self.label, position, named, filled, own_stem, self.swept)
+
+
+def name_jobs(
+    arguments: Sequence[str], overrides: Sequence[str], sweeps: Sequence[str], options: RenderOptions
+) -> list[NamedJob]:
+    """Read every argument and return its jobs: one, or those of its sweep with `sweeps` (KEY=V1,V2).
+
+    An argument that cannot be read is one job, which raises the error when it is queued. Raises UsageError for what is
+    wrong in the command line itself.
+    """
+    check_patterns(arguments, options)
+    named: list[NamedJob] = []
+    for argument in arguments:
+        try:
+            jobs = read_job_text(argument).jobs(sweeps, overrides, options.models)
+        except UsageError:
+            raise
+        except ScopeBatchError as error:
+            named.append(NamedJob(argument, argument, error=error))
+            continue
+        keys = jobs[0].swept
+        values = {key: len({value_text(each.swept[key]) for each in jobs}) for key in keys}
+        for option, pattern in _patterns(options):
+            if fault := pattern_fault(pattern, 1, swept=values):
+                raise UsageError(f"{option} {pattern}: {fault}")
+        texts = [{key: _short(value_text(each.swept[key])) for key in keys} for each in jobs]
+        widths = {key: max(len(text[key]) for text in texts) for key in keys}
+        for each, text in zip(jobs, texts, strict=True):
+            label = "  ".join((argument, *(f"{key}={text[key]:<{widths[key]}}" for key in keys)))
+            named.append(NamedJob(argument, label.rstrip(), each.job, each.swept, values))
+    return named
+
+
+MAX_LABEL = 40
+"""Characters of a swept value in a message."""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_LABEL else f"{text[: MAX_LABEL - 3]}..."
+
+
+def _patterns(options: RenderOptions) -> Iterator[tuple[str, str]]:
+    """Yield (option, pattern) of every path of the command line that jobs write to."""
+    yield from (("-o", output) for output in options.outputs)
+    for option, path in (("--latents", options.latents), ("--preview", options.preview)):
+        if path is not None:
+            yield option, str(path)
 
 
 def check_patterns(arguments: Sequence[str], options: RenderOptions) -> None:
     """Raise UsageError for arguments and patterns that cannot work together, before any job is read."""
     if sum(argument == "-" for argument in arguments) > 1:
         raise UsageError("- (standard input) can be read only once")
-    for output in options.outputs:
-        check_pattern("-o", output, len(arguments))
-    for option, path in (("--latents", options.latents), ("--preview", options.preview)):
-        if path is not None:
-            check_pattern(option, str(path), len(arguments))
+    for option, pattern in _patterns(options):
+        if fault := pattern_fault(pattern, len(arguments), keys_known=False):
+            raise UsageError(f"{option} {pattern}: {fault}")
 
 
 def later_work(jobs: Sequence[QueuedJob]) -> list[float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from scope_batch.cli.console import CommandConsole
 from scope_batch.cli.job_results import Begin, JobResults
 from scope_batch.cli.output_patterns import check_distinct
-from scope_batch.cli.queued_job import QueuedJob, check_patterns, later_work, read_queued_job
+from scope_batch.cli.queued_job import QueuedJob, later_work, name_jobs
 from scope_batch.cli.signals import Signals
 from scope_batch.progress import Batch, Reporter
 
@@ -25,6 +25,7 @@ def render_jobs(
     options: RenderOptions,
     console: CommandConsole,
     *,
+    sweeps: Sequence[str] = (),
     timeout_s: float | None = None,
     fail_fast: bool = False,
     depfile: Path | None = None,
@@ -33,16 +34,16 @@ def render_jobs(
     """Render every job. Returns the exit code of the first failure, 0 if there was none.
 
     All jobs are read before the first one is rendered, so that a mistake in the last one is reported at once. `options`
-    still has placeholders such as `{job}`.
+    still has placeholders such as `{job}`. sweeps: texts as KEY=V1,V2, of which each argument makes several jobs.
     """
-    check_patterns(arguments, options)
-
-    def read(position: int) -> QueuedJob:
-        return read_queued_job(arguments[position], position + 1, overrides, options)
-
-    queue = JobQueue(console, arguments, fail_fast=fail_fast, ledger=ledger)
+    named = name_jobs(arguments, overrides, sweeps, options)
+    queue = JobQueue(console, [job.label for job in named], fail_fast=fail_fast, ledger=ledger)
     with Signals(timeout_s, queue.announce, queue.busy) as signals:
-        jobs = [job for position in range(len(arguments)) if (job := queue.read(position, partial(read, position)))]
+        jobs = [
+            queued
+            for position, job in enumerate(named)
+            if (queued := queue.read(position, partial(job.queued, position + 1, options)))
+        ]
         check_distinct([job.named_outputs for job in jobs])
         for job, work in zip(jobs, later_work(jobs), strict=True):
             if not queue.over:

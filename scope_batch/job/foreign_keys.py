@@ -9,7 +9,7 @@ _NO_GUIDANCE = "these models run without guidance; describe in the prompt what t
 _NO_SAMPLER = "each pipeline has its own sampler; denoising_steps lists its timesteps"
 _NO_CAMERA = "no camera is moved; motion comes from the prompt, an input video or control frames"
 _NO_STILLS = "the only output is video"
-_ONE_VIDEO = "one job is one video; other seeds are other renders (--set seed=1042)"
+_ONE_VIDEO = "one job is one video; several seeds are a sweep, sweep: {seed: [42, 1042]}"
 _OPTION = "an option of the command line: {}"
 _CHUNKS = "chunks are connected by the KV cache, they do not overlap"
 _UNTIL_NEXT = "an entry holds until another one changes it"
@@ -81,6 +81,7 @@ _OF_JOB = _spread(
          _OPTION.format("--low-vram")),
         ("overwrite force skip_existing timeout deterministic preview latents",
          "an option of the command line (scope-batch render --help)"),
+        ("sweep", "a single job; render and plan take a sweep"),
         ("batch_size batch_count num_videos num_videos_per_prompt n_iter n_samples", _ONE_VIDEO),
         ("codec crf preset pix_fmt quality bitrate vcodec", "video: {codec, crf, preset, pix_fmt}"),
         ("sound audio_path soundtrack music audio_file", "audio: a file, or the word input"),

@@ -1,4 +1,5 @@
-"""Makes the JSON Schema (draft 2020-12) of a job file, for editors. It accepts every job that the loader accepts."""
+"""Makes the JSON Schema (draft 2020-12) of a job and of a job file, for editors. It accepts every job that the loader
+accepts."""
 
 from __future__ import annotations
 
@@ -6,10 +7,24 @@ from typing import Any
 
 from scope_batch.job.schedule import Schedule
 from scope_batch.job.schema import Job
+from scope_batch.job.sweep import FIELD
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}
 """Text with `${VAR}`, allowed in place of a number, a truth value or a word."""
+
+SWEEP = {
+    "description": "Keys of the job, as for --set, with a list of values each. Every combination is rendered.",
+    "examples": [{"seed": [1, 1001], "noise_scale": [0.5, 0.7]}],
+    "anyOf": [
+        {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {"type": "array", "minItems": 1, "uniqueItems": True},
+        },
+        {"type": "null"},
+    ],
+}
 
 PLACED = ("ChunkSpec", "ChunkPrompt", "ChunkImage", "ChunkReferences")
 """Maps that name a place."""
@@ -17,7 +32,7 @@ _VARIABLE_REF = {"$ref": "#/$defs/Variable"}
 
 
 def job_json_schema() -> dict[str, Any]:
-    """Return the schema as plain JSON values."""
+    """Return the schema of one job as plain JSON values."""
     schema = Job.model_json_schema(mode="validation")
     for model in (schema, *schema["$defs"].values()):
         required = model.get("required", [])
@@ -31,6 +46,14 @@ def job_json_schema() -> dict[str, Any]:
     for name in PLACED:
         schema["$defs"][name]["anyOf"] = [{"required": [place]} for place in ("chunk", "frame", "time")]
     return {"$schema": DIALECT, **schema, "title": "scope-batch job"}
+
+
+def job_file_schema() -> dict[str, Any]:
+    """Return the schema of a job file, which may hold a sweep: that takes the place of fields that are required."""
+    schema = job_json_schema()
+    schema["properties"][FIELD] = SWEEP
+    required = schema.pop("required")
+    return {**schema, "anyOf": [{"required": required}, {"required": [FIELD]}]}
 
 
 def _property(field: dict[str, Any], *, required: bool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,17 @@ from scope_batch.job.paths import named_inputs
 from scope_batch.job.positions import NO_SOURCE, Mark, Origin, Source, show
 from scope_batch.job.problems import job_error
 from scope_batch.job.schema import Job
-from scope_batch.job.yaml_reader import MAX_BYTES, MapNode, ScalarNode, decode, read_document
+from scope_batch.job.sweep import (
+    FIELD,
+    SweptKey,
+    combinations,
+    joined,
+    parse_sweep_option,
+    plain,
+    take_sweep,
+    without_sweep,
+)
+from scope_batch.job.yaml_reader import MAX_BYTES, MapNode, Node, ScalarNode, decode, read_document
 
 STDIN = "-"
 
@@ -91,10 +102,75 @@ def load_text(
     environ: Mapping[str, str] | None = None,
 ) -> Job:
     """Load the job from `text`. `name` begins every message; input paths are relative to `folder` (default: working
-    directory). Raises as `load_job` does.
+    directory). Raises as `load_job` does, and JobError for a sweep.
+    """
+    origin = Origin(name, folder or Path.cwd())
+    root, keys = take_sweep(_read_root(text, origin), origin)
+    rest = without_sweep(overrides)
+    if keys and len(rest) == len(overrides):
+        raise JobError(
+            f"{keys[0].place}: {FIELD}: makes several jobs, as render and plan take them; here it is one "
+            f"(--set {FIELD}=null leaves the sweep out)"
+        )
+    return _load(root, origin, rest, models, os.environ if environ is None else environ, stem, ())
+
+
+@dataclass(frozen=True, slots=True)
+class SweptJob:
+    """One job of a sweep. swept: its value of every swept key; empty for a job without a sweep."""
+
+    job: Job
+    swept: Mapping[str, Any]
+
+
+def load_sweep(
+    text: str,
+    *,
+    name: str,
+    folder: Path | None = None,
+    stem: str = "job",
+    sweeps: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    models: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> list[SweptJob]:
+    """Load every job of a sweep: those of the field `sweep`, with those of `sweeps`, texts as KEY=V1,V2, KEY=[V1, V2]
+    or KEY=@FILE, in place of the same keys. Without any, the one job.
+
+    Other parameters and errors are those of `load_text`. A problem of several jobs is one line.
     """
     working_directory = Path.cwd()
-    values = read_values(text, Origin(name, folder or working_directory), os.environ if environ is None else environ)
+    origin = Origin(name, folder or working_directory)
+    root, written = take_sweep(_read_root(text, origin), origin)
+    rest = without_sweep(overrides)
+    options = [parse_sweep_option(sweep, working_directory) for sweep in sweeps]
+    keys = joined(written if len(rest) == len(overrides) else (), options, rest)
+    jobs: list[SweptJob] = []
+    problems: dict[str, None] = {}
+    more = 0
+    for values in combinations(keys):
+        try:
+            job = _load(root, origin, rest, models, os.environ if environ is None else environ, stem, values)
+            jobs.append(SweptJob(job, {key.key: plain(node) for key, node in values}))
+        except JobError as error:
+            problems.update(dict.fromkeys(error.problems))
+            more = max(more, error.more)
+    if problems:
+        raise JobError(*problems, more=more)
+    return jobs
+
+
+def _load(
+    root: MapNode,
+    origin: Origin,
+    overrides: Sequence[str],
+    models: str | None,
+    environ: Mapping[str, str],
+    stem: str,
+    swept: Sequence[tuple[SweptKey, Node]],
+) -> Job:
+    working_directory = Path.cwd()
+    values = _values_of(root, origin, environ)
     for override in overrides:
         apply_override(values, override, working_directory)
     if models is not None:
@@ -104,15 +180,25 @@ def load_text(
             ScalarNode((1, 1), 1, models, models, plain=False),
             Origin("--models", working_directory, False),
         )
-    return job_of_values(values, name=name, stem=stem, warnings=replaced_overrides(overrides))
+    for key, node in swept:
+        set_value(values, key.loc, node, key.origin, key.position, environ if key.origin is origin else None)
+    return job_of_values(values, name=origin.name, stem=stem, warnings=replaced_overrides(overrides))
 
 
 def read_values(text: str, origin: Origin, environ: Mapping[str, str]) -> Values:
     """Read a text as plain values that know their line and column. Raises JobError unless it is one map."""
+    return _values_of(_read_root(text, origin), origin, environ)
+
+
+def _read_root(text: str, origin: Origin) -> MapNode:
     root = read_document(text, origin)
     if not isinstance(root, MapNode):
         line, column = root.position
         raise JobError(f"{origin.name}:{line}:{column}: a job is a map of fields, such as `prompt: a cat`")
+    return root
+
+
+def _values_of(root: MapNode, origin: Origin, environ: Mapping[str, str]) -> Values:
     values = Values()
     values.data = values.add(root, origin, environ=environ)
     return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def apply_override(values: Values, text: str, folder: Path) -> None:
         raise UsageError(f"--set {text}: has no value; write --set {text}=VALUE")
     loc = parse_key(key)
     origin = Origin(f"--set {key}", folder, has_lines=False)
-    set_value(values, loc, _node(value, loc, origin), origin)
+    set_value(values, loc, read_value(value, loc, origin), origin)
 
 
 def replaced_overrides(texts: Sequence[str]) -> list[str]:
@@ -42,12 +42,23 @@ def replaced_overrides(texts: Sequence[str]) -> list[str]:
     return warnings
 
 
-def set_value(values: Values, loc: Loc, node: Node, origin: Origin) -> None:
-    """Put `node` at `loc`, in which list indexes are texts. Raises JobError if `loc` cannot hold a value."""
+def set_value(
+    values: Values,
+    loc: Loc,
+    node: Node,
+    origin: Origin,
+    key: tuple[int, int] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> None:
+    """Put `node` at `loc`, in which list indexes are texts. Raises JobError if `loc` cannot hold a value.
+
+    key      line and column of the key in the text of `origin`; None: those of the value.
+    environ  variables for `${VAR}`; None: they are not replaced.
+    """
     container, place = _container(values, loc, origin)
     for old in [mark for mark in values.marks if mark[: len(place)] == place]:
         del values.marks[old]
-    new = values.add(node, origin, place)
+    new = values.add(node, origin, place, key, environ)
     last = place[-1]
     if isinstance(container, list) and last == len(container):
         container.append(new)
@@ -78,7 +89,7 @@ def parse_key(key: str) -> Loc:
     return tuple(parts)
 
 
-def _node(value: str, loc: Loc, origin: Origin) -> Node:
+def read_value(value: str, loc: Loc, origin: Origin) -> Node:
     """Parse the value as YAML. A text field takes an unquoted value literally: `prompt=cats: a film` is not a map.
 
     `null` unsets a path; a file of that name is `./null`.

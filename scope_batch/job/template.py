@@ -100,5 +100,6 @@ def _tail(stem: str) -> str:
 #   - time: 3.0
 #     text: a cat jumping
 #     transition_num_steps: 4
+# sweep: {{seed: [{SEED}, {SEED + 1000}]}}  # several renders, one of each combination of values
 output: {output}
 """
