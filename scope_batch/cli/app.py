@@ -9,6 +9,7 @@ from scope_batch.cli import arguments as o
 from scope_batch.cli import farm, golden, models
 from scope_batch.cli.compare import compare
 from scope_batch.cli.console import open_console
+from scope_batch.cli.demo import demo
 from scope_batch.cli.documents import print_info, print_schema, write_template
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.guide import help_
@@ -33,6 +34,7 @@ app.command()(compare)
 app.command()(sheet)
 app.command()(report)
 app.command("help")(help_)
+app.command()(demo)
 
 
 def _print_version(requested: bool) -> None:

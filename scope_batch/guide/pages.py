@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 FOLDER = Path(__file__).parent
+DEMO_JOB, DEMO_DEPTH = FOLDER / "demo.yaml", FOLDER / "demo_depth.mp4"
+"""The job of `scope-batch demo`, and its control video, which the job names depth.mp4."""
 
 PAGES = (
     "first-render",
