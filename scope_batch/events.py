@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
-StageName = Literal["encoding", "context", "recaching", "denoising", "decoding", "writing"]
-""" "context": a pipeline that remembers nothing makes what it continues anew, before every chunk."""
+StageName = Literal["encoding", "context", "recaching", "denoising", "caching", "decoding", "copying", "writing"]
+""" "context": a pipeline that remembers nothing makes what it continues anew, before every chunk.
+"caching": keys and values of the finished latents are stored; "copying": frames go from the device to the host."""
 
 
 @dataclass(frozen=True, slots=True)

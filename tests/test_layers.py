@@ -39,11 +39,13 @@ MAY_IMPORT = {
     "farm": {*CORE, "files", "sinks"},
     "golden": {*CORE, "checkpoint", "files", "job", "media", "plan", "render", "sinks"},
     "review": {*CORE, "golden", "media", "plan"},
+    "bench": {*CORE, "engine", "job", "kernels", "models", "pipelines", "render"},
     "doctor": {*CORE, "files", "job", "kernels", "media", "models", "pipelines", "processors", "render", "sinks"},
     "serve": {*CORE, "files", "job", "jobs", "media", "models", "pipelines", "processors", "render", "sinks"},
     "submit": {*CORE, "files", "job", "models", "progress", "render", "sinks"},
     "cli": {
         *CORE,
+        "bench",
         "checkpoint",
         "doctor",
         "farm",
@@ -67,7 +69,7 @@ MAY_IMPORT = {
     "__init__": {*CORE, "job", "render", "sinks"},
 }
 """Room -> the rooms that it may import: an order without circles, also counting imports inside functions."""
-TORCH_LIVES_IN = {"engine", "kernels", "models", "doctor"}
+TORCH_LIVES_IN = {"engine", "kernels", "models", "doctor", "bench"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

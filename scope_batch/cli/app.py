@@ -7,6 +7,7 @@ import typer
 from scope_batch import __version__
 from scope_batch.cli import arguments as o
 from scope_batch.cli import farm, golden, models
+from scope_batch.cli.bench import bench
 from scope_batch.cli.compare import compare
 from scope_batch.cli.console import open_console
 from scope_batch.cli.demo import demo
@@ -30,6 +31,7 @@ app = Program(
 app.add_typer(models.app, name="models")
 app.add_typer(golden.app, name="golden")
 app.add_typer(farm.app, name="farm")
+app.command()(bench)
 app.command()(compare)
 app.command()(sheet)
 app.command()(report)

@@ -209,7 +209,11 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan.", 
 
 Models = Annotated[
     str | None,
-    typer.Option(metavar="DIR|tiny", help="Folder of model files, or the built-in set.", rich_help_panel=_MACHINE),
+    typer.Option(
+        metavar="DIR|tiny|random",
+        help="Folder of model files; tiny: the built-in set; random: random numbers in the published sizes.",
+        rich_help_panel=_MACHINE,
+    ),
 ]
 Device = Annotated[
     str, typer.Option(metavar="auto|cpu|cuda[:N]", help="Device to compute on.", rich_help_panel=_MACHINE)

@@ -21,10 +21,10 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 def refuse_tiny(folder: str | None) -> str | None:
     """Return `folder`. Raises UsageError if it names the built-in set where only a folder makes sense."""
-    from scope_batch.models.folder import TINY
+    from scope_batch.models.folder import RANDOM, TINY
 
-    if folder == TINY:
-        raise UsageError(f"--models {TINY}: the built-in set is created by a render; name a folder")
+    if folder in (TINY, RANDOM):
+        raise UsageError(f"--models {folder}: the built-in set is created by a render; name a folder")
     return folder
 
 

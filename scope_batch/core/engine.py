@@ -105,7 +105,7 @@ class LoraRequest:
 class EngineRequest:
     """The requirements for loading an engine; equal requests can share one.
 
-    models        folder, "tiny", or None for the default places.
+    models        folder, "tiny", "random", or None for the default places.
     device        "auto", "cpu", "cuda", "cuda:N"; dtype, vae_dtype "auto", "float32", "bfloat16".
     noise_device  "cpu" or "cuda": the device that draws the noise.
     vace          the VACE module is needed; loras: in the order of the plan.

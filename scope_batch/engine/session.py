@@ -194,6 +194,7 @@ class CausalSession:
             assert flow is not None
             to_x0_(latents, flow, self._sigma(timestep))
         if self._clean_pass:
+            self._report_stage(chunk, "caching")
             self._forward(span, latents, CLEAN, predict=False)
         self._state.cache.finish_chunk(chunk)
 
@@ -201,6 +202,7 @@ class CausalSession:
         self._report_stage(chunk, "decoding")
         frames, finite = self._state.decoder.decode(latents)
         assert len(frames) == chunk.frames, f"chunk {chunk.index}: decoded {len(frames)} frames, planned {chunk.frames}"
+        self._report_stage(chunk, "copying")
         return DeviceFrames(chunk.index, frames, finite, latents)
 
     def _forward(

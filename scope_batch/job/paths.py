@@ -19,7 +19,7 @@ PATH_FIELDS = frozenset(
 """Fields that hold paths of inputs; relative ones start at the folder of their text."""
 _VARIABLE = re.compile(r"(\$\{\w+)[^{}]*\}")
 """A variable with its default, which may be a path."""
-WORDS = {"audio": ("none", "input"), "models": ("tiny",)}
+WORDS = {"audio": ("none", "input"), "models": ("tiny", "random")}
 """Values of path fields that are not paths."""
 OUTPUT_FIELDS = frozenset(("output", "path"))
 TEXT_FIELDS = PATH_FIELDS | OUTPUT_FIELDS | {"prompt", "text"}

@@ -119,8 +119,10 @@ def parse_audio(value: Any) -> Path | Literal["none", "input"]:
     return parse_input_path(value)
 
 
-def parse_models(value: Any) -> Path | Literal["tiny"]:
-    return "tiny" if value == "tiny" else parse_input_path(value)
+def parse_models(value: Any) -> Path | Literal["tiny", "random"]:
+    if value == "tiny" or value == "random":
+        return "tiny" if value == "tiny" else "random"
+    return parse_input_path(value)
 
 
 Rate = Annotated[Fraction, PlainValidator(parse_rate, json_schema_input_type=float | str), PlainSerializer(str)]
@@ -147,5 +149,5 @@ Audio = Annotated[
     Path | Literal["none", "input"], PlainValidator(parse_audio, json_schema_input_type=str), PlainSerializer(str)
 ]
 Models = Annotated[
-    Path | Literal["tiny"], PlainValidator(parse_models, json_schema_input_type=str), PlainSerializer(str)
+    Path | Literal["tiny", "random"], PlainValidator(parse_models, json_schema_input_type=str), PlainSerializer(str)
 ]

@@ -220,7 +220,9 @@ class Job(Checked):
         default=None, description="Number format of the backbone's weights."
     )
     models: Models | None = Field(
-        default=None, description="Folder of model files, or the word tiny: the built-in set."
+        default=None,
+        description="Folder of model files, or a word: tiny, the built-in set; random, random numbers in networks of "
+        "the published sizes, for measurements.",
     )
 
     stop_if: StopConditions = Field(

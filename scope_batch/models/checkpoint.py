@@ -24,6 +24,7 @@ from scope_batch.files import cache
 from scope_batch.files.access import is_file, reading
 from scope_batch.files.kinds import START_BYTES, stand_in
 from scope_batch.files.safetensors_header import SafetensorsHeader, read_safetensors_header
+from scope_batch.models import shapes_file
 from scope_batch.models.pickle_shapes import UNREADABLE_PICKLE, check_archive
 
 State = dict[str, Tensor]
@@ -77,6 +78,8 @@ def _read_whole_pickle(path: Path) -> State:
 
 def read_header(path: Path) -> State:
     """Return tensors on `meta` with the keys, shapes and dtypes of `read_checkpoint`; reads only the file's header."""
+    if path.suffix == shapes_file.SUFFIX:
+        return shapes_file.read_shapes_file(path)
     path = _existing(path)
     if path.suffix != ".safetensors":
         return _read_pickle(path, device="meta")

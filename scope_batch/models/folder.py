@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ TINY = "tiny"
 """Value of `models` that selects the built-in tiny models; a folder of that name is written `./tiny`."""
 TINY_VERSION = 2
 """Version of the tiny models; increase it whenever a byte of any of their files changes."""
+RANDOM = "random"
+"""Value of `models` that selects random numbers in networks of the published sizes, for measurements."""
+RANDOM_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +90,18 @@ def find_models(
 ) -> ModelFiles:
     """Return the files of `pipeline_id`.
 
-    models        as for `models_place`, or "tiny": these files are created in the cache folder on first use, and their
-                  lightvae also serves as "wan".
+    models        as for `models_place`, or "tiny" or "random": these files are created in the cache folder on first
+                  use. The lightvae of "tiny" also serves as "wan"; "random" has no LoRA of the pipeline's own.
     builtin_lora  whether the pipeline's own LoRA is needed; vace: whether the VACE module is.
     Raises UnavailableError (exit code 69), which names each missing file and the command that fetches it.
     """
+    if models == RANDOM:
+        from scope_batch.models.published import build_random_models, random_file
+
+        folder = cache.cache_folder(RANDOM, f"v{RANDOM_VERSION}")
+        build_random_models(folder, pipeline_id, vae_type=vae_type, vace=vace)
+        artifacts = [a for a in layout.artifacts(pipeline_id, vae_type, vace=vace) if a.role != "builtin_lora"]
+        return model_files(folder, artifacts, random_file)
     if models == TINY:
         from scope_batch.models.tiny.build import tiny_models_folder  # torch, only when it is needed
 
@@ -117,7 +127,8 @@ def tokenizer_folder(pipeline_id: str, models: str | None) -> Path | None:
     """
     if not layout.is_known(pipeline_id):
         return None
-    folder = cache.cache_path(TINY, f"v{TINY_VERSION}") if models == TINY else models_folder(models)
+    versions = {TINY: TINY_VERSION, RANDOM: RANDOM_VERSION}
+    folder = cache.cache_path(models, f"v{versions[models]}") if models in versions else models_folder(models)
     return folder / layout.TOKENIZER.local
 
 
@@ -126,10 +137,16 @@ def tiny_vae_type(vae_type: VaeType) -> VaeType:
     return "lightvae" if vae_type == "wan" else vae_type
 
 
-def model_files(folder: Path, artifacts: Iterable[Artifact]) -> ModelFiles:
-    """Return the paths of these artifacts below `folder`. They need not exist."""
+def _local(folder: Path, artifact: Artifact) -> Path:
+    return folder / artifact.local
+
+
+def model_files(
+    folder: Path, artifacts: Iterable[Artifact], place: Callable[[Path, Artifact], Path] = _local
+) -> ModelFiles:
+    """Return the paths of these artifacts below `folder`, by `place`. They need not exist."""
     by_role = {artifact.role: artifact for artifact in artifacts}
-    paths = {role: folder / artifact.local for role, artifact in by_role.items()}
+    paths = {role: place(folder, artifact) for role, artifact in by_role.items()}
     return ModelFiles(
         config=paths["config"],
         backbone=paths["backbone"],

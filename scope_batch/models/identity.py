@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scope_batch.events import Loading, Report, silent
 from scope_batch.files.cache import file_sha256
-from scope_batch.models.folder import TINY, TINY_VERSION, ModelFiles, find_models
+from scope_batch.models.folder import RANDOM, RANDOM_VERSION, TINY, TINY_VERSION, ModelFiles, find_models
 from scope_batch.models.layout import VaeType, is_known
 
 
@@ -21,8 +21,9 @@ def model_digests(
     file changes. Empty for the pipeline of a plugin, which manages its own files.
     Raises UnavailableError for files that are missing.
     """
-    if asked == TINY:
-        return {"models": f"{TINY}, version {TINY_VERSION}", "vae_type": vae_type}
+    for name, version in ((TINY, TINY_VERSION), (RANDOM, RANDOM_VERSION)):
+        if asked == name:
+            return {"models": f"{name}, version {version}", "vae_type": vae_type}
     if not is_known(pipeline_id):
         return {}
     return digests_of(find_models(pipeline_id, asked, vae_type=vae_type, vace=vace), report)

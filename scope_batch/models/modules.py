@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from scope_batch.errors import JobError, ScopeBatchError
 from scope_batch.events import Loading, Report, Warned, silent
-from scope_batch.models import architecture, keys
+from scope_batch.models import architecture, keys, shapes_file
 from scope_batch.models.checkpoint import State, read_checkpoint, read_header
 from scope_batch.models.folder import ModelFiles
 from scope_batch.models.keys import is_vace
@@ -63,8 +63,8 @@ def load_transformer(
     report(Loading("transformer"))
     model, shapes = empty_transformer(files.backbone, files.config, files.vace, kind=kind, report=report)
     builtin = read_builtin_lora(files, shapes) if builtin_lora != "none" else None
-    vace = _read_vace(files.vace) if files.vace else {}
-    state = keys.to_diffusers_transformer(read_checkpoint(files.backbone)) | vace
+    vace = _read_vace(files.vace, device) if files.vace else {}
+    state = keys.to_diffusers_transformer(_read(files.backbone, device)) | vace
     _refuse_zero(state, "patch_embedding.weight", files.backbone)
 
     if builtin and builtin_lora == "merged":
@@ -90,7 +90,7 @@ def load_vae(
     """Load the VAE of `files.vae_type`, of any width. Raises JobError for a file that does not fit."""
     report(Loading("VAE"))
     model = empty_vae(files.vae, files.vae_type, report)
-    checkpoint = read_checkpoint(files.vae)
+    checkpoint = _read(files.vae, device)
     state = fitted(checkpoint) if files.vae_type in TAES else keys.to_diffusers_vae(checkpoint)
     for key in list(model.state_dict()):
         state[key] = _place(state[key], dtype, device)
@@ -110,7 +110,7 @@ def load_text_encoder(
     report(Loading("text encoder"))
     model, shapes = empty_text_encoder(files.text_encoder, report)
     compute = dtype or _text_dtype(shapes)
-    state = keys.to_umt5(read_checkpoint(files.text_encoder))
+    state = keys.to_umt5(_read(files.text_encoder, device))
     fp8 = {key for key, tensor in state.items() if _may_stay_fp8(key, tensor, device)}
     for key in list(state):
         state[key] = _place(state[key], _FP8 if key in fp8 else compute, device)
@@ -201,8 +201,15 @@ def _account(
         report(Warned(warning))
 
 
-def _read_vace(path: Path) -> State:
-    state = keys.to_diffusers_vace(read_checkpoint(path, containing="vace_"))
+def _read(path: Path, device: torch.device, containing: str = "") -> State:
+    """Read a checkpoint; a file of shapes alone is filled with random numbers on `device`."""
+    if path.suffix == shapes_file.SUFFIX:
+        return shapes_file.draw(path, device)
+    return read_checkpoint(path, containing)
+
+
+def _read_vace(path: Path, device: torch.device) -> State:
+    state = keys.to_diffusers_vace(_read(path, device, "vace_"))
     _refuse_zero(state, "vace_patch_embedding.weight", path)
     return state
 

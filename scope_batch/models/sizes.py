@@ -15,7 +15,7 @@ from scope_batch.errors import JobError, MissingInputError
 from scope_batch.files.access import read_json, reading
 from scope_batch.files.safetensors_header import read_safetensors_header
 from scope_batch.models import layout
-from scope_batch.models.folder import TINY, model_files, models_folder, wanted_artifacts
+from scope_batch.models.folder import RANDOM, TINY, model_files, models_folder, wanted_artifacts
 from scope_batch.models.layout import VaeType
 from scope_batch.models.lora.header import read_lora_layout
 from scope_batch.models.pickle_shapes import Shape, read_pickle_shapes
@@ -136,7 +136,8 @@ def model_sizes(
     else:
         width, numbers = VAES[vae_type]
         published = replace(PUBLISHED.get(pipeline_id, WAN_1_3B), vae_width=width, vae_numbers=numbers)
-        sizes = _read(models_folder(models), pipeline_id, vae_type, published) or published
+        read = None if models == RANDOM else _read(models_folder(models), pipeline_id, vae_type, published)
+        sizes = read or published
     if not vace:
         sizes = replace(sizes, vace_blocks=0, vace=Weights())
     return replace(sizes, branches=_branches(loras))

@@ -14,7 +14,7 @@ class RenderOptions:
     overwrite   replace existing outputs. Otherwise a job whose outputs are complete and its own is skipped, and any
                 other existing output is an OutputExistsError; `skip_existing` states that choice.
                 Both: skip what is complete and the job's own, replace the rest.
-    models      folder, "tiny", or None for the folder in the job or the default places.
+    models      folder, "tiny", "random", or None for the folder in the job or the default places.
     device      "auto", "cpu", "cuda", "cuda:N"; dtype "auto", "float32", "bfloat16".
     low_vram    "off", "on", "cast" or "auto": see `EngineRequest`; kernels "auto", "off", likewise.
     latents     also save the denoised latents here (safetensors); preview: a PNG replaced after each chunk.

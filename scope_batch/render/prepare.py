@@ -117,7 +117,7 @@ def memory_under(job: Job, plan: Plan, options: RenderOptions) -> tuple[DeviceMe
 
 def _far_from_training(job: Job, plan: Plan) -> tuple[str, ...]:
     spec = KNOWN_PIPELINES.get(job.pipeline_id)
-    if not spec.needs_models or job.models == "tiny":
+    if not spec.needs_models or job.models in ("tiny", "random"):
         return ()
     times = area_times(plan.height, plan.width, spec.trained_size)
     if NEAR_AREA[0] <= times <= NEAR_AREA[1]:

@@ -87,7 +87,7 @@ class _StageClock:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Stage) and self.chunks:
             self.end()
-            self._stage = "denoising" if event.stage in ("context", "recaching") else event.stage
+            self._stage = "denoising" if event.stage in ("context", "recaching", "caching") else event.stage
 
 
 def _by_operator(events: Any) -> tuple[Counter[str], Counter[str]]:

@@ -33,6 +33,7 @@ NEEDED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("report",): ("a.npy",),
     ("models", "check"): ("slate",),
     ("models", "pull"): ("longlive", "--dry-run"),
+    ("bench",): ("job.yaml",),
     ("serve",): ("--port=0", "--state-dir=state"),
 }
 """Arguments that a verb needs besides the tried value; a tried argument replaces the first one."""

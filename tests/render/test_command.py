@@ -81,7 +81,8 @@ def test_progress_adds_up(run: Run) -> None:
     assert (chunks[-1]["frames_done"], chunks[-1]["eta_s"], lines[-1]["frames"]) == (40, 0, 40)
     assert [line["prompt"] for line in chunks] == ["a cat", "a dog", "a dog", "a dog"]
     stages = [(line["stage"], line["step"]) for line in lines if line["event"] == "stage" and line["chunk"] == 1]
-    assert stages == [("recaching", 0), *(("denoising", step) for step in (1, 2, 3, 4)), ("decoding", 0)]
+    denoising = [("denoising", step) for step in (1, 2, 3, 4)]
+    assert stages == [("recaching", 0), *denoising, ("caching", 0), ("decoding", 0), ("copying", 0)]
     times = [line["t"] for line in lines]
     assert times == sorted(times)
     assert lines[-1]["outputs"] == [{"path": "a.npy", "bytes": Path("a.npy").stat().st_size}]

@@ -1,0 +1,271 @@
+"""`bench`: measures renders on this machine and prints their figures."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scope_batch.cli import arguments as o
+from scope_batch.cli.console import CommandConsole, open_console
+from scope_batch.cli.documents import print_json, print_rich
+from scope_batch.cli.environment import prepare_libraries
+from scope_batch.cli.values import check_device, refuse_both
+from scope_batch.errors import Interrupted, JobError, MissingInputError, OutputExistsError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scope_batch.bench.measure import Bench, Run
+    from scope_batch.job import Job
+
+_WHAT, _HOW = "What", "How"
+
+
+class BenchOutput(StrEnum):
+    mp4 = "mp4"
+    npy = "npy"
+
+
+BenchJob = Annotated[
+    str | None, typer.Argument(metavar="[JOB]", help="A job to measure; without one, the cases of --cases.")
+]
+Random = Annotated[
+    bool,
+    typer.Option(
+        "--random",
+        help="Random numbers in networks of the published sizes, in place of model files.",
+        rich_help_panel=_WHAT,
+    ),
+]
+Pipeline = Annotated[
+    str | None, typer.Option(metavar="ID[,ID ...]", help="Pipelines; longlive by default.", rich_help_panel=_WHAT)
+]
+Sizes = Annotated[
+    str | None,
+    typer.Option("--size", metavar="WxH[,WxH ...]", help="Sizes in pixels; 832x480 by default.", rich_help_panel=_WHAT),
+]
+Cases = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[,NAME ...]",
+        help="text (default), switch, video, vace, vace-mask, lora-merged, lora-branch.",
+        rich_help_panel=_WHAT,
+    ),
+]
+Chunks = Annotated[int, typer.Option(min=2, help="Chunks of each render.", rich_help_panel=_HOW)]
+Warmup = Annotated[int, typer.Option(min=0, help="How many of them are not measured.", rich_help_panel=_HOW)]
+KernelsChoice = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|off|auto,off", help="As for render; auto,off measures both in turns.", rich_help_panel=_HOW
+    ),
+]
+Repeat = Annotated[int, typer.Option(min=1, help="Measure everything so often, in turns.", rich_help_panel=_HOW)]
+Profiling = Annotated[
+    bool,
+    typer.Option(
+        "--profile", help="Count launches, waits and idle time in the last two chunks (CUDA).", rich_help_panel=_HOW
+    ),
+]
+To = Annotated[BenchOutput, typer.Option(help="What is written while measuring.", rich_help_panel=_HOW)]
+Against = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Compare with figures that an earlier bench wrote.", rich_help_panel=_HOW),
+]
+Figures = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Also write all figures as JSON to a file.")
+]
+
+
+def bench(
+    context: typer.Context,
+    job: BenchJob = None,
+    random: Random = False,
+    pipeline: Pipeline = None,
+    size: Sizes = None,
+    cases: Cases = None,
+    overrides: o.Overrides = None,
+    chunks: Chunks = 28,
+    warmup: Warmup = 14,
+    kernels: KernelsChoice = "auto",
+    repeat: Repeat = 1,
+    profile: Profiling = False,
+    to: To = BenchOutput.mp4,
+    against: Against = None,
+    output: Figures = None,
+    overwrite: o.ReplaceTemplate = False,
+    as_json: o.AsJson = False,
+    models: o.Models = None,
+    device: o.Device = "auto",
+    dtype: o.DtypeOption = o.Dtype.auto,
+    low_vram: o.LowVramOption = o.LowVram.auto,
+    verbose: o.Verbose = False,
+) -> int:
+    """Measure how fast this machine renders: a job, or built-in cases."""
+    if job is not None and (named := [f"--{n}" for n, v in _of_cases(pipeline, size, cases).items() if v is not None]):
+        raise UsageError(f"{named[0]} belongs to the built-in cases; --set changes a job")
+    if job is None and overrides:
+        raise UsageError("--set belongs to a job")
+    refuse_both("--random", random, "--models", models is not None)
+    if warmup >= chunks:
+        raise UsageError(f"--warmup {warmup}: must be less than --chunks {chunks}")
+    variants = _words("--kernels", kernels, ("auto", "off"))
+    if output is not None and output.exists() and not overwrite:
+        raise OutputExistsError(f"{output} exists; -y replaces it")
+    earlier = _earlier(against) if against is not None else {}
+    check_device(device)
+    context.obj.verbose = verbose
+    prepare_libraries(verbose=verbose, deterministic=False)
+    from scope_batch.bench.measure import Bench
+    from scope_batch.models.folder import RANDOM
+    from scope_batch.render.options import RenderOptions
+
+    chosen = RANDOM if random else models
+    options = RenderOptions(models=chosen, device=device, dtype=dtype.value, low_vram=low_vram.value)
+    with tempfile.TemporaryDirectory() as place, open_console("plain", None, verbose=verbose) as console:
+        measuring = Bench(options, warmup, to.value, profile, Path(place))
+        if job is not None:
+            wanted = [("job", _read_job(job, overrides or (), chosen))]
+        else:
+            wanted = _cases(pipeline, size, cases, chosen, chunks, warmup, Path(place))
+        session = _Session(measuring, console, output)
+        session.write()
+        for name, loaded in wanted:
+            for number in range(repeat):
+                for variant in variants:
+                    session.run(name, loaded, variant, number)
+    session.show(earlier, as_json=as_json)
+    return session.exit_code
+
+
+class _Session:
+    """Runs the measurements; one that fails does not stop the others."""
+
+    def __init__(self, measuring: Bench, console: CommandConsole, output: Path | None) -> None:
+        self._measuring, self._console, self._output = measuring, console, output
+        self._runs: list[Run] = []
+        self.exit_code = 0
+
+    def run(self, case: str, job: Job, kernels: str, number: int) -> None:
+        boundary = self._console.boundary(f"{job.pipeline_id} {case}")
+        with boundary:
+            run = self._measuring.run(job, case, kernels, number)
+            self._runs.append(run)
+            self._console.remark(f"{' '.join(run.key)}: {run.fps:.1f} frames per second")
+            self.write()
+        if isinstance(boundary.error, KeyboardInterrupt | Interrupted):
+            raise boundary.error
+        self.exit_code = self.exit_code or boundary.exit_code
+
+    def show(self, earlier: Mapping[tuple[str, ...], float], *, as_json: bool) -> None:
+        from scope_batch.bench.table import details, speed_table
+
+        if as_json:
+            print_json(self._document())
+        elif self._runs:
+            print_rich(speed_table(self._runs, earlier), *details(self._runs))
+
+    def _document(self) -> dict[str, Any]:
+        from datetime import UTC, datetime
+
+        from scope_batch.render.fingerprint import package_versions
+
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        return {"made": made, "versions": package_versions(), "runs": [run.to_json() for run in self._runs]}
+
+    def write(self) -> None:
+        """Write what is measured so far."""
+        if self._output is None:
+            return
+        from scope_batch.sinks.output import output_errors
+
+        with output_errors(self._output):
+            self._output.write_text(json.dumps(self._document(), indent=1) + "\n", encoding="utf-8")
+
+
+def _of_cases(pipeline: str | None, size: str | None, cases: str | None) -> dict[str, str | None]:
+    return {"pipeline": pipeline, "size": size, "cases": cases}
+
+
+def _read_job(argument: str, overrides: Sequence[str], models: str | None) -> Job:
+    from scope_batch.cli.job_argument import read_job
+
+    return read_job(argument, overrides, models)
+
+
+def _cases(
+    pipeline: str | None,
+    size: str | None,
+    cases: str | None,
+    models: str | None,
+    chunks: int,
+    warmup: int,
+    folder: Path,
+) -> list[tuple[str, Job]]:
+    """Return the jobs of all cases; those that can share an engine follow each other."""
+    from scope_batch.bench.cases import CASES, case_job
+    from scope_batch.models import layout
+    from scope_batch.pipelines import PIPELINES
+
+    known = [name for name in PIPELINES if layout.is_known(name)]
+    pipelines = _words("--pipeline", pipeline or "longlive", known)
+    names = _words("--cases", cases or "text", tuple(CASES))
+    return [
+        (
+            name,
+            case_job(
+                name,
+                pipeline_id=pipeline_id,
+                models=models,
+                height=height,
+                width=width,
+                chunks=chunks,
+                warmup=warmup,
+                folder=folder,
+            ),
+        )
+        for pipeline_id in pipelines
+        for name in names
+        for width, height in _sizes(size or "832x480")
+    ]
+
+
+def _words(option: str, text: str, allowed: Sequence[str]) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if word not in allowed:
+            raise UsageError(f"{option} {word}: not known; allowed: {', '.join(allowed)}, or several with commas")
+    return list(dict.fromkeys(words))
+
+
+def _sizes(text: str) -> list[tuple[int, int]]:
+    sizes = []
+    for word in text.split(","):
+        match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", word.strip())
+        if match is None:
+            raise UsageError(f"--size {word}: not a size; allowed: WIDTHxHEIGHT as in 832x480, or several with commas")
+        sizes.append((int(match[1]), int(match[2])))
+    return sizes
+
+
+def _earlier(path: Path) -> dict[tuple[str, ...], float]:
+    """Return the median frames per second of each kind of run in a file of an earlier bench."""
+    from statistics import median
+
+    try:
+        runs = json.loads(path.read_text("utf-8"))["runs"]
+        found: dict[tuple[str, ...], list[float]] = {}
+        for run in runs:
+            key = run["pipeline"], run["case"], f"{run['width']}x{run['height']}", run["kernels"]
+            found.setdefault(key, []).append(float(run["fps"]))
+    except OSError as error:
+        raise MissingInputError(f"--against {path}: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise JobError(f"--against {path}: no figures of scope-batch bench") from error
+    return {key: median(values) for key, values in found.items()}
