@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scope_batch.core.plan import Chunk, Plan
     from scope_batch.errors import JobError, OutputExistsError, ScopeBatchError, UnavailableError
     from scope_batch.events import ChunkDone, Event, Finished, Warned
+    from scope_batch.files.film import Film
     from scope_batch.job import Job, load_job, load_text
     from scope_batch.render.chunk_stream import RenderedChunk, render_chunks
     from scope_batch.render.engine_pool import Engines
@@ -28,6 +29,7 @@ __all__ = [
     "ChunkDone",
     "Engines",
     "Event",
+    "Film",
     "Finished",
     "Job",
     "JobError",
@@ -50,6 +52,7 @@ _HOMES = {
     "core.plan": ("Chunk", "Plan"),
     "errors": ("JobError", "OutputExistsError", "ScopeBatchError", "UnavailableError"),
     "events": ("ChunkDone", "Event", "Finished", "Warned"),
+    "files.film": ("Film",),
     "job": ("Job", "load_job", "load_text"),
     "sinks.npy": ("read_npy_stream",),
     "render.prepare": ("prepare_job",),

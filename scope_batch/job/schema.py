@@ -16,6 +16,8 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Pri
 from scope_batch.core.conditioning import BlendMethod
 from scope_batch.core.sound import AudioLength
 from scope_batch.errors import ScopeBatchError
+from scope_batch.files.access import is_file
+from scope_batch.files.film import Film, is_played
 from scope_batch.job import rules
 from scope_batch.job.checked import Checked
 from scope_batch.job.chunk_spec import MAX_SEED, ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec, ListOf, Steps
@@ -271,6 +273,20 @@ class Job(Checked):
     def where(self, *loc: str | int) -> str:
         """Return `job.yaml:14:7` of a field, as in where("chunk_specs", 2, "text"); without a file the field's name."""
         return self._source.where(loc)
+
+    def display(self, path: str | Path | None = None, width: int | None = None) -> Film:
+        """Return the rendered film, which Jupyter shows as a video if it is the value of a cell. Renders nothing.
+
+        path   the film; None: the first output of the job that browsers play. Without outputs in the job that is
+               `<job stem>.mp4`, else `job.mp4`, in the working directory.
+        width  of the player in CSS pixels at most.
+        Raises MissingInputError if it is not rendered yet, UsageError if browsers do not play it.
+        """
+        if path is not None:
+            return Film(Path(path), width)
+        paths = [Path(output.path) for output in self.output] or [Path(f"{self.source.stem}.mp4"), Path("job.mp4")]
+        played = [path for path in paths if is_played(path)] or paths
+        return Film(next((path for path in played if is_file(path)), played[0]), width)
 
     def canonical_json(self) -> str:
         """Return the job as one line of JSON: sorted keys, values other than defaults. Equal jobs have the same text,
