@@ -7,6 +7,7 @@ same feature caches, so that a stream can change from one to the other.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from scope_batch.core.geometry import LATENT_CHANNELS
 from scope_batch.engine.vae_stream import FeatureCache
-from scope_batch.kernels.causal_taps import enlarge, write_taps
+from scope_batch.kernels.causal_taps import add_shifted, enlarge, write_taps
 
 
 class Terms(NamedTuple):
@@ -29,6 +30,12 @@ class Terms(NamedTuple):
     x: Tensor
     bias: Tensor | None = None
     residual: Tensor | None = None
+
+    def split(self, parts: int) -> list[Terms]:
+        """Split in time into equal parts."""
+        xs = self.x.chunk(parts)
+        residuals = [None] * parts if self.residual is None else self.residual.chunk(parts)
+        return [Terms(x, self.bias, residual) for x, residual in zip(xs, residuals, strict=True)]
 
     def sum(self) -> Tensor:
         total = self.x.float()
@@ -51,6 +58,22 @@ class CausalConv:
         if self.pointwise:
             return Terms(F.linear(taps, self.weight), self.bias)
         return Terms(_conv2d(taps, self.weight, padding=1), self.bias)
+
+
+class LastConv:
+    """A causal convolution to few channels: a linear layer for all taps in space at once, whose results are shifted and
+    added. A convolution with so few results would not fill the tensor cores."""
+
+    def __init__(self, conv: Any) -> None:
+        folded: Tensor = conv.weight.detach().permute(0, 2, 1, 3, 4).flatten(1, 2)
+        rows = folded.permute(2, 3, 0, 1).flatten(0, 2)  # [3 * 3 * channels, 3 * C]
+        self.channels = folded.shape[0]
+        self.weight = F.pad(rows, (0, 0, 0, -len(rows) % 16)).contiguous()
+        self.bias: Tensor = conv.bias.detach()
+
+    def __call__(self, taps: Tensor) -> Tensor:
+        """Convolve taps [T, H, W, 3C] to [channels, T, H, W]."""
+        return add_shifted(F.linear(taps, self.weight), self.bias)
 
 
 class Residual:
@@ -105,13 +128,26 @@ class Workspace:
 
 
 class Pass:
-    """One call of an encoder or decoder: takes the entries of a feature cache in order, and replaces them."""
+    """One call of an encoder or decoder: takes the entries of a feature cache in order, and replaces them.
 
-    def __init__(self, cache: FeatureCache, workspace: Workspace) -> None:
-        self._cache, self._workspace, self._index = cache, workspace, 0
+    index  of the next entry.
+    """
+
+    def __init__(self, cache: FeatureCache, workspace: Workspace, index: int = 0) -> None:
+        self._cache, self._workspace, self.index = cache, workspace, index
 
     def conv(self, terms: Terms, conv: CausalConv, gamma: Tensor | None = None) -> Terms:
         return conv(self._taps(terms, gamma))
+
+    def last_conv(self, terms: Terms, conv: LastConv, gamma: Tensor) -> Tensor:
+        return conv(self._taps(terms, gamma))
+
+    def enlarge(self, terms: Terms, layer: Resampling) -> Terms:
+        """Double height and width, and the number of frames if the layer has a convolution in time."""
+        interleave = 1
+        if layer.time is not None:
+            terms, interleave = self.conv(terms, layer.time), 2
+        return Terms(_conv2d(enlarge(*terms, interleave=interleave), layer.weight, padding=1), layer.bias)
 
     def halve_time(self, terms: Terms, conv: CausalConv) -> Terms:
         """Convolve with a stride of two frames; its cache holds one frame."""
@@ -126,43 +162,42 @@ class Pass:
 
     def _taps(self, terms: Terms, gamma: Tensor | None = None, total: Tensor | None = None, keep: int = 2) -> Tensor:
         taps = self._workspace.taps(terms.x)
-        history = _history(self._cache[self._index], terms.x)
+        history = _history(self._cache[self.index], terms.x)
         kept = write_taps(*terms, history=history, taps=taps, gamma=gamma, total=total)
-        self._cache[self._index] = kept[2 - keep :].permute(3, 0, 1, 2)[None]
-        self._index += 1
+        self._cache[self.index] = kept[2 - keep :].permute(3, 0, 1, 2)[None]
+        self.index += 1
         return taps
 
 
 class FusedDecoder:
-    """Decodes one latent frame of a stream, after its first, to four pixel frames."""
+    """Decodes latent frames of a stream, after its first, to four pixel frames each.
+
+    The layers at an eighth and a quarter of the size run over all latent frames at once, which a single one does not
+    keep busy; the others run latent frame by latent frame, which bounds the memory.
+    """
 
     def __init__(self, module: AutoencoderKLWan, workspace: Workspace) -> None:
         decoder: Any = module.decoder
         self._workspace, self._post_quant = workspace, module.post_quant_conv
-        self._conv_in, self._conv_out = CausalConv(decoder.conv_in), CausalConv(decoder.conv_out)
+        self._conv_in, self._conv_out = CausalConv(decoder.conv_in), LastConv(decoder.conv_out)
         self._middle = _middle(decoder.mid_block)
-        self._stages = [
-            ([Residual(b) for b in up.resnets], Resampling(up.upsamplers[0]) if up.upsamplers else None)
-            for up in decoder.up_blocks
-        ]
+        layers: list[Residual | Resampling] = []
+        for up in decoder.up_blocks:
+            layers += [Residual(block) for block in up.resnets]
+            layers += [Resampling(layer) for layer in up.upsamplers or ()]
+        second = [place for place, layer in enumerate(layers) if isinstance(layer, Resampling)][1]
+        self._joint, self._single = layers[:second], layers[second:]
         self._gamma = decoder.norm_out.gamma.detach().flatten()
 
-    def decode(self, latent: Tensor, cache: FeatureCache) -> Tensor:
-        """Decode [1, 16, 1, h, w] to [3, 4, H, W], as `vae_stream.Vae.decode`."""
+    def decode(self, latents: Tensor, cache: FeatureCache) -> Iterator[Tensor]:
+        """Decode [1, 16, F, h, w] to F times [3, 4, H, W], as `vae_stream.Vae.decode`."""
         run = Pass(cache, self._workspace)
-        terms = Terms(self._post_quant(latent)[0].permute(1, 2, 3, 0).contiguous())
+        terms = Terms(self._post_quant(latents)[0].permute(1, 2, 3, 0).contiguous())
         terms = _run_middle(run, run.conv(terms, self._conv_in), self._middle)
-        for blocks, resampling in self._stages:
-            for block in blocks:
-                terms = run.residual(terms, block)
-            if resampling is None:
-                continue
-            interleave = 1
-            if resampling.time is not None:
-                terms, interleave = run.conv(terms, resampling.time), 2
-            enlarged = enlarge(*terms, interleave=interleave)
-            terms = Terms(_conv2d(enlarged, resampling.weight, padding=1), resampling.bias)
-        return run.conv(terms, self._conv_out, self._gamma).sum().permute(3, 0, 1, 2)
+        terms = _run_up(run, terms, self._joint)
+        for part in terms.split(latents.shape[2]):
+            rest = Pass(cache, self._workspace, run.index)
+            yield rest.last_conv(_run_up(rest, part, self._single), self._conv_out, self._gamma)
 
 
 class FusedEncoder:
@@ -202,6 +237,12 @@ def _middle(block: Any) -> list[Residual | Attention]:
 def _run_middle(run: Pass, terms: Terms, layers: list[Residual | Attention]) -> Terms:
     for layer in layers:
         terms = layer(terms) if isinstance(layer, Attention) else run.residual(terms, layer)
+    return terms
+
+
+def _run_up(run: Pass, terms: Terms, layers: list[Residual | Resampling]) -> Terms:
+    for layer in layers:
+        terms = run.residual(terms, layer) if isinstance(layer, Residual) else run.enlarge(terms, layer)
     return terms
 
 

@@ -16,7 +16,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
 from torch import Tensor
 
-from scope_batch.engine.kv_cache import KVCache
+from scope_batch.engine.kv_cache import Attended, KVCache
 from scope_batch.engine.rope import Rotary, rotate
 from scope_batch.engine.text_cache import TextCache
 
@@ -54,15 +54,19 @@ class CachedSelfAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers 
     ) -> Tensor:
         assert encoder_hidden_states is None and attention_mask is None and rotary_emb is not None
         query = self.rotated(attn.norm_q, attn.to_q(hidden_states), attn.heads, rotary_emb)
-        key_rotary = rotary_emb if self.cache.stores_rotated else None
-        key = self.rotated(attn.norm_k, attn.to_k(hidden_states), attn.heads, key_rotary)
-        value = attn.to_v(hidden_states).unflatten(2, (attn.heads, -1))
-        keys, values, bias, stored_rotary = self.cache.append_and_read(self.layer, key, value)
+        keys, values, bias, stored_rotary = self.store(attn, hidden_states, rotary_emb)
         if stored_rotary is not None:
             keys = self.rotated(None, keys.flatten(2), attn.heads, stored_rotary)
         if bias is None and self.attention is not None:
             return project_out(attn, self.attention(query, keys, values))
         return attend(attn, query, keys, values, bias, backend=self._attention_backend)
+
+    def store(self, attn: WanAttention, hidden_states: Tensor, rotary: Rotary) -> Attended:
+        """Store the keys and values of `hidden_states` [1, tokens, dim], and return all that they attend to."""
+        key_rotary = rotary if self.cache.stores_rotated else None
+        key = self.rotated(attn.norm_k, attn.to_k(hidden_states), attn.heads, key_rotary)
+        value = attn.to_v(hidden_states).unflatten(2, (attn.heads, -1))
+        return self.cache.append_and_read(self.layer, key, value)
 
 
 class CachedCrossAttention(WanAttnProcessor):  # type: ignore[misc]  # diffusers is untyped
@@ -147,6 +151,8 @@ class CausalForward:
     config: Any
     rotated: NormaliseAndRotate = staticmethod(normalise_and_rotate)
     attention: FullAttention | None = None
+    can_store_only: bool = False
+    """The blocks take `store_only`: then they store their keys and values, and return their input."""
     _text: TextCache
 
     def attach(self, cache: KVCache, text: TextCache) -> None:
@@ -199,8 +205,10 @@ class CausalForward:
         context = None if text_cached else self.condition_embedder.text_embedder(prompt.to(weight.dtype))
         embedding, modulation = time
         hints = None if control is None else control.start_pass(hidden, context, modulation)
+        stored_only = len(self.blocks) - 1 if self.can_store_only and not predict and text_cached else None
         for layer, block in enumerate(self.blocks):
-            hidden = block(hidden, context, modulation, rotary)
+            options = {"store_only": True} if layer == stored_only else {}
+            hidden = block(hidden, context, modulation, rotary, **options)
             if hints is not None:
                 hints.after(layer, hidden)
         return self._head(hidden, embedding, (frames, height, width)) if predict else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -64,12 +65,14 @@ class WanVae:
     def new_decoder_cache(self) -> FeatureCache:
         return [None] * self.module._cached_conv_counts["decoder"]
 
-    def decode(self, latent: Tensor, cache: FeatureCache, *, first: bool) -> Tensor:
-        if self._fused is not None and not first:
-            return self._fused[1].decode(latent, cache)
-        prepared = self.module.post_quant_conv(latent)
-        pixels: Tensor = self.module.decoder(prepared, feat_cache=cache, feat_idx=[0], first_chunk=first)
-        return pixels[0]
+    def decode(self, latents: Tensor, cache: FeatureCache, *, first: bool) -> Iterator[Tensor]:
+        plain = latents if self._fused is None else latents[:, :, : int(first)]
+        for latent in plain.split(1, dim=2) if plain.shape[2] else ():
+            prepared = self.module.post_quant_conv(latent)
+            yield self.module.decoder(prepared, feat_cache=cache, feat_idx=[0], first_chunk=first)[0]
+            first = False
+        if self._fused is not None and (rest := latents[:, :, plain.shape[2] :]).shape[2]:
+            yield from self._fused[1].decode(rest, cache)
 
 
 class TaeVae:
@@ -107,9 +110,11 @@ class TaeVae:
     def new_decoder_cache(self) -> FeatureCache:
         return [None] * MEMORY_BLOCKS
 
-    def decode(self, latent: Tensor, cache: FeatureCache, *, first: bool) -> Tensor:
-        frames = self.module.decode(latent[0].transpose(0, 1), cache)
-        return frames[-1 if first else 0 :].transpose(0, 1).mul(2).sub_(1)
+    def decode(self, latents: Tensor, cache: FeatureCache, *, first: bool) -> Iterator[Tensor]:
+        for latent in latents.split(1, dim=2):
+            frames = self.module.decode(latent[0].transpose(0, 1), cache)
+            yield frames[-1 if first else 0 :].transpose(0, 1).mul(2).sub_(1)
+            first = False
 
 
 def use_onednn(module: nn.Module) -> None:

@@ -5,7 +5,7 @@ Every stream owns the features of earlier frames that the VAE needs. The VAE its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -30,7 +30,7 @@ LATENT_STD = (
 
 
 class Vae(Protocol):
-    """A network that encodes groups of frames and decodes single latent frames, given features of earlier frames.
+    """A network that encodes groups of frames and decodes latent frames, given features of earlier frames.
 
     module               holds the weights.
     dtype, device        of the weights.
@@ -70,8 +70,11 @@ class Vae(Protocol):
 
     def new_decoder_cache(self) -> FeatureCache: ...
 
-    def decode(self, latent: Tensor, cache: FeatureCache, *, first: bool) -> Tensor:
-        """Decode [1, 16, 1, h, w] to [3, 4, H, W], not clamped to -1..1; at the start of a stream to [3, 1, H, W]."""
+    def decode(self, latents: Tensor, cache: FeatureCache, *, first: bool) -> Iterator[Tensor]:
+        """Decode [1, 16, F, h, w] to F times [3, 4, H, W], not clamped to -1..1.
+
+        first  the latents start a stream: then the first one becomes [3, 1, H, W].
+        """
         ...
 
 
@@ -178,9 +181,8 @@ class DecoderStream:
         if self._vae.outputs_raw_latents:
             native = self._statistics.denormalise(native)
         done = 0
-        for latent in native.split(1, dim=2):
-            pixels = self._vae.decode(latent, self._features, first=not self._started)
-            self._started = True
+        first, self._started = not self._started, True
+        for pixels in self._vae.decode(native, self._features, first=first):
             finite &= torch.isfinite(pixels).all()
             if self._recent_frames:
                 self._keep_recent(pixels[None].clamp(-1, 1))

@@ -12,6 +12,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+SHIFTED_PIXELS = 128
+"""Pixels of one program of `add_shifted`."""
+
 
 def write_taps(
     x: Tensor,
@@ -181,3 +184,56 @@ def _enlarge(  # type: ignore[no-untyped-def]  # a kernel's arguments are pointe
     tl.store(out + corner + channels, value, inside)
     tl.store(out + corner + 2 * width * channels, value, inside)
     tl.store(out + corner + (2 * width + 1) * channels, value, inside)
+
+
+def add_shifted(x: Tensor, bias: Tensor) -> Tensor:
+    """Add the results of a 3x3 kernel's taps, each shifted to its pixel: [T, H, W, 9 * C or more] to [C, T, H, W].
+
+    x     [..., 3 * 3 * C]: what each pixel contributes to its neighbours, by row, column and channel of the kernel.
+    bias  [C].
+    """
+    frames, height, width, stride = x.shape
+    channels = len(bias)
+    out = x.new_empty((channels, frames, height, width))
+    pixels = height * width
+    _add_shifted[triton.cdiv(pixels, SHIFTED_PIXELS), frames](
+        x,
+        bias,
+        out,
+        frames,
+        height,
+        width,
+        stride,
+        channels,
+        block_pixels=SHIFTED_PIXELS,
+        block_channels=triton.next_power_of_2(channels),
+    )
+    return out
+
+
+@triton.jit  # type: ignore[untyped-decorator]  # Triton is untyped
+def _add_shifted(  # type: ignore[no-untyped-def]  # a kernel's arguments are pointers and numbers
+    x,
+    bias,
+    out,
+    frames,
+    height,
+    width,
+    stride,
+    channels,
+    block_pixels: tl.constexpr,
+    block_channels: tl.constexpr,
+):
+    pixel = tl.program_id(0) * block_pixels + tl.arange(0, block_pixels)[:, None]
+    frame = tl.program_id(1).to(tl.int64)
+    channel = tl.arange(0, block_channels)[None, :]
+    pixels = height * width
+    inside = (pixel < pixels) & (channel < channels)
+    row, column = pixel // width, pixel % width
+    total = tl.load(bias + channel, channel < channels, 0.0).to(tl.float32)
+    for tap in tl.static_range(9):
+        there_row, there_column = row + tap // 3 - 1, column + tap % 3 - 1
+        exists = (there_row >= 0) & (there_row < height) & (there_column >= 0) & (there_column < width)
+        there = frame * pixels + there_row * width + there_column
+        total += tl.load(x + there * stride + tap * channels + channel, inside & exists, 0.0).to(tl.float32)
+    tl.store(out + (channel * frames + frame) * pixels + pixel, total.to(out.dtype.element_ty), inside)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 pytest.importorskip("triton", reason="Triton exists for Linux")
 
 from scope_batch.engine.cache_policy import CachePolicy, RelativePolicy, RollingPolicy, RollingWindow
-from scope_batch.engine.fused_blocks import use_fused_blocks
+from scope_batch.engine.fused_blocks import key_splits, use_fused_blocks
 from scope_batch.engine.kv_cache import CacheShape, KVCache
 from scope_batch.engine.text_cache import TextCache
 from scope_batch.engine.transformer import CausalWan
@@ -94,3 +94,35 @@ def test_hooks_of_blocks_and_linear_layers_run() -> None:
     model.blocks[1].ffn.net[0].proj.register_forward_hook(lambda *_: seen.append("linear"))
     flows(model, RollingPolicy(WINDOW))
     assert seen == ["block", "linear"] * 2
+
+
+@pytest.mark.parametrize("policy", [RollingPolicy, RelativePolicy])
+def test_a_pass_without_a_prediction_stores_the_keys_and_values_of_the_modules(policy: Any) -> None:
+    stored, calls = [], list[str]()
+    for fused in (False, True):
+        model, text = new_model(), TextCache(2, CPU)
+        if fused:
+            use_fused_blocks(model)
+            model.blocks[1].ffn.register_forward_hook(lambda *_: calls.append("feed-forward"))
+        shape = CacheShape(2, HEIGHT // 2, WIDTH // 2, heads=2, head_dim=12, dtype=torch.float32, device=CPU)
+        cache = KVCache(policy(WINDOW), shape, text)
+        model.attach(cache, text)
+        generator = torch.Generator().manual_seed(5)
+        prompt, latents = (torch.randn(size, generator=generator) for size in ((1, 5, 8), (1, 3, 16, HEIGHT, WIDTH)))
+        for predict in (True, False):
+            with cache.forward_pass(WINDOW.chunk_span(0, 3)) as rotary, torch.no_grad():
+                model(latents * (1 + predict), model.embed_time(torch.tensor([0])), prompt, rotary, predict=predict)
+        stored.append([cache.slots(tensor, 0, 3) for tensor in (*cache.keys, *cache.values)])
+    assert calls == ["feed-forward"]  # of the pass with a prediction
+    for one, other in zip(*stored, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "keys", "heads", "parts"),
+    [(4680, 18720, 12, 2), (4680, 4680, 12, 1), (4680, 18720, 40, 1), (11 * 128, 18720, 12, 1), (1560, 10920, 12, 2)],
+)
+def test_keys_are_split_where_full_waves_of_tiles_save_more_than_the_sums_cost(
+    tokens: int, keys: int, heads: int, parts: int
+) -> None:
+    assert key_splits(tokens, keys, heads, processors=132) == parts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from scope_batch.engine.vae_backends import WanVae
 from scope_batch.engine.vae_stream import FeatureCache
 from scope_batch.kernels import causal_taps
 
+LATENTS = torch.randn(1, 16, 4, 2, 2, generator=torch.Generator().manual_seed(1))
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}
 """Norms enlarge the differences of pixels whose channels are all small."""
 
@@ -36,29 +36,26 @@ def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(causal_taps, "_pixels_per_program", lambda _: 256)
 
 
-def run(
-    call: Callable[[Tensor, FeatureCache, bool], Tensor], cache: FeatureCache, inputs: list[Tensor]
-) -> list[Tensor]:
-    with torch.inference_mode():
-        return [call(x, cache, i == 0) for i, x in enumerate(inputs)]
-
-
 def compare(made: list[Any], expected: list[Any]) -> None:
     for one, other in zip(made, expected, strict=True):
         if other is not None:
             torch.testing.assert_close(one, other, **CLOSE)
 
 
-def decode(module: AutoencoderKLWan, *, kernels: bool) -> tuple[list[Tensor], FeatureCache]:
+def decode(module: AutoencoderKLWan, parts: list[Tensor], *, kernels: bool) -> tuple[list[Tensor], FeatureCache]:
     vae = WanVae(module, kernels=kernels)
     cache = vae.new_decoder_cache()
-    latents = list(torch.randn(3, 1, 16, 1, 2, 2, generator=torch.Generator().manual_seed(1)))
-    return run(lambda x, c, first: vae.decode(x, c, first=first), cache, latents), cache
+    with torch.inference_mode():
+        return [x for i, part in enumerate(parts) for x in vae.decode(part, cache, first=i == 0)], cache
 
 
-def test_frames_and_features_of_the_decoder_are_those_of_the_modules(module: AutoencoderKLWan) -> None:
-    (made, features), (expected, plain) = decode(module, kernels=True), decode(module, kernels=False)
-    assert [frames.shape for frames in made] == [(3, 1, 16, 16), (3, 4, 16, 16), (3, 4, 16, 16)]
+@pytest.mark.parametrize("lengths", [[4], [1, 3], [3, 1], [1, 1, 1, 1]])
+def test_frames_and_features_of_the_decoder_are_those_of_the_modules(
+    module: AutoencoderKLWan, lengths: list[int]
+) -> None:
+    parts = list(LATENTS.split(lengths, dim=2))
+    (made, features), (expected, plain) = (decode(module, parts, kernels=kernels) for kernels in (True, False))
+    assert [frames.shape for frames in made] == [(3, 1, 16, 16), *[(3, 4, 16, 16)] * 3]
     compare(made, expected)
     compare(features, plain)
 
@@ -70,15 +67,16 @@ def test_latents_and_features_of_the_encoder_are_those_of_the_modules(module: Au
         vae = WanVae(module, kernels=kernels)
         cache = vae.new_encoder_cache()
         groups = vae.groups(pixels, first=True)
-        results.append((run(lambda x, c, _, vae=vae: vae.encode(x, c), cache, groups), cache))
+        with torch.inference_mode():
+            results.append(([vae.encode(group, cache) for group in groups], cache))
     compare(results[0][0], results[1][0])
     compare(results[0][1], results[1][1])
 
 
 def test_a_stream_continues_on_the_modules_where_the_kernels_left_it(module: AutoencoderKLWan) -> None:
     fused, plain = WanVae(module, kernels=True), WanVae(module)
-    latents = list(torch.randn(3, 1, 16, 1, 2, 2, generator=torch.Generator().manual_seed(1)))
     cache = fused.new_decoder_cache()
-    run(lambda x, c, first: fused.decode(x, c, first=first), cache, latents[:2])
-    made = run(lambda x, c, _: plain.decode(x, c, first=False), cache, latents[2:])
-    compare(made, decode(module, kernels=False)[0][2:])
+    with torch.inference_mode():
+        list(fused.decode(LATENTS[:, :, :3], cache, first=True))
+        made = list(plain.decode(LATENTS[:, :, 3:], cache, first=False))
+    compare(made, decode(module, [LATENTS], kernels=False)[0][3:])

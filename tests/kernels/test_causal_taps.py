@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 pytest.importorskip("triton", reason="Triton exists for Linux")
 
-from scope_batch.kernels.causal_taps import enlarge, write_taps
+from scope_batch.kernels.causal_taps import add_shifted, enlarge, write_taps
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -67,3 +67,12 @@ def test_groups_of_channels_become_frames() -> None:
     x = random(2, 2, 3, 8)
     made = enlarge(x, None, None, interleave=2)[:, ::2, ::2]
     assert torch.equal(made[0::2], x[..., :4]) and torch.equal(made[1::2], x[..., 4:])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (12, 13)])
+def test_shifted_results_of_a_linear_layer_add_up_to_the_convolution(size: tuple[int, int]) -> None:
+    x, weight, bias = random(2, *size, 4), random(3, 4, 3, 3), random(3)
+    rows = F.pad(weight.permute(2, 3, 0, 1).flatten(0, 2), (0, 0, 0, 5))
+    made = add_shifted(F.linear(x, rows), bias)
+    expected = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1).transpose(0, 1)
+    torch.testing.assert_close(made, expected, **CLOSE)
