@@ -67,6 +67,7 @@ def render(
     depfile: o.Depfile = None,
     latents: o.Latents = None,
     preview: o.Preview = None,
+    sheet: o.Sheet = None,
     no_metadata: o.NoMetadata = False,
     force: o.Force = False,
     resume: o.ResumeOption = None,
@@ -146,6 +147,7 @@ def render(
             fail_fast=fail_fast,
             depfile=depfile,
             ledger=ledger,
+            sheet=sheet,
         )
 
 

@@ -121,6 +121,14 @@ Preview = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A picture (.png), replaced after each chunk.", rich_help_panel=_OUTPUT),
 ]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also write a contact sheet (.png): the middle frame of each job, with its values of the sweep.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 NoMetadata = Annotated[
     bool,
     typer.Option("--no-metadata", help="Leave the job out of the outputs.", rich_help_panel=_OUTPUT),

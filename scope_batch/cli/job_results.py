@@ -71,6 +71,11 @@ class JobResults:
         self._unread_code = self._unread_code or boundary.exit_code
         return None
 
+    def is_whole(self, queued: QueuedJob) -> bool:
+        """Return whether the outputs of a job are there, rendered now or earlier."""
+        position = queued.position - 1
+        return position in self._lines and position not in self._codes
+
     def end(self, queued: QueuedJob, begin: Begin, boundary: Boundary, report: Reporter) -> None:
         """Note how a job ended. `report` has been closed; `boundary` holds the error, if there was one."""
         position = queued.position - 1

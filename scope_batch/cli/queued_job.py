@@ -23,6 +23,7 @@ class QueuedJob:
     """A job of the command line. `position`: among all jobs, from 1; `options` holds no placeholders any more.
 
     argument  how the job is called in messages: its argument, with the values of a sweep.
+    file      its argument alone.
     swept     value of every swept key.
     """
 
@@ -31,6 +32,7 @@ class QueuedJob:
     job: Job
     options: RenderOptions
     job_stem: str = ""
+    file: str = ""
     swept: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -48,10 +50,14 @@ class QueuedJob:
         return job.num_frames * (job.height or spec.height) * (job.width or spec.width)
 
     @property
+    def films(self) -> list[str]:
+        """Paths of the outputs, `-` for standard output."""
+        return [*self.options.outputs] or [str(output.path) for output in self.job.output] or [f"{self.stem}.mp4"]
+
+    @property
     def named_outputs(self) -> list[str]:
         """Paths of the files that the job will write, `-` for standard output."""
-        outputs = [*self.options.outputs] or [str(output.path) for output in self.job.output] or [f"{self.stem}.mp4"]
-        return outputs + [str(path) for path in (self.options.latents, self.options.preview) if path]
+        return self.films + [str(path) for path in (self.options.latents, self.options.preview) if path]
 
     @property
     def ends_at_once(self) -> bool:
@@ -104,10 +110,10 @@ class NamedJob:
         outputs = tuple(fill(output, job, stem, swept=parts) for output in options.outputs)
         filled = replace(options, outputs=outputs, latents=path(options.latents), preview=path(options.preview))
         if not self.swept:
-            return QueuedJob(self.label, position, job, filled, stem)
+            return QueuedJob(self.label, position, job, filled, stem, self.argument)
         own_stem = "-".join((stem, *parts.values()))
         named = swept_outputs(job, stem, parts, self.values)
-        return QueuedJob(self.label, position, named, filled, own_stem, self.swept)
+        return QueuedJob(self.label, position, named, filled, own_stem, self.argument, self.swept)
 
 
 def name_jobs(

@@ -11,6 +11,7 @@ from scope_batch.cli.console import CommandConsole
 from scope_batch.cli.job_results import Begin, JobResults
 from scope_batch.cli.output_patterns import check_distinct
 from scope_batch.cli.queued_job import QueuedJob, later_work, name_jobs
+from scope_batch.cli.render_sheet import check_sheet, write_sheet
 from scope_batch.cli.signals import Signals
 from scope_batch.progress import Batch, Reporter
 
@@ -30,11 +31,13 @@ def render_jobs(
     fail_fast: bool = False,
     depfile: Path | None = None,
     ledger: Path | None = None,
+    sheet: Path | None = None,
 ) -> int:
     """Render every job. Returns the exit code of the first failure, 0 if there was none.
 
     All jobs are read before the first one is rendered, so that a mistake in the last one is reported at once. `options`
     still has placeholders such as `{job}`. sweeps: texts as KEY=V1,V2, of which each argument makes several jobs.
+    sheet: a contact sheet of all jobs.
     """
     named = name_jobs(arguments, overrides, sweeps, options)
     queue = JobQueue(console, [job.label for job in named], fail_fast=fail_fast, ledger=ledger)
@@ -45,13 +48,20 @@ def render_jobs(
             if (queued := queue.read(position, partial(job.queued, position + 1, options)))
         ]
         check_distinct([job.named_outputs for job in jobs])
+        if sheet is not None:
+            check_sheet(sheet, jobs, overwrite=options.overwrite)
         for job, work in zip(jobs, later_work(jobs), strict=True):
             if not queue.over:
                 queue.render(job, work, signals)
     queue.sum_up()
     if depfile is not None and queue.exit_code == 0:
         _write_depfile(depfile, jobs)
-    return queue.exit_code
+    if sheet is None or queue.over or not any(map(queue.is_whole, jobs)):
+        return queue.exit_code
+    with console.boundary(str(sheet)) as boundary:
+        write_sheet(sheet, jobs, queue.is_whole)
+        console.remark(f"wrote {sheet}")
+    return queue.exit_code or boundary.exit_code
 
 
 def _write_depfile(path: Path, jobs: Sequence[QueuedJob]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scope_batch.guide.pages import pages_on_field
-from scope_batch.job.json_schema import job_json_schema
+from scope_batch.job.json_schema import job_file_schema, job_json_schema
 
 PLACES: Mapping[str, tuple[str, str]] = {
     "": ("", "The job"),
@@ -46,7 +46,7 @@ class Field:
 
 def all_fields() -> tuple[Field, ...]:
     """Return the fields of the job, then those of the maps in it."""
-    schema = job_json_schema()
+    schema = job_json_schema() | {"properties": job_file_schema()["properties"]}
     models = {"": schema, **schema["$defs"]}
     return tuple(field for name in PLACES for field in _fields_of(name, models[name]))
 
@@ -121,6 +121,8 @@ def _values(schema: Mapping[str, Any]) -> list[str]:
             return [_number_in_words(schema)]
         case "boolean":
             return ["`true` or `false`"]
+        case "array" if "items" not in schema:
+            return ["a list"]
         case "array":
             return [f"a list of: {_joined(_values(schema['items']))}"]
         case "object" if "propertyNames" in schema:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 JOB = "pipeline_id: slate\nprompt: a cat\nnum_frames: 36\n"
 
@@ -118,3 +120,56 @@ def test_json_lines_name_the_job_with_its_values(run):
     ran = run("render", write("sweep: {seed: [1, 2]}\n"), "--progress", "json")
     names = {json.loads(line)["job"] for line in ran.err.splitlines()}
     assert names == {"job.yaml  seed=1", "job.yaml  seed=2"}
+
+
+@pytest.fixture
+def films(monkeypatch, fake):
+    """Makes the fake render write an array, which is as bright as its seed."""
+    import scope_batch.render.loop
+
+    def render(job, stem, options, *others):
+        finished = fake.render_job(job, stem, options, *others)
+        np.save(options.outputs[0], np.full((3, 32, 64, 3), job.seed.at(0), np.uint8))
+        return finished
+
+    monkeypatch.setattr(scope_batch.render.loop, "render_job", render)
+
+
+@pytest.mark.usefixtures("films")
+def test_the_sheet_shows_each_job(run):
+    ran = run("render", write(""), "--sweep", "seed=100,200", "-o", "{seed}.npy", "--sheet", "out/s.png")
+    assert ran.code == 0 and ran.err.splitlines()[-1] == "wrote out/s.png"
+    with Image.open("out/s.png") as sheet:
+        row = np.asarray(sheet.convert("RGB"))[50, :, 0]
+    assert {100, 200} <= set(row.tolist())
+
+
+@pytest.mark.usefixtures("films")
+def test_a_sheet_is_written_without_the_jobs_that_failed(run):
+    options = ("-o", "{prompt}.npy", "--sheet", "s.png")
+    ran = run("render", write("seed: 100\n"), "--sweep", "prompt=a cat,busy", *options)
+    assert ran.code == 75 and Path("s.png").exists()
+    assert run("render", "job.yaml", "--sweep", "prompt=busy,bad", "-o", "{prompt}.npy", "--sheet", "t.png").code == 75
+    assert not Path("t.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ("--sheet s.jpg", 2, "--sheet s.jpg: must end in .png"),
+        ("-o - --sheet s.png", 2, "--sheet s.png: job.yaml writes no file whose frames it could show"),
+        ("--sheet mine.png", 73, "mine.png: exists; replace it with --overwrite"),
+        ("--sheet job.yaml/s.png", 74, "job.yaml/s.png: /"),
+        ("--preview s.png --sheet ./s.png", 2, "--sheet s.png: job.yaml writes that file"),
+    ],
+)
+def test_a_sheet_that_cannot_be_written_stops_before_the_first_job(run, fake, options, code, message):
+    Image.new("RGB", (8, 8)).save("mine.png")
+    ran = run("render", write(""), *options.split())
+    assert (ran.code, fake.CALLS) == (code, []) and ran.errors[0].startswith(f"error: {message}")
+
+
+@pytest.mark.usefixtures("films")
+def test_a_sheet_of_an_earlier_run_is_replaced(run):
+    command = ("render", write(""), "-o", "a.npy", "--sheet", "s.png")
+    assert [run(*command).code for _ in range(2)] == [0, 0]

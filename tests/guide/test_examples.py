@@ -15,7 +15,7 @@ import typer
 from _pytest.mark import ParameterSet
 
 from scope_batch.cli.app import app
-from scope_batch.job import load_text
+from scope_batch.job.load import load_sweep
 from scope_batch.render.prepare import prepare_job
 from scope_batch.sinks.npy import npy_header
 from tests.documents import PAGES, README, ROOT, Document, page
@@ -77,8 +77,8 @@ def test_the_check_of_commands_refuses_an_option_that_is_not_there() -> None:
     "text", [text for document in RIGHT for text in document.blocks("yaml")], ids=lambda text: text[:40]
 )
 def test_a_job_plans_without_a_warning(text: str) -> None:
-    plan = prepare_job(load_text(text, name="page.md", folder=ROOT))
-    assert not plan.warnings
+    for each in load_sweep(text, name="page.md", folder=ROOT):
+        assert not prepare_job(each.job).warnings
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

@@ -6,14 +6,14 @@ import pytest
 
 from scope_batch.guide import all_fields, field_page, field_reference
 from scope_batch.job import Job
-from scope_batch.job.json_schema import job_json_schema
+from scope_batch.job.json_schema import job_file_schema
 
 
 def test_every_field_of_every_map_is_there() -> None:
-    schema = job_json_schema()
+    schema = job_file_schema()
     models = [schema, *(model for name, model in schema["$defs"].items() if name != "Variable")]
     assert len(all_fields()) == sum(len(model["properties"]) for model in models)
-    assert {field.name for field in all_fields() if field.place == "The job"} == set(Job.model_fields)
+    assert {field.name for field in all_fields() if field.place == "The job"} == {*Job.model_fields, "sweep"}
 
 
 def test_every_field_has_values_and_a_meaning() -> None:
@@ -31,6 +31,7 @@ def test_every_field_has_values_and_a_meaning() -> None:
                    "`transition_target_prompts`)", "required"),
         ("chunk_specs.noise_scale", "a number in 0..1", ""),
         ("output.path", "a text", "required"),
+        ("sweep", "a map to: a list", ""),
     ],
 )  # fmt: skip
 def test_values_and_defaults_in_words(path: str, values: str, default: str) -> None:

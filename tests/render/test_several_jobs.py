@@ -50,6 +50,21 @@ def test_a_killed_batch_goes_on_at_the_job_and_chunk_where_it_was(
     assert Path("whole.npy").read_bytes() == Path("b.npy").read_bytes()
 
 
+@pytest.mark.usefixtures("jobs")
+def test_a_killed_sweep_renders_only_what_is_missing(capfd: pytest.CaptureFixture[str]) -> None:
+    command = ["render", "a.yaml", "--sweep", "seed=1,1001,2001", "-o", "{seed}.npy"]
+    environment = {**os.environ, "SCOPE_BATCH_FAILPOINT": f"chunk-generated:kill:{CHUNKS + STORED}"}
+    killed = subprocess.run([*PROGRAM, *command], env=environment, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL and Path("1.npy").exists() and not Path("1001.npy").exists()
+    first = Path("1.npy").stat().st_mtime_ns
+    assert main([*command, "--sheet", "sheet.png", "--progress", "json"]) == 0
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [outcome for _, outcome in ends(lines)] == ["skipped", "done", "done"]
+    assert Path("1.npy").stat().st_mtime_ns == first and Path("sheet.png").exists()
+    alone = ["render", "a.yaml", "--set", "seed=1001", "-o", "alone.npy", "-q"]
+    assert main(alone) == 0 and Path("alone.npy").read_bytes() == Path("1001.npy").read_bytes()
+
+
 def test_the_last_lines_tell_what_became_of_each_job(jobs: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["render", "b.yaml", "-o", "b.npy"]) == 0
     write_job(jobs / "c.yaml", SLATE, num_frames=12, seed=1)
