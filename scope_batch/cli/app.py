@@ -165,6 +165,7 @@ def plan(
     dtype: o.DtypeOption = o.Dtype.auto,
     low_vram: o.LowVramOption = o.LowVram.auto,
     kernels: o.KernelsOption = o.Kernels.auto,
+    fetch: o.Fetch = False,
     as_json: o.AsJson = False,
     strict: o.Strict = False,
 ) -> int:
@@ -185,7 +186,9 @@ def plan(
         preview=preview,
     )
     with open_console("none", None, verbose=False) as console:
-        return print_plans(jobs, overrides or (), settings, console, sweeps=sweep or (), as_json=as_json, strict=strict)
+        return print_plans(
+            jobs, overrides or (), settings, console, sweeps=sweep or (), as_json=as_json, strict=strict, fetch=fetch
+        )
 
 
 @app.command()

@@ -58,7 +58,7 @@ JobArguments = Annotated[
     list[str],
     typer.Argument(metavar="JOB", help="Job files, - for standard input, or rendered files that carry their job."),
 ]
-RenderedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A rendered file.")]
+RenderedFile = Annotated[str, typer.Argument(metavar="FILE", help="A rendered file.")]
 ClipArgument = Annotated[
     Path | None, typer.Argument(metavar="CLIP", help="Video whose size, rate and length the job takes over.")
 ]
@@ -286,6 +286,10 @@ Verbose = Annotated[
     typer.Option("-v", "--verbose", help="Also print messages of libraries, and tracebacks.", rich_help_panel=_SHOWN),
 ]
 
+Fetch = Annotated[
+    bool,
+    typer.Option("--fetch", help="Fetch large inputs (s3://, gs://, hf://), too: their facts are read from a copy."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if there are warnings.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 FullInfo = Annotated[

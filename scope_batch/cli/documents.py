@@ -23,18 +23,20 @@ PIPED_COLUMNS = 120
 """Width of tables that do not go to a terminal, unless COLUMNS sets another."""
 
 
-def print_info(file: Path, *, as_json: bool, full: bool = False) -> None:
+def print_info(argument: str, *, as_json: bool, full: bool = False) -> None:
     """Print the job stored in a rendered file, with its defaults; the text is a valid job file.
 
     What else made the file (versions, machine, checksums) follows as comments. full: as JSON, print all metadata.
     """
     if full and not as_json:
         raise UsageError("--full belongs to --json; the text tells everything in its comments")
-    if file.suffix.lower() not in RENDERED:
+    if Path(argument).suffix.lower() not in RENDERED:
         allowed = " ".join(sorted(RENDERED))
-        raise JobError(f"{file}: is not a rendered file ({allowed}); scope-batch plan shows what a job file does")
+        raise JobError(f"{argument}: is not a rendered file ({allowed}); scope-batch plan shows what a job file does")
     from scope_batch.sinks.metadata import carried_job, read_metadata
+    from scope_batch.storage.fetch import fetch_argument
 
+    file = Path(fetch_argument(argument))
     document = read_metadata(file)
     job, defaults = carried_job(document, file)
     if as_json:

@@ -30,6 +30,7 @@ from scope_batch.errors import (
     ScopeBatchError,
     TemporaryError,
 )
+from scope_batch.files.urls import with_urls, without_secrets
 
 _MACHINE_ERRORS = frozenset(
     (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
@@ -56,11 +57,13 @@ class ErrorReport:
     lines: tuple[str, ...]
 
     def readable(self) -> ErrorReport:
-        """Return a copy with control characters and undecodable bytes escaped, and long words shortened."""
+        """Return a copy with URLs in place of local copies, secrets hidden, control characters and undecodable bytes
+        escaped, and long words shortened."""
         return replace(self, lines=tuple(map(_readable, self.lines)))
 
 
 def _readable(line: str) -> str:
+    line = without_secrets(with_urls(line))
     shortened = _LONG_WORD.sub(lambda word: f"{word[0][:120]}...{word[0][-120:]}", line)
     return "".join(
         character.encode("unicode_escape").decode("ascii") if category(character) in _ESCAPED else character
@@ -189,7 +192,7 @@ def _save_traceback(text: str) -> Path | str:
     try:
         path = cache_folder("tracebacks") / time.strftime(f"%Y%m%d-%H%M%S-{os.getpid()}.txt")
         with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(head + text + "\n")
+            file.write(without_secrets(head + text) + "\n")
     except OSError as error:
         return f"no file: {error.strerror}; -v shows it"
     except OutputError as error:

@@ -56,10 +56,11 @@ def read_job_text(argument: str) -> JobText:
     """Read the text of a job without checking it."""
     from scope_batch.job.load import read_job_file
     from scope_batch.job.yaml_reader import MAX_BYTES, decode
+    from scope_batch.storage.fetch import fetch_argument
 
     if argument == STDIN:
         return JobText(decode(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin"), "stdin", Path.cwd(), "job")
-    path = Path(argument)
+    path = Path(fetch_argument(argument))
     if path.suffix.lower() in RENDERED:
         from scope_batch.sinks.metadata import read_carried_job
 

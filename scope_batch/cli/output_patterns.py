@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch.errors import JobError, UsageError
+from scope_batch.files.urls import is_url
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
@@ -89,10 +90,13 @@ def swept_outputs(job: Job, stem: str, swept: Mapping[str, str], values: Mapping
 
 def name_with(text: str, addition: str) -> str:
     """Return a path with `-ADDITION` behind its name; behind the folder's name for a sequence of pictures."""
-    path = Path(text)
+    scheme, mark, rest = text.partition("://") if is_url(text) else ("", "", text)
+    path = Path(rest)
     if "%" in path.name:
-        return str(path.parent.with_name(f"{path.parent.name}-{addition}") / path.name)
-    return str(path.with_name(f"{path.stem}-{addition}{path.suffix}"))
+        named = path.parent.with_name(f"{path.parent.name}-{addition}") / path.name
+    else:
+        named = path.with_name(f"{path.stem}-{addition}{path.suffix}")
+    return f"{scheme}{mark}{named}"
 
 
 def fill(pattern: str, job: Job, stem: str, ending: int | None = None, swept: Mapping[str, str] | None = None) -> str:
@@ -108,7 +112,7 @@ def check_distinct(outputs: Sequence[Sequence[str]]) -> None:
     """Raise UsageError if two jobs name the same output; `outputs`: those of each job."""
     seen: set[str] = set()
     for paths in outputs:
-        places = {path if path == STDOUT else os.path.realpath(path) for path in paths}
+        places = {path if path == STDOUT or is_url(path) else os.path.realpath(path) for path in paths}
         for place in sorted(seen & places):
             if place == STDOUT:
                 raise UsageError("standard output (-) takes the frames of one job only")

@@ -27,6 +27,7 @@ from scope_batch.render.prepare import (
     unused_by_outputs,
     unused_by_resume,
 )
+from scope_batch.storage.fetch import PLAN_BYTES
 
 if TYPE_CHECKING:
     from scope_batch.core.plan import Plan
@@ -43,11 +44,13 @@ def print_plans(
     sweeps: Sequence[str] = (),
     as_json: bool = False,
     strict: bool = False,
+    fetch: bool = False,
 ) -> int:
     """Print the plan of every job; one that fails does not stop the others. Returns the first failure's code.
 
     As JSON the plan of one job is an object, the plans of several are a list of such objects, each with its "job" and
-    its values of a sweep. `options` still has placeholders such as `{job}`.
+    its values of a sweep. `options` still has placeholders such as `{job}`. fetch: large inputs in shared storage are
+    fetched, too.
     """
     named = name_jobs(arguments, overrides, sweeps, options)
     total, codes = len(named), []
@@ -58,7 +61,7 @@ def print_plans(
         with console.boundary(each.label) as boundary:
             job = each.queued(position, options)
             jobs.append(job)
-            plan, outputs = _plan_of(job)
+            plan, outputs = _plan_of(job, None if fetch else PLAN_BYTES)
             plans.append(plan)
             if as_json:
                 head: dict[str, Any] = {"job": each.argument} if total > 1 else {}
@@ -82,11 +85,12 @@ def print_plans(
     return next((code for code in codes if code), EXIT_CHECK_FAILED if warned else EXIT_OK)
 
 
-def _plan_of(queued: QueuedJob) -> tuple[Plan, tuple[Output, ...]]:
+def _plan_of(queued: QueuedJob, fetch_limit: int | None) -> tuple[Plan, tuple[Output, ...]]:
     """Return the plan with its diagnostics, and the outputs. Raises the errors that a render would raise before it
     loads anything."""
     job, options = queued.job, queued.options
-    plan, outputs = prepare_job(job), outputs_of(job, options.outputs, options.output_format, queued.stem)
+    plan = prepare_job(job, fetch_limit=fetch_limit)
+    outputs = outputs_of(job, options.outputs, options.output_format, queued.stem)
     if plan.placements or any(chunk.vace is not None for chunk in plan.chunks):
         check_material(plan, places_of_inputs(job))
     warnings = (

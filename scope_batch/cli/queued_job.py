@@ -74,9 +74,7 @@ class QueuedJob:
 
         written = [] if self.options.outputs else [str(output.path) for output in self.job.output]
         paths = [
-            Path(path)
-            for index, path in enumerate(written)
-            if path != STDOUT and stands_in_text(self.job, ("output", index))
+            path for index, path in enumerate(written) if path != STDOUT and stands_in_text(self.job, ("output", index))
         ]
         return reach_of(self.job, paths)
 

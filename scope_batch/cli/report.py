@@ -41,8 +41,10 @@ def report(
     from scope_batch.review.observer import Observer
     from scope_batch.review.report import Review, html_page
     from scope_batch.review.sheet import contact_sheet
+    from scope_batch.storage.fetch import fetch_argument
 
-    with open_stream(film) as frames:
+    copy = Path(fetch_argument(film))
+    with open_stream(str(copy)) as frames:
         observer = Observer(frames.map)
         frames.frames = observer.watching(frames.frames)
         sheet = contact_sheet(frames)
@@ -57,7 +59,7 @@ def report(
             map=frames.map,
             switches=observer.switches(),
             seconds=seconds,
-            job=_job_text(carried_metadata(Path(film))),
+            job=_job_text(carried_metadata(copy)),
         )
     write_text(html_page(review), path, overwrite=overwrite)
     print_text(f"wrote {path}\n")

@@ -9,6 +9,7 @@ import typer
 
 from scope_batch.cli.documents import print_text
 from scope_batch.errors import OutputExistsError, UsageError
+from scope_batch.files.urls import is_url
 
 Film = Annotated[
     str,
@@ -53,8 +54,9 @@ def sheet(
 
 
 def default_path(film: str, suffix: str) -> Path:
-    """Return where the sheet or report of a film goes by default: beside it. Raises UsageError if it has no name."""
-    path = Path(film)
+    """Return where the sheet or report of a film goes by default: beside it, or for a URL
+    in the working directory. Raises UsageError if it has no name."""
+    path = Path(film.rpartition("/")[2] if is_url(film) else film)
     if film == "-":
         raise UsageError("a film from standard input has no name: -o says where to write")
     if "%" in path.name or path.suffix.lower() == suffix:

@@ -6,7 +6,7 @@ A pattern is `frames/%05d.png` or `frames/depth_*.png`; only the file's name may
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import reduce
 from itertools import groupby, islice, pairwise
@@ -35,15 +35,19 @@ def pattern_files(pattern: Path) -> list[Path]:
     """Return the existing pictures that match a pattern, in natural order."""
     if not pattern.parent.is_dir():
         return []
-    if _NUMBER.search(pattern.name):
-        parts = [re.escape(part) for part in re.split(_NUMBER, pattern.name)[::3]]
-        widths = [(bool(zero), int(width or 0)) for zero, width in _NUMBER.findall(pattern.name)]
-        numbers = [rf"[0-9]{{{width},}}" if zero and width else r"[0-9]+" for zero, width in widths]
-        name = re.compile("".join(part + number for part, number in zip(parts, [*numbers, ""], strict=True)))
-        matches = (path for path in pattern.parent.iterdir() if name.fullmatch(path.name))
-    else:
-        matches = (path for path in pattern.parent.iterdir() if fnmatchcase(path.name, pattern.name))
-    return _pictures(matches)
+    fits = matcher(pattern.name)
+    return _pictures(path for path in pattern.parent.iterdir() if fits(path.name))
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Return a function that tells whether a file name matches the pattern `depth_*.png` or `%05d.png`."""
+    if not _NUMBER.search(pattern):
+        return lambda name: fnmatchcase(name, pattern)
+    parts = [re.escape(part) for part in re.split(_NUMBER, pattern)[::3]]
+    widths = [(bool(zero), int(width or 0)) for zero, width in _NUMBER.findall(pattern)]
+    numbers = [rf"[0-9]{{{width},}}" if zero and width else r"[0-9]+" for zero, width in widths]
+    expression = re.compile("".join(part + number for part, number in zip(parts, [*numbers, ""], strict=True)))
+    return lambda name: expression.fullmatch(name) is not None
 
 
 def folder_files(folder: Path) -> list[Path]:

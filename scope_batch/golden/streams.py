@@ -24,6 +24,7 @@ from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.render.prepare import prepare_job
 from scope_batch.sinks.metadata import FILM_ENTRY, read_metadata
 from scope_batch.sinks.npy import read_npy_stream
+from scope_batch.storage.fetch import fetch_argument
 
 STDIN = "-"
 
@@ -63,7 +64,7 @@ def open_stream(argument: str) -> FrameStream:
             return FrameStream("standard input", chain([next(frames)], frames))
         except StopIteration:
             raise JobError("standard input holds no frames") from None
-    path = Path(argument)
+    path = Path(fetch_argument(argument))
     source = open_source(path)
     film_map = FilmMap.of_json(carried_metadata(path).get(FILM_ENTRY))
     fps = source.timing.nominal_fps if source.timing.stated else None

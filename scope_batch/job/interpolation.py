@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
+from scope_batch.files.urls import copy_path, is_url
 from scope_batch.job.faults import Loc, shown
 from scope_batch.job.paths import PATH_FIELDS, TEXT_FIELDS, WORDS, field_of
 from scope_batch.job.positions import Mark, Origin, show
@@ -122,7 +123,7 @@ class Values:
             or value in WORDS.get(name, ())
         ):
             return value
-        if not value.strip() or value.startswith("~") or "\0" in value:
+        if not value.strip() or value.startswith("~") or "\0" in value or is_url(value):
             return value
         return str(origin.folder / value)
 
@@ -136,7 +137,7 @@ def placed_key(key: str, origin: Origin, loc: Loc) -> str:
     if origin.folder is None or loc[-1:] != ("lora_scales",):
         return key
     try:
-        path = expand_home(key)
+        path = str(copy_path(key)) if is_url(key) else expand_home(key)
     except ValueError:  # the schema reports the error
         return key
     return str(origin.folder / path) if key.strip() and "\0" not in key else key

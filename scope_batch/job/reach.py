@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scope_batch.files.urls import is_url, url_of
 from scope_batch.job.faults import Loc
 from scope_batch.job.paths import named_inputs
 from scope_batch.job.positions import show
@@ -20,9 +21,10 @@ SHOWN = 6
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_]\w*))")
 
 
-def reach_of(job: Job, written: Iterable[Path] = ()) -> tuple[str, ...]:
+def reach_of(job: Job, written: Iterable[Path | str] = ()) -> tuple[str, ...]:
     """Return lines about the environment variables that the job reads, about inputs that are neither in the working
     directory nor in the job file's folder, and about those of `written`, the outputs, outside the working directory.
+    URLs of shared storage have lines of their own.
 
     Paths of the command line are left out.
     """
@@ -34,15 +36,17 @@ def reach_of(job: Job, written: Iterable[Path] = ()) -> tuple[str, ...]:
     inputs = [(loc, path) for loc, path in named_inputs(job)]
     if isinstance(job.models, Path):
         inputs.append((("models",), job.models))
+    outputs = [str(path) for path in written]
+    asked = [(path, show(loc).split(".")[0]) for loc, path in inputs if stands_in_text(job, loc)]
     lines = {
         "reads environment variables": [f"{name} ({place})" for name, place in _variables(job)],
+        "reads shared storage": [f"{url} ({field})" for path, field in asked if (url := url_of(path))],
         "reads outside the working directory": [
-            f"{path} ({show(loc).split('.')[0]})"
-            for loc, path in inputs
-            if stands_in_text(job, loc) and not _inside(path, expected_folders)
+            f"{path} ({field})" for path, field in asked if not url_of(path) and not _inside(path, expected_folders)
         ],
+        "writes to shared storage": [name for name in outputs if is_url(name)],
         "writes outside the working directory": [
-            str(path) for path in written if not _inside(path, {working_directory})
+            name for name in outputs if not is_url(name) and not _inside(Path(name), {working_directory})
         ],
     }
     return tuple(f"{action}: {_listed(names)}" for action, names in lines.items() if names)

@@ -6,14 +6,17 @@ import os
 import re
 import sys
 import unicodedata
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, PlainSerializer, PlainValidator
 
+from scope_batch.files.urls import checked_url, copy_path, is_url, url_of
 from scope_batch.job.faults import shown, wrong
 
+Found = TypeVar("Found")
 _CLOCK = re.compile(r"(?:(\d{1,4}):(?=[0-5]?\d:))?(\d{1,6}):([0-5]?\d(?:\.\d{1,9})?)")
 _RATE = re.compile(r"\d{1,10}(\.\d{1,9}|/\d{1,10})?")
 _DRIVE = re.compile(r"(?:^|/)([A-Za-z]):[\\/]+")
@@ -103,11 +106,27 @@ def expand_home(text: str) -> str:
 
 
 def parse_input_path(value: Any) -> Path:
-    return Path(expand_home(checked_path(value))).absolute()
+    """Return the absolute path; for a URL, that of its local copy, which need not be there yet."""
+    text = checked_path(value)
+    return _unless_wrong(copy_path, text) if is_url(text) else Path(expand_home(text)).absolute()
+
+
+def written_path(path: Path | str) -> str:
+    """Return a path as text; the local copy of a URL as the URL."""
+    return (url_of(path) if isinstance(path, Path) else None) or str(path)
+
+
+def _unless_wrong(function: Callable[[str], Found], text: str) -> Found:
+    try:
+        return function(text)
+    except ValueError as error:
+        raise wrong(str(error)) from None
 
 
 def parse_output_path(value: Any) -> str:
     text = expand_home(checked_path(value))
+    if is_url(text):
+        return _unless_wrong(checked_url, text)
     if os.name != "nt" and "\\" in text:
         raise wrong(f"\\ does not separate folders on this machine: write {text.replace(chr(92), '/')}")
     return text
@@ -143,11 +162,15 @@ NumFrames = Annotated[
         parse_num_frames, json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_FRAMES)] | Literal["input"]
     ),
 ]
-InputPath = Annotated[Path, PlainValidator(parse_input_path, json_schema_input_type=str), PlainSerializer(str)]
+InputPath = Annotated[Path, PlainValidator(parse_input_path, json_schema_input_type=str), PlainSerializer(written_path)]
 OutputPath = Annotated[str, PlainValidator(parse_output_path, json_schema_input_type=str)]
 Audio = Annotated[
-    Path | Literal["none", "input"], PlainValidator(parse_audio, json_schema_input_type=str), PlainSerializer(str)
+    Path | Literal["none", "input"],
+    PlainValidator(parse_audio, json_schema_input_type=str),
+    PlainSerializer(written_path),
 ]
 Models = Annotated[
-    Path | Literal["tiny", "random"], PlainValidator(parse_models, json_schema_input_type=str), PlainSerializer(str)
+    Path | Literal["tiny", "random"],
+    PlainValidator(parse_models, json_schema_input_type=str),
+    PlainSerializer(written_path),
 ]

@@ -37,6 +37,7 @@ from scope_batch.job.scalars import (
     Rate,
     Seconds,
     parse_input_path,
+    written_path,
 )
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, LORA_SCALE, NOISE_SCALE, Schedule, Scheduled
 from scope_batch.pipelines import KNOWN_PIPELINES
@@ -69,7 +70,7 @@ def _parse_reference(value: Any) -> Path:
 
 
 Reference = Annotated[
-    Path, PlainValidator(_parse_reference, json_schema_input_type=str | ChunkReferences), PlainSerializer(str)
+    Path, PlainValidator(_parse_reference, json_schema_input_type=str | ChunkReferences), PlainSerializer(written_path)
 ]
 
 

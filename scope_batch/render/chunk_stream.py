@@ -133,7 +133,7 @@ def render_chunks(
     stopper = as_stop(stop)
     if options.outputs or options.latents or options.preview:
         raise UsageError("render_chunks writes no files: outputs, latents and preview belong to render_job")
-    plan = prepare_job(job)
+    plan = prepare_job(job, report)
     check_material(plan, places_of_inputs(job))
     for warning in (*plan.warnings, *unused_by_resume(job, (), options)):
         report(Warned(warning))

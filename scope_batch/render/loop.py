@@ -76,7 +76,7 @@ def render_job(
     stop      an event of the caller's, or anything whose `check` raises when the render should end.
     """
     run = _Run(report, FilmWatch(job.stop_if))
-    plan = prepare_job(job)
+    plan = prepare_job(job, report)
     outputs = outputs_of(job, options.outputs, options.output_format, job_stem)
     warnings = (
         *plan.warnings,

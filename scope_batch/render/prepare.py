@@ -16,6 +16,7 @@ from scope_batch.core.plan import ClipFacts, Plan
 from scope_batch.core.sound import SoundFacts
 from scope_batch.core.timeline import ClipSource, ClipSourceFacts
 from scope_batch.errors import JobError, UnavailableError
+from scope_batch.events import Report, silent
 from scope_batch.files.access import is_file
 from scope_batch.job import Job, check_inputs
 from scope_batch.job.faults import Loc
@@ -33,15 +34,18 @@ from scope_batch.plan.capabilities import unhonoured
 from scope_batch.plan.diagnostics import place
 from scope_batch.plan.forecast.estimate import device_memory, precision_of
 from scope_batch.plan.material_fields import all_clip_fields
+from scope_batch.render.fetch_inputs import fetch_inputs
 from scope_batch.render.options import RenderOptions
 from scope_batch.sinks.output import Output, parse_outputs
 
 
-def prepare_job(job: Job) -> Plan:
+def prepare_job(job: Job, report: Report = silent, fetch_limit: int | None = None) -> Plan:
     """Check that the job's inputs exist, probe its clip and other sources, and plan every chunk. Torch-free.
 
-    Raises MissingInputError, or JobError for a job or an input that cannot be rendered.
+    Inputs in shared storage are fetched before. fetch_limit: most bytes of one to fetch, see `storage.fetch`.
+    Raises MissingInputError, or JobError for a job or an input that cannot be rendered, and as `fetch`.
     """
+    fetch_inputs(job, report, fetch_limit)
     check_inputs(job)
     _check_models(job)
     _check_loras(job)
@@ -63,6 +67,7 @@ def refused_fields(job: Job) -> list[tuple[Loc, str]]:
 
     Raises MissingInputError or JobError for an input that cannot be read.
     """
+    fetch_inputs(job)
     check_inputs(job)
     found = unhonoured(job, KNOWN_PIPELINES.get(job.pipeline_id), _facts(job))
     return [(field.loc, field.reason) for field in found if field.refused]

@@ -8,6 +8,7 @@ from typing import Any
 
 from scope_batch.errors import JobError
 from scope_batch.files.image_series import folder_files, is_pattern, pattern_files
+from scope_batch.files.urls import local_path
 from scope_batch.job import Job
 from scope_batch.job.faults import Loc
 from scope_batch.job.paths import with_paths
@@ -53,7 +54,7 @@ class _Packing:
 
     def name_of(self, text: str, field_name: str, loc: Loc) -> str:
         """Return the name under which the server knows the file of a field, and note the file."""
-        path = Path(text)
+        path = local_path(text)
         if field_name == "lora_scales":
             return self._lora(path, loc)
         if "params" in loc and not path.is_file():

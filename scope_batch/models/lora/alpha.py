@@ -13,6 +13,7 @@ from typing import Any
 
 from scope_batch.errors import JobError
 
+SETTINGS = "adapter_config.json"
 _METADATA_KEY = "lora_adapter_metadata"
 _METADATA_PREFIX = "transformer."
 _OPERATORS = re.compile(r"[\\^$*+?{}\[\]|()]")
@@ -46,8 +47,13 @@ class AlphaRule:
 
 def settings_beside(path: Path) -> Path | None:
     """Return PEFT's `adapter_config.json`, which holds the alpha of the `adapter_model.safetensors` beside it."""
-    beside = path.with_name("adapter_config.json")
-    return beside if path.stem == "adapter_model" and beside.is_file() else None
+    beside = path.with_name(SETTINGS)
+    return beside if may_have_settings(path) and beside.is_file() else None
+
+
+def may_have_settings(path: Path) -> bool:
+    """Return whether PEFT gives this name to a LoRA file that has its settings beside it."""
+    return path.stem == "adapter_model"
 
 
 def alpha_rule(path: Path, metadata: Mapping[str, str]) -> AlphaRule:

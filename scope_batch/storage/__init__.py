@@ -1,0 +1,1 @@
+"""Reads and writes shared storage (`s3://`, `gs://`, `hf://`) through fsspec. Imports it on first use only."""
