@@ -25,8 +25,8 @@ from scope_batch.models.folder import find_models
 from scope_batch.models.layout import is_known
 from scope_batch.models.sizes import model_sizes
 from scope_batch.pipelines import KNOWN_PIPELINES
+from scope_batch.render import loop
 from scope_batch.render.engine_pool import Engines, request_of
-from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
 from scope_batch.render.prepare import memory_under, prepare_job
 
@@ -113,6 +113,12 @@ class Bench:
     folder: Path
     engines: Engines = field(default_factory=Engines)
 
+    def release(self) -> None:
+        """Free the device, for other processes."""
+        self.engines = Engines()
+        gc.collect()
+        torch.cuda.empty_cache()
+
     def run(self, job: Job, case: str, kernels: str, round_: int) -> Run:
         """Render `job` and return what was measured. Raises what `render_job` raises."""
         options = replace(self.options, kernels=kernels, checkpoint_every=0)
@@ -122,7 +128,8 @@ class Bench:
         profiler = ChunkProfiler(last - PROFILED_CHUNKS + 1, last) if self.profile and cuda else None
         end = last - PROFILED_CHUNKS if profiler else last
         begin = min(self.warmup, max(end - 1, 0))
-        gc.collect()  # hooks and modules refer to each other
+        if cuda:
+            gc.collect()  # hooks and modules of an engine that is not needed any more refer to each other
         began_s = time.monotonic()
         engine = self.engines.get(request_of(job, plan, options), silent)
         load_s = time.monotonic() - began_s
@@ -132,7 +139,7 @@ class Bench:
         clock = StageClock(cuda=cuda, observers=(profiler,) if profiler else ())
         with TemporaryDirectory(dir=self.folder) as place:
             options = replace(options, outputs=(str(Path(place, f"out.{self.output}")),))
-            finished = render_job(job, "bench", options, clock, engines=self.engines)
+            finished = loop.render_job(job, "bench", options, clock, engines=self.engines)
         chunks = clock.chunks()
         measured = [times for times in chunks if begin <= times.chunk <= end]
         chunk_ms, frames = statistics.median(times.total for times in measured), measured[-1].frames

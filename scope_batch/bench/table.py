@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scope_batch.bench.measure import Run
+from scope_batch.bench.processes import Command
 from scope_batch.bench.stage_clock import BETWEEN, WAITING
 
 
@@ -69,6 +70,21 @@ def _table(*numbers: str) -> Table:
 def _names(run: Run) -> tuple[str, ...]:
     kernels = run.kernels if run.round == 0 else f"{run.kernels} ({run.round + 1})"
     return run.pipeline, run.case, f"{run.width}x{run.height}", kernels
+
+
+def commands_table(commands: Sequence[Command]) -> Table:
+    """Return one line for each whole `render` command."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("render command", "pipeline", "case", "size"):
+        table.add_column(name, no_wrap=True)
+    for name in ("frames", "to", "loaded after s", "written after s", "ended after s", "FPS once loaded"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for done in commands:
+        times = [f"{seconds:.2f}" for seconds in (done.started_s, done.finished_s, done.whole_s)]
+        size = f"{done.width}x{done.height}"
+        names = (done.name, done.pipeline, done.case, size, str(done.frames), done.output)
+        table.add_row(*names, *times, f"{done.fps:.1f}")
+    return table
 
 
 def details(runs: Sequence[Run]) -> Iterator[RenderableType]:

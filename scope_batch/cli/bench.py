@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,16 +15,18 @@ import typer
 
 from scope_batch.cli import arguments as o
 from scope_batch.cli.console import CommandConsole, open_console
-from scope_batch.cli.documents import print_json, print_rich
+from scope_batch.cli.documents import print_json, print_rich, write_text
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.values import check_device, refuse_both
-from scope_batch.errors import Interrupted, JobError, MissingInputError, OutputExistsError, UsageError
+from scope_batch.errors import Interrupted, JobError, MissingInputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from scope_batch.bench.measure import Bench, Run
+    from scope_batch.bench.processes import Command
     from scope_batch.job import Job
+    from scope_batch.render.options import RenderOptions
 
 _WHAT, _HOW = "What", "How"
 
@@ -58,7 +62,7 @@ Cases = Annotated[
         rich_help_panel=_WHAT,
     ),
 ]
-Chunks = Annotated[int, typer.Option(min=2, help="Chunks of each render.", rich_help_panel=_HOW)]
+Chunks = Annotated[int, typer.Option(min=2, max=10_000, help="Chunks of each render.", rich_help_panel=_HOW)]
 Warmup = Annotated[int, typer.Option(min=0, help="How many of them are not measured.", rich_help_panel=_HOW)]
 KernelsChoice = Annotated[
     str,
@@ -66,11 +70,29 @@ KernelsChoice = Annotated[
         metavar="auto|off|auto,off", help="As for render; auto,off measures both in turns.", rich_help_panel=_HOW
     ),
 ]
-Repeat = Annotated[int, typer.Option(min=1, help="Measure everything so often, in turns.", rich_help_panel=_HOW)]
+Repeat = Annotated[
+    int, typer.Option(min=1, max=1000, help="Measure everything so often, in turns.", rich_help_panel=_HOW)
+]
 Profiling = Annotated[
     bool,
     typer.Option(
         "--profile", help="Count launches, waits and idle time in the last two chunks (CUDA).", rich_help_panel=_HOW
+    ),
+]
+StartTime = Annotated[
+    bool,
+    typer.Option(
+        "--start", help="Also measure how long a new process takes to the first frames.", rich_help_panel=_HOW
+    ),
+]
+EndToEnd = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1_000_000,
+        metavar="FRAMES",
+        help="Also measure a whole render command of so many frames.",
+        rich_help_panel=_HOW,
     ),
 ]
 To = Annotated[BenchOutput, typer.Option(help="What is written while measuring.", rich_help_panel=_HOW)]
@@ -96,6 +118,8 @@ def bench(
     kernels: KernelsChoice = "auto",
     repeat: Repeat = 1,
     profile: Profiling = False,
+    start: StartTime = False,
+    end_to_end: EndToEnd = None,
     to: To = BenchOutput.mp4,
     against: Against = None,
     output: Figures = None,
@@ -116,8 +140,6 @@ def bench(
     if warmup >= chunks:
         raise UsageError(f"--warmup {warmup}: must be less than --chunks {chunks}")
     variants = _words("--kernels", kernels, ("auto", "off"))
-    if output is not None and output.exists() and not overwrite:
-        raise OutputExistsError(f"{output} exists; -y replaces it")
     earlier = _earlier(against) if against is not None else {}
     check_device(device)
     context.obj.verbose = verbose
@@ -135,11 +157,15 @@ def bench(
         else:
             wanted = _cases(pipeline, size, cases, chosen, chunks, warmup, Path(place))
         session = _Session(measuring, console, output)
-        session.write()
+        session.write(overwrite=overwrite)
         for name, loaded in wanted:
             for number in range(repeat):
                 for variant in variants:
                     session.run(name, loaded, variant, number)
+        if start or end_to_end is not None:
+            measuring.release()
+            for name, loaded in wanted:
+                session.run_commands(name, loaded, replace(options, kernels=variants[0]), start, end_to_end)
     session.show(earlier, as_json=as_json)
     return session.exit_code
 
@@ -150,43 +176,63 @@ class _Session:
     def __init__(self, measuring: Bench, console: CommandConsole, output: Path | None) -> None:
         self._measuring, self._console, self._output = measuring, console, output
         self._runs: list[Run] = []
+        self._commands: list[Command] = []
         self.exit_code = 0
 
     def run(self, case: str, job: Job, kernels: str, number: int) -> None:
-        boundary = self._console.boundary(f"{job.pipeline_id} {case}")
-        with boundary:
+        with self._going_on(case, job):
             run = self._measuring.run(job, case, kernels, number)
             self._runs.append(run)
             self._console.remark(f"{' '.join(run.key)}: {run.fps:.1f} frames per second")
             self.write()
+
+    def run_commands(self, case: str, job: Job, options: RenderOptions, start: bool, end_to_end: int | None) -> None:
+        from scope_batch.bench.processes import command, first_frames
+
+        with self._going_on(case, job):
+            folder, output = self._measuring.folder, self._measuring.output
+            if start:
+                self._commands += first_frames(job, case, options, folder)
+            if end_to_end is not None:
+                self._commands.append(
+                    command("end to end", job, case, options, folder, frames=end_to_end, output=output)
+                )
+            self.write()
+
+    @contextmanager
+    def _going_on(self, case: str, job: Job) -> Iterator[None]:
+        """Report an error of the with-body, and go on unless it asks for the end."""
+        boundary = self._console.boundary(f"{job.pipeline_id} {case}")
+        with boundary:
+            yield
         if isinstance(boundary.error, KeyboardInterrupt | Interrupted):
             raise boundary.error
         self.exit_code = self.exit_code or boundary.exit_code
 
     def show(self, earlier: Mapping[tuple[str, ...], float], *, as_json: bool) -> None:
-        from scope_batch.bench.table import details, speed_table
+        from scope_batch.bench.table import commands_table, details, speed_table
 
         if as_json:
             print_json(self._document())
         elif self._runs:
             print_rich(speed_table(self._runs, earlier), *details(self._runs))
+            if self._commands:
+                print_rich(commands_table(self._commands))
 
     def _document(self) -> dict[str, Any]:
         from datetime import UTC, datetime
 
         from scope_batch.render.fingerprint import package_versions
 
+        runs = [run.to_json() for run in self._runs]
+        commands = [done.to_json() for done in self._commands]
         made = datetime.now(UTC).isoformat(timespec="seconds")
-        return {"made": made, "versions": package_versions(), "runs": [run.to_json() for run in self._runs]}
+        return {"made": made, "versions": package_versions(), "runs": runs, "commands": commands}
 
-    def write(self) -> None:
+    def write(self, *, overwrite: bool = True) -> None:
         """Write what is measured so far."""
-        if self._output is None:
-            return
-        from scope_batch.sinks.output import output_errors
-
-        with output_errors(self._output):
-            self._output.write_text(json.dumps(self._document(), indent=1) + "\n", encoding="utf-8")
+        if self._output is not None:
+            write_text(json.dumps(self._document(), indent=1) + "\n", self._output, overwrite=overwrite)
 
 
 def _of_cases(pipeline: str | None, size: str | None, cases: str | None) -> dict[str, str | None]:
@@ -258,14 +304,16 @@ def _earlier(path: Path) -> dict[tuple[str, ...], float]:
     """Return the median frames per second of each kind of run in a file of an earlier bench."""
     from statistics import median
 
+    from scope_batch.files.access import is_file, read_json, shown
+
+    if not is_file(path):
+        raise MissingInputError(f"--against {shown(path)}: no such file")
+    values = read_json(path)
+    found: dict[tuple[str, ...], list[float]] = {}
     try:
-        runs = json.loads(path.read_text("utf-8"))["runs"]
-        found: dict[tuple[str, ...], list[float]] = {}
-        for run in runs:
+        for run in values["runs"]:
             key = run["pipeline"], run["case"], f"{run['width']}x{run['height']}", run["kernels"]
             found.setdefault(key, []).append(float(run["fps"]))
-    except OSError as error:
-        raise MissingInputError(f"--against {path}: {error.strerror}") from error
     except (ValueError, LookupError, TypeError) as error:
-        raise JobError(f"--against {path}: no figures of scope-batch bench") from error
+        raise JobError(f"--against {shown(path)}: no figures of scope-batch bench") from error
     return {key: median(values) for key, values in found.items()}
