@@ -39,7 +39,7 @@ class ChunkTimes:
 
 
 class StageClock:
-    """A report of events that also takes marks. `observers` are called with every event before it is marked."""
+    """A report of events that also takes marks. `observers` are called with every event after its mark."""
 
     def __init__(self, *, cuda: bool, observers: tuple[Any, ...] = ()) -> None:
         self._cuda, self._observers = cuda, observers
@@ -50,8 +50,6 @@ class StageClock:
         self.started_s: float | None = None
 
     def __call__(self, event: Event) -> None:
-        for observe in self._observers:
-            observe(event)
         match event:
             case Loading(what="text encoder"):
                 self.text_encoder_from_s = time.monotonic()
@@ -64,6 +62,8 @@ class StageClock:
             case ChunkDone(chunk=chunk, frames=frames):
                 self._frames[chunk] = frames
                 self._mark(chunk, BETWEEN)
+        for observe in self._observers:
+            observe(event)
 
     def _mark(self, chunk: int, stage: str) -> None:
         event = None

@@ -90,9 +90,9 @@ def commands_table(commands: Sequence[Command]) -> Table:
 def details(runs: Sequence[Run]) -> Iterator[RenderableType]:
     """Yield what holds for all runs, comparisons within them, profiles, and the chunks of a lone run."""
     yield start_table(runs)
-    environment = runs[0].environment
-    if environment:
-        yield Text(", ".join(f"{name} {value}" for name, value in environment.items()), style="dim")
+    used = dict.fromkeys((run.kernels, tuple(run.environment.items())) for run in runs if run.environment)
+    for kernels, facts in used:
+        yield Text(f"kernels {kernels}: {', '.join(map(' '.join, facts))}", style="dim")
     for reason in dict.fromkeys(
         run.reason_against_kernels for run in runs if run.kernels == "auto" and run.environment
     ):
