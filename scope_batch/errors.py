@@ -5,10 +5,12 @@ ScopeBatchError
 ├── JobError          65  the job file, an input or a checkpoint is wrong; nothing was rendered
 ├── MissingInputError 66  a file that the job names does not exist
 ├── UnavailableError  69  no suitable device, model files missing, out of device memory in the first chunk
+│   └── NoDeviceError     this machine does not have the device
 ├── OutputExistsError 73  the output exists and may not be replaced
 ├── OutputError       74  an I/O error, a full disk, an encoder that could not write
 ├── ClosedPipeError  141  whoever read standard output has gone
-├── TemporaryError    75  a device fault, a killed encoder, a lock held by another process: retry
+├── TemporaryError    75  a killed encoder, a lock held by another process: retry
+│   └── DeviceFaultError  the device failed
 ├── DegradedError     76  a chunk met a condition of the job's `stop_if`; what was rendered is kept
 ├── TimeLimitError   124  `--timeout` ran out
 └── Interrupted  130/143  a signal; what was rendered is kept
@@ -20,6 +22,8 @@ bug: exit code 70.
 from __future__ import annotations
 
 import signal
+from functools import partial
+from typing import Any
 
 EXIT_OK = 0
 EXIT_CHECK_FAILED = 1
@@ -64,6 +68,10 @@ class UnavailableError(ScopeBatchError):
     exit_code = 69
 
 
+class NoDeviceError(UnavailableError):
+    """This machine does not have the device."""
+
+
 class OutputExistsError(ScopeBatchError):
     exit_code = 73
 
@@ -74,6 +82,10 @@ class OutputError(ScopeBatchError):
 
 class TemporaryError(ScopeBatchError):
     exit_code = 75
+
+
+class DeviceFaultError(TemporaryError):
+    """The device failed; another one may continue from the last saved state."""
 
 
 class DegradedError(ScopeBatchError):
@@ -100,3 +112,7 @@ class Interrupted(ScopeBatchError):
         self.signum = signum
         self.now = now
         self.exit_code = 128 + signum
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it pass between processes: `args` holds the message, not the arguments."""
+        return partial(Interrupted, now=self.now, reason=str(self)), (self.signum,)

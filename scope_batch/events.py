@@ -21,6 +21,15 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Assigned(Event):
+    """One of several devices begins with the job; `attempt` counts from 1."""
+
+    kind: ClassVar[str] = "assigned"
+    device: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Loading(Event):
     """A part of the model is being loaded: "text encoder", "transformer" ..., or read: "vae, for its checksum"."""
 

@@ -49,7 +49,7 @@ MAY_IMPORT = {
         "storage",
     },
     "jobs": {*CORE, "job", "pipelines", "render"},
-    "farm": {*CORE, "files", "sinks"},
+    "farm": {*CORE, "files", "job", "jobs", "pipelines", "render", "sinks"},
     "golden": {*CORE, "checkpoint", "files", "job", "media", "plan", "render", "sinks", "storage"},
     "review": {*CORE, "golden", "media", "plan"},
     "bench": {*CORE, "engine", "job", "kernels", "models", "pipelines", "render"},

@@ -23,6 +23,7 @@ from scope_batch.cli.sheet import sheet
 from scope_batch.cli.submit import submit
 from scope_batch.cli.values import check_device, refuse_both
 from scope_batch.errors import EXIT_USAGE
+from scope_batch.farm.devices import parse_devices
 
 app = Program(
     pretty_exceptions_enable=False,
@@ -79,7 +80,7 @@ def render(
     sweep: o.Sweeps = None,
     dry_run: o.DryRun = False,
     models: o.Models = None,
-    device: o.Device = "auto",
+    device: o.RenderDevices = "auto",
     dtype: o.DtypeOption = o.Dtype.auto,
     low_vram: o.LowVramOption = o.LowVram.auto,
     kernels: o.KernelsOption = o.Kernels.auto,
@@ -103,7 +104,7 @@ def render(
         ("--reuse", reuse is not None),
     ):
         refuse_both("--checkpoint-every 0", checkpoint_every == 0, option, is_set)
-    check_device(device)
+    devices = parse_devices(device)
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=deterministic)
     with open_console("none" if quiet else progress.value, progress_file, verbose=verbose) as console:
@@ -116,7 +117,7 @@ def render(
             overwrite=overwrite,
             skip_existing=skip_existing,
             models=models,
-            device=device,
+            device=devices[0].option,
             dtype=dtype.value,
             low_vram=low_vram.value,
             latents=latents,
@@ -148,6 +149,7 @@ def render(
             depfile=depfile,
             ledger=ledger,
             sheet=sheet,
+            devices=devices,
         )
 
 

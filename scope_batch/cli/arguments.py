@@ -226,6 +226,15 @@ Models = Annotated[
 Device = Annotated[
     str, typer.Option(metavar="auto|cpu|cuda[:N]", help="Device to compute on.", rich_help_panel=_MACHINE)
 ]
+RenderDevices = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICES",
+        help="Device to compute on: auto, cpu, cuda or cuda:N. Several, as in cuda:0,cuda:1 or all, render several "
+        "jobs at a time, each in a process of its own; cpu:N does so on N shares of the cores.",
+        rich_help_panel=_MACHINE,
+    ),
+]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the model.", rich_help_panel=_MACHINE)]
 LowVramOption = Annotated[
     LowVram,

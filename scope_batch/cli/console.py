@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scope_batch.cli.annotations import annotation
 from scope_batch.cli.error_boundary import Boundary, ErrorReport
 from scope_batch.errors import OutputError, OutputExistsError
-from scope_batch.progress import LONE_JOB, Batch, JsonLines, Reporter, Style, TolerantStream, displays
+from scope_batch.progress import (
+    LONE_JOB,
+    Batch,
+    Display,
+    JsonLines,
+    Reporter,
+    Style,
+    TolerantStream,
+    displays,
+    resolved,
+)
 
 
 def print_errors(stream: TolerantStream, report: ErrorReport) -> None:
@@ -28,7 +39,8 @@ def print_errors(stream: TolerantStream, report: ErrorReport) -> None:
 class CommandConsole:
     """Shows progress and errors in `style` on `stream` (standard error), and as JSON lines in `file`.
 
-    `origin_s`: time zero of the JSON lines, as time.monotonic() gives it.
+    `origin_s`: time zero of the JSON lines, as time.monotonic() gives it. `row`: makes the display of a job that shares
+    a table with others.
     """
 
     style: Style
@@ -36,9 +48,21 @@ class CommandConsole:
     file: TolerantStream | None = None
     verbose: bool = False
     origin_s: float = field(default_factory=time.monotonic)
+    row: Callable[[str], Display] | None = None
+
+    @contextmanager
+    def board(self, jobs: int) -> Iterator[CommandConsole]:
+        """Return a console for `jobs` jobs of which several run at a time: on a terminal, they share one table."""
+        if resolved(self.style, self.stream, os.environ) != "rich":
+            yield self
+            return
+        from scope_batch.progress.board import Board  # importing rich.live is slow
+
+        with Board(self.stream, jobs, forced=self.style == "rich") as board:
+            yield replace(self, stream=board.above, row=board.row)
 
     def reporter(self, job: str, batch: Batch = LONE_JOB) -> Reporter:
-        shown = list(displays(self.style, self.stream, job, self.origin_s))
+        shown = [*displays(self.style, self.stream, job, self.origin_s)] if self.row is None else [self.row(job)]
         if self.file:
             shown.append(JsonLines(self.file, job, self.origin_s))
         return Reporter(shown, batch=batch)

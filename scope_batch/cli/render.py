@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch.cli.console import CommandConsole
+from scope_batch.cli.device_queue import DeviceQueue
 from scope_batch.cli.job_results import Begin, JobResults
 from scope_batch.cli.output_patterns import check_distinct
 from scope_batch.cli.queued_job import QueuedJob, later_work, name_jobs
@@ -16,6 +17,7 @@ from scope_batch.cli.signals import Signals
 from scope_batch.progress import Batch, Reporter
 
 if TYPE_CHECKING:
+    from scope_batch.farm.devices import Device
     from scope_batch.render.engine_pool import Engines
     from scope_batch.render.options import RenderOptions
 
@@ -32,15 +34,17 @@ def render_jobs(
     depfile: Path | None = None,
     ledger: Path | None = None,
     sheet: Path | None = None,
+    devices: Sequence[Device] = (),
 ) -> int:
     """Render every job. Returns the exit code of the first failure, 0 if there was none.
 
     All jobs are read before the first one is rendered, so that a mistake in the last one is reported at once. `options`
     still has placeholders such as `{job}`. sweeps: texts as KEY=V1,V2, of which each argument makes several jobs.
-    sheet: a contact sheet of all jobs.
+    sheet: a contact sheet of all jobs. devices: several ones render jobs at the same time.
     """
     named = name_jobs(arguments, overrides, sweeps, options)
-    queue = JobQueue(console, [job.label for job in named], fail_fast=fail_fast, ledger=ledger)
+    kind = DeviceQueue if len(devices) > 1 else JobQueue
+    queue = kind(console, [job.label for job in named], fail_fast=fail_fast, ledger=ledger)
     with Signals(timeout_s, queue.announce, queue.busy) as signals:
         jobs = [
             queued
@@ -50,9 +54,10 @@ def render_jobs(
         check_distinct([job.named_outputs for job in jobs])
         if sheet is not None:
             check_sheet(sheet, jobs, overwrite=options.overwrite)
-        for job, work in zip(jobs, later_work(jobs), strict=True):
-            if not queue.over:
-                queue.render(job, work, signals)
+        if isinstance(queue, DeviceQueue):
+            queue.render_all(jobs, devices, signals)
+        else:
+            queue.render_all(jobs, signals)
     queue.sum_up()
     if depfile is not None and queue.exit_code == 0:
         _write_depfile(depfile, jobs)
@@ -85,6 +90,11 @@ class JobQueue(JobResults):
 
     _report: Reporter | None = None
     _engines: Engines | None = None
+
+    def render_all(self, jobs: Sequence[QueuedJob], signals: Signals) -> None:
+        for job, work in zip(jobs, later_work(jobs), strict=True):
+            if not self.over:
+                self.render(job, work, signals)
 
     def render(self, queued: QueuedJob, later_work: float, signals: Signals) -> None:
         """Render one job. `later_work`: work of the later jobs, as a multiple of this one's."""

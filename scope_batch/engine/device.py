@@ -17,7 +17,7 @@ from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scope_batch.errors import TemporaryError, UnavailableError
+from scope_batch.errors import DeviceFaultError, NoDeviceError, TemporaryError, UnavailableError
 
 LIBRARY_OUT_OF_MEMORY = "STATUS_ALLOC_FAILED"
 """Part of the message with which cuBLAS and cuDNN report a lack of memory, in a plain RuntimeError."""
@@ -27,7 +27,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def resolve_device(name: str, option: str = "--device") -> torch.device:
     """Turn "auto" (CUDA if available, else CPU), "cpu", "cuda" or "cuda:N" into a device.
 
-    Raises UnavailableError if this machine does not have it. `option` is the name of the setting in the message.
+    Raises NoDeviceError if this machine does not have it. `option` is the name of the setting in the message.
     """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
@@ -40,7 +40,7 @@ def resolve_device(name: str, option: str = "--device") -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise UnavailableError(f"{option} {name}: this machine has {count or 'no'} CUDA device{'s' * (count != 1)}")
+            raise NoDeviceError(f"{option} {name}: this machine has {count or 'no'} CUDA device{'s' * (count != 1)}")
         return torch.device("cuda", device.index or 0)
     return device
 
@@ -110,7 +110,7 @@ def device_faults(chunk: int | None) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(chunk, where, error) from error
     except torch.AcceleratorError as error:
-        raise TemporaryError(f"{where}: the device failed: {str(error).splitlines()[0]}") from error
+        raise DeviceFaultError(f"{where}: the device failed: {str(error).splitlines()[0]}") from error
     except RuntimeError as error:
         if LIBRARY_OUT_OF_MEMORY not in str(error):
             raise

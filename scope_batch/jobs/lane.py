@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,14 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from scope_batch.errors import EXIT_BUG, TemporaryError, TimeLimitError
+from scope_batch.jobs.child_process import MAX_LOST_WORKERS, how_it_ended
 from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.records import JobRecord, Progress
 from scope_batch.jobs.worker import LoadOrder, Order, Result
 from scope_batch.jobs.worker_process import WorkerProcess
 from scope_batch.render.options import RenderOptions
 
-MAX_LOST_WORKERS = 3
-"""A job that has lost so many workers fails."""
 LOST = TemporaryError.exit_code
 """Exit code of a job whose workers were lost."""
 CHUNK_TIMEOUT_S = 3600.0
@@ -223,9 +221,8 @@ class Lane(threading.Thread):
             error = f"{doing} did not end within {timeout_s:g} s (--chunk-timeout)"
             return Result("failed", error=error, exit_code=TimeLimitError.exit_code)
         except EOFError:
-            status = self._end_worker()
-            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-            return Result("failed", error=f"the worker process {how}", exit_code=LOST, retry=True)
+            error = f"the worker process {how_it_ended(self._end_worker())}"
+            return Result("failed", error=error, exit_code=LOST, retry=True)
         values = message["result"]
         return Result(**{**values, "outputs": tuple(values["outputs"])})
 

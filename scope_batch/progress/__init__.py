@@ -15,7 +15,7 @@ Style = Literal["auto", "rich", "plain", "json", "none"]
 
 __all__ = [
     "LONE_JOB", "Batch", "Display", "JsonLines", "Nowhere", "PlainLines", "Reporter", "Style", "TolerantStream",
-    "displays",
+    "displays", "resolved",
 ]  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def displays(style: Style, stream: TolerantStream, job: str, origin_s: float) ->
 
             return [Bar(stream, forced=style == "rich")]
         case "plain":
-            return [PlainLines(stream)]
+            return [PlainLines(stream, job=job)]
         case "json":
             return [JsonLines(stream, job, origin_s)]
     return []

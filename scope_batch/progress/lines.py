@@ -8,7 +8,18 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from scope_batch.events import ChunkDone, Event, Finished, Loading, Remote, Resumed, Started, Submitted, Warned
+from scope_batch.events import (
+    Assigned,
+    ChunkDone,
+    Event,
+    Finished,
+    Loading,
+    Remote,
+    Resumed,
+    Started,
+    Submitted,
+    Warned,
+)
 from scope_batch.progress import wording
 from scope_batch.progress.reporter import Clock
 from scope_batch.progress.stream import TolerantStream
@@ -20,10 +31,23 @@ HEARTBEAT_S = 29.0
 
 
 class PlainLines:
-    """Writes lines to `stream`; after `heartbeat_s` seconds without one, a thread writes the current state."""
+    """Writes lines to `stream`; after `heartbeat_s` seconds without one, a thread writes the current state.
 
-    def __init__(self, stream: TolerantStream, clock: Clock = time.monotonic, heartbeat_s: float = HEARTBEAT_S) -> None:
+    With several devices a line begins with `job` and the device. chunks: also what is loaded, and each chunk.
+    """
+
+    def __init__(
+        self,
+        stream: TolerantStream,
+        clock: Clock = time.monotonic,
+        heartbeat_s: float = HEARTBEAT_S,
+        *,
+        job: str = "",
+        chunks: bool = True,
+    ) -> None:
         self._stream = stream
+        self._job = job
+        self._chunks = chunks
         self._clock = clock
         self._heartbeat_s = heartbeat_s
         self._lock = threading.Lock()
@@ -67,7 +91,9 @@ class PlainLines:
 
     def _lines(self, event: Event) -> list[str]:
         match event:
-            case Loading(what=what):
+            case Assigned():
+                return [wording.assigned(event, self._state)]
+            case Loading(what=what) if self._chunks:
                 return [f"loading {what}"]
             case Remote(what=what):
                 return [what]
@@ -77,7 +103,7 @@ class PlainLines:
                 return [wording.resumed(event)]
             case Started():
                 return [*wording.outputs(event), wording.start(event)]
-            case ChunkDone() if self._chunk_line_is_due():
+            case ChunkDone() if self._chunks and self._chunk_line_is_due():
                 return [wording.chunk(event, self._state)]
             case Warned(message=message):
                 return [f"warning: {message}"]
@@ -94,13 +120,15 @@ class PlainLines:
 
     def _write_line(self, line: str) -> None:
         self._line_at_s = self._clock()
-        self._stream.line(line)
+        device = self._state.batch.device
+        self._stream.line(f"{self._job} on {device}: {line}" if device else line)
 
 
 class JsonLines:
     """Writes JSON lines {"t": seconds since `origin_s` on `clock`, "job": its name, "event": ..., ...}.
 
-    With several jobs in one call each line also has "job_number" (from 1) and "jobs", a chunk's line "jobs_eta_s".
+    With several jobs in one call each line also has "job_number" (from 1) and "jobs", a chunk's line "jobs_eta_s"; with
+    several devices, "device".
     A note has the event "note" and its text under "message".
     """
 
@@ -122,6 +150,8 @@ class JsonLines:
         values = event.to_json()
         if state.batch.jobs > 1:
             values |= {"job_number": state.batch.position, "jobs": state.batch.jobs}
+        if state.batch.device:
+            values["device"] = state.batch.device
         if isinstance(event, ChunkDone) and state.jobs_eta_at_s is not None:
             values["jobs_eta_s"] = state.jobs_eta_s(state.now_s)
         self._write(values)

@@ -83,6 +83,11 @@ class Reporter:
             for display in self._displays:
                 display.show(event, self.state)
 
+    def begin_again(self, batch: Batch) -> None:
+        """Forget the progress so far: the job is rendered again, or continued, elsewhere."""
+        with self._lock:
+            self.state = State(now_s=self._clock(), batch=batch)
+
     def note(self, line: str) -> None:
         with self._lock:
             for display in self._displays:

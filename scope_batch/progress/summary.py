@@ -12,12 +12,14 @@ class Batch:
     """The position of a job among the jobs of one call.
 
     position    from 1.
-    later_work  work of the following jobs, as a multiple of the work of this one.
+    later_work  work of the following jobs, as a multiple of the work of this one; with several devices, per device.
+    device      where this job is rendered, if there are several devices.
     """
 
     position: int = 1
     jobs: int = 1
     later_work: float = 0.0
+    device: str = ""
 
 
 LONE_JOB = Batch()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scope_batch.events import ChunkDone, Finished, Resumed, Started, Submitted
+from scope_batch.events import Assigned, ChunkDone, Finished, Resumed, Started, Submitted
 from scope_batch.progress.summary import State
 
 
@@ -39,6 +39,11 @@ _PROMPT_WIDTH = 60
 
 def outputs(started: Started) -> list[str]:
     return [f"output {path}" for path in started.outputs]
+
+
+def assigned(event: Assigned, state: State) -> str:
+    batch = state.batch
+    return f"job {batch.position} of {batch.jobs}" + (f", attempt {event.attempt}" if event.attempt > 1 else "")
 
 
 def resumed(event: Resumed) -> str:

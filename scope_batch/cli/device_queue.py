@@ -1,0 +1,157 @@
+"""Renders the jobs of a command on several devices, each in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from scope_batch.cli.environment import prepare_libraries
+from scope_batch.cli.error_boundary import Boundary
+from scope_batch.cli.job_results import Begin, JobResults
+from scope_batch.cli.output_patterns import STDOUT
+from scope_batch.cli.queued_job import QueuedJob
+from scope_batch.cli.signals import Signals
+from scope_batch.errors import Interrupted, TimeLimitError, UsageError
+from scope_batch.events import Assigned, Event
+from scope_batch.progress import Batch, Reporter
+
+if TYPE_CHECKING:
+    from scope_batch.farm.devices import Device
+    from scope_batch.farm.messages import Inbox, Worker
+    from scope_batch.farm.scheduler import Scheduler
+    from scope_batch.farm.waiting import Task
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A job in work: its progress, and where its current attempt began."""
+
+    queued: QueuedJob
+    report: Reporter
+    boundary: Boundary
+    stack: ExitStack
+    begin: Begin
+    attempts: int = 1
+
+    def note_reach(self) -> None:
+        for line in self.queued.reach:
+            self.report.note(f"note: {line}")
+
+
+class DeviceQueue(JobResults):
+    """Renders jobs on devices of this machine; it is the scheduler's `Watch`."""
+
+    _signals: Signals | None = None
+    _scheduler: Scheduler | None = None
+    _jobs: Sequence[QueuedJob] = ()
+    _devices: Sequence[Device] = ()
+
+    def render_all(self, jobs: Sequence[QueuedJob], devices: Sequence[Device], signals: Signals) -> None:
+        """Render the jobs. Raises UsageError if one writes to standard output."""
+        from scope_batch.farm.local_worker import LocalWorker
+        from scope_batch.farm.scheduler import Scheduler
+
+        self._jobs, self._devices, self._signals = jobs, devices, signals
+        self._shown: dict[int, _Shown] = {}
+        for job in jobs:
+            if STDOUT in job.named_outputs:
+                raise UsageError(f"{job.argument}: standard output (-) takes frames from one device only")
+        deterministic = any(job.options.deterministic for job in jobs)
+        prepare = partial(prepare_libraries, verbose=self._console.verbose, deterministic=deterministic)
+
+        def open_worker(device: Device, inbox: Inbox) -> Worker:
+            return LocalWorker(device, inbox, prepare)
+
+        outer = self._console
+        with outer.board(len(jobs)) as self._console:
+            try:
+                with Scheduler(devices, open_worker) as scheduler:
+                    scheduler.open(len(jobs))
+                    tasks = self._tasks(jobs)
+                    self._scheduler = scheduler
+                    scheduler.run(tasks, self)
+            except Interrupted as error:
+                for number in list(self._shown):
+                    self._end(number, error)
+            finally:
+                self._scheduler = None
+        self._console = outer
+
+    def _tasks(self, jobs: Sequence[QueuedJob]) -> list[Task]:
+        """Plan the jobs. One that cannot be planned ends here."""
+        from scope_batch.farm.planning import tasks_of
+
+        planned = tasks_of([(job.job, job.stem, job.options) for job in jobs])
+        for number, task in enumerate(planned):
+            if isinstance(task, Exception) and not self.over:
+                self._show(number, Begin(""), Batch(jobs[number].position, len(self._arguments))).note_reach()
+                self._end(number, task)
+        return [task for task in planned if not isinstance(task, Exception)]
+
+    def busy(self) -> bool:
+        """Return True while there are workers, which then decide what a signal ends."""
+        return self._scheduler is not None
+
+    def announce(self, signum: int | None) -> None:
+        if self._scheduler is None or self._signals is None:
+            return
+        for shown in list(self._shown.values()):
+            if shown.report.state.busy:
+                text = shown.report.finishing(again=bool(signum))
+                shown.report.note(("" if signum else "the time is up: ") + text)
+        try:
+            self._signals.check()
+        except (Interrupted, TimeLimitError) as error:
+            self._scheduler.stop(error)
+
+    def started(self, task: Task, device: Device, waiting_s: float) -> None:
+        total = len(self._arguments)
+        queued = self._jobs[task.number]
+        later_work = waiting_s / task.expected_s / len(self._devices) if task.expected_s else 0.0
+        batch = Batch(queued.position, total, later_work, device.name)
+        if (shown := self._shown.get(task.number)) is not None:
+            shown.report.begin_again(batch)
+            shown.attempts += 1
+            shown.begin = Begin(device.name)
+        else:
+            shown = self._show(task.number, Begin(device.name), batch)
+        shown.report(Assigned(device.name, shown.attempts))
+        if shown.attempts == 1:
+            shown.note_reach()
+
+    def _show(self, number: int, begin: Begin, batch: Batch) -> _Shown:
+        queued = self._jobs[number]
+        stack = ExitStack()
+        report = stack.enter_context(self._console.reporter(queued.argument, batch))
+        shown = _Shown(queued, report, self._console.boundary(queued.argument), stack, begin)
+        self._shown[number] = shown
+        return shown
+
+    def event(self, task: Task, event: Event) -> None:
+        self._shown[task.number].report(event)
+
+    def lost(self, task: Task, reason: str, idle_s: float) -> None:
+        from scope_batch.errors import TemporaryError
+
+        shown = self._shown[task.number]
+        shown.report.note(f"warning: {reason}")
+        begin = replace(shown.begin, idle_s=idle_s)
+        self.note_attempt(shown.queued, begin, shown.report, "lost", TemporaryError.exit_code, reason)
+
+    def ended(self, task: Task, error: BaseException | None, idle_s: float) -> None:
+        if task.number not in self._shown:  # no device was left for it
+            self._show(task.number, Begin(""), Batch(self._jobs[task.number].position, len(self._arguments)))
+        self._end(task.number, error, idle_s)
+
+    def left_out(self, device: Device, reason: str) -> None:
+        self._console.remark(f"warning: {device.name} is left out: {reason}")
+
+    def _end(self, number: int, error: BaseException | None, idle_s: float = 0.0) -> None:
+        shown = self._shown.pop(number)
+        with shown.boundary, shown.stack:
+            if error is not None:
+                raise error
+        self.end(shown.queued, replace(shown.begin, idle_s=idle_s), shown.boundary, shown.report)
