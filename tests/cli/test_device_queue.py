@@ -65,8 +65,8 @@ def test_several_devices_give_the_bytes_lines_and_exit_code_of_one(run):
 
 def test_a_job_whose_worker_is_killed_goes_on_from_its_stored_chunks(run, monkeypatch):
     cut = {"chunk": 2, "reset_cache": True, "seed": 5000}  # needs no state, which might not be saved yet
-    name = write("a.yaml", 9 + 4 * 12, chunk_specs=[cut])
-    monkeypatch.setenv(VARIABLE, "chunk-written:kill:4")
+    name = write("a.yaml", 54, chunk_specs=[cut])  # 5 chunks
+    monkeypatch.setenv(VARIABLE, "chunk-synced:kill:4")
     ran = run("render", name, *SEVERAL, "--resume", "--ledger", "led")
     assert ran.code == 0, ran.err
     lost, done = ledger()
