@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "farm": {*CORE, "files", "job", "jobs", "pipelines", "render", "sinks"},
     "golden": {*CORE, "checkpoint", "files", "job", "media", "plan", "render", "sinks", "storage"},
     "review": {*CORE, "golden", "media", "plan"},
-    "bench": {*CORE, "engine", "job", "kernels", "models", "pipelines", "render"},
+    "bench": {*CORE, "engine", "files", "job", "kernels", "models", "pipelines", "render"},
     "doctor": {*CORE, "files", "job", "kernels", "media", "models", "pipelines", "processors", "render", "sinks"},
     "serve": {*CORE, "files", "job", "jobs", "media", "models", "pipelines", "processors", "render", "sinks"},
     "submit": {*CORE, "files", "job", "models", "progress", "render", "sinks"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,18 @@ LORA_RANK = 32
 
 
 def case_job(
-    name: str, *, pipeline_id: str, models: str | None, height: int, width: int, chunks: int, warmup: int, folder: Path
+    name: str,
+    *,
+    pipeline_id: str,
+    models: str | None,
+    height: int,
+    width: int,
+    chunks: int,
+    warmup: int,
+    folder: Path,
+    overrides: Sequence[str] = (),
 ) -> Job:
-    """Return the job of a case. Its inputs, random, are written into `folder`. Raises JobError as `load_job` does."""
+    """Return the job of a case. Its inputs, random, are written into `folder`. Raises as `load_job` does."""
     spec = KNOWN_PIPELINES.get(pipeline_id)
     mode: Mode = "video" if name == "video" else "text"
     frames = spec.chunk_frames(mode, first=True) + (chunks - 1) * spec.chunk_frames(mode, first=False)
@@ -61,7 +71,7 @@ def case_job(
             fields["lora_scales"] = {_lora(folder, pipeline_id, models): 0.7}
         case "lora-branch":
             fields["lora_scales"] = {_lora(folder, pipeline_id, models): {"0": 0.2, str(frames - 1): 0.8}}
-    return load_job(fields, models=models)
+    return load_job(fields, overrides, models=models)
 
 
 def _clip(folder: Path, height: int, width: int) -> str:

@@ -72,10 +72,10 @@ def chunk_work(plan: Plan, spec: PipelineSpec, chunk: Chunk, sizes: ModelSizes, 
     one_pass = _pass(sizes, tokens, kv_tokens)
     stages = {"denoising": len(chunk.denoising_steps) * one_pass}
     if spec.clean_pass:
-        stages["caching"] = one_pass
+        stages["caching"] = _caching_pass(sizes, tokens, kv_tokens)
     if spec.memory == "context":
         context = geometry.CONTEXT_LATENTS * per_latent
-        stages["context"] = _pass(sizes, context, context) + vae.encode_latent
+        stages["context"] = _caching_pass(sizes, context, context) + vae.encode_latent
     encodes = int(chunk.mode == "video")
     if chunk.vace is not None:
         if chunk.vace.scale > 0:
@@ -96,6 +96,12 @@ def _pass(sizes: ModelSizes, tokens: int, kv_tokens: int) -> float:
     return float(sizes.backbone.layers * (linear + attention))
 
 
+def _caching_pass(sizes: ModelSizes, tokens: int, kv_tokens: int) -> float:
+    """Return the operations of a pass that only fills the caches: the last block computes keys and values alone."""
+    layers, width = sizes.backbone.layers, sizes.backbone.width
+    return _pass(sizes, tokens, kv_tokens) * (layers - 1) / layers + 4.0 * tokens * width * width
+
+
 @dataclass(frozen=True, slots=True)
 class VaeWork:
     """Operations to decode and to encode one latent frame in the middle of a stream."""
@@ -114,11 +120,11 @@ def vae_work(files: ModelFiles, height: int, width: int) -> VaeWork:
     group = torch.empty(1, 3, geometry.TIME_STRIDE, height, width, device="meta")
     features, encoder_features = vae.new_decoder_cache(), vae.new_encoder_cache()
     with torch.no_grad():
-        vae.decode(latent, features, first=True)
+        list(vae.decode(latent, features, first=True))
         vae.encode(group[:, :, :1] if isinstance(vae, WanVae) else group, encoder_features)
         for _ in range(2):  # the second latent frame of a stream still lacks some features
             with FlopCounterMode(display=False) as decoding:
-                vae.decode(latent, features, first=False)
+                list(vae.decode(latent, features, first=False))
             with FlopCounterMode(display=False) as encoding:
                 vae.encode(group, encoder_features)
     return VaeWork(float(decoding.get_total_flops()), float(encoding.get_total_flops()))

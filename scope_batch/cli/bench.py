@@ -18,7 +18,7 @@ from scope_batch.cli.console import CommandConsole, open_console
 from scope_batch.cli.documents import print_json, print_rich, write_text
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.values import check_device, refuse_both
-from scope_batch.errors import Interrupted, JobError, MissingInputError, UsageError
+from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -100,6 +100,16 @@ Against = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Compare with figures that an earlier bench wrote.", rich_help_panel=_HOW),
 ]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=100,
+        metavar="PERCENT",
+        help="With --against: exit with 1 if frames per second fell by more.",
+        rich_help_panel=_HOW,
+    ),
+]
 Figures = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Also write all figures as JSON to a file.")
 ]
@@ -122,6 +132,7 @@ def bench(
     end_to_end: EndToEnd = None,
     to: To = BenchOutput.mp4,
     against: Against = None,
+    tolerance: Tolerance = None,
     output: Figures = None,
     overwrite: o.ReplaceTemplate = False,
     as_json: o.AsJson = False,
@@ -134,13 +145,13 @@ def bench(
     """Measure how fast this machine renders: a job, or built-in cases."""
     if job is not None and (named := [f"--{n}" for n, v in _of_cases(pipeline, size, cases).items() if v is not None]):
         raise UsageError(f"{named[0]} belongs to the built-in cases; --set changes a job")
-    if job is None and overrides:
-        raise UsageError("--set belongs to a job")
+    if tolerance is not None and against is None:
+        raise UsageError("--tolerance needs --against")
     refuse_both("--random", random, "--models", models is not None)
     if warmup >= chunks:
         raise UsageError(f"--warmup {warmup}: must be less than --chunks {chunks}")
     variants = _words("--kernels", kernels, ("auto", "off"))
-    earlier = _earlier(against) if against is not None else {}
+    earlier = _earlier(against)
     check_device(device)
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=False)
@@ -155,7 +166,7 @@ def bench(
         if job is not None:
             wanted = [("job", _read_job(job, overrides or (), chosen))]
         else:
-            wanted = _cases(pipeline, size, cases, chosen, chunks, warmup, Path(place))
+            wanted = _cases(pipeline, size, cases, chosen, chunks, warmup, Path(place), overrides or ())
         session = _Session(measuring, console, output)
         session.write(overwrite=overwrite)
         for name, loaded in wanted:
@@ -167,7 +178,7 @@ def bench(
             for name, loaded in wanted:
                 session.run_commands(name, loaded, replace(options, kernels=variants[0]), start, end_to_end)
     session.show(earlier, as_json=as_json)
-    return session.exit_code
+    return session.exit_code or session.compare(earlier, tolerance)
 
 
 class _Session:
@@ -198,6 +209,15 @@ class _Session:
                     command("end to end", job, case, options, folder, frames=end_to_end, output=output)
                 )
             self.write()
+
+    def compare(self, earlier: Mapping[tuple[str, ...], float], tolerance: float | None) -> int:
+        """Print a line for each kind of run that is too slow. Returns the exit code."""
+        from scope_batch.bench.comparison import slower
+
+        lines = [] if tolerance is None else slower([(run.key, run.fps) for run in self._runs], earlier, tolerance)
+        for line in lines:
+            self._console.remark(line)
+        return EXIT_CHECK_FAILED if lines else EXIT_OK
 
     @contextmanager
     def _going_on(self, case: str, job: Job) -> Iterator[None]:
@@ -239,6 +259,14 @@ def _of_cases(pipeline: str | None, size: str | None, cases: str | None) -> dict
     return {"pipeline": pipeline, "size": size, "cases": cases}
 
 
+def _earlier(against: Path | None) -> dict[tuple[str, ...], float]:
+    if against is None:
+        return {}
+    from scope_batch.bench.comparison import read_earlier
+
+    return read_earlier(against)
+
+
 def _read_job(argument: str, overrides: Sequence[str], models: str | None) -> Job:
     from scope_batch.cli.job_argument import read_job
 
@@ -253,6 +281,7 @@ def _cases(
     chunks: int,
     warmup: int,
     folder: Path,
+    overrides: Sequence[str],
 ) -> list[tuple[str, Job]]:
     """Return the jobs of all cases; those that can share an engine follow each other."""
     from scope_batch.bench.cases import CASES, case_job
@@ -274,6 +303,7 @@ def _cases(
                 chunks=chunks,
                 warmup=warmup,
                 folder=folder,
+                overrides=overrides,
             ),
         )
         for pipeline_id in pipelines
@@ -298,22 +328,3 @@ def _sizes(text: str) -> list[tuple[int, int]]:
             raise UsageError(f"--size {word}: not a size; allowed: WIDTHxHEIGHT as in 832x480, or several with commas")
         sizes.append((int(match[1]), int(match[2])))
     return sizes
-
-
-def _earlier(path: Path) -> dict[tuple[str, ...], float]:
-    """Return the median frames per second of each kind of run in a file of an earlier bench."""
-    from statistics import median
-
-    from scope_batch.files.access import is_file, read_json, shown
-
-    if not is_file(path):
-        raise MissingInputError(f"--against {shown(path)}: no such file")
-    values = read_json(path)
-    found: dict[tuple[str, ...], list[float]] = {}
-    try:
-        for run in values["runs"]:
-            key = run["pipeline"], run["case"], f"{run['width']}x{run['height']}", run["kernels"]
-            found.setdefault(key, []).append(float(run["fps"]))
-    except (ValueError, LookupError, TypeError) as error:
-        raise JobError(f"--against {shown(path)}: no figures of scope-batch bench") from error
-    return {key: median(values) for key, values in found.items()}

@@ -46,6 +46,14 @@ def test_a_comparison_with_an_earlier_file(run: Run) -> None:
     assert ran.code == 0 and "before" in ran.out and " 1.0 " in ran.out
 
 
+@pytest.mark.parametrize(("before", "code"), [(1, 0), (1e9, 1)])
+def test_a_render_that_became_slower_fails_a_check(run: Run, before: float, code: int) -> None:
+    entry = {"pipeline": "slate", "case": "job", "width": 64, "height": 64, "kernels": "auto", "fps": before}
+    Path("old.json").write_text(json.dumps({"runs": [entry]}))
+    ran = run("bench", "job.yaml", "--to", "npy", "--against", "old.json", "--tolerance", "10")
+    assert ran.code == code and ("allowed: -10 %" in ran.err) == bool(code)
+
+
 def test_a_file_is_replaced_only_when_asked(run: Run) -> None:
     Path("a.json").write_text("mine")
     assert run("bench", "job.yaml", "-o", "a.json").errors == ["error: a.json exists; -y replaces it"]
@@ -64,7 +72,7 @@ def test_a_job_that_fails_is_reported(run: Run) -> None:
     ("arguments", "message"),
     [
         ("job.yaml --cases text", "--cases belongs to the built-in cases; --set changes a job"),
-        ("--set seed=1", "--set belongs to a job"),
+        ("--tolerance 5", "--tolerance needs --against"),
         ("--random --models tiny", "--random and --models contradict each other"),
         ("--chunks 5 --warmup 5", "--warmup 5: must be less than --chunks 5"),
         ("--kernels on", "--kernels on: not known; allowed: auto, off, or several with commas"),
