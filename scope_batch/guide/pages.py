@@ -27,6 +27,7 @@ PAGES = (
     "speed",
     "resume",
     "golden",
+    "farm",
     "progress",
     "server",
     "python",

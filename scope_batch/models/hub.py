@@ -20,7 +20,10 @@ class Licence:
 
 APACHE = Licence("Apache-2.0", "commercial use is allowed", True)
 NON_COMMERCIAL = Licence(
-    "CC BY-NC-SA 4.0", "NOT for commercial use; name the authors, share what is derived under the same licence", False
+    "CC BY-NC-SA 4.0",
+    "NOT for commercial use; name the authors, share what is derived under the same licence. So says the model card; "
+    "NVlabs' repository says Apache-2.0 for LongLive 1.3B since 2025-11-01",
+    False,
 )
 UNKNOWN = Licence("not known", "not known here: read the repository's page before you use what it makes", None)
 
@@ -31,6 +34,8 @@ _LICENCES: Mapping[str, Licence] = MappingProxyType(
         "daydreamlive/Wan2.1-T2V-14B": APACHE,
         "daydreamlive/WanVideo_comfy": APACHE,
         "daydreamlive/LongLive-1.3B": NON_COMMERCIAL,
+        "daydreamlive/MemFlow": APACHE,  # by their model cards, as the next one
+        "daydreamlive/Autoencoders": APACHE,
     }
 )
 

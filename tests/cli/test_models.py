@@ -46,7 +46,7 @@ def test_list_names_every_pipeline_its_files_and_their_terms(run: Run) -> None:
     for artifact in artifacts("longlive", vace=True):
         assert str(artifact.local) in ran.out
     assert "daydreamlive/LongLive-1.3B: NOT for commercial use" in ran.out
-    assert "daydreamlive/Autoencoders: not known here" in ran.out
+    assert "daydreamlive/StreamDiffusionV2: not known here" in ran.out
     assert "slate" in ran.out and "scope-batch models pull longlive" in ran.out
 
 
@@ -64,7 +64,9 @@ def test_list_as_json(run: Run, parity_models: Path) -> None:
     files = {file["path"]: file for file in pipelines["longlive"]["files"]}
     base = files["LongLive-1.3B/models/longlive_base.pt"]
     assert base["present"] and base["size_bytes"] > 1000 and base["commercial_use"] is False
-    assert files["Autoencoders/lightvaew2_1.pth"]["commercial_use"] is None
+    assert files["Autoencoders/lightvaew2_1.pth"]["commercial_use"] is True
+    (unknown,) = [file for file in pipelines["streamdiffusionv2"]["files"] if file["path"].endswith("model.pt")]
+    assert unknown["commercial_use"] is None
 
 
 def test_path_can_be_used_by_a_script(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
