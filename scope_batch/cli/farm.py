@@ -1,4 +1,4 @@
-"""`farm`: shows what ran where."""
+"""`farm`: shows what ran where, and writes jobs for queues."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 from scope_batch.cli import arguments as o
 from scope_batch.cli.documents import print_json, print_rich
+from scope_batch.cli.farm_export import export
 from scope_batch.cli.help import Program
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ LedgerFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder gi
 
 @app.callback()
 def farm() -> None:
-    """Show what became of many jobs."""
+    """Show what became of many jobs, and hand jobs to queues."""
+
+
+app.command()(export)
 
 
 @app.command()
