@@ -22,10 +22,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Assigned(Event):
-    """One of several devices begins with the job; `attempt` counts from 1."""
+    """One of several devices begins with the job; `attempt` counts from 1. worker: "process 4711"."""
 
     kind: ClassVar[str] = "assigned"
     device: str
+    worker: str
     attempt: int
 
 

@@ -88,6 +88,15 @@ class CommandConsole:
 
         return Boundary(print_report, verbose=self.verbose)
 
+    def warn(self, text: str) -> None:
+        """Print a warning that is not about one render, unless only errors are shown."""
+        values = {"t": round(time.monotonic() - self.origin_s, 3), "event": "warning", "message": text}
+        line = json.dumps(values, separators=(",", ":"))
+        if self.file:
+            self.file.line(line)
+        if self.style != "none":
+            self.stream.line(line if self.style == "json" else f"warning: {text}")
+
     def remark(self, text: str) -> None:
         """Print a line between jobs, unless progress is JSON or off."""
         if self.style not in ("json", "none"):

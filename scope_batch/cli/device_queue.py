@@ -107,7 +107,7 @@ class DeviceQueue(JobResults):
         except (Interrupted, TimeLimitError) as error:
             self._scheduler.stop(error)
 
-    def started(self, task: Task, device: Device, waiting_s: float) -> None:
+    def started(self, task: Task, device: Device, worker: str, waiting_s: float) -> None:
         total = len(self._arguments)
         queued = self._jobs[task.number]
         later_work = waiting_s / task.expected_s / len(self._devices) if task.expected_s else 0.0
@@ -118,7 +118,7 @@ class DeviceQueue(JobResults):
             shown.begin = Begin(device.name)
         else:
             shown = self._show(task.number, Begin(device.name), batch)
-        shown.report(Assigned(device.name, shown.attempts))
+        shown.report(Assigned(device.name, worker, shown.attempts))
         if shown.attempts == 1:
             shown.note_reach()
 
@@ -147,7 +147,7 @@ class DeviceQueue(JobResults):
         self._end(task.number, error, idle_s)
 
     def left_out(self, device: Device, reason: str) -> None:
-        self._console.remark(f"warning: {device.name} is left out: {reason}")
+        self._console.warn(f"{device.name} is left out: {reason}")
 
     def _end(self, number: int, error: BaseException | None, idle_s: float = 0.0) -> None:
         shown = self._shown.pop(number)

@@ -118,7 +118,7 @@ class JobResults:
         try:
             self._ledger.append(attempt)
         except OutputError as error:
-            self._console.remark(f"warning: the ledger lacks {queued.argument}: {error}")
+            self._console.warn(f"the ledger lacks {queued.argument}: {error}")
 
     def sum_up(self) -> None:
         """Print a line for each of several jobs, and the number of jobs with each outcome."""

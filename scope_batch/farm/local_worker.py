@@ -20,12 +20,13 @@ class LocalWorker:
         """Start the process. Raises OSError if the system has no room for one."""
         self._inbox = inbox
         self._process = ChildProcess(work, device, prepare)
+        self._name = f"process {self._process.pid}"
         self._thread = threading.Thread(target=self._listen, name=f"worker on {device.name}", daemon=True)
         self._thread.start()
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
+    def name(self) -> str:
+        return self._name
 
     def start(self, order: Order) -> None:
         self._process.send_bytes(pickle.dumps(order))

@@ -61,6 +61,11 @@ class Worker(Protocol):
     """Renders one order after another, somewhere. It tells a scheduler's inbox the events, a result for each order,
     and its death, if it was not asked to leave."""
 
+    @property
+    def name(self) -> str:
+        """For messages: "process 4711"."""
+        ...
+
     def start(self, order: Order) -> None:
         """Begin to render. Called when there is no other order in work."""
         ...

@@ -26,8 +26,8 @@ class Watch(Protocol):
     over: bool
     """No further task is to be started."""
 
-    def started(self, task: Task, device: Device, waiting_s: float) -> None:
-        """`waiting_s`: forecast of the tasks that have not been started, in seconds of one device."""
+    def started(self, task: Task, device: Device, worker: str, waiting_s: float) -> None:
+        """`worker`: its name; `waiting_s`: forecast of the tasks that are not started, in seconds of one device."""
         ...
 
     def event(self, task: Task, event: Event) -> None: ...
@@ -136,7 +136,7 @@ class Scheduler:
         elsewhere = [other.models for other in self._seats if other is not seat and not other.failed]
         task = self._waiting.take(seat.device.name, seat.models, elsewhere)
         seat.task, seat.models = task, task.models
-        self._watch.started(task, seat.device, self._waiting.expected_s)
+        self._watch.started(task, seat.device, seat.worker.name, self._waiting.expected_s)
         seat.worker.start(task.order)
 
     def _cannot_open(self, seat: _Seat) -> None:

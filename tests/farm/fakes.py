@@ -55,7 +55,7 @@ class Farm:
         self.opened.append(device.name)
         return FakeWorker(self, device.name, inbox)
 
-    def started(self, task: Task, device: Device, waiting_s: float) -> None:  # noqa: ARG002
+    def started(self, task: Task, device: Device, worker: str, waiting_s: float) -> None:  # noqa: ARG002
         self.starts.append((device.name, task.number))
 
     def event(self, task: Task, event: Event) -> None:
@@ -77,6 +77,7 @@ class FakeWorker:
     farm: Farm
     device: str
     inbox: Inbox
+    name: str = "fake"
 
     def start(self, order: Order) -> None:
         for message in self.farm.script(self.device, self.farm.tasks[order.stem]) or ():
