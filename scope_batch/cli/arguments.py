@@ -69,7 +69,9 @@ ExportRate = Annotated[
     str, typer.Option("--fps", metavar="RATE", help="Frames per second, to convert the timeline's seconds to frames.")
 ]
 
-PipelineArgument = Annotated[str, typer.Argument(metavar="PIPELINE", help="Pipeline, as `models list` shows it.")]
+PipelineArgument = Annotated[
+    str, typer.Argument(metavar="PIPELINE", help="Pipeline or processor, as `models list` shows it.")
+]
 JobOfModels = Annotated[
     str | None, typer.Argument(metavar="JOB", help="A job file, whose `models` is used if --models is not set.")
 ]

@@ -38,8 +38,15 @@ def listing_lines(place: ModelsFolder, pipelines: Sequence[ListedPipeline]) -> I
             yield Text("  manages its own model files")
 
 
-def listing_values(place: ModelsFolder, pipelines: Sequence[ListedPipeline]) -> dict[str, Any]:
-    values = [
+def listing_values(
+    place: ModelsFolder, pipelines: Sequence[ListedPipeline], processors: Sequence[ListedPipeline]
+) -> dict[str, Any]:
+    found = {"pipelines": _values_of(pipelines), "processors": _values_of(processors)}
+    return {"folder": str(place.path), "why": place.why, **found}
+
+
+def _values_of(pipelines: Sequence[ListedPipeline]) -> list[dict[str, Any]]:
+    return [
         {
             "id": pipeline.id,
             "summary": pipeline.summary,
@@ -50,7 +57,6 @@ def listing_values(place: ModelsFolder, pipelines: Sequence[ListedPipeline]) -> 
         }
         for pipeline in pipelines
     ]
-    return {"folder": str(place.path), "why": place.why, "pipelines": values}
 
 
 def check_lines(folder: Path, checks: Sequence[FileCheck], pull: str) -> Iterator[Text]:

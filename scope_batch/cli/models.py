@@ -1,4 +1,4 @@
-"""`models`: lists, finds, checks and fetches the model files of pipelines."""
+"""`models`: lists, finds, checks and fetches the model files of pipelines and processors."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def models(context: typer.Context) -> None:
 
 @app.command("list")
 def list_(folder: o.ModelsFolderOption = None, as_json: o.AsJson = False) -> None:
-    """Print every pipeline with its files, their licences, and which of them are present."""
+    """Print every pipeline and processor with its model files, their licences, and which of them are present."""
     from scope_batch.cli.model_documents import listing_lines, listing_values
     from scope_batch.models.folder import models_place
-    from scope_batch.models.listing import list_pipelines
+    from scope_batch.models.listing import list_pipelines, list_processors
 
     place = models_place(refuse_tiny(folder))
     listed = list(list_pipelines(place.path))
     if as_json:
-        print_json(listing_values(place, listed))
+        print_json(listing_values(place, listed, list(list_processors(place.path))))
     else:
-        print_lines(listing_lines(place, listed))
+        print_lines(listing_lines(place, [*listed, *list_processors(place.path)]))
 
 
 @app.command()
@@ -70,6 +70,8 @@ def check(
     as_json: o.AsJson = False,
 ) -> int:
     """Check a pipeline's files: present, readable, with every key. Exit code 1 unless all are valid."""
+    if (artifacts := _of_processor(pipeline, vae, vace=vace)) is not None:
+        return _check_processor(pipeline, artifacts, models, as_json=as_json)
     wanted = _wanted(pipeline, vae, vace=vace)
     if wanted is None:
         if as_json:
@@ -98,8 +100,9 @@ def pull(
     dry_run: o.DryPull = False,
 ) -> int:
     """Fetch a pipeline's missing files from the Hugging Face Hub; an interrupted pull is resumed."""
-    wanted = _wanted(pipeline, vae, vace=vace)
-    if wanted is None:
+    artifacts: Sequence[Artifact] | None = _of_processor(pipeline, vae, vace=vace)
+    wanted = None if artifacts is not None else _wanted(pipeline, vae, vace=vace)
+    if artifacts is None and wanted is None:
         return _needs_none(pipeline)
     from scope_batch.cli.model_documents import fetch_line
     from scope_batch.models.folder import models_folder, wanted_artifacts
@@ -108,7 +111,9 @@ def pull(
 
     place = models_folder(refuse_tiny(folder))
     stderr = TolerantStream(sys.stderr)
-    artifacts = wanted_artifacts(pipeline, place, vae_type=wanted.vae_type, vace=vace)
+    if wanted is not None:
+        artifacts = wanted_artifacts(pipeline, place, vae_type=wanted.vae_type, vace=vace)
+    assert artifacts is not None
     if is_offline():
         return _link_cached(pipeline, artifacts, place, dry_run=dry_run)
     show_progress(shown=False)  # no bars while the files are listed
@@ -123,6 +128,38 @@ def pull(
         fetch_files(fetch, place)
     stderr.line(f"{pipeline}: all files are in {place}")
     return EXIT_OK
+
+
+def _of_processor(name: str, vae: str, *, vace: bool) -> tuple[Artifact, ...] | None:
+    """Return the files of a processor's model; None if `name` is no processor with a model.
+
+    Raises UsageError for options of pipelines, and for a processor that manages its own files.
+    """
+    from scope_batch.models.listing import list_processors
+
+    listed = next((each for each in list_processors(Path()) if each.id == name), None)
+    if listed is None:
+        return None
+    if vace or vae != "wan":
+        raise UsageError(f"{name} is a processor: {'--vace' if vace else '--vae'} is for pipelines")
+    if not listed.files:
+        raise UsageError(f"the processor {name!r} manages its own model files")
+    return tuple(file.artifact for file in listed.files)
+
+
+def _check_processor(name: str, artifacts: Sequence[Artifact], models: str | None, *, as_json: bool) -> int:
+    from scope_batch.cli.model_documents import check_lines, check_values
+    from scope_batch.models.check import all_ok, check_processor
+    from scope_batch.models.folder import TINY, models_folder, pull_command
+    from scope_batch.models.processor_files import TINY_FOLDER
+
+    folder = TINY_FOLDER if models == TINY else models_folder(models)
+    checks = check_processor(folder, artifacts)
+    if as_json:
+        print_json(check_values(name, folder, checks, ok=all_ok(checks)))
+    else:
+        print_lines(check_lines(folder, checks, pull_command(name, folder)))
+    return EXIT_OK if all_ok(checks) else EXIT_CHECK_FAILED
 
 
 def _link_cached(pipeline: str, artifacts: Sequence[Artifact], folder: Path, *, dry_run: bool) -> int:

@@ -19,6 +19,7 @@ class DeviceMemory:
     prompts      peak while prompts are encoded, before the caches are allocated.
     offloadable  part of `weights` and `branches` that `--low-vram` keeps in host memory.
     read         True: sizes of the model files on disk; False: published sizes.
+    processors   models of the processors before and after the pipeline, with their working memory.
     """
 
     weights: int
@@ -33,10 +34,11 @@ class DeviceMemory:
     prompts: int
     offloadable: int
     read: bool
+    processors: int = 0
 
     @property
     def persistent(self) -> int:
-        return self.weights + self.branches + self.streaming_state + self.kernels
+        return self.weights + self.branches + self.streaming_state + self.kernels + self.processors
 
     @property
     def streaming_state(self) -> int:

@@ -1,4 +1,4 @@
-"""Checks the model files of each pipeline by their headers."""
+"""Checks the model files of each pipeline and each processor by their headers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from scope_batch.doctor.finding import Finding
-from scope_batch.models.check import Checker, FileCheck
+from scope_batch.models.check import Checker, FileCheck, all_ok, check_processor
 from scope_batch.models.folder import models_place, pull_command
 from scope_batch.models.layout import VAES
-from scope_batch.models.listing import DEFAULT_VAE, FOR_VACE, ListedPipeline, for_vae, list_pipelines
+from scope_batch.models.listing import DEFAULT_VAE, FOR_VACE, ListedPipeline, for_vae, list_pipelines, list_processors
 
 OWN = ("backbone", "builtin_lora")
 """Roles of files that no other pipeline reads. A pipeline without any of them is not installed."""
@@ -29,6 +29,11 @@ def check(models: str | None) -> Iterator[Finding]:
             yield from _wrong([check for check in checks if check.path not in reported])
             yield _summary(pipeline.id, checks, place.path)
             reported |= {check.path for check in checks}
+    for processor in list_processors(place.path):
+        if processor.files:
+            checks = check_processor(place.path, [file.artifact for file in processor.files])
+            yield from _wrong(checks)
+            yield _processor_summary(processor.id, checks, place.path)
 
 
 def _checks(checker: Checker, pipeline: ListedPipeline) -> tuple[FileCheck, ...]:
@@ -48,6 +53,18 @@ def _wrong(checks: Sequence[FileCheck]) -> Iterator[Finding]:
             yield Finding("models", "warn", check.problem, values=values)
         for warning in check.warnings:
             yield Finding("models", "warn", warning, values=values)
+
+
+def _processor_summary(name: str, checks: Sequence[FileCheck], folder: Path) -> Finding:
+    missing = [str(check.artifact.local) for check in checks if check.state == "missing"]
+    values = {"processor": name, "ready": all_ok(checks), "missing": missing}
+    if missing:
+        started = len(missing) < len(checks)
+        text = f"processor {name}: {'incomplete' if started else 'not installed'}: missing {', '.join(missing)}"
+        return Finding("models", "fault" if started else "warn", text, pull_command(name, folder), values)
+    if not all_ok(checks):
+        return Finding("models", "warn", f"processor {name}: all files are present, but not all are valid", "", values)
+    return Finding("models", "ok", f"processor {name}: complete", values=values)
 
 
 def _summary(pipeline_id: str, checks: Sequence[FileCheck], folder: Path) -> Finding:

@@ -179,7 +179,7 @@ def _identity(
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Return the environment, without this package, and the metadata of what the job renders. Loads the engine."""
     request = request_of(job, plan, options)
-    made_from = json.loads(metadata_of(job, plan, model_files_digests(request, report)))
+    made_from = json.loads(metadata_of(job, plan, model_files_digests(request, plan, report)))
     environment = environment_of(engines.get(request, report))
     return {name: value for name, value in environment.items() if name != OWN_PACKAGE}, made_from
 

@@ -25,10 +25,10 @@ from scope_batch.processors.chain import Chain
 class Inputs(Closing):
     """Returns the inputs of a plan's chunks in order, each read while the previous chunk is generated."""
 
-    def __init__(self, plan: Plan, first_chunk: int = 0) -> None:
+    def __init__(self, plan: Plan, first_chunk: int = 0, pre: Chain | None = None) -> None:
         chunks = plan.chunks[first_chunk:]
         self._chunks = deque(chunks)
-        self._ahead = ReadAhead(InputReader(plan), filter(_has_inputs, chunks))
+        self._ahead = ReadAhead(InputReader(plan, pre), filter(_has_inputs, chunks))
 
     def get(self, check_stop: CheckStop = never_stop) -> ChunkInputs:
         """Return the inputs of the next chunk; the caller owns the arrays. Raises IndexError after the last.
@@ -43,25 +43,28 @@ class Inputs(Closing):
         self._ahead.close()
 
 
-def open_inputs(plan: Plan, first_chunk: int = 0) -> Inputs:
+def open_inputs(plan: Plan, first_chunk: int = 0, pre: Chain | None = None) -> Inputs:
     """Start reading: the inputs of `first_chunk` at once, every other one ahead. A plan without any costs nothing.
+
+    pre  the plan's pre-processors with their models; None: none of them has one.
 
     What a pre-processor remembers of earlier frames is computed anew from the beginning of its stream.
     """
-    return Inputs(plan, first_chunk)
+    return Inputs(plan, first_chunk, pre)
 
 
 class InputReader(Closing):
     """Reads the inputs of any chunk of a plan; ascending chunks are fast."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, pre: Chain | None = None) -> None:
+        pre = Chain.of(plan.pre_processors) if pre is None else pre
         self._size = (plan.height, plan.width)
         self._readers = FrameReaders(plan)
         self._stills = Stills(plan.height, plan.width)
-        self._video = Track(plan, "video", self._readers)
-        self._processed = _processed_video(plan, self._video)
+        self._video = Track(plan, "video", self._readers, pre)
+        self._processed = _processed_video(plan, self._video, pre)
         self._last = plan.num_frames - 1
-        self._control = Control(plan, self._readers, self._stills)
+        self._control = Control(plan, self._readers, self._stills, pre)
 
     def read(self, chunk: Chunk) -> ChunkInputs:
         self._readers.close_before(chunk.first_frame - 1)
@@ -89,13 +92,13 @@ class InputReader(Closing):
         return self._video.nearest(frame) if self._processed is None else self._processed.frame(frame)
 
 
-def _processed_video(plan: Plan, video: Track) -> Processed | None:
+def _processed_video(plan: Plan, video: Track, pre: Chain) -> Processed | None:
     """Return the pre-processed input video. Its stream continues across cuts; chunks without input video end it."""
     if not plan.pre_processors or plan.pre_processor_output != "video":
         return None
     runs = [list(run) for mode, run in groupby(plan.chunks, key=lambda chunk: chunk.mode) if mode == "video"]
     spans = [(run[0].first_frame, run[-1].last_frame + 1) for run in runs]
-    return Processed(Chain.of(plan.pre_processors), (plan.height, plan.width), spans, video.nearest)
+    return Processed(pre, (plan.height, plan.width), spans, video.nearest)
 
 
 def _has_inputs(chunk: Chunk) -> bool:
@@ -109,10 +112,10 @@ Values = NDArray[np.float32]
 class Control:
     """Composes the control of a chunk: gray with mask 1, then control frames, masks and stills, in this order."""
 
-    def __init__(self, plan: Plan, readers: FrameReaders, stills: Stills) -> None:
+    def __init__(self, plan: Plan, readers: FrameReaders, stills: Stills, pre: Chain) -> None:
         self._size = (plan.height, plan.width)
-        self._frames = Track(plan, "control", readers)
-        self._masks = Track(plan, "masks", readers)
+        self._frames = Track(plan, "control", readers, pre)
+        self._masks = Track(plan, "masks", readers, pre)
         self._stills = stills
 
     def of(self, chunk: Chunk) -> ControlFrames:

@@ -154,11 +154,11 @@ def _key(placement: Placement) -> tuple[ClipSource, Fit]:
 class Track:
     """Reads the frames of one kind by delivered frame number; numbers beyond the last mean the last."""
 
-    def __init__(self, plan: Plan, kind: Kind, readers: FrameReaders) -> None:
+    def __init__(self, plan: Plan, kind: Kind, readers: FrameReaders, pre: Chain) -> None:
         self._placements = tuple(placement for placement in plan.placements if placement.source.kind == kind)
         self._last = plan.num_frames - 1
         self._readers = readers
-        self._processed = _processed_control(self._placements, plan, self._read) if kind == "control" else None
+        self._processed = _processed_control(self._placements, plan, self._read, pre) if kind == "control" else None
 
     def covers(self, frame: int) -> bool:
         return self._placement_at(frame) is not None
@@ -204,13 +204,11 @@ class Track:
 
 
 def _processed_control(
-    placements: Iterable[Placement], plan: Plan, read: Callable[[Placement, int], Pixels]
+    placements: Iterable[Placement], plan: Plan, read: Callable[[Placement, int], Pixels], pre: Chain
 ) -> Processed | None:
     """Return the pre-processed input video that steers VACE; it covers every delivered frame."""
     source = next((placement for placement in placements if placement.processed), None)
     if source is None:
         return None
     span = (source.first_frame, source.end_frame)
-    return Processed(
-        Chain.of(plan.pre_processors), (plan.height, plan.width), [span], lambda frame: to_bytes(read(source, frame))
-    )
+    return Processed(pre, (plan.height, plan.width), [span], lambda frame: to_bytes(read(source, frame)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,24 @@ class Checker:
         except JobError as error:
             return FileCheck(artifact, path, size_bytes, "wrong", str(error))
         return FileCheck(artifact, path, size_bytes, "ok", warnings=tuple(warnings))
+
+
+def check_processor(folder: Path, artifacts: Sequence[Artifact]) -> tuple[FileCheck, ...]:
+    """Return one result per file of a processor's model. Only its format is checked: the loader compares the keys."""
+    results = []
+    for artifact in artifacts:
+        path, size_bytes = folder / artifact.local, size_on_disk(folder, artifact)
+        state: State = "ok" if size_bytes is not None else "missing"
+        problem = "" if size_bytes is not None else f"{path}: missing"
+        try:
+            if size_bytes is not None and path.suffix == ".safetensors":
+                read_shapes(path)
+            elif size_bytes is not None and path.suffix == ".json":
+                json.loads(path.read_text(encoding="utf-8"))
+        except (JobError, ValueError) as error:
+            state, problem = "wrong", str(error) if isinstance(error, JobError) else f"{path}: is no JSON: {error}"
+        results.append(FileCheck(artifact, path, size_bytes, state, problem))
+    return tuple(results)
 
 
 def all_ok(checks: Sequence[FileCheck]) -> bool:

@@ -36,6 +36,7 @@ _LICENCES: Mapping[str, Licence] = MappingProxyType(
         "daydreamlive/LongLive-1.3B": NON_COMMERCIAL,
         "daydreamlive/MemFlow": APACHE,  # by their model cards, as the next one
         "daydreamlive/Autoencoders": APACHE,
+        "depth-anything/Depth-Anything-V2-Small-hf": APACHE,
     }
 )
 
@@ -44,7 +45,15 @@ REVISIONS: Mapping[str, str] = MappingProxyType({})
 
 
 _SMALLEST_GB: Mapping[Role, float] = MappingProxyType(
-    {"backbone": 2.8, "builtin_lora": 0.1, "vae": 0.05, "text_encoder": 6.7, "tokenizer": 0.02, "vace": 1.3}
+    {
+        "backbone": 2.8,
+        "builtin_lora": 0.1,
+        "vae": 0.05,
+        "text_encoder": 6.7,
+        "tokenizer": 0.02,
+        "vace": 1.3,
+        "processor": 0.1,
+    }
 )
 """Sizes of the published 1.3B models at two bytes per weight, the text encoder at one; some files have four."""
 _LARGE_GB: Mapping[Role, float] = MappingProxyType({"backbone": 28.6, "vace": 6.0})

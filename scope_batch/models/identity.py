@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
+from scope_batch.core.processor_model import ProcessorRequest
 from scope_batch.events import Loading, Report, silent
 from scope_batch.files.cache import file_sha256
 from scope_batch.models.folder import RANDOM, RANDOM_VERSION, TINY, TINY_VERSION, ModelFiles, find_models
 from scope_batch.models.layout import VaeType, is_known
+from scope_batch.models.processor_files import find_processor_files
 
 
 def model_digests(
@@ -27,6 +29,13 @@ def model_digests(
     if not is_known(pipeline_id):
         return {}
     return digests_of(find_models(pipeline_id, asked, vae_type=vae_type, vace=vace), report)
+
+
+def processor_digests(request: ProcessorRequest) -> dict[str, str]:
+    """Return "processor file" -> its sha256, as `model_digests` for the files of a processor's model."""
+    if request.models == TINY:
+        return {"models": f"{TINY}, version {TINY_VERSION}"}
+    return {f"{request.processor} {path.name}": file_sha256(path) for path in find_processor_files(request)}
 
 
 def digests_of(files: ModelFiles, report: Report = silent) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 VaeType = Literal["wan", "lightvae", "tae", "lighttae"]
-Role = Literal["config", "backbone", "builtin_lora", "vae", "text_encoder", "tokenizer", "vace"]
+Role = Literal["config", "backbone", "builtin_lora", "vae", "text_encoder", "tokenizer", "vace", "processor"]
 
 
 @dataclass(frozen=True, slots=True)

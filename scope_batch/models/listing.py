@@ -1,4 +1,4 @@
-"""Lists every pipeline with its model files and their sizes on disk. Torch-free; opens no file."""
+"""Lists every pipeline and processor with its model files and their sizes on disk. Torch-free; opens no file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from scope_batch.errors import UnavailableError
 from scope_batch.models.folder import size_on_disk, wanted_artifacts
 from scope_batch.models.layout import VAES, Artifact, VaeType, artifacts, is_known
+from scope_batch.models.processor_files import artifacts_of
 from scope_batch.pipelines import KNOWN_PIPELINES
+from scope_batch.processors import PROCESSORS
 
 DEFAULT_VAE: VaeType = "wan"
 FOR_VACE = "VACE"
@@ -26,7 +28,7 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True)
 class ListedPipeline:
-    """A pipeline and its model files.
+    """A pipeline, or a processor with a model, and its model files.
 
     package       the plugin that provides it; None if it is built in.
     problem       the reason why it cannot be used; "" if it can.
@@ -57,6 +59,21 @@ def list_pipelines(folder: Path) -> Iterator[ListedPipeline]:
             continue
         files = list_files(name, folder, vace=spec.vace) if spec.needs_models and is_known(name) else ()
         yield ListedPipeline(name, spec.summary, package, "", spec.needs_models, files)
+
+
+def list_processors(folder: Path) -> Iterator[ListedPipeline]:
+    """Yield the processors that have a model, also broken ones (with `problem`)."""
+    for name in PROCESSORS.ids():
+        package = PROCESSORS.package(name)
+        try:
+            spec = PROCESSORS.get(name)
+        except UnavailableError as error:
+            yield ListedPipeline(name, "", package, str(error), needs_models=False, files=())
+            continue
+        if spec.model is not None:
+            found = artifacts_of(spec.model.files)
+            files = tuple(ListedFile(artifact, "", size_on_disk(folder, artifact)) for artifact in found)
+            yield ListedPipeline(name, spec.summary, package, "", needs_models=True, files=files)
 
 
 def for_vae(vae_type: VaeType) -> str:

@@ -15,6 +15,7 @@ from scope_batch.plan.diagnostics import Diagnostics, place
 from scope_batch.plan.loras import has_loras
 from scope_batch.plan.material_fields import CONTROL, Facts, all_clip_fields
 from scope_batch.plan.settings import default_of, mode_of
+from scope_batch.processors import PROCESSORS
 
 if TYPE_CHECKING:
     from scope_batch.job import ChunkSpec, Job
@@ -28,6 +29,7 @@ class Context:
     control         there are control frames or masks of the whole job; steered: there is any input of VACE.
     moving          some control has more than one frame; moving_control: some control of the whole job does.
     fitted          pictures are resized; loras: there are LoRAs; processed: there are pre-processors.
+    models          the pipeline or a processor needs model files.
     steering        the field that sends the input video through VACE.
     """
 
@@ -42,6 +44,7 @@ class Context:
     fitted: bool
     loras: bool
     processed: bool
+    models: bool
     steering: str
 
     @property
@@ -58,6 +61,7 @@ def context_of(job: Job, spec: PipelineSpec, facts: Facts) -> Context:
         for clip_field in clip_fields
         if clip_field.source.kind in CONTROL and clip_field.source.part is None and not facts[clip_field.source].still
     ]
+    uses = (*job.pre_processor_id, *job.post_processor_id)
     images = any(getattr(holder, field) for holder in (job, *job.chunk_specs) for field in IMAGE_FIELDS)
     return Context(
         spec=spec,
@@ -71,6 +75,7 @@ def context_of(job: Job, spec: PipelineSpec, facts: Facts) -> Context:
         fitted=clip or not all(facts[clip_field.source].exact for clip_field in clip_fields),
         loras=has_loras(job),
         processed=bool(job.pre_processor_id),
+        models=spec.needs_models or any(PROCESSORS.get(use.id).model is not None for use in uses),
         steering="vace_use_input_video" if job.vace_use_input_video else "pre_processor_output",
     )
 
@@ -134,7 +139,7 @@ CAPABILITIES = (
     Capability("vae_type", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
     Capability("vae_dtype", lambda job: job.spec.needs_models, "{pipeline} has no VAE", of_models=True),
     Capability("noise_device", lambda job: job.spec.needs_models, "{pipeline} draws no noise", of_models=True),
-    Capability("models", lambda job: job.spec.needs_models, "{pipeline} needs no model files", of_models=True),
+    Capability("models", lambda job: job.models, "{pipeline} needs no model files", of_models=True),
     Capability("quantization", lambda job: job.spec.needs_models, "{pipeline} has no weights", of_models=True),
     Capability("on_lora_change", lambda job: job.loras, NO_LORA),
     Capability("lora_merge", lambda job: job.loras, NO_LORA),

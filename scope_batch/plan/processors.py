@@ -6,10 +6,11 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scope_batch.core.plan import Chunk, Delivery, PostProcessing, ProcessorRef
+from scope_batch.core.plan import Chunk, Delivery, Plan, PostProcessing, ProcessorRef
 from scope_batch.errors import UnavailableError
 from scope_batch.plan.diagnostics import Diagnostics, counted, place
 from scope_batch.plan.settings import Settings
+from scope_batch.processors import PROCESSORS
 from scope_batch.processors.chain import NO_PROCESSORS, Chain
 
 if TYPE_CHECKING:
@@ -39,6 +40,18 @@ def _chain(job: Job, field: str, uses: Sequence[ProcessorUse], diagnostics: Diag
 
 def refs(chain: Chain) -> tuple[ProcessorRef, ...]:
     return tuple(ProcessorRef(stage.id, stage.parameters) for stage in chain.stages)
+
+
+def device_bytes(plan: Plan) -> int:
+    """Return the forecast of the device memory that the models of the plan's processors hold, in bytes."""
+    total = 0
+    for processors in (plan.pre_processors, plan.post_processors):
+        size = plan.height, plan.width
+        for ref, stage in zip(processors, Chain.of(processors).stages, strict=True):
+            model = PROCESSORS.get(ref.id).model
+            total += 0 if model is None else model.device_bytes(*size)
+            size = stage.size_out(*size)
+    return total
 
 
 def post_processing(chain: Chain, settings: Settings, chunks: Sequence[Chunk]) -> PostProcessing | None:

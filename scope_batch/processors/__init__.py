@@ -20,6 +20,7 @@ PROCESSORS: Registry[ProcessorSpec] = Registry(
         "flow": "scope_batch.processors.flow:FLOW",
         "upscale": "scope_batch.processors.upscale:UPSCALE",
         "interpolate": "scope_batch.processors.interpolate:INTERPOLATE",
+        "depth": "scope_batch.processors.depth:DEPTH",
     },
 )
 

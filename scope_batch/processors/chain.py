@@ -77,6 +77,19 @@ class Chain:
                 stages.append(Stage(ref.id, ref.parameters, spec.build(ref.parameters), where))
         return cls(tuple(stages))
 
+    @classmethod
+    def load(cls, processors: Iterable[ProcessorRef], models: str | None, device: str) -> Chain:
+        """Build the processors and load their models onto the device; the arguments are as in `ProcessorRequest`.
+
+        Raises UnavailableError for a missing file or device, JobError for a file that does not fit.
+        """
+        stages = []
+        for ref in processors:
+            spec, where = PROCESSORS.get(ref.id), PROCESSORS.where(ref.id)
+            with foreign(where):
+                stages.append(Stage(ref.id, ref.parameters, spec.load(ref.parameters, models, device), where))
+        return cls(tuple(stages))
+
     def __bool__(self) -> bool:
         return bool(self.stages)
 

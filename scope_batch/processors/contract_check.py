@@ -22,13 +22,14 @@ def check_processor(spec: ProcessorSpec, frames: Frames | None = None, **paramet
     """Raise AssertionError unless the processor with `parameters` fulfils the contract; returns its output.
 
     frames  uint8 [T, H, W, 3], by default 60 moving frames of 48x64.
+    A model is loaded as with `models: tiny` and `--device cpu`.
 
     Checks that the output does not depend on the lengths of blocks; that it has the declared number of frames, after
     every block and in total, and the declared size; that streams do not affect each other; that returned frames never
     change; and that a stream with `state` and `restore` continues exactly.
     """
     frames = moving_frames() if frames is None else frames
-    chain = Chain((Stage(spec.id, parameters, spec.build(parameters)),))
+    chain = Chain((Stage(spec.id, parameters, spec.load(parameters, "tiny", "cpu")),))
     whole = _run(chain, frames, (len(frames),))
     assert chain.fps_factor > 0, f"{spec.id}: fps_factor is {chain.fps_factor}"
     for division in DIVISIONS:

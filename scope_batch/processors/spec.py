@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
+
+from scope_batch.core.processor_model import ProcessorModel, ProcessorRequest
 
 if TYPE_CHECKING:
     from scope_batch.core.frames import Frames
@@ -114,13 +117,15 @@ class EachFrame(Processor):
 class ProcessorSpec:
     """`id` is its name in a job; `make` builds the processor from an instance of `parameters`.
 
-    `make` also runs for `scope-batch plan`: load models in `Processor.open`, not here.
+    `make` also runs for `scope-batch plan`, so it loads nothing. A processor with a model declares it in `model`: then
+    `make` returns a dataclass with a field `model`, None at first; when a render starts, it is what the loader returns.
     """
 
     id: str
     summary: str
     make: Callable[[Any], Processor]
     parameters: type[Parameters] = Parameters
+    model: ProcessorModel | None = None
 
     def read(self, values: Mapping[str, Any]) -> Parameters:
         """Validate a job's values, where a list may stand for a tuple. Raises pydantic's ValidationError."""
@@ -128,3 +133,12 @@ class ProcessorSpec:
 
     def build(self, values: Mapping[str, Any]) -> Processor:
         return self.make(self.read(values))
+
+    def load(self, values: Mapping[str, Any], models: str | None, device: str) -> Processor:
+        """Build the processor and load its model, if it has one; models, device: as in `ProcessorRequest`."""
+        processor = self.build(values)
+        if self.model is None:
+            return processor
+        module, function = self.model.loader.split(":")
+        loaded = getattr(import_module(module), function)(ProcessorRequest(self.id, self.model.files, models, device))
+        return replace(processor, model=loaded)  # type: ignore[type-var]  # the contract: a dataclass with that field

@@ -27,7 +27,7 @@ from scope_batch.media.validate import check_material
 from scope_batch.plan.view import text
 from scope_batch.plan.view.text import Shares
 from scope_batch.processors.chain import Chain
-from scope_batch.render.engine_pool import Engines, request_of
+from scope_batch.render.engine_pool import Engines, load_processors, request_of
 from scope_batch.render.fingerprint import job_sha256
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.render.plugin_guard import guarded_session
@@ -154,7 +154,8 @@ def render_chunks(
             resume = stack.enter_context(
                 closing(open_resume(folder, job, plan, request, options, report, latents=False))
             )
-        post = _Post(plan)
+        pre, post_chain = load_processors(plan, request)
+        post = _Post(plan, post_chain)
         start = 0
         session = None
         if resume is None or not resume.complete:
@@ -167,7 +168,7 @@ def render_chunks(
             stored = resume.stored(chunk.index)
             yield RenderedChunk(chunk, post.process(stored.frames(), chunk), stored.latents(), stored=True)
         if session is not None:
-            inputs = stack.enter_context(open_inputs(plan, start))
+            inputs = stack.enter_context(open_inputs(plan, start, pre))
             for chunk, generated in generate_chunks(plan, session, inputs, stopper, report, start, resume):
                 frames = generated.frames()[: chunk.keep]
                 chunk_latents = generated.latents()
@@ -188,11 +189,9 @@ def render_chunks(
 class _Post:
     """The post-processors of a plan as one stream."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, chain: Chain) -> None:
         self._last = plan.chunks[-1].index
-        self._stream = None
-        if plan.post_processors:
-            self._stream = Chain.of(plan.post_processors).open(plan.height, plan.width)
+        self._stream = chain.open(plan.height, plan.width) if chain else None
 
     def process(self, frames: Frames, chunk: Chunk) -> Frames:
         if self._stream is None:

@@ -12,6 +12,8 @@ from scope_batch.core.registry import foreign
 from scope_batch.events import Report
 from scope_batch.job import Job
 from scope_batch.pipelines import KNOWN_PIPELINES
+from scope_batch.processors import PROCESSORS
+from scope_batch.processors.chain import Chain
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 
 
@@ -68,10 +70,18 @@ def unused_options(plan: Plan, options: RenderOptions) -> tuple[str, ...]:
     """Return warnings about engine options that have no effect on a pipeline without models."""
     if KNOWN_PIPELINES.get(plan.pipeline_id).needs_models:
         return ()
-    names = ("models", "device", "dtype", "low_vram", "deterministic", "kernels")
+    refs = (*plan.pre_processors, *plan.post_processors)
+    used = ("models", "device") if any(PROCESSORS.get(ref.id).model is not None for ref in refs) else ()
+    names = [name for name in ("models", "device", "dtype", "low_vram", "deterministic", "kernels") if name not in used]
     unused = [name for name in names if getattr(options, name) != getattr(DEFAULT_OPTIONS, name)]
     reason = f"has no effect: {plan.pipeline_id} loads no model"
     return tuple(f"--{name.replace('_', '-')} {reason}" for name in unused)
+
+
+def load_processors(plan: Plan, request: EngineRequest) -> tuple[Chain, Chain]:
+    """Return the processors before and after the pipeline, with their models on the engine's device."""
+    pre = Chain.load(plan.pre_processors, request.models, request.device)
+    return pre, Chain.load(plan.post_processors, request.models, request.device)
 
 
 def _expected_bytes(plan: Plan, options: RenderOptions) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -15,7 +15,8 @@ from typing import cast
 from scope_batch.checkpoint.provenance import Provenance, chunk_inputs
 from scope_batch.core.canonical import canonical
 from scope_batch.core.engine import Engine, EngineRequest, ReproducibleEngine
-from scope_batch.core.plan import Plan
+from scope_batch.core.plan import Plan, ProcessorRef
+from scope_batch.core.processor_model import ProcessorRequest
 from scope_batch.errors import UnavailableError
 from scope_batch.events import Report
 from scope_batch.files.cache import file_sha256
@@ -25,7 +26,7 @@ from scope_batch.job import Job
 from scope_batch.job.faults import Loc
 from scope_batch.job.paths import lora_names, named_inputs, public_dict
 from scope_batch.job.positions import NO_SOURCE, show
-from scope_batch.models.identity import model_digests
+from scope_batch.models.identity import model_digests, processor_digests
 from scope_batch.models.layout import VaeType, is_known
 from scope_batch.models.lora.alpha import settings_beside
 from scope_batch.pipelines import KNOWN_PIPELINES
@@ -48,19 +49,31 @@ def job_sha256(job: Job) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def model_files_digests(request: EngineRequest, report: Report) -> dict[str, str]:
-    """Return {role: sha256} of the model files that the engine is loaded from.
+def model_files_digests(request: EngineRequest, plan: Plan, report: Report) -> dict[str, str]:
+    """Return {role: sha256} of the model files that the engine and the plan's processors are loaded from.
 
-    Empty for a pipeline without models, and if a file is missing: a finished output stays up to date without them.
+    Empty without models, and if a file is missing: a finished output stays up to date without them.
     """
     spec = request.spec
-    if not spec.needs_models:
-        return {}
     vae_type = cast(VaeType, request.vae_type)
     try:
-        return model_digests(spec.id, request.models, vae_type=vae_type, vace=request.vace, report=report)
+        of_processors = _processor_digests((*plan.pre_processors, *plan.post_processors), request)
+        if not spec.needs_models:
+            return of_processors
+        digests = model_digests(spec.id, request.models, vae_type=vae_type, vace=request.vace, report=report)
+        return digests | of_processors
     except UnavailableError:
         return {}
+
+
+def _processor_digests(processors: Iterable[ProcessorRef], request: EngineRequest) -> dict[str, str]:
+    """Return {"depth model.safetensors": sha256} of the model files of the processors."""
+    specs = {ref.id: PROCESSORS.get(ref.id) for ref in processors}
+    digests: dict[str, str] = {}
+    for name, spec in specs.items():
+        if spec.model is not None:
+            digests |= processor_digests(ProcessorRequest(name, spec.model.files, request.models))
+    return digests
 
 
 def input_digests(job: Job) -> dict[str, str]:
@@ -138,6 +151,8 @@ def provenance_of(plan: Plan, request: EngineRequest) -> Provenance:
     else:  # a plugin, or a pipeline without models: what its engine does with these is not known
         engine |= {"models": request.models, "vae_type": request.vae_type, "deterministic": request.deterministic}
         engine |= {"device": request.device}
+    if of_processors := _processor_digests(plan.pre_processors, request):
+        engine["models of pre_processors"] = (of_processors, request.device)
     if plan.pre_processors:  # one may look ahead
         engine["placements"] = [replace(placement, where="") for placement in plan.placements]
     if not spec.causal:

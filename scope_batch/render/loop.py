@@ -22,8 +22,9 @@ from scope_batch.job import Job
 from scope_batch.media.chunk_inputs import Inputs, open_inputs
 from scope_batch.plan.view import text
 from scope_batch.plan.view.text import Shares
+from scope_batch.processors.chain import Chain
 from scope_batch.render.chunk_stream import Stop, as_stop, generate_chunks
-from scope_batch.render.engine_pool import Engines, request_of, unused_options
+from scope_batch.render.engine_pool import Engines, load_processors, request_of, unused_options
 from scope_batch.render.film_watch import FilmWatch
 from scope_batch.render.fingerprint import environment_of, model_files_digests
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
@@ -94,7 +95,7 @@ def render_job(
     is_first = not options.overwrite and not any_output_exists(outputs, settings)
     if is_first:  # before the model files are read for their checksums
         check_outputs_and_inputs(job, plan, outputs, settings, options)
-    settings = with_metadata(settings, job, plan, model_files_digests(request, report), store=options.metadata)
+    settings = with_metadata(settings, job, plan, model_files_digests(request, plan, report), store=options.metadata)
     if not is_first:
         completed = complete_earlier_render(outputs, settings)
         anew = options.overwrite and not options.skip_existing
@@ -112,12 +113,13 @@ def render_job(
             resume = stack.enter_context(
                 closing(open_resume(folder, job, plan, request, options, report, latents=options.latents is not None))
             )
+        processors = load_processors(plan, request)  # before the engine, which takes longer to load
         engine = None
         if resume is None or not resume.complete:
             engine = (engines or Engines()).get(request, report)
         environment = environment_of(engine) if engine is not None else resume.environment if resume else {}
         settings = with_environment(settings, environment)
-        return run.render(plan, request, engine, resume, outputs, settings, publication, as_stop(stop))
+        return run.render(plan, request, processors, engine, resume, outputs, settings, publication, as_stop(stop))
 
 
 def up_to_date(request: EngineRequest, settings: SinkSettings) -> str:
@@ -148,6 +150,7 @@ class _Run:
         self,
         plan: Plan,
         request: EngineRequest,
+        processors: tuple[Chain, Chain],
         engine: Engine | None,
         resume: Resume | None,
         outputs: tuple[Output, ...],
@@ -156,13 +159,14 @@ class _Run:
         stop: Stop,
     ) -> Finished:
         self.engine = engine
+        pre, post = processors
         try:
             with ExitStack() as stack:
                 session = None if engine is None else stack.enter_context(guarded_session(engine, plan, self.report))
                 start = self._first_chunk(plan, engine, session, resume)
-                inputs = stack.enter_context(open_inputs(plan, start))
+                inputs = stack.enter_context(open_inputs(plan, start, pre))
                 commit = None if resume is None else resume.commit
-                sinks = open_sinks(outputs, plan, settings, publication, stop.check, commit, self.watch)
+                sinks = open_sinks(outputs, plan, settings, publication, stop.check, commit, self.watch, post)
                 self.writer = stack.enter_context(sinks)
                 self._start(plan, outputs)
                 if resume is not None:

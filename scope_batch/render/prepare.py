@@ -34,6 +34,7 @@ from scope_batch.plan.capabilities import unhonoured
 from scope_batch.plan.diagnostics import place
 from scope_batch.plan.forecast.estimate import device_memory, precision_of
 from scope_batch.plan.material_fields import all_clip_fields
+from scope_batch.plan.processors import device_bytes
 from scope_batch.render.fetch_inputs import fetch_inputs
 from scope_batch.render.options import RenderOptions
 from scope_batch.sinks.output import Output, parse_outputs
@@ -57,7 +58,7 @@ def prepare_job(job: Job, report: Report = silent, fetch_limit: int | None = Non
     return replace(
         plan,
         memory=memory,
-        notes=(*plan.notes, *notes, *_no_forecast(job, memory)),
+        notes=(*plan.notes, *notes, *_no_forecast(job, plan, memory)),
         warnings=(*plan.warnings, *warnings, *_check_masks(plan), *_far_from_training(job, plan)),
     )
 
@@ -88,7 +89,8 @@ def memory_of(job: Job, plan: Plan, dtype: str = "auto", *, kernels: bool = True
     sizes = model_sizes(spec.id, models, job.vae_type, vace=uses_vace, loras=branch_loras)
     if sizes is None:
         return None
-    return device_memory(plan, spec, sizes, precision_of(dtype, job.vae_dtype, job.quantization, kernels=kernels))
+    memory = device_memory(plan, spec, sizes, precision_of(dtype, job.vae_dtype, job.quantization, kernels=kernels))
+    return replace(memory, processors=device_bytes(plan))
 
 
 def _check_stills(job: Job, plan: Plan) -> tuple[list[str], list[str]]:
@@ -135,7 +137,9 @@ def _far_from_training(job: Job, plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _no_forecast(job: Job, memory: DeviceMemory | None) -> tuple[str, ...]:
+def _no_forecast(job: Job, plan: Plan, memory: DeviceMemory | None) -> tuple[str, ...]:
+    if memory is None and (needed := device_bytes(plan)):
+        return (f"the models of the processors take about {decimal(needed)} on the device",)
     if memory is not None or not KNOWN_PIPELINES.get(job.pipeline_id).needs_models:
         return ()
     engine = f"{job.pipeline_id} with vae_type: {job.vae_type}"

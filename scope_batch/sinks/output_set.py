@@ -146,12 +146,14 @@ def open_sinks(
     check_stop: CheckStop = never_stop,
     commit: Commit | None = None,
     look: Look | None = None,
+    post: Chain | None = None,
 ) -> Iterator[BackgroundWriter]:
     """Open the sinks of all outputs; yields the writer that takes the chunks.
 
     publication  the entered context `claim_outputs` of the same outputs.
     check_stop   raises if the render has been asked to stop.
     commit, look see `BackgroundWriter`.
+    post         the plan's post-processors with their models; None: none of them has one.
 
     Leaving the context without an exception verifies and publishes all outputs together. After an exception, each
     output that did not cause it keeps a partial file; after `Interrupted(now=True)` none does.
@@ -166,12 +168,13 @@ def open_sinks(
     latents = None
     if settings.latents is not None:
         latents = LatentsSink(settings.latents, plan, publication, job=settings.metadata)
-    post = Chain.of(plan.post_processors).open(plan.height, plan.width) if plan.post_processors else None
+    post = Chain.of(plan.post_processors) if post is None else post
+    stream = post.open(plan.height, plan.width) if post else None
     try:
         with ExitStack() as stack:
             for sink in (*sinks, *([] if latents is None else [latents])):
                 stack.enter_context(sink)
-            yield stack.enter_context(BackgroundWriter(sinks, latents, post, commit, look))
+            yield stack.enter_context(BackgroundWriter(sinks, latents, stream, commit, look))
         publication.publish()
     except BaseException as error:
         if not stops_now(error):

@@ -60,7 +60,7 @@ def prepare_remote_job(job: Job, job_stem: str, options: RenderOptions, report: 
         report(Warned(warning))
     request = request_of(job, plan, options)
     sinks = sink_settings(job, plan, request, options, None)
-    models = model_files_digests(request, report) if job.models == TINY else {}
+    models = model_files_digests(request, plan, report) if job.models == TINY else {}
     reasons = []
     if any_output_exists(outputs, sinks) and not options.overwrite:
         expected = with_metadata(sinks, job, plan, models, store=options.metadata)

@@ -12,6 +12,7 @@ from huggingface_hub import constants
 
 from scope_batch.models import layout
 from scope_batch.models.layout import artifacts
+from scope_batch.models.processor_files import TINY_FOLDER
 from tests.cli.conftest import Run
 
 TOKEN = "hf_averysecrettoken"
@@ -198,3 +199,31 @@ def test_a_plugin_that_manages_its_own_files_is_refused(run: Run, monkeypatch: p
 def test_models_alone_shows_its_help(run: Run) -> None:
     ran = run("models")
     assert ran.code == 2 and all(verb in ran.out for verb in ("list", "path", "check", "pull"))
+
+
+def test_the_verbs_know_the_model_of_a_processor(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    shutil.copytree(TINY_FOLDER, folder)
+    ran = run("models", "list", "--models", str(folder))
+    assert "depth  nearness as brightness" in ran.out and "Depth-Anything-V2-Small-hf/config.json" in ran.out
+    (listed,) = json.loads(run("models", "list", "--models", str(folder), "--json").out)["processors"]
+    assert (listed["id"], listed["ready"], listed["files"][0]["licence"]) == ("depth", True, "Apache-2.0")
+    assert run("models", "check", "depth", "--models", str(folder)).code == 0
+    assert run("models", "check", "depth", "--models", "tiny").code == 0
+    (weights,) = folder.glob("*/model.safetensors")
+    weights.write_bytes(b"torn")
+    ran = run("models", "check", "depth", "--models", str(folder))
+    assert ran.code == 1 and "wrong" in ran.out and "scope-batch models pull depth" in ran.out
+    weights.unlink()
+    ran = run("models", "check", "depth", "--models", str(folder), "--json")
+    assert [file["state"] for file in json.loads(ran.out)["files"]] == ["ok", "missing"]
+    ran = run("models", "pull", "depth", "--vae", "tae")
+    assert ran.code == 2 and "depth is a processor: --vae is for pipelines" in ran.err
+
+
+@pytest.mark.usefixtures("online")
+def test_the_files_of_a_processor_are_pulled(run: Run) -> None:
+    assert run("models", "pull", "depth", "--models", "m").code == 0
+    assert run("models", "pull", "depth", "--models", "m", "--dry-run").out == f"nothing is missing in {Path.cwd()}/m\n"
+    names = sorted(path.relative_to("m").as_posix() for path in Path("m").rglob("*.*") if path.is_file())
+    assert names == [f"Depth-Anything-V2-Small-hf/{name}" for name in ("config.json", "model.safetensors")]

@@ -138,7 +138,7 @@ NOT_BUILT = [
     (
         "post_processor_id: rife",
         "20: post_processor_id: unknown processor 'rife'; available: passthrough, gray, edges, scribble, flow, "
-        "upscale, interpolate",
+        "upscale, interpolate, depth",
     ),
 ]
 

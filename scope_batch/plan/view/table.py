@@ -157,6 +157,7 @@ def _memory(memory: DeviceMemory) -> Text:
         "KV cache": memory.kv_cache,
         "VAE streams": memory.vae_streams,
         "texts and latents": memory.text_cache + memory.conditioning + memory.history,
+        "processors": memory.processors,
         "working": memory.kernels + memory.transient,
     }
     shares = ", ".join(f"{name} {decimal(size)}" for name, size in parts.items() if size >= MIN_SHARE * memory.peak)
