@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
-from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scope_batch.cli import arguments as o
-from scope_batch.cli.console import CommandConsole, open_console
-from scope_batch.cli.documents import print_json, print_rich, write_text
+from scope_batch.cli.console import open_console
 from scope_batch.cli.environment import prepare_libraries
+from scope_batch.cli.measurements import Measurements
 from scope_batch.cli.values import check_device, refuse_both
-from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK, Interrupted, UsageError
+from scope_batch.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
-    from scope_batch.bench.measure import Bench, Run
-    from scope_batch.bench.processes import Command
     from scope_batch.job import Job
-    from scope_batch.render.options import RenderOptions
 
 _WHAT, _HOW = "What", "How"
 
@@ -167,92 +162,18 @@ def bench(
             wanted = [("job", _read_job(job, overrides or (), chosen))]
         else:
             wanted = _cases(pipeline, size, cases, chosen, chunks, warmup, Path(place), overrides or ())
-        session = _Session(measuring, console, output)
-        session.write(overwrite=overwrite)
+        measurements = Measurements(measuring, console, output)
+        measurements.write(overwrite=overwrite)
         for name, loaded in wanted:
             for number in range(repeat):
                 for variant in variants:
-                    session.run(name, loaded, variant, number)
+                    measurements.run(name, loaded, variant, number)
         if start or end_to_end is not None:
             measuring.release()
             for name, loaded in wanted:
-                session.run_commands(name, loaded, replace(options, kernels=variants[0]), start, end_to_end)
-    session.show(earlier, as_json=as_json)
-    return session.exit_code or session.compare(earlier, tolerance)
-
-
-class _Session:
-    """Runs the measurements; one that fails does not stop the others."""
-
-    def __init__(self, measuring: Bench, console: CommandConsole, output: Path | None) -> None:
-        self._measuring, self._console, self._output = measuring, console, output
-        self._runs: list[Run] = []
-        self._commands: list[Command] = []
-        self.exit_code = 0
-
-    def run(self, case: str, job: Job, kernels: str, number: int) -> None:
-        with self._going_on(case, job):
-            run = self._measuring.run(job, case, kernels, number)
-            self._runs.append(run)
-            self._console.remark(f"{' '.join(run.key)}: {run.fps:.1f} frames per second")
-            self.write()
-
-    def run_commands(self, case: str, job: Job, options: RenderOptions, start: bool, end_to_end: int | None) -> None:
-        from scope_batch.bench.processes import command, first_frames
-
-        with self._going_on(case, job):
-            folder, output = self._measuring.folder, self._measuring.output
-            if start:
-                self._commands += first_frames(job, case, options, folder)
-            if end_to_end is not None:
-                self._commands.append(
-                    command("end to end", job, case, options, folder, frames=end_to_end, output=output)
-                )
-            self.write()
-
-    def compare(self, earlier: Mapping[tuple[str, ...], float], tolerance: float | None) -> int:
-        """Print a line for each kind of run that is too slow. Returns the exit code."""
-        from scope_batch.bench.comparison import slower
-
-        lines = [] if tolerance is None else slower([(run.key, run.fps) for run in self._runs], earlier, tolerance)
-        for line in lines:
-            self._console.remark(line)
-        return EXIT_CHECK_FAILED if lines else EXIT_OK
-
-    @contextmanager
-    def _going_on(self, case: str, job: Job) -> Iterator[None]:
-        """Report an error of the with-body, and go on unless it asks for the end."""
-        boundary = self._console.boundary(f"{job.pipeline_id} {case}")
-        with boundary:
-            yield
-        if isinstance(boundary.error, KeyboardInterrupt | Interrupted):
-            raise boundary.error
-        self.exit_code = self.exit_code or boundary.exit_code
-
-    def show(self, earlier: Mapping[tuple[str, ...], float], *, as_json: bool) -> None:
-        from scope_batch.bench.table import commands_table, details, speed_table
-
-        if as_json:
-            print_json(self._document())
-        elif self._runs:
-            print_rich(speed_table(self._runs, earlier), *details(self._runs))
-            if self._commands:
-                print_rich(commands_table(self._commands))
-
-    def _document(self) -> dict[str, Any]:
-        from datetime import UTC, datetime
-
-        from scope_batch.render.fingerprint import package_versions
-
-        runs = [run.to_json() for run in self._runs]
-        commands = [done.to_json() for done in self._commands]
-        made = datetime.now(UTC).isoformat(timespec="seconds")
-        return {"made": made, "versions": package_versions(), "runs": runs, "commands": commands}
-
-    def write(self, *, overwrite: bool = True) -> None:
-        """Write what is measured so far."""
-        if self._output is not None:
-            write_text(json.dumps(self._document(), indent=1) + "\n", self._output, overwrite=overwrite)
+                measurements.run_commands(name, loaded, replace(options, kernels=variants[0]), start, end_to_end)
+    measurements.show(earlier, as_json=as_json)
+    return measurements.exit_code or measurements.compare(earlier, tolerance)
 
 
 def _of_cases(pipeline: str | None, size: str | None, cases: str | None) -> dict[str, str | None]:

@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from scope_batch.bench.measure import Bench
 from scope_batch.core.engine import EngineRequest
 from scope_batch.core.plan import Plan
-from scope_batch.events import Event, Stage, silent
-from scope_batch.job import Job
+from scope_batch.events import silent
+from scope_batch.job import Job, load_job
 from scope_batch.pipelines import PIPELINES
 from scope_batch.plan import plan_job
 from scope_batch.render.engine_pool import load_engine
+from scope_batch.render.options import RenderOptions
 from tests.bench.figures import Figure
 
 MIB = 1 << 20
 _LISTED = 6
+_PASSES = ("context", "recaching", "denoising", "caching")
 
 
-def engine(folder: Path, *, chunks: int = 6, height: int = 192, width: int = 320) -> list[Figure]:  # noqa: ARG001
-    """Return seconds per chunk and the share of each stage, by stage events; the first chunk is not counted."""
-    clock = _StageClock()
-    plan = _plan(chunks, height, width)
-    with _tiny().session(plan, clock) as session:
-        for chunk in plan.chunks:
-            clock.begin()
-            session.generate(chunk)
-            clock.end()
-    chunks_s = clock.chunks[1:]
-    seconds = [sum(chunk.values()) for chunk in chunks_s]
-    names = {"decoding": "VAE decode", "denoising": "transformer", "": "everything else"}
+def engine(folder: Path, *, chunks: int = 6, height: int = 192, width: int = 320) -> list[Figure]:
+    """Return seconds per chunk and the share of each stage, as `scope-batch bench` measures them."""
+    frames = 9 + 12 * (chunks - 1)
+    fields = {"prompt": "a cat", "num_frames": frames, "height": height, "width": width}
+    with TemporaryDirectory(dir=folder) as place:
+        bench = Bench(RenderOptions(), warmup=1, output="npy", profile=False, folder=Path(place))
+        run = bench.run(load_job(fields, models="tiny"), "text", "off", 0)
+    begin, end = run.measured
+    measured = run.chunks[begin : end + 1]
+    decoding = tuple(100 * times.stages["decoding"] / times.total for times in measured)
+    passes = tuple(100 * sum(times.stages.get(name, 0.0) for name in _PASSES) / times.total for times in measured)
+    rest = tuple(100 - a - b for a, b in zip(decoding, passes, strict=True))
+    seconds = tuple(times.total / 1000 for times in measured)
     return [
-        Figure("engine: chunk", "s", tuple(seconds), note=f"12 frames of {width}x{height}"),
-        *(
-            Figure(f"engine: {name}", "%", tuple(100 * c[stage] / s for c, s in zip(chunks_s, seconds, strict=True)))
-            for stage, name in names.items()
-        ),
+        Figure("engine: chunk", "s", seconds, note=f"12 frames of {width}x{height}"),
+        Figure("engine: VAE decode", "%", decoding),
+        Figure("engine: transformer", "%", passes),
+        Figure("engine: everything else", "%", rest),
     ]
 
 
@@ -66,28 +69,6 @@ def allocations(folder: Path, *, height: int = 192, width: int = 320) -> list[Fi
             for name, size in worst
         ),
     ]
-
-
-class _StageClock:
-    """Records, for every chunk, the seconds from each stage event to the next one."""
-
-    def __init__(self) -> None:
-        self.chunks: list[Counter[str]] = []
-        self._stage, self._since_s = "", 0.0
-
-    def begin(self) -> None:
-        self.chunks.append(Counter())
-        self._stage, self._since_s = "", time.perf_counter()
-
-    def end(self) -> None:
-        now_s = time.perf_counter()
-        self.chunks[-1][self._stage] += now_s - self._since_s
-        self._since_s = now_s
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Stage) and self.chunks:
-            self.end()
-            self._stage = "denoising" if event.stage in ("context", "recaching", "caching") else event.stage
 
 
 def _by_operator(events: Any) -> tuple[Counter[str], Counter[str]]:
