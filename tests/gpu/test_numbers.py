@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from scope_batch.core.engine import LoraRequest
+from scope_batch.core.engine import EngineRequest, LoraRequest
+from scope_batch.engine.loader import load
 from scope_batch.errors import UnavailableError
 from scope_batch.events import silent
+from scope_batch.pipelines.builtin import KREA
 from tests.gpu.helpers import cuda_engine, frames_sha256, latent_errors, long_plan
 from tests.parity.cases import load_case
 from tests.parity.test_kin import CASES as OTHER_PIPELINES
 from tests.parity.trim import VACE_CASES
+from tests.plan.helpers import plan as plan_of
 
 LONGLIVE = ["longlive_t2v_prompt_switch", "longlive_t2v_blend_slerp", "longlive_v2v_controller", "longlive_mode_switch"]
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
@@ -29,6 +34,21 @@ def test_latents_agree_with_the_reference(models: Path, name: str, dtype: str) -
     case = load_case(name)
     engine = cuda_engine(models, pipeline=case.facts["pipeline"].replace("_", "-"), dtype=dtype)
     assert max(latent_errors(engine, case)) < TOLERANCE[dtype]
+
+
+@DTYPES
+def test_krea_agrees_with_the_cpu(dtype: str) -> None:
+    """Krea has no reference values. Its prompt changes before the last chunk but one."""
+    wanted = replace(plan_of({"chunk": 2, "text": "B"}, spec=KREA, num_frames=45), height=64, width=96)
+
+    def latents(device: str, dtype: str) -> list[NDArray[np.float32]]:
+        request = EngineRequest(KREA, models="tiny", device=device, dtype=dtype, noise_device="cpu")
+        with load(request, silent).session(wanted, silent) as session:
+            return [session.generate(chunk).latents().copy() for chunk in wanted.chunks]
+
+    pairs = zip(latents("cuda", dtype), latents("cpu", "float32"), strict=True)
+    errors = [np.linalg.norm(made - want) / np.linalg.norm(want) for made, want in pairs]
+    assert max(errors) < TOLERANCE[dtype]
 
 
 @DTYPES
