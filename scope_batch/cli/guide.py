@@ -22,11 +22,18 @@ def help_(context: typer.Context, topic: Topic = None, name: FieldName = None) -
     """Show the guide: a page, the fields of a job file (`fields`, `field NAME`), or the options of a verb."""
     if name is not None and topic != "field":
         raise UsageError(f"help {topic} {name}: only `help field NAME` takes a second word")
-    show_markdown(_text_of(context, topic, name))
+    from scope_batch.guide import find_page
+
+    parent = context.parent
+    command = parent.command.get_command(parent, topic) if parent and topic else None  # type: ignore[attr-defined]
+    if command is None or (topic and find_page(topic)):
+        show_markdown(_text_of(topic, name, is_verb=command is not None))
+    else:
+        print_text(command.get_help(typer.Context(command, info_name=topic, parent=parent)))
 
 
-def _text_of(context: typer.Context, topic: str | None, name: str | None) -> str:
-    from scope_batch.guide import contents, field_page, field_reference, find_page, linked_as_commands
+def _text_of(topic: str | None, name: str | None, *, is_verb: bool) -> str:
+    from scope_batch.guide import contents, field_page, field_reference, find_page, linked_as_commands, page_titled
 
     if topic is None:
         return contents()
@@ -34,10 +41,9 @@ def _text_of(context: typer.Context, topic: str | None, name: str | None) -> str
         return _field(name)
     if topic == "fields":
         return field_reference()
-    if page := find_page(topic):
-        return linked_as_commands(page.text)
-    if options := _options_of(context, topic):
-        return options
+    if page := find_page(topic) or page_titled(topic):
+        verb = f"\nOptions of the verb: `scope-batch {topic} --help`\n" if is_verb else ""
+        return linked_as_commands(page.text) + verb
     return field_page(topic) or _refuse(topic)
 
 
@@ -64,16 +70,6 @@ def _refuse(topic: str) -> str:
 
 def _meant(near: list[str]) -> str:
     return f"did you mean {' or '.join(near)}? " if near else ""
-
-
-def _options_of(context: typer.Context, verb: str) -> str:
-    """Return the options of a verb as `--help` shows them, "" if there is no such verb."""
-    parent = context.parent
-    command = parent.command.get_command(parent, verb) if parent else None  # type: ignore[attr-defined]
-    if command is None or parent is None:
-        return ""
-    text: str = command.get_help(typer.Context(command, info_name=verb, parent=parent))
-    return text
 
 
 def show_markdown(text: str) -> None:

@@ -9,6 +9,7 @@ from scope_batch.guide.pages import (
     contents,
     find_page,
     linked_as_commands,
+    page_titled,
     pages_that_mention,
 )
 
@@ -24,5 +25,6 @@ __all__ = [
     "field_reference",
     "find_page",
     "linked_as_commands",
+    "page_titled",
     "pages_that_mention",
 ]

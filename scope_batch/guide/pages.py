@@ -36,6 +36,10 @@ PAGES = (
 )
 """Names of all pages, in the order in which they are listed."""
 
+MOST_PAGES = 5
+"""How many pages are named beside a field."""
+
+_WORD = re.compile(r"\w+")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 
 
@@ -63,6 +67,13 @@ def all_pages() -> tuple[Page, ...]:
     return tuple(page for name in PAGES if (page := find_page(name)))
 
 
+def page_titled(word: str) -> Page | None:
+    """Return the page with this word in its title, singular or plural; None unless there is exactly one."""
+    wanted = word.lower().rstrip("s")
+    found = [page for page in all_pages() if wanted in (part.rstrip("s") for part in _WORD.findall(page.title.lower()))]
+    return found[0] if len(found) == 1 else None
+
+
 def pages_that_mention(word: str) -> tuple[str, ...]:
     """Return the names of the pages with this word in them, in upper or lower case."""
     pattern = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])", re.IGNORECASE)
@@ -70,10 +81,13 @@ def pages_that_mention(word: str) -> tuple[str, ...]:
 
 
 def pages_on_field(name: str) -> tuple[str, ...]:
-    """Return the names of the pages that show or explain a field of a job file."""
+    """Return the names of a few pages on a field of a job file: those that explain it, then those that show it."""
     key = rf"(?<![\w.-]){re.escape(name)}(?![\w-])"
-    pattern = re.compile(rf"^ *(?:- \{{|- |.*\{{)?{key}:(?: |$)|`[^`\n]*{key}[^`\n]*`", re.MULTILINE)
-    return tuple(page.name for page in all_pages() if pattern.search(page.text))
+    explained = re.compile(rf"`[^`\n]*{key}[^`\n]*`")
+    shown = re.compile(rf"^ *(?:- \{{|- |.*\{{)?{key}:(?: |$)", re.MULTILINE)
+    pages = all_pages()
+    found = [page.name for pattern in (explained, shown) for page in pages if pattern.search(page.text)]
+    return tuple(dict.fromkeys(found))[:MOST_PAGES]
 
 
 def contents() -> str:
@@ -101,7 +115,8 @@ def linked_as_commands(text: str) -> str:
         if "://" in link[2]:
             return f"{words} ({link[2]})"
         if target.suffix == ".md" and target.stem in PAGES:
-            return f"{words} (`scope-batch help {target.stem}`)"
+            command = f"`scope-batch help {target.stem}`"
+            return command if words == target.stem else f"{words} ({command})"
         path = PurePosixPath(*(part for part in target.parts if part != ".."))
         known = words.strip("`") in (str(path), path.name)
         return f"{path} in the repository" if known else f"{words} ({path} in the repository)"

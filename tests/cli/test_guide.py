@@ -15,7 +15,17 @@ def test_without_a_topic_all_pages_are_listed(run):
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_plain_text_in_a_pipe(run, name):
     page = find_page(name)
-    assert page is not None and run("help", name).out == linked_as_commands(page.text)
+    assert page is not None and run("help", name).out.startswith(linked_as_commands(page.text))
+
+
+def test_a_page_named_like_a_verb_tells_where_the_options_are(run):
+    assert run("help", "models").out.endswith("\nOptions of the verb: `scope-batch models --help`\n")
+    assert "--help`" not in run("help", "loras").out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("word", "name"), [("transitions", "prompts"), ("licence", "models"), ("exit", "progress")])
+def test_a_word_of_its_title_also_finds_a_page(run, word, name):
+    assert run("help", word).out == linked_as_commands(find_page(name).text)
 
 
 def test_fields_are_shown_all_or_one(run):
@@ -25,7 +35,8 @@ def test_fields_are_shown_all_or_one(run):
 
 
 def test_a_verb_shows_its_options(run):
-    assert "--skip-existing" in run("help", "render").out
+    ran = run("help", "render")
+    assert ran.code == 0 and ran.err == "" and "--skip-existing" in ran.out
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_a_page_has_a_title_and_a_summary_of_one_line(name: str) -> None:
 def test_a_link_to_a_page_becomes_a_command_and_one_to_a_file_its_path() -> None:
     text = "[jobs](jobs.md) [a plugin](../../examples/plugin) [a.yaml](../../examples/a.yaml) [site](https://a.org)"
     assert linked_as_commands(text) == (
-        "jobs (`scope-batch help jobs`) a plugin (examples/plugin in the repository) "
+        "`scope-batch help jobs` a plugin (examples/plugin in the repository) "
         "examples/a.yaml in the repository site (https://a.org)"
     )
 
