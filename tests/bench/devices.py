@@ -6,7 +6,7 @@
 MODELS is a folder of model files, `random` (random numbers in the published sizes) or `tiny`. Parts, all by default:
 
 `one`, `all`  the jobs on the first device, then on all: seconds, frames per second; for each device the time to load,
-              to render, and between jobs. The frames must be the same.
+              to render, and between jobs. The frames must be the same; on GPUs with `--deterministic`.
 `kill`        the worker of the last device is killed in the middle of its first job, which must go on from its last
               state.
 `fault`       the worker of the last device is killed as soon as it begins with a job, until the device is left out.
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(name)
         fields = {"pipeline_id": options.pipeline, "height": height, "width": width}
         names = write_jobs(folder, options.jobs, lambda _: options.frames, **fields)
-        rules = ("--models", options.models)
+        rules = ("--models", options.models, *(("--deterministic",) if "cuda" in options.devices else ()))
         wanted: dict[str, str | None] = {}
 
         def compare(title: str, done: Render, *, code: int = 0) -> None:

@@ -106,3 +106,39 @@ def test_sigterm_keeps_what_there_is_and_the_same_command_renders_only_the_rest(
     assert [bool(line["resumed_chunk"]) for line in ledger(outcome="done", job="a.yaml")] == [True]
     assert Path("a.npy").read_bytes() == alone("a.yaml")
     assert sorted(path.name for path in tmp_path.glob(".*.work")) == []
+
+
+def test_the_time_limit_ends_all_devices_like_one(run):
+    names = [run and write(f"{stem}.yaml", 12_000) for stem in "abc"]
+    ran = run("render", *names, *SEVERAL, "--timeout", "4s", "--ledger", "led")
+    assert ran.code == 124 and len(ran.errors) == 2, ran.err
+    assert {line["exit_code"] for line in ledger()} == {124} and ran.err.splitlines()[-2].endswith("not started")
+
+
+def test_a_bug_in_a_worker_leaves_its_traceback_in_a_file(run, monkeypatch, tmp_path):
+    monkeypatch.setenv(VARIABLE, "all-generated:raise")
+    ran = run("render", write("a.yaml"), *SEVERAL)
+    (trace,) = (tmp_path / "cache" / "tracebacks").iterdir()
+    assert ran.code == 70 and str(trace) in ran.errors[0] and 'failpoint("all-generated")' in trace.read_text()
+
+
+def test_fail_fast_finishes_what_is_in_work_and_starts_no_more(run):
+    bad = write("a.yaml", 9, input_path="gone.mp4")
+    ran = run("render", bad, write("b.yaml"), *SEVERAL, "--fail-fast")
+    assert ran.code == 66 and ran.err.splitlines()[-2:] == [
+        "b.yaml  not started",
+        "0 of 2 jobs rendered, 1 failed, 1 not started",
+    ]
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_all_at_once(run):
+    names = [run and write(f"{stem}.yaml", 60_000) for stem in "ab"]
+    command = [sys.executable, "-m", "scope_batch", "render", *names, *SEVERAL, "--progress", "json"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as started:
+        assert started.stderr is not None
+        for number in (signal.SIGINT, signal.SIGINT):
+            next(line for line in started.stderr if '"event":"chunk"' in line)
+            started.send_signal(number)
+        rest = started.stderr.read()
+    assert started.returncode == 130, rest

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -60,10 +61,11 @@ def remove_outputs(folder: Path) -> None:
 
 @dataclass
 class Render:
-    """One call of the program. `ledger`: the attempts of this call alone."""
+    """One call of the program. cpu_s: processor time of all its processes; ledger: the attempts of this call alone."""
 
     code: int
     seconds: float
+    cpu_s: float
     messages: list[str]
     ledger: list[Attempt]
     events: list[Event] = field(repr=False)
@@ -91,7 +93,7 @@ def render(
     command = [sys.executable, "-m", "scope_batch", "render", *names, "--device", devices, *options]
     command += ["--progress", "json", "--ledger", "ledger"]
     events: list[Event] = []
-    begun_s = time.monotonic()
+    begun_s, used_s = time.monotonic(), _cpu_s()
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as program:
         assert program.stderr is not None
         for line in program.stderr:
@@ -99,7 +101,14 @@ def render(
             events.append(event)
             watch(event, program.pid)
     messages = [str(event["message"]) for event in events if event["event"] in ("error", "note", "warning")]
-    return Render(program.returncode, time.monotonic() - begun_s, messages, _attempts(led)[before:], events)
+    return Render(
+        program.returncode, time.monotonic() - begun_s, _cpu_s() - used_s, messages, _attempts(led)[before:], events
+    )
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _attempts(ledger: Ledger) -> list[Attempt]:
@@ -153,12 +162,16 @@ def soak(folder: Path, names: Sequence[str], devices: str, kills: int, chunks: i
     plain = render(folder, names, "cpu")
     assert plain.code == 0, plain.messages
     wanted = digests(folder, names)
-    print(f"one process           {plain.seconds:6.1f} s for {len(names)} jobs")
+    print(f"one process           {plain.seconds:6.1f} s for {len(names)} jobs, {plain.cpu_s:.1f} s of processor time")
 
     remove_outputs(folder)
     whole = render(folder, names, devices)
     wrong = check(wanted, digests(folder, names), Counter(attempt.job for attempt in whole.attempts("done")))
-    print(f"{devices:21s} {whole.seconds:6.1f} s, {plain.seconds / whole.seconds:.2f} times the speed, {_idle(whole)}")
+    more_s = (whole.cpu_s - plain.cpu_s) / len(names)
+    print(
+        f"{devices:21s} {whole.seconds:6.1f} s, {plain.seconds / whole.seconds:.2f} times the speed, "
+        f"{more_s:+.3f} s of processor time for each job, {_idle(whole)}"
+    )
 
     remove_outputs(folder)
     killer = Killer(random.Random(seed), kills, chunks)
