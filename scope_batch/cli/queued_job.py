@@ -83,7 +83,7 @@ class QueuedJob:
 class NamedJob:
     """A job as an argument of the command line names it, or one of the several that a sweep makes of an argument.
 
-    label    how it is called in messages.
+    label    how it is called in messages, in columns for the jobs of a sweep.
     values   number of values that each swept key has in the sweep; empty without a sweep.
     error    why the argument cannot be read; there is no job then.
     """
@@ -111,7 +111,8 @@ class NamedJob:
             return QueuedJob(self.label, position, job, filled, stem, self.argument)
         own_stem = "-".join((stem, *parts.values()))
         named = swept_outputs(job, stem, parts, self.values)
-        return QueuedJob(self.label, position, named, filled, own_stem, self.argument, self.swept)
+        label = " ".join(self.label.split())
+        return QueuedJob(label, position, named, filled, own_stem, self.argument, self.swept)
 
 
 def name_jobs(

@@ -90,8 +90,10 @@ class JobQueue(JobResults):
 
     _report: Reporter | None = None
     _engines: Engines | None = None
+    _texts: Sequence[str] = ()
 
     def render_all(self, jobs: Sequence[QueuedJob], signals: Signals) -> None:
+        self._texts = tuple(dict.fromkeys(text for job in jobs if not job.ends_at_once for text in job.job.texts))
         for job, work in zip(jobs, later_work(jobs), strict=True):
             if not self.over:
                 self.render(job, work, signals)
@@ -102,7 +104,7 @@ class JobQueue(JobResults):
         from scope_batch.render.loop import render_job
 
         if self._engines is None:
-            self._engines = Engines()
+            self._engines = Engines(self._texts)
         total = len(self._arguments)
         if total > 1:
             self._console.remark(f"job {queued.position} of {total}: {self._arguments[queued.position - 1]}")

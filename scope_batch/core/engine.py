@@ -5,7 +5,7 @@ The loop uses nothing else of a pipeline, so the slate (which draws the plan) an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,15 @@ class ReproducibleEngine(Protocol):
 
     def environment(self) -> Mapping[str, str]:
         """Name -> value as text: the device and its settings. Versions of packages are compared without it."""
+        ...
+
+
+@runtime_checkable
+class PromptedEngine(Protocol):
+    """An engine that loads its text encoder for new prompts only, and then encodes prompts of later jobs as well."""
+
+    def expect_prompts(self, texts: Sequence[str]) -> None:
+        """Name texts that later sessions will need."""
         ...
 
 

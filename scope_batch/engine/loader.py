@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -80,6 +80,10 @@ class CausalEngine:
                 yield session
             finally:
                 session.close()
+
+    def expect_prompts(self, texts: Sequence[str]) -> None:
+        """See `PromptedEngine`."""
+        self.prompts.expected = tuple(texts)
 
     def peak_device_bytes(self) -> int:
         """Return the most device memory allocated so far, in bytes; 0 on the CPU."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +29,15 @@ from scope_batch.models.prompt_text import clean, kept_of, too_long
 
 
 class PromptEncoder:
-    """Returns embeddings of texts that `prepare` has encoded. Only `prepare` loads the text encoder onto the device."""
+    """Returns embeddings of texts that `prepare` has encoded. Only `prepare` loads the text encoder onto the device.
+
+    expected  texts of later jobs: they are encoded, to the disk alone, when the encoder is loaded for another text.
+    """
 
     def __init__(self, files: ModelFiles, device: torch.device) -> None:
         self._files, self._device = files, device
         self._rows: dict[str, Tensor] = {}
+        self.expected: tuple[str, ...] = ()
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -50,10 +54,20 @@ class PromptEncoder:
             else:
                 self._rows[text] = cached
         if missing:
-            for text, rows in self._encode(missing, report):
-                self._rows[text] = rows
+            for text, rows in self._encode(missing | self._later(missing), report):
+                if text in missing:
+                    self._rows[text] = rows
                 with suppress(OSError):  # if the disk is full, the text is encoded again next time
                     write_sealed(self._path(text), save({"rows": rows}))
+
+    def _later(self, missing: Collection[str]) -> dict[str, list[int]]:
+        """Return the tokens of the expected texts that are nowhere yet. A text that is too long is left to its job."""
+        tokens = {}
+        for text in self.expected:
+            if text not in self._rows and text not in missing and self._read(text) is None:
+                with suppress(JobError):
+                    tokens[text] = self._tokenize(text)
+        return tokens
 
     def __call__(self, text: str) -> Tensor:
         """Return the embedding, float32 [512, text_dim] on the host. Rows beyond the text's tokens are zero."""

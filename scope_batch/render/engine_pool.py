@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import cast
 
-from scope_batch.core.engine import Engine, EngineRequest, Loader, LoraRequest
+from scope_batch.core.engine import Engine, EngineRequest, Loader, LoraRequest, PromptedEngine
 from scope_batch.core.plan import Plan
 from scope_batch.core.registry import foreign
 from scope_batch.events import Report
@@ -18,15 +19,22 @@ from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 
 
 class Engines:
-    """Keeps the last engine, so that consecutive jobs that need the same one load it once."""
+    """Keeps the last engine, so that consecutive jobs that need the same one load it once.
 
-    def __init__(self) -> None:
+    prompts  texts of all jobs, which an engine may encode together.
+    """
+
+    def __init__(self, prompts: Sequence[str] = ()) -> None:
+        self._prompts = prompts
         self._kept: tuple[EngineRequest, Engine] | None = None
 
     def get(self, request: EngineRequest, report: Report) -> Engine:
         if self._kept is None or not serves(*self._kept, request):
             self._kept = None  # frees the device before the next one is loaded
-            self._kept = request, load_engine(request, report)
+            engine = load_engine(request, report)
+            if isinstance(engine, PromptedEngine):
+                engine.expect_prompts(self._prompts)
+            self._kept = request, engine
         return self._kept[1]
 
 

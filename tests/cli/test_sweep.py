@@ -119,7 +119,7 @@ def test_a_verb_of_one_job_refuses_a_sweep(run):
 def test_json_lines_name_the_job_with_its_values(run):
     ran = run("render", write("sweep: {seed: [1, 2]}\n"), "--progress", "json")
     names = {json.loads(line)["job"] for line in ran.err.splitlines()}
-    assert names == {"job.yaml  seed=1", "job.yaml  seed=2"}
+    assert names == {"job.yaml seed=1", "job.yaml seed=2"}
 
 
 @pytest.fixture

@@ -56,6 +56,24 @@ def test_a_prompt_on_disk_needs_no_encoder(files: ModelFiles, monkeypatch: pytes
     assert torch.equal(first("a blue dog"), second("a blue dog"))
 
 
+def test_expected_texts_are_encoded_with_the_first_one(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+    monkeypatch.setattr(
+        text_encoder, "load_text_encoder", lambda *a, **k: loads.append(1) or load_text_encoder(*a, **k)
+    )
+    encoder = PromptEncoder(files, CPU)
+    encoder.expected = ("a green hat", "a grey hat", "word " * 600)  # the last one is too long
+    encoder.prepare(["a green hat"])
+    encoder.prepare(["a grey hat"])
+    assert len(loads) == 1
+    with pytest.raises(JobError, match="512"):
+        encoder.prepare(["word " * 600])
+    alone = PromptEncoder(files, CPU)
+    alone._read = lambda _: None  # type: ignore[method-assign]
+    alone.prepare(["a grey hat"])
+    assert torch.equal(alone("a grey hat"), encoder("a grey hat"))
+
+
 @pytest.mark.parametrize("damage", [lambda _: b"cut off", flip_a_bit], ids=["cut off", "one bit"])
 def test_a_damaged_embedding_is_computed_again(files: ModelFiles, damage: Callable[[bytes], bytes]) -> None:
     first = PromptEncoder(files, CPU)

@@ -36,7 +36,7 @@ def generated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     write_lora(tmp_path / "style.safetensors")
     (tmp_path / "job.json").write_text(json.dumps(JOB))
     loaded = Loaded(small_engine(PIPELINES["longlive"], tiny_vae=True))
-    monkeypatch.setattr("scope_batch.render.engine_pool.Engines", lambda: loaded)
+    monkeypatch.setattr("scope_batch.render.engine_pool.Engines", lambda *_: loaded)
     chunks: list[int] = []
     from scope_batch.engine.session import CausalSession
 

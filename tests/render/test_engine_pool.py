@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from scope_batch.core.engine import EngineRequest
+from scope_batch.events import silent
 from scope_batch.job import Job
 from scope_batch.pipelines import PIPELINES
-from scope_batch.render.engine_pool import request_of, serves, unused_options
+from scope_batch.render import engine_pool
+from scope_batch.render.engine_pool import Engines, request_of, serves, unused_options
 from scope_batch.render.options import RenderOptions
 from scope_batch.render.prepare import prepare_job
 
@@ -65,3 +68,21 @@ def test_options_without_effect_on_an_engine_without_models_are_warnings() -> No
     reason = "has no effect: slate loads no model"
     assert unused_options(slate, asked) == (f"--device {reason}", f"--dtype {reason}", f"--low-vram {reason}")
     assert unused_options(replace(slate, pipeline_id="longlive"), asked) == ()
+
+
+class Prompted(Held):
+    """An engine that notes the prompts of later jobs."""
+
+    texts: tuple[str, ...] = ()
+
+    def expect_prompts(self, texts: Sequence[str]) -> None:
+        self.texts = tuple(texts)
+
+
+def test_an_engine_is_told_the_prompts_of_all_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = iter([Prompted(0), CPU])
+    monkeypatch.setattr(engine_pool, "load_engine", lambda *_: next(made))
+    engines = Engines(("a cat", "a dog"))
+    first = engines.get(LOADED, silent)
+    assert isinstance(first, Prompted) and first.texts == ("a cat", "a dog")
+    assert engines.get(replace(LOADED, vae_type="tae"), silent) is CPU
