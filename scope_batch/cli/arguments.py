@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scope_batch.cli.values import parse_duration
+from scope_batch.cli.values import parse_duration, parse_local_path
 from scope_batch.core.output_formats import FILE_SUFFIXES
 
 _OUTPUT, _JOB, _MACHINE, _RUN, _SHOWN = "Output", "Job", "Device", "Run", "Display"
@@ -113,19 +113,32 @@ SkipExisting = Annotated[
 ]
 Depfile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Write the files that the jobs read as rules for make.", rich_help_panel=_OUTPUT),
+    typer.Option(
+        parser=parse_local_path,
+        metavar="FILE",
+        help="Write the files that the jobs read as rules for make.",
+        rich_help_panel=_OUTPUT,
+    ),
 ]
 Latents = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Also save the latents (.safetensors).", rich_help_panel=_OUTPUT),
+    typer.Option(
+        parser=parse_local_path, metavar="FILE", help="Also save the latents (.safetensors).", rich_help_panel=_OUTPUT
+    ),
 ]
 Preview = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="A picture (.png), replaced after each chunk.", rich_help_panel=_OUTPUT),
+    typer.Option(
+        parser=parse_local_path,
+        metavar="FILE",
+        help="A picture (.png), replaced after each chunk.",
+        rich_help_panel=_OUTPUT,
+    ),
 ]
 Sheet = Annotated[
     Path | None,
     typer.Option(
+        parser=parse_local_path,
         metavar="FILE",
         help="Also write a contact sheet (.png): the middle frame of each job, with its values of the sweep.",
         rich_help_panel=_OUTPUT,
@@ -162,12 +175,20 @@ CheckpointEvery = Annotated[
 ]
 WorkDir = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Keep the work folder here, not beside the output.", rich_help_panel=_RESUME),
+    typer.Option(
+        parser=parse_local_path,
+        metavar="DIR",
+        help="Keep the work folder here, not beside the output.",
+        rich_help_panel=_RESUME,
+    ),
 ]
 Reuse = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Start with the equal chunks in the work folder of another render.", rich_help_panel=_RESUME
+        parser=parse_local_path,
+        metavar="DIR",
+        help="Start with the equal chunks in the work folder of another render.",
+        rich_help_panel=_RESUME,
     ),
 ]
 KeepWork = Annotated[
@@ -275,6 +296,7 @@ FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first j
 Ledger = Annotated[
     Path | None,
     typer.Option(
+        parser=parse_local_path,
         metavar="DIR",
         help="Add a line for each job to DIR/jobs.jsonl, which farm status shows.",
         rich_help_panel=_RUN,
@@ -289,7 +311,12 @@ ProgressOption = Annotated[
 ]
 ProgressFile = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", help="Also write progress as JSON lines to a file.", rich_help_panel=_SHOWN),
+    typer.Option(
+        parser=parse_local_path,
+        metavar="PATH",
+        help="Also write progress as JSON lines to a file.",
+        rich_help_panel=_SHOWN,
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.", rich_help_panel=_SHOWN)]
 Verbose = Annotated[

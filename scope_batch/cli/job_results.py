@@ -16,6 +16,7 @@ from scope_batch.cli.error_boundary import Boundary
 from scope_batch.cli.queued_job import QueuedJob
 from scope_batch.errors import DegradedError, Interrupted, OutputError, TimeLimitError
 from scope_batch.events import Finished
+from scope_batch.files.urls import is_url, with_urls, without_secrets
 from scope_batch.progress import Reporter, wording
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class JobResults:
             load_s=0.0 if end is None else round(end.load_s, 3),
             idle_s=round(begin.idle_s, 3),
             resumed_chunk=report.state.first_chunk or None,
-            outputs=() if end is None else tuple(str(Path(output.path).absolute()) for output in end.outputs),
+            outputs=() if end is None else tuple(_place(output.path) for output in end.outputs),
             message=message,
         )
         try:
@@ -149,4 +150,8 @@ class JobResults:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return without_secrets(with_urls(next(iter(str(error).splitlines()), type(error).__name__)))
+
+
+def _place(output: str) -> str:
+    return output if is_url(output) else str(Path(output).absolute())

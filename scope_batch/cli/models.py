@@ -228,4 +228,4 @@ def _folder_to_check(wanted: _Wanted, models: str | None) -> tuple[Path, VaeType
 
         vae_type = tiny_vae_type(wanted.vae_type)
         return tiny_models_folder(wanted.spec.id, vae_type=vae_type, vace=wanted.vace), vae_type
-    return models_folder(models), wanted.vae_type
+    return models_folder(refuse_tiny(models)), wanted.vae_type

@@ -21,11 +21,13 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 def refuse_tiny(folder: str | None) -> str | None:
-    """Return `folder`. Raises UsageError if it names the built-in set where only a folder makes sense."""
+    """Return `folder`. Raises UsageError if it names the built-in set, or a URL, where only a folder makes sense."""
     from scope_batch.models.folder import RANDOM, TINY
 
     if folder in (TINY, RANDOM):
         raise UsageError(f"--models {folder}: the built-in set is created by a render; name a folder")
+    if folder is not None and is_url(folder):
+        raise UsageError(f"--models {folder}: is a URL; a render fetches its models from there, name a folder here")
     return folder
 
 

@@ -32,9 +32,9 @@ def check_sheet(path: Path, jobs: Sequence[QueuedJob], *, overwrite: bool) -> No
     refuse_folder(path)
 
 
-def film_of(job: QueuedJob) -> Path | None:
-    """Return the first output of a job that is a file."""
-    return next((Path(name) for name in job.films if name != STDOUT), None)
+def film_of(job: QueuedJob) -> str | None:
+    """Return the path or URL of the first output of a job that is a file."""
+    return next((name for name in job.films if name != STDOUT), None)
 
 
 def write_sheet(path: Path, jobs: Sequence[QueuedJob], is_whole: Callable[[QueuedJob], bool]) -> None:
@@ -46,13 +46,15 @@ def write_sheet(path: Path, jobs: Sequence[QueuedJob], is_whole: Callable[[Queue
     from scope_batch.sinks.output import output_errors
     from scope_batch.sinks.png import encode_png
     from scope_batch.sinks.work_folder import make_folders
+    from scope_batch.storage.fetch import fetch_argument
 
     def cell(job: QueuedJob) -> SheetCell:
         film = film_of(job)
         labels = [f"{key}={value_text(value)}" for key, value in job.swept.items()] or [job.argument]
         whole = film is not None and is_whole(job)
         return SheetCell(
-            (*labels, *(() if whole else ("not rendered",))), middle_picture(film) if whole and film else None
+            (*labels, *(() if whole else ("not rendered",))),
+            middle_picture(Path(fetch_argument(film))) if whole and film else None,
         )
 
     parts = []

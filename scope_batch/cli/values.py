@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import typer
 
 from scope_batch.errors import UsageError
+from scope_batch.files.urls import is_url
 
 _DURATION = re.compile(r"(?:(?P<h>\d{1,6})h)?(?:(?P<m>\d{1,6})m(?:in)?)?(?:(?P<s>\d{1,9}(?:\.\d{1,6})?)s?)?", re.ASCII)
 
@@ -19,6 +21,13 @@ def parse_duration(text: str) -> float:
     if not total > 0:
         raise typer.BadParameter(f"{text!r} is not a time of more than 0 seconds, such as 90s, 10m or 1h30m")
     return total
+
+
+def parse_local_path(text: str) -> Path:
+    """Return the path of a file or folder on this machine. Raises BadParameter for a URL."""
+    if is_url(text):
+        raise typer.BadParameter(f"{text!r} is a URL; a path on this machine is needed")
+    return Path(text)
 
 
 def parse_bytes(text: str) -> int:

@@ -121,6 +121,7 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
         vae_type=cast(VaeType, request.vae_type),
         builtin_lora=builtin_lora != "none",
         vace=request.vace,
+        report=report,
     )
     kind: type[CausalWan | CausalVaceWan] = CausalVaceWan if request.vace else CausalWan
     loras = read_loras([lora.path for lora in request.loras], files, report)

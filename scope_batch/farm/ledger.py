@@ -31,7 +31,7 @@ class Attempt:
     outcome        "lost": the worker died or its device failed, and the job was to go on elsewhere.
     load_s         the part of `seconds` before the first chunk; idle_s: how long the device had waited for this job.
     resumed_chunk  the first chunk made here, if the ones before it were stored by an earlier attempt.
-    outputs        absolute paths of the files written or kept; message: the first line of what went wrong.
+    outputs        absolute paths or URLs of the files written or kept; message: the first line of what went wrong.
     """
 
     job: str

@@ -1,7 +1,7 @@
 """Maps URLs of shared storage to local paths and back. Opens nothing.
 
 An input `s3://bucket/clips/a.mp4` is read from its local copy `CACHE/storage/s3/bucket/clips/a.mp4`, which
-`scope_batch.storage.fetch` brings up to date; an output is made under `CACHE/outputs` and uploaded from there.
+`scope_batch.storage.fetch` brings up to date; an output is made under `CACHE/to-upload` and uploaded from there.
 """
 
 from __future__ import annotations
@@ -9,30 +9,28 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from scope_batch.files.cache import cache_path
-
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}
 """Scheme of a URL -> package that opens it through fsspec."""
 EXTRAS = {"s3": "s3", "gs": "gcs"}
 """Scheme -> extra of this package that installs it, where it is not installed anyway."""
-COPIES, OUTPUTS = "storage", "outputs"
+COPIES, OUTPUTS = "storage", "to-upload"
 """Folders in the cache folder: local copies of inputs, and outputs that are made for storage."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
-_COLLAPSED = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)")
 _QUERY = re.compile(r"\?[^/?]*=")
 _SECRETS = ((re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^/\s@]*@"), r"\1***@"),
             (re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^\s?]*\?)[^\s/]*=[^\s]*"), r"\1***"))  # fmt: skip
 
 
+def _cache(*parts: str) -> Path:
+    from scope_batch.files.cache import cache_path  # not for --help
+
+    return cache_path(*parts).absolute()
+
+
 def is_url(text: str) -> bool:
     """Return True for a text that begins as `s3://`, with any scheme of two letters or more."""
     return _URL.match(text) is not None
-
-
-def was_url(path: Path) -> bool:
-    """Return True for a path made from a URL without regard to that: `Path("s3://bucket/key")` is `s3:/bucket/key`."""
-    return _COLLAPSED.match(str(path)) is not None
 
 
 def checked_url(text: str) -> str:
@@ -58,7 +56,7 @@ def checked_url(text: str) -> str:
 
 def copy_path(url: str) -> Path:
     """Return the path of the local copy of an input, an absolute one. Raises ValueError as `checked_url`."""
-    return _below(cache_path(COPIES).absolute(), url)
+    return _below(_cache(COPIES), url)
 
 
 def making_path(url: str, folder: Path | None = None) -> Path:
@@ -66,7 +64,7 @@ def making_path(url: str, folder: Path | None = None) -> Path:
 
     Raises ValueError as `checked_url`.
     """
-    return _below((folder or cache_path(OUTPUTS)).absolute(), url)
+    return _below((folder.absolute() if folder else _cache(OUTPUTS)), url)
 
 
 def local_path(text: str) -> Path:
@@ -76,7 +74,7 @@ def local_path(text: str) -> Path:
 
 def url_of(path: Path) -> str | None:
     """Return the URL of which `path` is the local copy, None for any other path."""
-    root = cache_path(COPIES).absolute()
+    root = _cache(COPIES)
     if not path.is_relative_to(root):
         return None
     scheme, *parts = path.relative_to(root).parts or ("",)
@@ -85,7 +83,7 @@ def url_of(path: Path) -> str | None:
 
 def with_urls(text: str) -> str:
     """Return a message with URLs in place of the paths of local copies."""
-    root = f"{cache_path(COPIES).absolute()}/"
+    root = f"{_cache(COPIES)}/"
     for scheme in PACKAGES:
         text = text.replace(f"{root}{scheme}/", f"{scheme}://")
     return text

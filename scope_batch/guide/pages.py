@@ -28,6 +28,7 @@ PAGES = (
     "resume",
     "golden",
     "farm",
+    "storage",
     "progress",
     "server",
     "python",

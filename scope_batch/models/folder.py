@@ -12,8 +12,10 @@ from pathlib import Path
 import platformdirs
 
 from scope_batch.errors import UnavailableError
+from scope_batch.events import Report, silent
 from scope_batch.files import cache
 from scope_batch.files.access import is_file, shown
+from scope_batch.files.urls import copy_path, is_url, url_of
 from scope_batch.models import layout
 from scope_batch.models.hub import smallest_gb
 from scope_batch.models.layout import Artifact, VaeType
@@ -57,6 +59,8 @@ class ModelsFolder:
 def models_place(models: str | None, named_by: str = "--models") -> ModelsFolder:
     """Return the folder of model files: `models` if given, else that of the environment variables.
 
+    For a URL it is the folder of local copies, which `find_models` fetches.
+
     models    value of --models or of the job's `models`, but not "tiny".
     named_by  name of that option in messages.
     Without either it is Scope's own folder if that exists, else the platform's data folder. Raises UnavailableError if
@@ -66,9 +70,11 @@ def models_place(models: str | None, named_by: str = "--models") -> ModelsFolder
     for named, why in ((models, named_by), *((os.environ.get(name), f"${name}") for name in variables)):
         if named:
             try:
-                folder = Path(named).expanduser().absolute()
+                folder = copy_path(named) if is_url(named) else Path(named).expanduser().absolute()
             except RuntimeError as error:
                 raise UnavailableError(f"{why}: {named}: there is no such user's home") from error
+            except ValueError as error:
+                raise UnavailableError(f"{why}: {error}") from error
             if is_file(folder):
                 raise UnavailableError(f"{why}: {folder} is a file; a folder of model files is needed")
             return ModelsFolder(folder, why)
@@ -86,14 +92,22 @@ def models_folder(models: str | None) -> Path:
 
 
 def find_models(
-    pipeline_id: str, models: str | None, *, vae_type: VaeType = "wan", builtin_lora: bool = True, vace: bool = False
+    pipeline_id: str,
+    models: str | None,
+    *,
+    vae_type: VaeType = "wan",
+    builtin_lora: bool = True,
+    vace: bool = False,
+    report: Report = silent,
 ) -> ModelFiles:
     """Return the files of `pipeline_id`.
 
     models        as for `models_place`, or "tiny" or "random": these files are created in the cache folder on first
                   use. The lightvae of "tiny" also serves as "wan"; "random" has no LoRA of the pipeline's own.
     builtin_lora  whether the pipeline's own LoRA is needed; vace: whether the VACE module is.
-    Raises UnavailableError (exit code 69), which names each missing file and the command that fetches it.
+    Files of a folder in shared storage are fetched, which `report` tells.
+    Raises UnavailableError (exit code 69), which names each missing file and the command that fetches it; as
+    `storage.fetch.fetch` for a folder in shared storage.
     """
     if models == RANDOM:
         from scope_batch.models.published import build_random_models, random_file
@@ -109,26 +123,42 @@ def find_models(
         folder = tiny_models_folder(pipeline_id, vae_type=vae_type, vace=vace)
     else:
         folder = models_folder(models)
+        if url_of(folder) is not None:
+            _fetch(folder, layout.artifacts(pipeline_id, vae_type, vace=vace), report)
     needed = [
         artifact
         for artifact in wanted_artifacts(pipeline_id, folder, vae_type=vae_type, vace=vace)
         if builtin_lora or artifact.role != "builtin_lora"
     ]
     if missing := [a for a in needed if not is_present(folder, a)]:
+        if (url := url_of(folder)) is not None:
+            names = ", ".join(str(artifact.local) for artifact in missing)
+            raise UnavailableError(f"{pipeline_id}: model files missing in {url}: {names}")
         pull = pull_command(pipeline_id, folder, vae_type=vae_type, vace=vace)
         raise UnavailableError(_missing(pipeline_id, models, folder, missing, pull))
     return model_files(folder, needed)
 
 
+def _fetch(folder: Path, artifacts: Iterable[Artifact], report: Report) -> None:
+    """Bring the local copies of these artifacts up to date. The whole VACE checkpoint stands in for its module."""
+    from scope_batch.storage.fetch import fetch_if_there
+
+    for artifact in artifacts:
+        if not fetch_if_there(folder / artifact.local, report) and artifact == layout.VACE:
+            fetch_if_there(folder / layout.VACE_CHECKPOINT.local, report)
+
+
 def tokenizer_folder(pipeline_id: str, models: str | None) -> Path | None:
     """Return the path of the pipeline's tokenizer, which need not exist; None if the pipeline has none.
 
-    models  as for `find_models`.
+    models  as for `find_models`. From a folder in shared storage the tokenizer is fetched.
     """
     if not layout.is_known(pipeline_id):
         return None
     versions = {TINY: TINY_VERSION, RANDOM: RANDOM_VERSION}
     folder = cache.cache_path(models, f"v{versions[models]}") if models in versions else models_folder(models)
+    if url_of(folder) is not None:
+        _fetch(folder, [layout.TOKENIZER], silent)
     return folder / layout.TOKENIZER.local
 
 

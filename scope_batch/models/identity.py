@@ -28,7 +28,7 @@ def model_digests(
             return {"models": f"{name}, version {version}", "vae_type": vae_type}
     if not is_known(pipeline_id):
         return {}
-    return digests_of(find_models(pipeline_id, asked, vae_type=vae_type, vace=vace), report)
+    return digests_of(find_models(pipeline_id, asked, vae_type=vae_type, vace=vace, report=report), report)
 
 
 def processor_digests(request: ProcessorRequest) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scope_batch.errors import JobError
 from scope_batch.files.image_series import is_pattern, pattern_files
+from scope_batch.files.urls import url_of
 from scope_batch.job import Job
 from scope_batch.job.paths import named_inputs
 from scope_batch.models.lora.alpha import settings_beside
@@ -20,7 +21,7 @@ def depfile_rules(job: Job, outputs: Sequence[Output]) -> str:
     Of a sequence of pictures the first one is the target. An input that is removed later does not make `make` fail.
     Raises JobError for a name with a line break, which make cannot read.
     """
-    targets = [_first_file(output.path) for output in outputs if output.path is not None]
+    targets = [_first_file(output.path) for output in outputs if output.path is not None and output.url is None]
     sources = list(dict.fromkeys(_sources(job)))
     if not targets:
         return ""
@@ -37,6 +38,8 @@ def _sources(job: Job) -> Iterable[Path]:
     if source.is_file():
         yield source
     for _, path in named_inputs(job):
+        if url_of(path) is not None:
+            continue  # make knows no URLs
         if is_pattern(path):
             yield from sorted(pattern_files(path))
         elif path.is_dir():

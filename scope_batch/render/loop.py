@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +44,7 @@ from scope_batch.render.prepare import (
 )
 from scope_batch.render.resume import Resume, open_resume
 from scope_batch.render.speed_history import remember_speed
+from scope_batch.render.stored_outputs import StoredOutputs
 from scope_batch.sinks.metadata import MODELS_ENTRY
 from scope_batch.sinks.output import Output
 from scope_batch.sinks.output_set import (
@@ -76,9 +77,27 @@ def render_job(
     job_stem  names the output when neither job nor options do: `./<job_stem>.mp4`.
     stop      an event of the caller's, or anything whose `check` raises when the render should end.
     """
-    run = _Run(report, FilmWatch(job.stop_if))
+    started_s = time.monotonic()
     plan = prepare_job(job, report)
-    outputs = outputs_of(job, options.outputs, options.output_format, job_stem)
+    outputs = tuple(
+        output.made_in(options.work_dir) for output in outputs_of(job, options.outputs, options.output_format, job_stem)
+    )
+    with StoredOutputs(outputs, report, overwrite=options.overwrite) as stored:
+        run = _Run(report, FilmWatch(job.stop_if), stored, started_s)
+        return _render(run, job, job_stem, plan, outputs, options, as_stop(stop), engines or Engines())
+
+
+def _render(
+    run: _Run,
+    job: Job,
+    job_stem: str,
+    plan: Plan,
+    outputs: tuple[Output, ...],
+    options: RenderOptions,
+    stop: Stop,
+    engines: Engines,
+) -> Finished:
+    report, stored = run.report, run.stored
     warnings = (
         *plan.warnings,
         *unused_by_outputs(job, outputs, options.outputs),
@@ -92,17 +111,19 @@ def render_job(
     request = request_of(job, plan, options)
     chunks = chunks_path(job, plan, request, outputs, options, job_stem)
     settings = sink_settings(job, plan, request, options, chunks)
-    is_first = not options.overwrite and not any_output_exists(outputs, settings)
+    is_first = not options.overwrite and not stored.exist and not any_output_exists(outputs, settings)
     if is_first:  # before the model files are read for their checksums
         check_outputs_and_inputs(job, plan, outputs, settings, options)
     settings = with_metadata(settings, job, plan, model_files_digests(request, plan, report), store=options.metadata)
     if not is_first:
         completed = complete_earlier_render(outputs, settings)
-        anew = options.overwrite and not options.skip_existing
-        reasons = [] if completed or anew else reasons_to_render(outputs, plan, settings)
+        anew = options.overwrite and not options.skip_existing and not stored.wait
+        reasons = [] if completed or anew else reasons_to_render(outputs, plan, settings, stored.documents)
         if not anew and not reasons:
             remove_stored_chunks(outputs, settings)
+            stored.upload(settings.metadata)
             return run.finish("skipped", plan, (), up_to_date(request, settings))
+        stored.refuse(reasons)
         check_outputs_and_inputs(job, plan, outputs, settings, options, reasons)
     for warning in foreign_pictures(outputs, plan.delivery.frames):
         report(Warned(warning))
@@ -116,10 +137,10 @@ def render_job(
         processors = load_processors(plan, request)  # before the engine, which takes longer to load
         engine = None
         if resume is None or not resume.complete:
-            engine = (engines or Engines()).get(request, report)
+            engine = engines.get(request, report)
         environment = environment_of(engine) if engine is not None else resume.environment if resume else {}
         settings = with_environment(settings, environment)
-        return run.render(plan, request, processors, engine, resume, outputs, settings, publication, as_stop(stop))
+        return run.render(plan, request, processors, engine, resume, outputs, settings, publication, stop)
 
 
 def up_to_date(request: EngineRequest, settings: SinkSettings) -> str:
@@ -135,7 +156,8 @@ class _Run:
 
     report: Report
     watch: FilmWatch
-    started_s: float = field(default_factory=time.monotonic)
+    stored: StoredOutputs
+    started_s: float
     loaded_s: float | None = None
     generating_s: float = 0.0
     """When the first chunk began that is generated now."""
@@ -175,14 +197,16 @@ class _Run:
                     self._chunks(plan, session, resume, start, inputs, stop)
                     remember_speed(plan, request, self.frames_made, time.monotonic() - self.generating_s)
                 failpoint("all-generated")
+            remember_outputs(outputs, plan, settings)
+            files = self._published()
+            self.stored.upload(settings.metadata)
         except BaseException as error:
             self._report_figures()
             stopped = isinstance(error, Interrupted | TimeLimitError | DegradedError | KeyboardInterrupt)
             self.finish("interrupted" if stopped else "failed", plan, self._published(), str(error))
             raise
         self._report_figures()
-        remember_outputs(outputs, plan, settings)
-        return self.finish("done", plan, self._published())
+        return self.finish("done", plan, self.stored.named(files))
 
     def _start(self, plan: Plan, outputs: tuple[Output, ...]) -> None:
         self.loaded_s = time.monotonic()

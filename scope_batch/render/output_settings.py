@@ -37,9 +37,11 @@ def chunks_path(
     job: Job, plan: Plan, request: EngineRequest, outputs: Sequence[Output], options: RenderOptions, stem: str
 ) -> Path | None:
     """The path in whose work folder chunks are stored; None: they are not."""
-    first = next((output.path for output in outputs if output.path is not None), None)
+    output = next((output for output in outputs if output.path is not None), None)
+    first = None if output is None else output.path
     if options.work_dir is not None:  # where several renders may store their chunks
-        place = os.path.realpath(stem if first is None else first)
+        url = None if output is None else output.url
+        place = url or os.path.realpath(stem if first is None else first)
         first = options.work_dir / f"{Path(place).name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
     if first is None or options.checkpoint_every == 0:
         return None

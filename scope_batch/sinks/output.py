@@ -7,12 +7,13 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scope_batch.core.output_formats import FILE_SUFFIXES, OUTPUT_FORMATS, STDOUT_FORMATS
 from scope_batch.errors import JobError, OutputError, OutputExistsError, UsageError
+from scope_batch.files.urls import checked_url, is_url, making_path
 from scope_batch.sinks.encoders import DEFAULT_CODEC, OPTION_NAMES, VideoOptions, resolve_options
 
 STDOUT = "-"
@@ -25,16 +26,22 @@ class Output:
     """One output of a render. `path` is None for standard output; `options` is None for formats without encoder.
 
     A PNG sequence's path keeps its number pattern: `frames/%05d.png`.
+    url   where the files are uploaded to when they are finished; None: they stay.
     """
 
     path: Path | None
     format: str
     options: VideoOptions | None = None
+    url: str | None = None
 
     @property
     def name(self) -> str:
-        """The path, or `-`, for messages."""
-        return STDOUT if self.path is None else str(self.path)
+        """The URL or path, or `-`, for messages."""
+        return self.url or (STDOUT if self.path is None else str(self.path))
+
+    def made_in(self, folder: Path | None) -> Output:
+        """Return the output, if it has a URL, with a local path below `folder`; None: in the cache folder."""
+        return self if self.url is None else replace(self, path=making_path(self.url, folder))
 
 
 def parse_outputs(
@@ -133,9 +140,18 @@ def _parse(entry: object, fmt: str | None, video: dict[str, Any]) -> Output:
     unknown = [key for key in own if key not in OPTION_NAMES]
     if unknown:
         raise JobError(f"output {entry}: unknown key {unknown[0]!r}; allowed: path, {', '.join(OPTION_NAMES)}")
-    path = None if str(entry) == STDOUT else Path(entry)
-    form = _stdout_format(fmt) if path is None else _format_of(path)
-    return Output(path, form, _options(str(entry), form, own, video))
+    name = str(entry)
+    url = _url(name) if is_url(name) else None
+    path = None if name == STDOUT else making_path(url) if url else Path(entry)
+    form = _stdout_format(fmt) if path is None else _format_of(path, name)
+    return Output(path, form, _options(name, form, own, video), url)
+
+
+def _url(text: str) -> str:
+    try:
+        return checked_url(text)
+    except ValueError as error:
+        raise JobError(f"output: {error}") from None
 
 
 def _options(where: str, form: str, own: Mapping[str, Any], video: dict[str, Any]) -> VideoOptions | None:
@@ -154,13 +170,13 @@ def _stdout_format(fmt: str | None) -> str:
     return fmt or STDOUT_FORMATS[0]
 
 
-def _format_of(path: Path) -> str:
+def _format_of(path: Path, name: str) -> str:
     form = path.suffix[1:].lower()
     if form not in OUTPUT_FORMATS:
-        raise JobError(f"output {path}: unknown extension {path.suffix!r}; allowed: {_ALLOWED}")
+        raise JobError(f"output {name}: unknown extension {path.suffix!r}; allowed: {_ALLOWED}")
     numbers = len(_NUMBER.findall(path.name))
     if form == "png" and (numbers != 1 or path.name.count("%") != 1):
-        raise JobError(f"output {path}: a PNG sequence needs one number in its file name, as in frames/%05d.png")
+        raise JobError(f"output {name}: a PNG sequence needs one number in its file name, as in frames/%05d.png")
     return form
 
 

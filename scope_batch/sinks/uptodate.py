@@ -45,12 +45,17 @@ _NOT_COMPARED = ("job", "defaults", "bytes", "sha256", FILM_ENTRY, ENVIRONMENT_E
 """Entries that follow from the others, or that another machine may write differently."""
 
 
-def reasons_to_render(outputs: Sequence[Output], plan: Plan, settings: SinkSettings) -> list[str]:
-    """Return why the outputs are not what this job renders, a reason for each that is not; none if all are."""
+def reasons_to_render(
+    outputs: Sequence[Output], plan: Plan, settings: SinkSettings, known: Mapping[Path, Mapping[str, Any]] | None = None
+) -> list[str]:
+    """Return why the outputs are not what this job renders, a reason for each that is not; none if all are.
+
+    known  path -> metadata of an output that is whole, but lies elsewhere.
+    """
     if settings.metadata is None:
         return ["--no-metadata: nothing tells what job an output was made from"]
     expected = json.loads(settings.metadata)
-    reasons = [reason for output in outputs if (reason := _reason(output, plan.delivery, expected))]
+    reasons = [reason for output in outputs if (reason := _reason(output, plan.delivery, expected, known or {}))]
     if settings.latents is not None and (reason := _latents_reason(settings.latents, expected)):
         reasons.append(reason)
     return reasons
@@ -80,24 +85,29 @@ def comparable(document: Mapping[str, Any]) -> Texts:
     return {name: canonical(value) for name, value in parts}
 
 
-def _reason(output: Output, delivery: Delivery, expected: Mapping[str, Any]) -> str:
+def _reason(
+    output: Output, delivery: Delivery, expected: Mapping[str, Any], elsewhere: Mapping[Path, Mapping[str, Any]]
+) -> str:
     """Return why this output is not up to date, "" if it is."""
     path = output.path
     if path is None:
         return "standard output is written anew each time"
+    if path in elsewhere:
+        changed = _changed(elsewhere[path], expected)
+        return f"{output.name} was made from another job: {changed}" if changed else ""
     if not has_files(path):
-        return f"{path} is missing"
+        return f"{output.name} is missing"
     state = files_state(_all_files(path))
     known = _recalled(path, state, _shape(delivery))
     first = numbered(path, 0) if output.format == "png" else path
     try:
         stored = known or read_metadata(first)
         if changed := _changed(stored, expected):
-            return f"{path} was made from another job: {changed}"
+            return f"{output.name} was made from another job: {changed}"
         if known is None:
             with output_errors(path):
                 if has_sidecar(path) and not bytes_and_hash(path).items() <= stored.items():
-                    return f"{path} was changed after it was rendered"
+                    return f"{output.name} was changed after it was rendered"
             verify_output(output, delivery.frames, delivery.height, delivery.width)
             _remember(path, state, _shape(delivery), stored)
     except (OutputError, JobError, MissingInputError) as error:

@@ -48,14 +48,19 @@ def open_store(url: str) -> AbstractFileSystem:
     """
     scheme = scheme_of(url)
     try:
-        import fsspec
+        import fsspec.asyn
 
         store = fsspec.filesystem(scheme, use_listings_cache=False)
     except ImportError as error:
         extra = f"; pip install 'scope-batch[{EXTRAS[scheme]}]' installs it" if scheme in EXTRAS else ""
         raise UnavailableError(f"{scheme}:// needs the package {PACKAGES[scheme]}{extra}") from error
+    fsspec.asyn.get_loop().set_exception_handler(_drop)
     store.invalidate_cache()
     return store
+
+
+def _drop(_: object, __: object) -> None:
+    """Drop what asyncio reports about the parts of a transfer that has failed: the failure itself is raised."""
 
 
 def scheme_of(url: str) -> str:
@@ -101,6 +106,13 @@ def look_up(store: AbstractFileSystem, url: str) -> StoredObject | None:
     except FileNotFoundError:
         return None
     return _object(url, info) if info["type"] == "file" else None
+
+
+def require_bucket(store: AbstractFileSystem, url: str) -> None:
+    """Raise FileNotFoundError if the bucket of `url` does not exist; a bucket that may not be looked at passes."""
+    if scheme_of(url) != "hf":
+        with contextlib.suppress(PermissionError):
+            store.info("/".join(url.split("/")[:3]))
 
 
 def list_folder(store: AbstractFileSystem, url: str) -> list[StoredObject]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from scope_batch import __version__
 from scope_batch.core.plan import Plan
-from scope_batch.errors import JobError, TemporaryError, UnavailableError
+from scope_batch.errors import JobError, TemporaryError, UnavailableError, UsageError
 from scope_batch.events import Finished, Remote, Report, Submitted, Warned
 from scope_batch.files.cache import file_sha256
 from scope_batch.job import Job
@@ -51,6 +51,8 @@ def prepare_remote_job(job: Job, job_stem: str, options: RenderOptions, report: 
     """Check a job and its outputs as `render` does, before anything is sent; a `Finished` if nothing is to be done."""
     plan = prepare_job(job)
     outputs = outputs_of(job, options.outputs, options.output_format, job_stem)
+    if url := next((output.url for output in outputs if output.url is not None), None):
+        raise UsageError(f"output {url}: submit writes its outputs on this machine; name a file with -o")
     warnings = [*plan.warnings, *unused_by_outputs(job, outputs, options.outputs)]
     if job.keep_state:
         warnings.append("keep_state has no effect: the server keeps no states")

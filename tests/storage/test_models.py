@@ -1,0 +1,79 @@
+"""Models whose folder lies in S3."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scope_batch.__main__ import main
+from scope_batch.errors import UnavailableError
+from scope_batch.events import Event
+from scope_batch.job import load_job
+from scope_batch.models.folder import find_models, models_folder
+from scope_batch.models.tiny.build import tiny_models_folder
+from scope_batch.render.loop import render_job
+from scope_batch.render.options import RenderOptions
+from tests.storage.storages import S3, files_below
+
+JOB = {"prompt": "a cat", "height": 64, "width": 64, "num_frames": 9, "vae_type": "lightvae"}
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCOPE_BATCH_CACHE", str(tmp_path_factory.mktemp("tiny")))
+        return tiny_models_folder("longlive", vae_type="lightvae", vace=False)
+
+
+@pytest.fixture
+def models(s3: S3, tiny_folder: Path) -> str:
+    """The tiny set in S3, as a folder of model files."""
+    for name in files_below(tiny_folder):
+        s3.put(f"models/{name}", (tiny_folder / name).read_bytes())
+    return s3.url("models")
+
+
+def rendered(path: Path, models: str, events: list[Event] | None = None) -> bytes:
+    options = RenderOptions(outputs=(str(path),), models=models, overwrite=True)
+    render_job(load_job(json.dumps(JOB)), options=options, report=[].append if events is None else events.append)
+    return path.read_bytes()
+
+
+@pytest.mark.slow
+def test_models_in_s3_render_the_same_bytes_as_local_ones(models: str, tiny_folder: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
+    from_s3 = rendered(tmp_path / "s3.npy", models, events)
+    assert from_s3 == rendered(tmp_path / "local.npy", str(tiny_folder))
+    stored = [json.loads((tmp_path / f"{name}.npy.json").read_text())["models_sha256"] for name in ("s3", "local")]
+    assert stored[0] == stored[1]
+    assert sum("fetching s3://films/models/LongLive" in str(event.to_json()) for event in events) == 2
+
+
+def test_only_the_files_that_a_pipeline_needs_are_fetched(models: str, s3: S3) -> None:
+    s3.put("models/MemFlow/base.pt", b"of another pipeline")
+    files = find_models("longlive", models, vae_type="lightvae")
+    assert files.backbone.is_file() and files.tokenizer.is_dir()
+    assert not (files.backbone.parents[2] / "MemFlow").exists()
+
+
+def test_missing_model_files_are_named_with_their_url(s3: S3) -> None:
+    s3.put("models/LongLive-1.3B/models/lora.pt", b"alone")
+    with pytest.raises(
+        UnavailableError, match=r"^longlive: model files missing in s3://films/models: Wan2.1-T2V-1.3B/"
+    ):
+        find_models("longlive", s3.url("models"))
+
+
+def test_a_plan_fetches_the_tokenizer_alone(models: str, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(json.dumps(JOB | {"models": models}))
+    assert main(["plan", str(tmp_path / "job.yaml")]) == 0
+    copies = models_folder(models)
+    assert {Path(name).parent.name for name in files_below(copies)} == {"umt5-xxl"}
+
+
+def test_verbs_that_look_at_local_models_refuse_a_url(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in (["models", "list"], ["models", "check", "longlive"], ["models", "pull", "longlive"], ["doctor"]):
+        assert main([*verb, "--models", "s3://films/models"]) == 2
+        assert "--models s3://films/models: is a URL" in capsys.readouterr().err
