@@ -16,6 +16,7 @@ from scope_batch.engine.device import (
     device_faults,
     environment,
     exact_arithmetic,
+    free_unreachable,
     peak_bytes,
     resolve_device,
     resolve_dtype,
@@ -63,6 +64,7 @@ class CausalEngine:
         """Encode the plan's prompts and allocate the caches. They are freed at the end, also after an error."""
         with device_faults(None):
             self.prompts.prepare(texts_of(chunk.conditioning for chunk in plan.chunks), report)
+        free_unreachable(self.device)
         with NoiseSource(plan, self.device, self.noise_device) as noise, torch.no_grad():
             with device_faults(0):
                 session = CausalSession(

@@ -71,7 +71,9 @@ class CausalSession:
         transformer.attach(self._state.cache, self._state.text)  # last, so that nothing is attached if memory runs out
 
     def close(self) -> None:
+        """Release the caches. No other method may be called any more."""
         self._transformer.detach()
+        del self._state
 
     def state(self) -> dict[str, Any]:
         """Return a copy of the streaming state in host memory; see `SessionState.state`."""

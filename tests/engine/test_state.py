@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -249,3 +251,15 @@ def test_an_incomplete_state_is_refused(name: str) -> None:
         del state[name]
         with pytest.raises(ValueError, match=rf"lacks \['{name}'\]"):
             session.restore(state)
+
+
+def test_a_closed_session_lets_go_of_its_caches() -> None:
+    engine, planned = engine_of("longlive"), job("longlive", "text")
+    gc.disable()
+    try:
+        with engine.session(planned, silent) as session:
+            generate(session, planned, 0)
+            caches = weakref.ref(session._state.cache)
+        assert caches() is None
+    finally:
+        gc.enable()

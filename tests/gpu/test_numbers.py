@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from scope_batch.core.engine import EngineRequest, LoraRequest
+from scope_batch.engine.device import free_unreachable
 from scope_batch.engine.loader import load
 from scope_batch.errors import UnavailableError
 from scope_batch.events import silent
@@ -121,3 +122,12 @@ def test_a_snapshot_is_of_its_moment_and_nobody_waits_for_it(models: Path, tmp_p
             session.restore_file(tmp_path / f"{start}.state")
             for chunk in plan.chunks[start:]:
                 assert np.array_equal(session.generate(chunk).latents(), made[chunk.index])
+
+
+def test_memory_does_not_grow_from_render_to_render(models: Path) -> None:
+    engine, plan, used = cuda_engine(models), long_plan(5, 96, 160), list[int]()
+    for _ in range(4):
+        frames_sha256(engine, plan)
+        free_unreachable(engine.device)
+        used.append(torch.cuda.memory_allocated())
+    assert used[1:] == used[:1] * 3
