@@ -206,8 +206,7 @@ def _needs_none(pipeline: str) -> int:
 
 
 def _place(argument: str | None, models: str | None) -> ModelsFolder:
-    from scope_batch.files.cache import cache_path
-    from scope_batch.models.folder import TINY, TINY_VERSION, ModelsFolder, models_place
+    from scope_batch.models.folder import ModelsFolder, builtin_folder, models_place
 
     folder, named_by = models, "--models"
     if models is None and argument is not None:
@@ -215,14 +214,16 @@ def _place(argument: str | None, models: str | None) -> ModelsFolder:
 
         job = read_job(argument)
         folder, named_by = None if job.models is None else str(job.models), job.where("models")
-    if folder == TINY:
-        return ModelsFolder(cache_path(TINY, f"v{TINY_VERSION}"), f"{named_by}, the built-in set")
+    if (builtin := builtin_folder(folder)) is not None:
+        return ModelsFolder(builtin, f"{named_by}, the built-in set")
     return models_place(folder, named_by)
 
 
 def _folder_to_check(wanted: _Wanted, models: str | None) -> tuple[Path, VaeType]:
-    from scope_batch.models.folder import TINY, models_folder, tiny_vae_type
+    from scope_batch.models.folder import RANDOM, TINY, models_folder, tiny_vae_type
 
+    if models == RANDOM:
+        raise UsageError(f"--models {RANDOM}: its networks have shapes and no files to check")
     if models == TINY:
         from scope_batch.models.tiny.build import tiny_models_folder
 

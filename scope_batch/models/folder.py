@@ -155,11 +155,16 @@ def tokenizer_folder(pipeline_id: str, models: str | None) -> Path | None:
     """
     if not layout.is_known(pipeline_id):
         return None
-    versions = {TINY: TINY_VERSION, RANDOM: RANDOM_VERSION}
-    folder = cache.cache_path(models, f"v{versions[models]}") if models in versions else models_folder(models)
+    folder = builtin_folder(models) or models_folder(models)
     if url_of(folder) is not None:
         _fetch(folder, [layout.TOKENIZER], silent)
     return folder / layout.TOKENIZER.local
+
+
+def builtin_folder(models: str | None) -> Path | None:
+    """Return the folder in the cache of a set that is made here, by its word; None for a folder."""
+    versions = {TINY: TINY_VERSION, RANDOM: RANDOM_VERSION}
+    return cache.cache_path(models, f"v{versions[models]}") if models in versions else None
 
 
 def tiny_vae_type(vae_type: VaeType) -> VaeType:

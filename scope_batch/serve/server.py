@@ -20,7 +20,7 @@ from scope_batch.files.access import shown, status_of
 from scope_batch.jobs.job_table import JobTable
 from scope_batch.jobs.lane import CHUNK_TIMEOUT_S
 from scope_batch.jobs.supervisor import Supervisor
-from scope_batch.models.folder import TINY, models_folder
+from scope_batch.models.folder import builtin_folder, models_folder
 from scope_batch.render.options import RenderOptions
 from scope_batch.serve.application import create_app
 from scope_batch.serve.guard import Access
@@ -56,7 +56,7 @@ class ServerSettings:
 
         Raises MissingInputError for a given one that is no folder.
         """
-        base = models_folder(None if self.models == TINY else self.models)
+        base = models_folder(None if builtin_folder(self.models) else self.models)
         lora = self.lora_root or _of_environment(LORA_VARIABLE) or base / "lora"
         assets = self.assets_root or _of_environment(ASSETS_VARIABLE) or base.parent / "assets"
         for folder, option in ((self.lora_root, "--lora-root"), (self.assets_root, "--assets-root")):

@@ -12,9 +12,10 @@ from scope_batch.errors import UnavailableError
 from scope_batch.job import load_job
 from scope_batch.models import published
 from scope_batch.models.checkpoint import read_header
-from scope_batch.models.folder import RANDOM, find_models
+from scope_batch.models.folder import RANDOM, find_models, tokenizer_folder
+from scope_batch.models.identity import model_digests
 from scope_batch.models.shapes_file import draw, shapes_text
-from scope_batch.models.sizes import TINY_SIZES, VAES, WAN_1_3B, WAN_14B, umt5_bytes, weights_of
+from scope_batch.models.sizes import TINY_SIZES, VAES, WAN_1_3B, WAN_14B, model_sizes, umt5_bytes, weights_of
 from scope_batch.render.chunk_stream import render_chunks
 
 SMALL_TEXT = {**published._UMT5_XXL, "vocab_size": 600, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
@@ -41,6 +42,15 @@ def test_the_text_encoder_takes_the_published_bytes() -> None:
         for key, shape in shapes(find_models("longlive", RANDOM).text_encoder).items()
     }
     assert umt5_bytes(wan_names) == WAN_1_3B.text_encoder_bytes
+
+
+def test_the_word_is_no_folder() -> None:
+    assert load_job({"prompt": "a"}, models=RANDOM).models == RANDOM
+    tokenizer = tokenizer_folder("longlive", RANDOM)
+    assert tokenizer is not None and tokenizer == find_models("longlive", RANDOM).tokenizer and tokenizer.is_dir()
+    assert model_digests("longlive", RANDOM) == {"models": "random, version 1", "vae_type": "wan"}
+    sizes = model_sizes("longlive", RANDOM, "wan", vace=True)
+    assert sizes == WAN_1_3B
 
 
 def test_a_tiny_auto_encoder_is_refused() -> None:
