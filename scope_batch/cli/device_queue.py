@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scope_batch.cli.console import CommandConsole
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.error_boundary import Boundary
 from scope_batch.cli.job_results import Begin, JobResults
@@ -44,10 +46,15 @@ class _Shown:
 class DeviceQueue(JobResults):
     """Renders jobs on devices of this machine; it is the scheduler's `Watch`."""
 
-    _signals: Signals | None = None
-    _scheduler: Scheduler | None = None
-    _jobs: Sequence[QueuedJob] = ()
-    _devices: Sequence[Device] = ()
+    def __init__(
+        self, console: CommandConsole, arguments: Sequence[str], *, fail_fast: bool, ledger: Path | None = None
+    ) -> None:
+        super().__init__(console, arguments, fail_fast=fail_fast, ledger=ledger)
+        self._signals: Signals | None = None
+        self._scheduler: Scheduler | None = None
+        self._jobs: Sequence[QueuedJob] = ()
+        self._devices: Sequence[Device] = ()
+        self._shown: dict[int, _Shown] = {}
 
     def render_all(self, jobs: Sequence[QueuedJob], devices: Sequence[Device], signals: Signals) -> None:
         """Render the jobs. Raises UsageError if one writes to standard output."""
@@ -55,7 +62,6 @@ class DeviceQueue(JobResults):
         from scope_batch.farm.scheduler import Scheduler
 
         self._jobs, self._devices, self._signals = jobs, devices, signals
-        self._shown: dict[int, _Shown] = {}
         for job in jobs:
             if STDOUT in job.named_outputs:
                 raise UsageError(f"{job.argument}: standard output (-) takes frames from one device only")
@@ -72,8 +78,11 @@ class DeviceQueue(JobResults):
                     scheduler.open(len(jobs))
                     tasks = self._tasks(jobs)
                     self._scheduler = scheduler
+                    self._stop_if_asked()
                     scheduler.run(tasks, self)
             except Interrupted as error:
+                if not self._shown:
+                    raise
                 for number in list(self._shown):
                     self._end(number, error)
             finally:
@@ -81,27 +90,36 @@ class DeviceQueue(JobResults):
         self._console = outer
 
     def _tasks(self, jobs: Sequence[QueuedJob]) -> list[Task]:
-        """Plan the jobs. One that cannot be planned ends here."""
-        from scope_batch.farm.planning import tasks_of
+        """Plan the jobs. One that cannot be planned ends here; so does planning, if then no further job is started."""
+        from scope_batch.farm.planning import planned_job, tasks_of
 
-        planned = tasks_of([(job.job, job.stem, job.options) for job in jobs])
-        for number, task in enumerate(planned):
-            if isinstance(task, Exception) and not self.over:
-                self._show(number, Begin(""), Batch(jobs[number].position, len(self._arguments))).note_reach()
-                self._end(number, task)
-        return [task for task in planned if not isinstance(task, Exception)]
+        planned = []
+        for number, queued in enumerate(jobs):
+            try:
+                job = planned_job(number, queued.job, queued.stem, queued.options)
+            except Exception as error:  # noqa: BLE001  (a fault of one job must not end the others)
+                self._show(number, Begin(""), Batch(queued.position, len(self._arguments))).note_reach()
+                self._end(number, error)
+                if self.over:
+                    break
+            else:
+                planned.append(replace(job, expected_s=0.0) if queued.ends_at_once else job)
+        return tasks_of(planned)
 
     def busy(self) -> bool:
         """Return True while there are workers, which then decide what a signal ends."""
         return self._scheduler is not None
 
     def announce(self, signum: int | None) -> None:
-        if self._scheduler is None or self._signals is None:
-            return
         for shown in list(self._shown.values()):
             if shown.report.state.busy:
                 text = shown.report.finishing(again=bool(signum))
                 shown.report.note(("" if signum else "the time is up: ") + text)
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self._scheduler is None or self._signals is None:
+            return  # the jobs are still being planned
         try:
             self._signals.check()
         except (Interrupted, TimeLimitError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from scope_batch.core.engine import EngineRequest
 from scope_batch.farm.messages import Order
@@ -16,32 +16,39 @@ from scope_batch.render.prepare import prepare_job
 from scope_batch.render.speed_history import expected_s
 
 
-def tasks_of(jobs: Sequence[tuple[Job, str, RenderOptions]]) -> list[Task | Exception]:
-    """Return a task for each job, its stem and its options, or the error for which it cannot be rendered."""
-    planned: list[tuple[EngineRequest, float] | Exception] = []
-    for job, _, options in jobs:
-        try:
-            plan = prepare_job(job)
-            request = request_of(job, plan, options)
-            planned.append((request, expected_s(plan, request)))
-        except Exception as error:  # noqa: BLE001  (a fault of one job must not end the others)
-            planned.append(error)
-    by_models: dict[Hashable, list[EngineRequest]] = defaultdict(list)
-    for entry in planned:
-        if not isinstance(entry, Exception):
-            by_models[_models(entry[0])].append(entry[0])
-    tasks: list[Task | Exception] = []
-    for number, ((job, stem, options), entry) in enumerate(zip(jobs, planned, strict=True)):
-        if isinstance(entry, Exception):
-            tasks.append(entry)
-            continue
-        request, seconds = entry
-        alike = by_models[_models(request)]
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """A job that can be rendered. number: the caller's number for it; expected_s: forecast of its seconds."""
+
+    number: int
+    job: Job
+    stem: str
+    options: RenderOptions
+    request: EngineRequest
+    expected_s: float
+
+    @property
+    def models(self) -> Hashable:
+        """What is equal for jobs that one engine, loaded for the most demanding of them, can render."""
+        return replace(self.request, vace=False, expected_bytes=0)
+
+
+def planned_job(number: int, job: Job, stem: str, options: RenderOptions) -> PlannedJob:
+    """Plan a job. Raises what `prepare_job` raises."""
+    plan = prepare_job(job)
+    request = request_of(job, plan, options)
+    return PlannedJob(number, job, stem, options, request, expected_s(plan, request))
+
+
+def tasks_of(jobs: Sequence[PlannedJob]) -> list[Task]:
+    """Return a task for each job. Those of the same models ask for one engine that serves them all."""
+    requests: dict[Hashable, list[EngineRequest]] = defaultdict(list)
+    for job in jobs:
+        requests[job.models].append(job.request)
+
+    def order(job: PlannedJob) -> Order:
+        alike = requests[job.models]
         vace, most_bytes = any(one.vace for one in alike), max(one.expected_bytes for one in alike)
-        tasks.append(Task(number, Order(job, stem, options, vace, most_bytes), _models(request), seconds))
-    return tasks
+        return Order(job.job, job.stem, job.options, vace, most_bytes)
 
-
-def _models(request: EngineRequest) -> Hashable:
-    """Return what is equal for requests that one engine, loaded for the most demanding of them, can serve."""
-    return replace(request, vace=False, expected_bytes=0)
+    return [Task(job.number, order(job), job.models, job.expected_s) for job in jobs]

@@ -33,7 +33,7 @@ class Watch(Protocol):
     def event(self, task: Task, event: Event) -> None: ...
 
     def lost(self, task: Task, reason: str, idle_s: float) -> None:
-        """The worker died or the device failed; the task is started again elsewhere, or ends next."""
+        """The worker died or the device failed; the task will be started again."""
         ...
 
     def ended(self, task: Task, error: BaseException | None, idle_s: float) -> None:
@@ -175,54 +175,53 @@ class Scheduler:
             error.__cause__ = RemoteTraceback(result.traceback)
         if isinstance(error, DeviceFaultError):
             seat.worker = seat.models = None  # it leaves by itself
-            self._lose(seat, str(error), result.idle_s, fault=error)
-        elif isinstance(error, NoDeviceError) and self._leave_out(seat, str(error)):
-            task = self._release(seat)
-            self._watch.lost(task, str(error), result.idle_s)
-            self._go_on(task, error)
+            self._lose(seat, str(error), result.idle_s, failed=True)
+        elif isinstance(error, NoDeviceError) and self._another_than(seat):
+            self._lose(seat, str(error), result.idle_s, failed=True, counts=False)
         else:
             task = self._release(seat)
             self._watch.ended(task, error, result.idle_s)
             self._feed_all()
 
-    def _lose(self, seat: _Seat, reason: str, idle_s: float, fault: DeviceFaultError | None = None) -> None:
-        """A worker died or its device failed: let the task go on from its last state, unless that happens too often."""
-        task = self._release(seat)
-        task.lost += 1
-        task.lost_on = seat.device.name
-        self._watch.lost(task, reason, idle_s)
-        if fault is not None or seat.deaths >= MAX_DEATHS_IN_A_ROW:
-            self._leave_out(seat, reason)
-        error: BaseException = fault or TemporaryError(reason)
-        if task.lost >= MAX_LOST_WORKERS:
-            error = TemporaryError(f"given up after {task.lost} attempts; the last: {reason}")
-            self._watch.ended(task, error, 0.0)
-            self._feed_all()
-        else:
-            self._go_on(task, error)
+    def _lose(self, seat: _Seat, reason: str, idle_s: float, *, failed: bool = False, counts: bool = True) -> None:
+        """Let a task go on elsewhere from its last state, unless that happens too often or all are being stopped.
 
-    def _go_on(self, task: Task, error: BaseException) -> None:
-        """Start a task again, unless the render is being stopped."""
-        if not self._may_start:
-            self._watch.ended(task, error if self._stop is None else self._stop.error, 0.0)
-            return
-        options = task.order.options
-        if options.resume is None and options.checkpoint_every != 0:
-            # On another device, too, and beside --overwrite.
-            task.order = replace(task.order, options=replace(options, resume=True))
-        self._waiting.put_back(task)
+        failed  the device has failed, not only its worker; counts: as one of the workers that a task may lose.
+        """
+        task = self._release(seat)
+        task.lost += counts
+        task.lost_on = seat.device.name
+        goes_on = self._may_start and task.lost < MAX_LOST_WORKERS
+        if goes_on:
+            self._watch.lost(task, reason, idle_s)
+        elif self._stop is not None:
+            self._watch.ended(task, self._stop.error, idle_s)
+        elif task.lost < MAX_LOST_WORKERS:
+            self._watch.ended(task, TemporaryError(reason), idle_s)
+        else:
+            error = TemporaryError(f"given up after {task.lost} attempts; the last: {reason}")
+            self._watch.ended(task, error, idle_s)
+        if (failed or seat.deaths >= MAX_DEATHS_IN_A_ROW) and self._another_than(seat):
+            self._leave_out(seat, reason)
+        if goes_on:
+            options = task.order.options
+            if options.resume is None and options.checkpoint_every != 0:
+                # On another device, too, and beside --overwrite.
+                task.order = replace(task.order, options=replace(options, resume=True))
+            self._waiting.put_back(task)
         self._feed_all(last=task.lost_on)
 
-    def _leave_out(self, seat: _Seat, reason: str) -> bool:
-        """Give the device no more tasks; returns False, and keeps it, if it is the last one."""
-        if all(other.failed for other in self._seats if other is not seat):
-            return False
+    def _another_than(self, seat: _Seat) -> bool:
+        """Return whether another device is left. The last one is kept, whatever happens on it."""
+        return any(not other.failed for other in self._seats if other is not seat)
+
+    def _leave_out(self, seat: _Seat, reason: str) -> None:
+        """Give the device no more tasks."""
         seat.failed = True
         self._watch.left_out(seat.device, reason)
         if seat.worker is not None:
             seat.worker.leave()
             seat.worker = None
-        return True
 
     @staticmethod
     def _release(seat: _Seat) -> Task:

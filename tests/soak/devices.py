@@ -120,17 +120,24 @@ def _attempts(ledger: Ledger) -> list[Attempt]:
 
 
 class Killer:
-    """Kills a worker at chunks chosen at random: about `kills` in all, if `chunks` are made."""
+    """Kills a worker at chunks chosen at random: about `kills` in all, if `chunks` are made.
+
+    No job loses three workers, for which it would rightly be given up.
+    """
 
     def __init__(self, rng: random.Random, kills: int, chunks: int) -> None:
         self._rng, self._left, self._share = rng, kills, 1.5 * kills / chunks
         self._workers: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}
         self.killed = 0
 
     def __call__(self, event: Event, _: int) -> None:
         if event["event"] == "assigned":
             self._workers[event["device"]] = int(event["worker"].split()[-1])
-        elif event["event"] == "chunk" and self._left and self._rng.random() < self._share:
+            self._attempts[event["job"]] = event["attempt"]
+        elif event["event"] == "chunk" and self._left and self._attempts[event["job"]] < 3:
+            if self._rng.random() >= self._share:
+                return
             with suppress(ProcessLookupError):
                 os.kill(self._workers[event["device"]], signal.SIGKILL)
                 self.killed += 1
