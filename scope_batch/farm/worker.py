@@ -95,7 +95,10 @@ class DeviceWorker:
         render_job(job, order.stem, replace(options, device=device), self._report, self, self._engines)
 
     def _report(self, event: Event) -> None:
-        self._in_chunks = isinstance(event, Started) or (self._in_chunks and not isinstance(event, Finished))
+        if isinstance(event, Started):
+            self._in_chunks = True
+        elif isinstance(event, Finished):  # the outputs are there, or the render ends by itself: too late to interrupt
+            self._rendering = self._in_chunks = False
         self._send(event)
 
     def _listen(self) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from scope_batch.core.engine import EngineRequest
 from scope_batch.errors import DeviceFaultError, Interrupted, JobError, TimeLimitError
-from scope_batch.events import Event, Started, Warned
+from scope_batch.events import Event, Finished, Started, Warned
 from scope_batch.farm import worker as module
 from scope_batch.farm.devices import Device
 from scope_batch.farm.messages import Order, Result, Stop
@@ -162,6 +162,25 @@ def test_a_second_stop_ends_the_render_within_a_chunk(work) -> None:
         1, lambda _j, _s, _o, report, *_: wait(report, STARTED), lambda event: stop if event == STARTED else None
     )
     assert isinstance(told[-1].error, Interrupted) and told[-1].error.exit_code == 130
+
+
+def test_a_stop_after_the_end_comes_too_late(work) -> None:
+    finished = Finished("done", 9, 9, 0.1, 0.1, 90.0, 0, 0, ())
+    sent = threading.Event()
+
+    def render(_job: object, _stem: object, _options: object, report: Callable[[Event], None], *_: object) -> None:
+        report(STARTED)
+        report(finished)
+        assert sent.wait(60)
+        time.sleep(0.2)  # an interruption would come now
+
+    def answer(message: object) -> Stop | None:
+        if message != finished:
+            return None
+        threading.Timer(0.1, sent.set).start()
+        return Stop(Interrupted(signal.SIGTERM))
+
+    assert work(1, render, answer)[-1].error is None
 
 
 def test_the_engine_is_loaded_for_all_jobs_of_the_same_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
