@@ -71,7 +71,7 @@ def follow(
                 for number, kind, data in events_in(_heard(answer.iter_lines(), patience)):
                     last = max(last, number)
                     if kind == "error":
-                        raise LostError(f"{server.url}: {data['error']}")
+                        raise LostError(f"{server.url}: {data.get('error', 'the stream ended with an error')}")
                     if kind in ENDED:
                         on_end(kind)
                         _raise_unless_done(server, kind, data)
@@ -91,7 +91,10 @@ def _heard(lines: Iterable[str], patience: Patience) -> Iterator[str]:
 
 
 def events_in(lines: Iterable[str]) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield (number, kind, data) of each event of a text/event-stream; 0 for one without a number."""
+    """Yield (number, kind, data) of each event of a text/event-stream; 0 for one without a number.
+
+    Raises TemporaryError for data that is no JSON object.
+    """
     number, kind, data = 0, "", ""
     for line in lines:
         name, _, value = line.partition(":")
@@ -104,9 +107,19 @@ def events_in(lines: Iterable[str]) -> Iterator[tuple[int, str, dict[str, Any]]]
             case "data":
                 data += value
             case "" if not line and kind and data:
-                yield number, kind, json.loads(data)
+                yield number, kind, _object(data)
         if not line:
             number, kind, data = 0, "", ""
+
+
+def _object(data: str) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise TemporaryError(f"the server sent an event that cannot be read: {data[:60]!a}")
+    return value
 
 
 def _event(kind: str, data: Mapping[str, Any], outputs: tuple[str, ...]) -> Event | None:

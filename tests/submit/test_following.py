@@ -138,3 +138,9 @@ def test_unknown_events_and_fields_of_a_later_version_are_passed_over() -> None:
 def test_lines_of_a_stream() -> None:
     lines = ["retry: 3000", "", ": still here", "", "id: 7", "event: a", 'data: {"x":', "data: 1}", "", "event: b", ""]
     assert [*events_in(lines)] == [(7, "a", {"x": 1})]
+
+
+@pytest.mark.parametrize("data", ["{", "[1]", "7", "[" * 100_000])
+def test_an_event_that_is_no_object_ends_with_one_line(data: str) -> None:
+    with pytest.raises(TemporaryError, match=r"^the server sent an event that cannot be read: "):
+        list(events_in(["event: chunk", f"data: {data}", ""]))
