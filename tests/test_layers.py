@@ -166,7 +166,7 @@ def test_verbs_that_load_nothing_import_no_torch(arguments: list[str], tmp_path:
     (tmp_path / "export.json").write_text(EXPORT)
     np.save(tmp_path / "film.npy", np.zeros((2, 16, 16, 3), np.uint8))
     code = "import sys; from scope_batch.__main__ import main; code = main(sys.argv[1:]); assert code == 0, code; "
-    code += "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
+    code += "assert not {'torch', 'diffusers', 'transformers', 'fsspec', 's3fs'} & set(sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
     )

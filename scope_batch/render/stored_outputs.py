@@ -108,6 +108,9 @@ class StoredOutputs:
         for stored in self._stored:
             if not stored.lock.is_locked:
                 continue
+            with contextlib.suppress(OSError):
+                if stored.fetched:
+                    self._drop_copies(stored)
             stored.lock.release()
             with contextlib.suppress(OSError):
                 Path(stored.lock.lock_file).unlink(missing_ok=True)
@@ -167,6 +170,12 @@ class StoredOutputs:
             stored.objects = _objects(store, stored)
             if not stored.objects:
                 require_bucket(store, stored.url)
+            record = self._record(stored)
+            unchanged = [
+                record.get(name) == _fact(found, stored.path.with_name(name)) for name, found in stored.objects.items()
+            ]
+            if not unchanged or not all(unchanged):
+                self._drop_copies(stored)
             record, files = self._record(stored), stored.files
             for name, found in stored.objects.items():
                 if name in files and (
@@ -209,6 +218,13 @@ class StoredOutputs:
                 with writing(stored.url) as store:
                     store.rm_file(stored.objects.pop(name).url)
 
+    def _drop_copies(self, stored: _StoredOutput) -> None:
+        """Remove the local files if all are mere copies of objects, as the record of an earlier moment says."""
+        record, files = self._record(stored), stored.files
+        if all(record.get(name, [])[2:] == _local_fact(file) for name, file in files.items()):
+            for file in (*files.values(), stored.record):
+                file.unlink(missing_ok=True)
+
     def _record(self, stored: _StoredOutput) -> dict[str, Any]:
         text = read_sealed(stored.record)
         return {} if text is None else json.loads(text)
@@ -231,8 +247,16 @@ def _objects(store: Any, stored: _StoredOutput) -> dict[str, StoredObject]:
 
 def _fact(found: StoredObject, file: Path) -> list[Any]:
     """Return what holds as long as neither the object nor the local file changes."""
-    status = file.stat()
-    return [found.version, found.size, status.st_size, status.st_mtime_ns]
+    return [found.version, found.size, *_local_fact(file)]
+
+
+def _local_fact(file: Path) -> list[int]:
+    """Return size and time of a file; nothing if there is none."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _state(stored: _StoredOutput) -> bytes:

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from scope_batch.__main__ import main
-from scope_batch.errors import OutputError, OutputExistsError, ScopeBatchError, TemporaryError
-from scope_batch.events import Event, Finished
+from scope_batch.errors import OutputError, OutputExistsError, ScopeBatchError, TemporaryError, UsageError
+from scope_batch.events import Event, Finished, silent
 from scope_batch.files.cache import cache_path
 from scope_batch.files.urls import making_path
 from scope_batch.job import load_job
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
 from scope_batch.storage import upload as uploads
+from scope_batch.submit.run import prepare_remote_job
 from tests.storage.cutting_proxy import CuttingProxy
 from tests.storage.storages import S3, files_below
 
@@ -82,6 +83,38 @@ def test_another_job_replaces_an_output_only_with_overwrite(s3: S3) -> None:
     assert s3.get("out.npy") == before
     assert render(s3.url("out.npy"), prompt="a dog", options={"overwrite": True}).outcome == "done"
     assert s3.get("out.npy") != before
+
+
+def test_what_was_fetched_to_be_compared_does_not_stay(s3: S3) -> None:
+    s3.put("out.npy", b"mine")
+    for data in (b"mine", b"mine, changed"):
+        s3.put("out.npy", data)
+        with pytest.raises(OutputExistsError, match=r"^s3://films/out\.npy: exists; replace it"):
+            render(s3.url("out.npy"))
+        assert local_files() == set()
+
+
+def test_a_copy_that_a_killed_run_left_is_no_result(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.put("out.mkv", b"mine")
+    with monkeypatch.context() as patch:
+        patch.setattr("scope_batch.render.stored_outputs.StoredOutputs._drop_copies", lambda *_: None)
+        with pytest.raises(OutputExistsError):
+            render(s3.url("out.mkv"))
+    assert "s3/films/out.mkv" in local_files()
+    s3.client.rm_file(s3.url("out.mkv"))
+    assert render(s3.url("out.mkv")).outcome == "done"
+
+
+def test_submit_refuses_a_url(tmp_path: Path) -> None:
+    job = load_job(json.dumps(SMALL | {"output": "s3://films/out.mp4"}))
+    with pytest.raises(UsageError, match=r"^output s3://films/out\.mp4: submit writes its outputs on this machine"):
+        prepare_remote_job(job, "job", RenderOptions(work_dir=tmp_path), silent)
+
+
+@pytest.mark.parametrize("option", ["--latents", "--preview", "--work-dir", "--reuse", "--depfile", "--ledger"])
+def test_other_options_refuse_a_url(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "job.yaml", option, "s3://films/a"]) == 2
+    assert "'s3://films/a' is a URL; a path on this machine is needed" in capsys.readouterr().err
 
 
 def test_an_object_that_no_render_made_is_kept(s3: S3) -> None:
