@@ -75,14 +75,17 @@ def swept_outputs(job: Job, stem: str, swept: Mapping[str, str], values: Mapping
     """Return a job of a sweep with names of its own for its outputs: placeholders are filled in; where none is the key
     of the sweep, its values are added to the name, to that of the folder for a sequence of pictures.
 
-    swept   text of the value of each swept key; values: how many each has in the sweep.
+    swept   text of the value of each swept key; values: how many each has in the sweep. Outputs that are swept
+            themselves tell the jobs apart as they are.
     Raises JobError for a faulty pattern.
     """
+    outputs_swept = any(key.partition(".")[0] == "output" for key in swept)
+    values = {key: count for key, count in values.items() if key.partition(".")[0] != "output"}
     named = []
     for index, output in enumerate(job.output):
         pattern = str(output.path)
         placeholders = _PLACEHOLDER.findall(pattern)
-        if pattern != STDOUT and not {"hash8", *swept}.intersection(placeholders):
+        if pattern != STDOUT and not outputs_swept and not {"hash8", *swept}.intersection(placeholders):
             pattern = name_with(pattern, "-".join(f"{{{key}}}" for key in swept))
         if fault := pattern_fault(pattern, 1, swept=values):
             raise JobError(f"{job.where('output', index)}: output: {output.path}: {fault}")

@@ -15,6 +15,7 @@ from scope_batch.pipelines import KNOWN_PIPELINES
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
+    from scope_batch.job.load import SweptJob
     from scope_batch.render.options import RenderOptions
 
 
@@ -48,6 +49,12 @@ class QueuedJob:
             return None
         spec = KNOWN_PIPELINES.get(job.pipeline_id)
         return job.num_frames * (job.height or spec.height) * (job.width or spec.width)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts of all prompts of the job, in order."""
+        entries = [prompt for entry in self.job.chunk_specs for prompt in entry.target or ()]
+        return tuple(prompt.text for prompt in (*self.job.prompt, *entries))
 
     @property
     def films(self) -> list[str]:
@@ -84,7 +91,6 @@ class NamedJob:
     """A job as an argument of the command line names it, or one of the several that a sweep makes of an argument.
 
     label    how it is called in messages, in columns for the jobs of a sweep.
-    values   number of values that each swept key has in the sweep; empty without a sweep.
     error    why the argument cannot be read; there is no job then.
     """
 
@@ -92,7 +98,6 @@ class NamedJob:
     label: str
     job: Job | None = None
     swept: Mapping[str, Any] = field(default_factory=dict)
-    values: Mapping[str, int] = field(default_factory=dict)
     error: ScopeBatchError | None = None
 
     def queued(self, position: int, options: RenderOptions) -> QueuedJob:
@@ -110,9 +115,7 @@ class NamedJob:
         if not self.swept:
             return QueuedJob(self.label, position, job, filled, stem, self.argument)
         own_stem = "-".join((stem, *parts.values()))
-        named = swept_outputs(job, stem, parts, self.values)
-        label = " ".join(self.label.split())
-        return QueuedJob(label, position, named, filled, own_stem, self.argument, self.swept)
+        return QueuedJob(" ".join(self.label.split()), position, job, filled, own_stem, self.argument, self.swept)
 
 
 def name_jobs(
@@ -128,22 +131,34 @@ def name_jobs(
     for argument in arguments:
         try:
             jobs = read_job_text(argument).jobs(sweeps, overrides, options.models)
+            named += _named(argument, jobs, options)
         except UsageError:
             raise
         except ScopeBatchError as error:
             named.append(NamedJob(argument, argument, error=error))
-            continue
-        keys = jobs[0].swept
-        values = {key: len({value_text(each.swept[key]) for each in jobs}) for key in keys}
-        for option, pattern in _patterns(options):
-            if fault := pattern_fault(pattern, 1, swept=values):
-                raise UsageError(f"{option} {pattern}: {fault}")
-        texts = [{key: _short(value_text(each.swept[key])) for key in keys} for each in jobs]
-        widths = {key: max(len(text[key]) for text in texts) for key in keys}
-        for each, text in zip(jobs, texts, strict=True):
-            label = "  ".join((argument, *(f"{key}={text[key]:<{widths[key]}}" for key in keys)))
-            named.append(NamedJob(argument, label.rstrip(), each.job, each.swept, values))
     return named
+
+
+def _named(argument: str, jobs: Sequence[SweptJob], options: RenderOptions) -> list[NamedJob]:
+    """Name the jobs of an argument; in a sweep, their outputs too. Raises JobError for a faulty pattern of the job."""
+    keys = [*jobs[0].swept]
+    values = {key: len({value_text(each.swept[key]) for each in jobs}) for key in keys}
+    _check_keys(options, values)
+    texts = [{key: _short(value_text(each.swept[key])) for key in keys} for each in jobs]
+    widths = {key: max(len(text[key]) for text in texts) for key in keys}
+    named = []
+    for each, text in zip(jobs, texts, strict=True):
+        label = "  ".join((argument, *(f"{key}={text[key]:<{widths[key]}}" for key in keys)))
+        job = swept_outputs(each.job, stem_of(argument), file_name_parts(each.swept), values) if keys else each.job
+        named.append(NamedJob(argument, label.rstrip(), job, each.swept))
+    return named
+
+
+def _check_keys(options: RenderOptions, values: Mapping[str, int]) -> None:
+    """Raise UsageError for a pattern of the command line that does not fit the keys of a sweep."""
+    for option, pattern in _patterns(options):
+        if fault := pattern_fault(pattern, 1, swept=values):
+            raise UsageError(f"{option} {pattern}: {fault}")
 
 
 MAX_LABEL = 40

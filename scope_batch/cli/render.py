@@ -93,7 +93,7 @@ class JobQueue(JobResults):
     _texts: Sequence[str] = ()
 
     def render_all(self, jobs: Sequence[QueuedJob], signals: Signals) -> None:
-        self._texts = tuple(dict.fromkeys(text for job in jobs if not job.ends_at_once for text in job.job.texts))
+        self._texts = tuple(dict.fromkeys(text for job in jobs if not job.ends_at_once for text in job.texts))
         for job, work in zip(jobs, later_work(jobs), strict=True):
             if not self.over:
                 self.render(job, work, signals)

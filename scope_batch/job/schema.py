@@ -267,12 +267,6 @@ class Job(Checked):
         return self.vace_use_input_video or self.pre_processor_output == "vace_frames"
 
     @property
-    def texts(self) -> tuple[str, ...]:
-        """The texts of all its prompts, in order."""
-        entries = [prompt for entry in self.chunk_specs for prompt in entry.target or ()]
-        return tuple(prompt.text for prompt in (*self.prompt, *entries))
-
-    @property
     def source(self) -> Source:
         """Texts, folders and positions that the job was read from."""
         return self._source

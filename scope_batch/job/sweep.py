@@ -17,7 +17,7 @@ from scope_batch.job.faults import Loc, shown
 from scope_batch.job.overrides import parse_key, read_value
 from scope_batch.job.paths import PATH_FIELDS, field_of
 from scope_batch.job.positions import Origin
-from scope_batch.job.yaml_reader import ListNode, MapNode, Node, ScalarNode, decode, read_document
+from scope_batch.job.yaml_reader import MAX_BYTES, ListNode, MapNode, Node, ScalarNode, decode, read_document
 
 FIELD = "sweep"
 MAX_JOBS = 1000
@@ -131,7 +131,8 @@ def _items(text: str, origin: Origin) -> tuple[Node, ...]:
 def _values_of_file(path: Path, loc: Loc, option: Origin) -> tuple[Origin, tuple[Node, ...]]:
     """Return the values in a file. Paths in it are relative to the working directory, as others of the command line."""
     try:
-        text = decode(path.read_bytes(), str(path))
+        with path.open("rb") as file:
+            text = decode(file.read(MAX_BYTES + 1), str(path))
     except OSError as error:
         raise MissingInputError(f"{option.name}=@{path}: {error.strerror}") from error
     if path.suffix.lower() in _LISTS:

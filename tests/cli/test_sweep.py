@@ -43,6 +43,14 @@ def test_the_outputs_of_the_job_are_patterns_or_get_the_values(run):
     assert names_of_plans(ran)[1] == ["2/a.mp4", "b-2.npy", "c-2/%05d.png", "job-2.mkv"]
 
 
+def test_outputs_that_are_swept_are_taken_as_they_are(run):
+    ran = run("plan", write(""), "--sweep", "output=a.mp4,b.npy", "--json")
+    assert names_of_plans(ran) == [["a.mp4"], ["b.npy"]]
+    ran = run("plan", "job.yaml", "--sweep", "output=a.mp4,b.npy", "--sweep", "seed=1,2")
+    assert ran.code == 65 and len(ran.errors) == 1
+    assert "output: a.mp4: the jobs of a sweep need {seed} in it" in ran.errors[0]
+
+
 def test_a_line_for_each_job_shows_its_values(run):
     name = write("sweep: {seed: [1, 1001], prompt: [a cat, busy]}\n")
     ran = run("render", name)
@@ -102,7 +110,7 @@ def test_usage_errors_are_one_line_and_nothing_is_rendered(run, fake, text, opti
 
 def test_a_pattern_of_the_job_that_lacks_a_key_has_its_place(run, fake):
     ran = run("render", write("output: '{seed}.mp4'\nsweep: {seed: [1, 2], prompt: [a, b]}\n"))
-    assert ran.code == 65 and not fake.CALLS
+    assert ran.code == 65 and not fake.CALLS and len(ran.errors) == 1
     assert ran.errors[0].startswith("error: job.yaml:4:1: output: {seed}.mp4: the jobs of a sweep need {prompt} in it")
 
 
@@ -173,3 +181,12 @@ def test_a_sheet_that_cannot_be_written_stops_before_the_first_job(run, fake, op
 def test_a_sheet_of_an_earlier_run_is_replaced(run):
     command = ("render", write(""), "-o", "a.npy", "--sheet", "s.png")
     assert [run(*command).code for _ in range(2)] == [0, 0]
+
+
+def test_the_engine_is_told_the_prompts_of_all_jobs_that_are_left(run, monkeypatch):
+    told = []
+    monkeypatch.setattr("scope_batch.render.engine_pool.Engines", lambda texts: told.append(texts) or object())
+    Path("job-a.mp4").touch()
+    write("chunk_specs: [{chunk: 1, text: b}, {chunk: 2, prompts: [{text: c}, {text: d}]}, {chunk: 3, seed: 1}]\n")
+    run("render", "job.yaml", "--sweep", "prompt=a,e,f")
+    assert told == [("e", "b", "c", "d", "f")]

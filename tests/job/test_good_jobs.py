@@ -220,8 +220,3 @@ def test_a_job_from_standard_input(tmp_path: Path) -> None:
         env=os.environ,
     )
     assert done.stdout.strip() == f"stdin {tmp_path}/c.mp4"
-
-
-def test_the_texts_of_a_job_are_those_of_all_its_prompts() -> None:
-    entries = "chunk_specs: [{chunk: 1, text: b}, {chunk: 2, prompts: [{text: c}, {text: d}]}, {chunk: 3, seed: 1}]"
-    assert load_text(f"prompt: a\n{entries}", name="j").texts == ("a", "b", "c", "d")

@@ -139,6 +139,7 @@ def test_a_bad_sweep_in_the_file_is_one_line_with_its_place(text: str, message: 
             'prompt="a, b",c',
             """2 --sweep prompt: values in quotes or braces need a list: --sweep 'prompt=["a, b", "c"]'""",
         ),
+        ("seed=@/dev/zero", "65 /dev/zero: larger than 4 MiB, not a job file"),
         ("seed=@no.txt", "66 --sweep seed=@no.txt: No such file or directory"),
         (f"seed=[{','.join(map(str, range(1001)))}]",
          "65 --sweep seed: the sweep makes 1001 = 1001 jobs; at most 1000 are allowed"),
