@@ -8,6 +8,7 @@ from examples.tiny_world.scenes import Painter, scenes_of
 from scope_batch.core.frames import Frames
 from scope_batch.processors.contract_check import check_processor, moving_frames
 from scope_batch.processors.depth import DEPTH, Depth
+from scope_batch.processors.spec import ProcessorSpec
 
 
 def red(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -36,6 +37,7 @@ def test_a_flat_frame_is_black() -> None:
 
 
 def test_frames_in_chunks_are_those_of_the_whole_film_and_a_restored_stream_goes_on() -> None:
+    check_processor(ProcessorSpec("stand-in", "", lambda _: Depth(0.9, red)), moving_frames(20, 24, 32))
     assert check_processor(DEPTH, moving_frames(4, 48, 64)).shape == (4, 48, 64, 3)
 
 

@@ -33,10 +33,10 @@ def test_a_step_below_the_contrast_is_not_drawn() -> None:
 
 def test_a_faint_edge_is_drawn_where_it_goes_on_from_a_clear_one() -> None:
     frames = step(100)
-    frames[:, 16:, 16:] = 85
-    (output,) = scribbled(frames, contrast=8, smoothing=1)
-    assert (output[28, 13:19] == 255).any()
-    assert not scribbled(step(45), contrast=20, smoothing=1).any()
+    frames[:, :, 16:] = np.linspace(140, 85, 32).astype(np.uint8)[:, None, None]
+    (output,) = scribbled(frames, contrast=22, smoothing=1)
+    assert (output[28, 14:18] == 255).any()
+    assert not scribbled(step(50), contrast=22, smoothing=1).any()
 
 
 def test_details_within_the_smoothing_are_not_drawn() -> None:
