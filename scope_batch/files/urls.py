@@ -44,11 +44,11 @@ def checked_url(text: str) -> str:
     parts = match[2].removesuffix("/").split("/")
     if "@" in parts[0]:
         raise ValueError(
-            f"a {scheme}:// URL may not hold a user name or a password; credentials come from the environment or the "
+            f"URLs ({scheme}://) may not hold a user name or a password; credentials come from the environment or the "
             "settings of the storage"
         )
     if _QUERY.search(match[2]):
-        raise ValueError(f"a {scheme}:// URL may not hold a query (?name=value), such as a signature")
+        raise ValueError(f"URLs ({scheme}://) may not hold a query (?name=value), such as a signature")
     if len(parts) < 2 or not all(parts) or not {".", ".."}.isdisjoint(parts):
         raise ValueError(f"must be {scheme}://BUCKET/NAME, without empty parts, . and ..")
     return f"{scheme}://{'/'.join(parts)}"

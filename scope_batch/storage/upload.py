@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from rich.filesize import decimal
 
 from scope_batch.errors import OutputExistsError
 from scope_batch.events import Remote, Report, Warned, silent
-from scope_batch.storage.store import StoredObject, faults, look_up, scheme_of, writing
+from scope_batch.storage.store import StoredObject, look_up, scheme_of, writing
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -73,7 +74,7 @@ def _abort_unfinished(store: AbstractFileSystem, url: str, report: Report) -> No
                 store.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=unfinished["UploadId"])
     except FileNotFoundError:
         return  # no such bucket, which the upload reports; or it ended meanwhile
-    except faults(url) as error:
-        if isinstance(error, ConnectionError):
+    except OSError as error:
+        if not isinstance(error, PermissionError) and error.errno not in (errno.ENOSYS, errno.EPERM):
             raise
-        report(Warned(f"{url}: unfinished uploads of earlier runs cannot be looked for ({type(error).__name__})"))
+        report(Warned(f"{url}: unfinished uploads of earlier runs cannot be looked for: the storage does not allow it"))

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scope_batch.errors import OutputError, OutputExistsError, UnavailableError
+from scope_batch.events import Event
 from scope_batch.storage import upload as uploads
 from scope_batch.storage.upload import upload
 from tests.storage.cutting_proxy import CuttingProxy
@@ -98,3 +101,24 @@ def test_a_refused_key_is_told(s3: S3, film: Path, monkeypatch: pytest.MonkeyPat
 def test_a_missing_package_names_the_extra(film: Path) -> None:
     with pytest.raises(UnavailableError, match=r"s3:// needs the package s3fs; pip install 'scope-batch\[s3\]'"):
         upload(film, "s3://films/film.npy", overwrite=False)
+
+
+def test_storage_that_lists_no_unfinished_uploads_takes_a_file_with_a_warning(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(*_: Any, **__: Any) -> Any:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(s3.client), "call_s3", call)
+    (tmp_path / "a.json").write_text("{}")
+    events: list[Event] = []
+    upload(tmp_path / "a.json", s3.url("a.json"), events.append, overwrite=False)
+    assert [event.kind for event in events] == ["warning", "remote"]
+    assert s3.get("a.json") == b"{}"
+
+
+def test_the_extra_of_google_cloud_storage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(UnavailableError, match=r"^gs:// needs the package gcsfs; pip install 'scope-batch\[gcs\]'"):
+        upload(tmp_path / "a.json", "gs://films/a.json", overwrite=False)
