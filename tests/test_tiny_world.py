@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from examples.tiny_world import export
-from examples.tiny_world.chunks import Layout, rollout, to_latents, to_patches
+from examples.tiny_world.adapters import add_low_rank, changes
+from examples.tiny_world.chunks import FrameLayout, Layout, rollout, to_latents, to_patches
+from examples.tiny_world.control import KINDS, Control, Vace, draw_control
 from examples.tiny_world.judge import draw_probes, judge, judge_stages
 from examples.tiny_world.learning import (
     CHUNKS,
@@ -21,11 +24,13 @@ from examples.tiny_world.learning import (
     fill_shelf,
     layout_of,
     make_own,
+    pair_layout,
     statistics,
     step_loss,
 )
 from examples.tiny_world.optimizer import Optimizer
 from examples.tiny_world.scenes import CHOICES, GRID, Painter, draw_scenes, scenes_of
+from examples.tiny_world.tae import CONFIG, run_clips
 from examples.tiny_world.transformer import Runner, World, rotary_of
 from examples.tiny_world.vae import ClipVae, fold_statistics, is_timed, new_vae
 from examples.tiny_world.words import TOKENS, prompts_of, token_ids, tokenizer
@@ -34,12 +39,15 @@ from scope_batch.core.plan import Chunk, Plan
 from scope_batch.engine.loader import CausalEngine
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.noise import draw
-from scope_batch.engine.transformer import CausalWan
+from scope_batch.engine.rope import RotaryTable
+from scope_batch.engine.transformer import CausalWan, normalise_and_rotate
+from scope_batch.engine.vace_transformer import CausalVaceWan, ChunkSelfAttention
 from scope_batch.engine.vae_backends import WanVae
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream
 from scope_batch.events import silent
 from scope_batch.models.folder import find_models
 from scope_batch.models.modules import load_text_encoder, load_tokenizer, load_transformer, load_vae
+from scope_batch.models.tae import MEMORY_BLOCKS, TinyAutoencoder
 from scope_batch.pipelines import PIPELINES
 
 CPU = torch.device("cpu")
@@ -279,3 +287,72 @@ def test_what_is_packed_is_laid_out_for_the_engine(world: World, vae: ClipVae, t
     export.unpack(weights, tmp_path / "again")
     again = load_file(tmp_path / "again" / "average.safetensors")
     assert again.keys() == state.keys()
+
+
+def test_groups_of_single_frames_attend_as_streamdiffusionv2() -> None:
+    layout = FrameLayout(9, (0, 1, 6), recached=False)
+    assert [layout.attended(group) for group in (0, 1, 2, 5)] == [(1,), (0,), (0, 1), (0, 1, 2, 3, 4)]
+    assert [layout.attended(group) for group in (9, 10, 11)] == [(10,), (9,), (0, 1, 2, 4, 5)]
+
+
+def test_without_a_recache_earlier_groups_keep_their_prompt() -> None:
+    layout = Layout(4, (0, 3), switch=2, recached=False)
+    assert [layout.prompt(group) for group in range(6)] == [0, 0, 1, 1, 0, 1] and layout.attended(1) == (0,)
+
+
+def test_a_pair_begins_in_the_middle_of_its_scene(vae: ClipVae) -> None:
+    shelf = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 1, 2, seed=0, chunks=2, anywhere=True)
+    layout = pair_layout(1)
+    assert shelf.pairs and layout.noisy == (1,) and layout.prompt(0) == 1
+    step_loss(Runner(World(layers=1)), shelf, layout, rotary_of(layout.groups, 2, 2, CPU), 2, 0.0).backward()
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in KINDS])
+def test_a_control_shows_what_is_kept(kind: str) -> None:
+    scenes = draw_scenes(2, torch.Generator().manual_seed(0))
+    real, shown, masks, _ = draw_control(Painter(CPU), scenes, kind, 9, 32, 32, torch.Generator().manual_seed(1))
+    kept = (masks == 0).expand_as(real)
+    assert kind in ("depth", "edges", "inpainting") or bool((shown[~kept] == 0).all())
+    torch.testing.assert_close(real[kept], shown[kept])
+    assert bool(kept.any()) == (kind in ("inpainting", "keyframes"))
+
+
+@torch.no_grad()
+def test_hints_are_those_of_the_engine(world: World) -> None:
+    vace = Vace(world)
+    for parameter in vace.parameters():
+        parameter += 0.05 * torch.randn_like(parameter)
+    model = CausalVaceWan.from_config(world.wan.config, vace_layers=[0, 1], vace_in_channels=96)
+    model.load_state_dict(world.wan.state_dict() | vace.state_dict())
+    context, x = torch.randn(1, 96, 3, 4, 4), torch.randn(1, 12, 128)
+    text, modulation = torch.randn(1, 5, 128), torch.randn(1, 6, 128)
+    rotary = RotaryTable(128, 2, 2, 3, CPU).at(range(3))
+    state, wanted = model.vace_patch_embedding(context).flatten(2).transpose(1, 2), []
+    for block in model.vace_blocks:
+        block.attn1.set_processor(ChunkSelfAttention(normalise_and_rotate))
+        hint, state = block(x, text, state, modulation, rotary)
+        wanted.append(hint)
+    add = Control(vace, Runner(world), to_patches(context), text, (2, 2)).start(x, modulation, torch.zeros(5))
+    made = [add(layer, torch.zeros_like(x)) for layer in (0, 1)]
+    torch.testing.assert_close(made, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_changes_of_low_rank_are_merged_as_they_were_trained(world: World) -> None:
+    changing = copy.deepcopy(world)
+    add_low_rank(changing, 2, ends=True)
+    with torch.no_grad():
+        for parameter in changing.wan.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn_like(parameter)
+    merged = export.changed(dict(world.wan.state_dict()), changes(changing, ends=True))
+    layer = "blocks.1.attn1.to_q.weight"
+    torch.testing.assert_close(merged[layer].float(), changing.wan.blocks[1].attn1.to_q.weight, atol=1e-3, rtol=1e-3)
+    assert torch.equal(merged["proj_out.bias"], changing.wan.proj_out.bias)
+
+
+def test_the_auto_encoder_over_a_clip_is_what_its_stream_makes() -> None:
+    model = TinyAutoencoder(CONFIG).requires_grad_(False)
+    latents = torch.randn(1, 3, 16, 4, 4)
+    memory: list[Tensor | None] = [None] * MEMORY_BLOCKS
+    streamed = torch.cat([model.decode(latent[None], memory) for latent in latents[0]])
+    torch.testing.assert_close(run_clips(model.decoder, latents)[0], streamed, atol=1e-5, rtol=1e-4)

@@ -32,15 +32,17 @@ class Layout:
     """The groups of one training pass: all chunks clean, then some of them noisy.
 
     noisy   the chunk of each noisy group.
-    switch  the prompt changes before this chunk; 0 = never. The earlier chunks are recached under the new prompt in one
-            pass, in which they attend to each other.
+    switch  the prompt changes before this chunk; 0 = never.
     late    the first chunk is outside the window, so that it is not recached.
+    recached  at the switch, earlier chunks are recached under the new prompt in one pass, in which they attend to each
+              other; else they keep what they had under the old prompt.
     """
 
     chunks: int
     noisy: tuple[int, ...]
     switch: int = 0
     late: bool = False
+    recached: bool = True
 
     @property
     def groups(self) -> tuple[int, ...]:
@@ -49,12 +51,14 @@ class Layout:
     def attended(self, group: int) -> tuple[int, ...]:
         """Return the clean chunks that a group attends to besides itself."""
         chunk = self.groups[group]
-        if group < self.switch and not (self.late and not group):
+        if self.recached and group < self.switch and not (self.late and not group):
             return tuple(other for other in range(self.switch) if other != chunk)
         return past(chunk)
 
     def prompt(self, group: int) -> int:
         """Return 0 if the group uses the prompt before the switch, 1 if it uses the one after it."""
+        if not self.recached:
+            return int(self.groups[group] >= self.switch)
         first = not self.groups[group]
         return int(not (self.switch and first and (self.late or group >= self.chunks)))
 
@@ -70,6 +74,21 @@ class Layout:
             for q, k, v, (size, count) in zip(query, key, value, sizes, strict=True)
         ]
         return select(torch.cat(made, 1), tuple(order.index(group) for group in range(len(order))))
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLayout(Layout):
+    """As `Layout`, but every group is one latent frame, as in streamdiffusionv2: `chunks` counts latent frames.
+
+    The first two frames attend to each other, later ones to the first three and the two before. Noisy groups begin with
+    frames 0 and 1. Nothing is recached.
+    """
+
+    def attended(self, group: int) -> tuple[int, ...]:
+        frame = self.groups[group]
+        if frame > 1:
+            return tuple(sorted({0, 1, 2, frame - 2, frame - 1} & set(range(frame))))
+        return (1 - frame if group < self.chunks else self.chunks + 1 - frame,)
 
 
 @cache

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,18 +23,24 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 from scope_batch.models import layout
+from scope_batch.models.layout import Artifact, VaeType
 
 from .transformer import FEED_FORWARD, HEAD_DIM
 from .vae import is_timed
 from .words import tokenizer
 
+State = dict[str, Tensor]
+
 WEIGHTS = Path(__file__).parent / "weights"
 PARTS = ("wan", "text")
-"""Packed file of each part of the trained weights."""
+"""Packed file of each part of the trained world."""
+EXTRAS = ("vace", "streamdiffusionv2", "tae")
+"""What `extras` trains for the set."""
+PIPELINES = ("longlive", "streamdiffusionv2", "memflow", "reward-forcing", "krea-realtime-video")
 
 
 def pack(learnt: Path, weights: Path) -> None:
-    """Write the VAE and the running average of the transformer and its text encoder to `weights`, in float16."""
+    """Write what `learnt` has to `weights`, in float16: of the transformer and its text encoder the running average."""
     weights.mkdir(parents=True, exist_ok=True)
     vae = load_file(learnt / "vae.safetensors")
     save_file({key: _without_idle_taps(key, tensor).half() for key, tensor in vae.items()}, weights / "vae.safetensors")
@@ -39,6 +48,9 @@ def pack(learnt: Path, weights: Path) -> None:
     for part in PARTS:
         state = {key.removeprefix(f"{part}."): t.half() for key, t in world.items() if key.startswith(f"{part}.")}
         save_file(state, weights / f"{part}.safetensors")
+    for name in EXTRAS:
+        if (learnt / f"{name}.safetensors").exists():
+            shutil.copyfile(learnt / f"{name}.safetensors", weights / f"{name}.safetensors")
 
 
 def _has_idle_taps(key: str, tensor: Tensor) -> bool:
@@ -68,24 +80,56 @@ def unpack(weights: Path, learnt: Path) -> None:
 
 
 def lay_out(weights: Path, models: Path) -> None:
-    """Write every file that the longlive pipeline reads, in the layout of a models folder."""
-    places = {artifact.role: models / artifact.local for artifact in layout.artifacts("longlive", "wan")}
-    for place in places.values():
-        place.parent.mkdir(parents=True, exist_ok=True)
-    wan = load_file(weights / "wan.safetensors")
+    """Write the files that all pipelines read, in the layout of a models folder; what is not trained is left out."""
+    packed = {file.stem: load_file(file) for file in weights.glob("*.safetensors")}
+    wan, vae = packed["wan"], {key: _with_idle_taps(key, tensor) for key, tensor in packed["vae"].items()}
     heads = wan["patch_embedding.weight"].shape[0] // HEAD_DIM
     sizes = {"dim": heads * HEAD_DIM, "ffn_dim": FEED_FORWARD, "num_heads": heads}
-    places["config"].write_text(json.dumps({"_class_name": "WanModel", "model_type": "t2v", **sizes}, indent=1) + "\n")
-    torch.save({"generator": {f"model.{key}": tensor for key, tensor in wan.items()}}, places["backbone"])
-    torch.save({"generator_lora": _idle_lora(wan)}, places["builtin_lora"])
-    vae = load_file(weights / "vae.safetensors")
-    torch.save({key: _with_idle_taps(key, tensor) for key, tensor in vae.items()}, places["vae"])
-    save_file(load_file(weights / "text.safetensors"), places["text_encoder"])
+    config = json.dumps({"_class_name": "WanModel", "model_type": "t2v", **sizes}, indent=1) + "\n"
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer(), pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
-    fast.save_pretrained(str(places["tokenizer"]))
+    writers: dict[str, Callable[[Path, Artifact], Any]] = {
+        "config": lambda place, _: place.write_text(config),
+        "backbone": lambda place, file: _save_backbone(changed(wan, packed.get(_changes_of(file), {})), place),
+        "builtin_lora": lambda place, _: torch.save({"generator_lora": _idle_lora(wan)}, place),
+        "vae": lambda place, file: torch.save(vae if file == layout.VAES["wan"] else packed["tae"], place),
+        "text_encoder": lambda place, _: save_file(packed["text"], place),
+        "tokenizer": lambda place, _: fast.save_pretrained(str(place)),
+        "vace": lambda place, _: save_file(packed["vace"], place),
+    }
+    kinds: tuple[VaeType, ...] = ("wan", "tae") if "tae" in packed else ("wan",)
+    for pipeline in PIPELINES:
+        for kind in kinds:
+            for artifact in layout.artifacts(pipeline, kind, vace="vace" in packed):
+                place = models / artifact.local
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if not place.exists():
+                    writers[artifact.role](place, artifact)
 
 
-def _idle_lora(wan: dict[str, Tensor]) -> dict[str, Tensor]:
+def _changes_of(backbone: Artifact) -> str:
+    return "streamdiffusionv2" if backbone in layout.artifacts("streamdiffusionv2") else ""
+
+
+def _save_backbone(wan: State, place: Path) -> None:
+    if place.suffix == ".safetensors":
+        save_file(wan, place)
+        return
+    weights = {f"model.{key}": tensor for key, tensor in wan.items()}
+    torch.save(weights if place.name == "rewardforcing.pt" else {"generator": weights}, place)
+
+
+def changed(state: State, changes: State) -> State:
+    """Return weights with changes of low rank, `NAME.lora_A.weight` and `NAME.lora_B.weight`; others replace theirs."""
+    result = state | {key: tensor for key, tensor in changes.items() if ".lora_" not in key}
+    for key, down in changes.items():
+        if key.endswith(".lora_A.weight"):
+            name = key.removesuffix(".lora_A.weight")
+            up = changes[f"{name}.lora_B.weight"]
+            result[f"{name}.weight"] = (state[f"{name}.weight"].float() + up.float() @ down.float()).half()
+    return result
+
+
+def _idle_lora(wan: State) -> State:
     """Return a LoRA that changes one weight by a millionth: longlive requires a LoRA, and refuses one of zeros."""
     rows, columns = wan["blocks.0.ffn.net.2.weight"].shape
     down, up = torch.zeros(1, columns), torch.zeros(rows, 1)

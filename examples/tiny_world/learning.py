@@ -7,6 +7,7 @@ correct its own errors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,10 +17,10 @@ from torch.nn import functional as F
 
 from scope_batch.engine.vae_stream import LATENT_MEAN, LATENT_STD
 
-from .chunks import STEPS, Layout, rollout, to_patches
+from .chunks import STEPS, FrameLayout, Layout, rollout, to_patches
 from .gpu import on_device
-from .scenes import Painter, change_scenes, draw_scenes
-from .transformer import CHUNK, Runner
+from .scenes import PERIOD, Painter, change_scenes, draw_scenes
+from .transformer import CHUNK, Runner, Steering
 from .vae import ClipVae
 from .words import prompts_of, token_ids, tokenizer
 
@@ -41,10 +42,11 @@ THING_WEIGHT = 6.0
 class Shelf:
     """Training clips of one size, whose scene changes before chunk `switch` (0: never).
 
-    Clips have CHUNKS chunks; openings have only one.
+    Clips have CHUNKS chunks; openings have only one, and pairs, which begin at any time, have two.
     late     number of chunks left out after the first one: the others are from deep within a long video.
     patches  true latents, normalised, bfloat16 [clips, chunks, tokens, 64]; own: those that the transformer generated.
     thing    share of each token's pixels that show the thing, [clips, chunks, tokens].
+    control  VACE contexts as patches, [clips, chunks, tokens, 384].
     tokens   of the prompts before and after the change, [clips, 2, WORDINGS, TOKENS].
     """
 
@@ -56,6 +58,7 @@ class Shelf:
     tokens: Tensor
     late: int = 0
     own: Tensor | None = None
+    control: Tensor | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -64,6 +67,10 @@ class Shelf:
     @property
     def openings(self) -> bool:
         return self.patches.shape[1] == 1
+
+    @property
+    def pairs(self) -> bool:
+        return self.patches.shape[1] == 2
 
 
 def statistics(device: torch.device) -> tuple[Tensor, Tensor]:
@@ -83,8 +90,15 @@ def fill_shelf(
     seed: int,
     chunks: int = CHUNKS,
     late: int = 0,
+    *,
+    anywhere: bool = False,
+    style: Callable[[Tensor], Tensor] = lambda pixels: pixels,
 ) -> Shelf:
-    """Draw scenes and encode them. See `Shelf` for `switch` and `late`, of which one is 0."""
+    """Draw scenes and encode them. See `Shelf` for `switch` and `late`, of which one is 0.
+
+    anywhere  clips begin at any time of their scene, not at its start.
+    style     changes the pixels [batch, 3, frames, height, width] in -1..1.
+    """
     device, generator = painter.device, torch.Generator().manual_seed(seed)
     before = draw_scenes(clips, generator)
     after = change_scenes(before, generator) if switch else before
@@ -94,7 +108,8 @@ def fill_shelf(
     for first in range(0, clips, batch):
         rows = slice(first, first + batch)
         pair = before[rows].to(device), after[rows].to(device)
-        clips_of_chunks = [painter.clip(*pair, 12 * switch - 3 if switch else 0, frames, height, width)]
+        begin = torch.randint(PERIOD, (len(pair[0]),), generator=generator).to(device) if anywhere else None
+        clips_of_chunks = [painter.clip(*pair, 12 * switch - 3 if switch else 0, frames, height, width, begin)]
         if late:  # begin at the end of a latent frame, one chunk early: the encoder sees less than that back
             times = 4 * CHUNK * late + torch.arange(frames, device=device, dtype=torch.float32)
             start = [drawn[:, :, : 4 * CHUNK - 3] for drawn in clips_of_chunks[0]]
@@ -105,8 +120,8 @@ def fill_shelf(
         parts = []
         for pixels, thing in clips_of_chunks:
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                latents = vae.encode(pixels)[0]
-            parts.append((to_patches((latents - mean) / deviation).to(torch.bfloat16), _thing_of_tokens(thing)))
+                latents = vae.encode(style(pixels))[0]
+            parts.append((to_patches((latents - mean) / deviation).to(torch.bfloat16), thing_of_tokens(thing)))
         kept = parts if not late else [parts[0], (parts[1][0][:, 1:], parts[1][1][:, 1:])]
         patches.append(torch.cat([part for part, _ in kept], 1))
         things.append(torch.cat([part for _, part in kept], 1))
@@ -119,7 +134,7 @@ def fill_shelf(
     return Shelf(height, width, switch, torch.cat(patches), torch.cat(things), ids, late)
 
 
-def _thing_of_tokens(thing: Tensor) -> Tensor:
+def thing_of_tokens(thing: Tensor) -> Tensor:
     """Pool [batch, 1, frames, height, width] to the maximum in each token's pixels, [batch, chunks, tokens]."""
     cells = F.max_pool2d(thing[:, 0], 16)
     later = cells[:, 1:].unflatten(1, (-1, 4)).amax(2)
@@ -139,12 +154,28 @@ OPENING = Layout(0, (0,))
 
 
 @cache
-def layout_of(switch: int, *, moved: bool) -> Layout:
-    return Layout(CHUNKS, noisy_chunks(switch, moved=moved), switch, late=moved)
+def layout_of(switch: int, *, moved: bool, recached: bool = True) -> Layout:
+    return Layout(CHUNKS, noisy_chunks(switch, moved=moved), switch, late=moved, recached=recached)
 
 
-def step_loss(runner: Runner, shelf: Shelf, layout: Layout, rotary: Tensor, count: int, own_share: float) -> Tensor:
-    """Return the loss over `count` clips: the squared error of the flow, with more weight on the thing."""
+def pair_layout(switch: int) -> Layout:
+    """Return the layout of pairs: krea-realtime-video makes each chunk with three latent frames of context."""
+    return Layout(2, (1,), switch)
+
+
+def step_loss(
+    runner: Runner,
+    shelf: Shelf,
+    layout: Layout,
+    rotary: Tensor,
+    count: int,
+    own_share: float,
+    steer: Callable[[Tensor, list[Tensor]], Steering] | None = None,
+) -> Tensor:
+    """Return the loss over `count` clips: the squared error of the flow, with more weight on the thing.
+
+    steer  makes the control of the noisy chunks from their VACE contexts and their prompts, from `World.read`.
+    """
     device = shelf.patches.device
     rows = torch.randint(len(shelf.patches), (count,), device=device)
     real = shelf.patches[rows].float()
@@ -161,11 +192,22 @@ def step_loss(runner: Runner, shelf: Shelf, layout: Layout, rotary: Tensor, coun
     any_one = torch.rand(shape, device=device).clamp_min(0.02)
     of_sampler = torch.rand(shape, device=device) < 0.75
     timestep, sigma = (torch.where(of_sampler, picked[..., i], any_one * (1000, 1)[i]) for i in (0, 1))
+    if isinstance(layout, FrameLayout):  # the first two frames are one chunk
+        timestep, sigma = (torch.cat([x[:, :1], x[:, :1], x[:, 2:]], 1) for x in (timestep, sigma))
+    sigma = sigma[..., None, None]
     noise = torch.randn_like(target)
-    noisy = torch.lerp(target, noise, sigma[..., None, None])
+    noisy = torch.lerp(target, noise, sigma)
+    if isinstance(layout, FrameLayout):
+        # A quarter as in video mode: the video's latents are not normalised, and the noise is a tenth more than told.
+        video = (torch.rand(count, 1, 1, 1, device=device) < 0.25) & (sigma > 0.2) & (sigma < 0.9)
+        mean, deviation = (on_device(x, device).repeat_interleave(4) for x in (LATENT_MEAN, LATENT_STD))
+        noisy = torch.where(video, torch.lerp(target * deviation + mean, noise, sigma + 0.1), noisy)
     wording = torch.randint(WORDINGS, (count,), device=device)
     tokens = shelf.tokens[rows, :, wording]
     read = runner.world.read(tokens.flatten(0, 1)).unflatten(0, (count, 2))
+    steering = None
+    if steer is not None and shelf.control is not None:
+        steering = steer(shelf.control[rows][:, chunks].float(), list(read.unbind(1)))
     flow = runner(
         torch.cat([clean, noisy], 1),
         torch.cat([timestep.new_zeros(count, layout.chunks), timestep], 1),
@@ -173,9 +215,10 @@ def step_loss(runner: Runner, shelf: Shelf, layout: Layout, rotary: Tensor, coun
         rotary,
         layout.attend,
         head_from=layout.chunks,
+        steering=steering,
     )
     weight = 1 + THING_WEIGHT * shelf.thing[rows][:, chunks].float().unsqueeze(-1)
-    return ((flow - (noise - target)).square() * weight).mean() / weight.mean()
+    return ((flow - (noisy - target) / sigma).square() * weight).mean() / weight.mean()
 
 
 def _of_groups(both: Tensor, layout: Layout) -> Tensor:

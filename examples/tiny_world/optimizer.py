@@ -23,9 +23,13 @@ class Optimizer:
     def __init__(self, model: nn.Module) -> None:
         self.rate = torch.zeros((), device=next(model.parameters()).device)
         on_gpu = self.rate.is_cuda
-        inside = {p for name, p in model.named_parameters() if ".blocks." in name and p.ndim == 2}
-        outside = [p for p in model.parameters() if p not in inside]
-        self._adam = torch.optim.AdamW(outside, self.rate, betas=(0.9, 0.97), fused=on_gpu, capturable=on_gpu)
+        inside = {p for name, p in model.named_parameters() if "blocks." in name and p.ndim == 2 and p.requires_grad}
+        outside = [p for p in model.parameters() if p.requires_grad and p not in inside]
+        self._adam = (
+            torch.optim.AdamW(outside, self.rate, betas=(0.9, 0.97), fused=on_gpu, capturable=on_gpu)
+            if outside
+            else None
+        )
         self._groups: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
         for parameter in model.parameters():
             if parameter in inside:
@@ -33,14 +37,16 @@ class Optimizer:
         self._momentum = {shape: torch.zeros_like(torch.stack(group)) for shape, group in self._groups.items()}
 
     def zero_grad(self) -> None:
-        self._adam.zero_grad()
+        if self._adam is not None:
+            self._adam.zero_grad()
         for group in self._groups.values():
             for parameter in group:
                 parameter.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
-        self._adam.step()
+        if self._adam is not None:
+            self._adam.step()
         for shape, group in self._groups.items():
             gradients = torch.stack([p.grad for p in group if p.grad is not None])
             momentum = self._momentum[shape].lerp_(gradients, 1 - MOMENTUM)

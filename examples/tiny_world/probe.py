@@ -1,7 +1,7 @@
 """Renders probes with the engine and judges them: python -m examples.tiny_world.probe MODELS
 
-MODELS is a folder from `export models`. Each probe is a prompt that changes before the last chunk but one. `judge.py`
-judges the frames before the change, the chunk with the change, and the last chunk.
+MODELS is a folder from `export models`. Each probe is a prompt that changes before the last chunk but one.
+`judge.py` judges the frames before the change, the chunk with the change, and the last chunk.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def render(probes: Probes, row: int, asked: argparse.Namespace, engines: Engines
         }
     )  # fmt: skip
     job = load_text(text, name=f"probe {row}")
-    frames = [chunk.frames for chunk in render_chunks(job, RenderOptions(checkpoint_every=0), engines=engines)]
+    options = RenderOptions(checkpoint_every=0, kernels="off")
+    frames = [chunk.frames for chunk in render_chunks(job, options, engines=engines)]
     return torch.from_numpy(np.concatenate(frames)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
 

@@ -30,6 +30,8 @@ MOTIONS = ("still", "left", "right", "up", "bounce", "spin", "orbit", "grow")
 GROUNDS, LIGHTS = grounds.GROUNDS, grounds.LIGHTS
 TURN, PERIOD = 48, 96
 """Frames of a turn (a bounce takes half of it), and the range from which the VAE's training draws a moment."""
+EDGE = 0.15
+"""Smallest relative width of a thing that spins about its upright axis, like a coin."""
 FLOOR, AIR = 0.86, 0.4
 """Vertical position, relative to the picture's height: lower edge of standing things, middle of floating ones."""
 
@@ -118,7 +120,10 @@ class Painter:
         return self._backdrops[height, width]
 
     def _track(self, scenes: Scenes, time: Tensor, height: int, width: int) -> tuple[Tensor, ...]:
-        """Return x, y, half height (in pixels) and angle (radians) of the things, float [batch, frames]."""
+        """Return x, y, half height (in pixels) and relative width of the things, float [batch, frames].
+
+        The width is negative when the thing shows its back, which is its mirror image.
+        """
         turn = 2 * torch.pi * time / TURN
         radius = self._sizes[scenes.size][:, None].expand_as(time)
         x = _on_grid(self._places[scenes.place] * width)[:, None].expand_as(time)
@@ -140,8 +145,9 @@ class Painter:
         level = torch.where(moves("bounce"), floor - jump * torch.sin(turn).abs(), level)
         level = torch.where(moves("orbit"), round(0.46 * height / GRID) * GRID - 26 * torch.cos(turn), level)
         radius = torch.where(moves("grow"), radius * (1 + 0.35 * torch.sin(turn)), radius)
-        angle = torch.where(moves("spin"), turn, 0)
-        return track, level, radius, angle
+        facing = torch.cos(turn)
+        facing = torch.where(moves("spin"), facing.abs().clamp_min(EDGE).copysign(facing), 1.0)
+        return track, level, radius, facing
 
     def paint(self, scenes: Scenes, time: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Draw frames at `time` [batch, frames], in frames since each scene began.
@@ -150,16 +156,14 @@ class Painter:
         channel.
         """
         frames = time.shape[1]
-        x, y, radius, angle = self._track(scenes, time, height, width)
+        x, y, radius, facing = self._track(scenes, time, height, width)
         rows = torch.arange(height, device=self.device) + 0.5
         columns = torch.arange(width, device=self.device) + 0.5
-        across = (columns[None, None, None, :] - x[..., None, None]) / radius[..., None, None]
-        down = (rows[None, None, :, None] - y[..., None, None]) / radius[..., None, None]
-        cos, sin = angle.cos()[..., None, None], angle.sin()[..., None, None]
-        u, v = cos * across + sin * down, cos * down - sin * across
         looks_left = self._mirrored[scenes.noun] & (scenes.motion == MOTIONS.index("left"))
-        u = torch.where(looks_left[:, None, None, None], -u, u)
-        grid = torch.stack([u, v], -1).flatten(1, 2)
+        across_radius = torch.where(looks_left[:, None], -radius, radius) * facing
+        u = (columns[None, None, None, :] - x[..., None, None]) / across_radius[..., None, None]
+        v = (rows[None, None, :, None] - y[..., None, None]) / radius[..., None, None]
+        grid = torch.stack(torch.broadcast_tensors(u, v), -1).flatten(1, 2)
         drawn = F.grid_sample(self._sprites[scenes.noun], grid, align_corners=False)
         drawn = drawn.unflatten(2, (frames, height))
         alpha, base, gain = drawn.split((1, 3, 1), dim=1)
@@ -177,19 +181,27 @@ class Painter:
         return crest * below * strength[:, None, None, None]
 
     def clip(
-        self, before: Scenes, after: Scenes, switch: int, frames: int, height: int, width: int
+        self,
+        before: Scenes,
+        after: Scenes,
+        switch: int,
+        frames: int,
+        height: int,
+        width: int,
+        begin: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draw `frames` frames whose scene changes at frame `switch`, as `paint`; 0 = `after` in all frames.
 
         If the thing continues, its time does too. Otherwise it begins at time 1, not 0, because frames share a latent
-        frame in groups of four after frame 0 of a video.
+        frame in groups of four after frame 0 of a video. begin: time of each clip's first frame [batch]; None = 0.
         """
-        frame = torch.arange(frames, device=self.device, dtype=torch.float32)
+        frame = torch.arange(frames, device=self.device, dtype=torch.float32).expand(len(after), -1)
+        time = frame if begin is None else frame + begin[:, None]
         if not switch:
-            return self.paint(after, frame.expand(len(after), -1), height, width)
+            return self.paint(after, time, height, width)
         continues = before.continues_as(after)[:, None]
-        later = torch.where(continues, frame[switch:], frame[switch:] - switch + 1)
-        first = self.paint(before, frame[:switch].expand(len(before), -1), height, width)
+        later = torch.where(continues, time[:, switch:], frame[:, switch:] - switch + 1)
+        first = self.paint(before, time[:, :switch], height, width)
         second = self.paint(after, later, height, width)
         return torch.cat([first[0], second[0]], 2), torch.cat([first[1], second[1]], 2)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .chunks import Layout
 from .gpu import Replay
-from .learning import CHUNKS, FRAMES, MOVED, OPENING, Shelf, fill_shelf, layout_of, make_own, step_loss
+from .learning import CHUNKS, FRAMES, MOVED, OPENING, Shelf, fill_shelf, layout_of, make_own, pair_layout, step_loss
 from .optimizer import Optimizer
 from .results import Results
 from .scenes import Painter, draw_scenes
@@ -35,14 +35,15 @@ class Scale:
     """The sizes of a training.
 
     clips     per size: without a switch, and with one before chunk 1, 2, 3; openings: first chunks alone, per size;
-              late: from the middle of long videos, per size.
-    batch     clips per step; eight times as many of openings.
+              late: from the middle of long videos; pairs: two chunks that begin anywhere, without and with a switch.
+    batch     clips per step; eight times as many of openings, and four times as many of pairs.
     """
 
     sizes: tuple[tuple[int, int], ...]
     clips: tuple[tuple[int, int, int, int], ...]
     openings: tuple[int, ...]
     late: tuple[int, ...]
+    pairs: tuple[int, ...]
     batch: int
     vae_pixels: float
     layers: int
@@ -50,16 +51,28 @@ class Scale:
 
 LATE = 20
 """Chunks left out of late clips: 240 frames."""
+TEXT_ONLY = 0.35
+"""Share of steps whose change of prompt recaches nothing, as in pipelines with on_prompt_change="text"."""
 FULL = Scale(
-    sizes=((128, 224), (192, 192), (112, 192)),
-    clips=((1800, 700, 700, 700), (720, 280, 280, 280), (720, 280, 280, 280)),
-    openings=(10_000, 4_000, 4_000),
-    late=(0, 0, 0),
+    sizes=((128, 224), (112, 192), (192, 192)),
+    clips=((1000, 380, 380, 380), (440, 170, 170, 170), (360, 140, 140, 140)),
+    openings=(5_000, 2_200, 1_800),
+    late=(384, 128, 128),
+    pairs=(1_100, 500, 400),
     batch=32,
     vae_pixels=2.4e6,
     layers=8,
 )
-TOY = Scale(sizes=((32, 48),), clips=((8, 4, 4, 4),), openings=(16,), late=(1,), batch=2, vae_pixels=1.4e4, layers=2)
+TOY = Scale(
+    sizes=((32, 48),),
+    clips=((8, 4, 4, 4),),
+    openings=(16,),
+    late=(2,),
+    pairs=(4,),
+    batch=2,
+    vae_pixels=1.4e4,
+    layers=2,
+)
 
 
 class Trainer:
@@ -126,13 +139,20 @@ class Trainer:
     def fill_shelves(self, seed: int) -> None:
         began = time.monotonic()
         scale = self.scale
-        for size, counts, openings, late in zip(scale.sizes, scale.clips, scale.openings, scale.late, strict=True):
+        kinds = zip(scale.sizes, scale.clips, scale.openings, scale.late, scale.pairs, strict=True)
+        for size, counts, openings, late, pairs in kinds:
             for switch, clips in enumerate(counts):
                 seed += 100
                 self.shelves.append(fill_shelf(self.vae, self.painter, *size, switch, clips, seed))
             self.shelves.append(fill_shelf(self.vae, self.painter, *size, 0, openings, seed + 50, chunks=1))
             if late:
                 self.shelves.append(fill_shelf(self.vae, self.painter, *size, 0, late, seed + 60, late=LATE))
+            for switch in (0, 1):
+                self.shelves.append(
+                    fill_shelf(
+                        self.vae, self.painter, *size, switch, pairs, seed + 70 + switch, chunks=2, anywhere=True
+                    )
+                )
         print(
             f"shelves: {sum(len(s.patches) for s in self.shelves)} clips in {time.monotonic() - began:.0f} s",
             flush=True,
@@ -149,7 +169,7 @@ class Trainer:
         optimizer, replay = Optimizer(self.world), Replay(self.device)
         generator = torch.Generator().manual_seed(5)
         resumed = (self.folder / "average.safetensors").exists()
-        shares = torch.tensor([float(len(shelf.patches)) for shelf in self.shelves])
+        shares = torch.tensor([float(shelf.patches.shape[:2].numel()) for shelf in self.shelves])
         opens = torch.tensor([shelf.openings for shelf in self.shelves])
         shares = torch.where(
             opens, openings * shares / shares[opens].sum(), (1 - openings) * shares / shares[~opens].sum()
@@ -158,7 +178,7 @@ class Trainer:
 
         def learn(shelf: Shelf, layout: Layout, rotary: Tensor) -> Tensor:
             with self.autocast():
-                count = self.scale.batch * (8 if shelf.openings else 1)
+                count = self.scale.batch * (8 if shelf.openings else 4 if shelf.pairs else 1)
                 loss = step_loss(self.runner, shelf, layout, rotary, count, own_share)
             optimizer.zero_grad()
             loss.backward()
@@ -174,13 +194,11 @@ class Trainer:
             rate = rates[1] + (rates[0] - rates[1]) * (0.5 + 0.5 * math.cos(math.pi * min(1, spent / seconds)))
             optimizer.rate.fill_(rate * min(1, (step + 1) / 200))
             number = int(torch.multinomial(shares, 1, generator=generator))
-            moved = MOVED[int(torch.randint(len(MOVED), (), generator=generator))]
             shelf = self.shelves[number]
-            moved = 0 if shelf.openings else CHUNK * shelf.late or moved
-            layout = OPENING if shelf.openings else layout_of(shelf.switch, moved=bool(moved))
+            layout, moved = self._draw_layout(shelf, generator)
             turns = rotary_of(layout.groups, *shelf.grid, self.device, moved)
             rotary = rotaries.setdefault((layout, shelf.grid), turns.clone()).copy_(turns)
-            loss = replay((number, bool(moved)), partial(learn, shelf, layout, rotary))
+            loss = replay((number, layout), partial(learn, shelf, layout, rotary))
             recent.append(loss.clone())
             if step % 10 == 9:
                 self._average(0.99 if resumed else min(0.99, (step + 1) / (step + 100)))
@@ -195,6 +213,17 @@ class Trainer:
         self.keep("average", self.average)
         self.keep_curve("transformer", curve)
 
+    def _draw_layout(self, shelf: Shelf, generator: torch.Generator) -> tuple[Layout, int]:
+        """Return a layout for a step with this shelf, and by how much later its chunks but the first are."""
+        if shelf.openings or shelf.pairs:
+            return (OPENING if shelf.openings else pair_layout(shelf.switch)), 0
+        moved = MOVED[int(torch.randint(len(MOVED), (), generator=generator))]
+        text_only = float(torch.rand((), generator=generator)) < TEXT_ONLY
+        if shelf.late:  # with positions as if nothing were left out, as in reward-forcing, or with the true ones
+            moved = 0 if text_only else CHUNK * shelf.late
+        recached = not (shelf.switch and not moved and text_only)
+        return layout_of(shelf.switch, moved=bool(moved), recached=recached), moved
+
     @torch.no_grad()
     def _average(self, keep: float) -> None:
         torch._foreach_lerp_(list(self.average.parameters()), [p.detach() for p in self.world.parameters()], 1 - keep)
@@ -208,7 +237,7 @@ class Trainer:
                 return make_own(self.own_runner, shelf, min(batch, len(shelf.patches)))
 
         for number, shelf in enumerate(self.shelves):
-            if shelf.openings:
+            if shelf.openings or shelf.pairs:
                 continue
             if shelf.own is None:
                 shelf.own = shelf.patches.clone()

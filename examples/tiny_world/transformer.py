@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from diffusers import WanTransformer3DModel
@@ -89,6 +89,12 @@ def rotary_of(chunks: tuple[int, ...], rows: int, columns: int, device: torch.de
     moved  latent frames by which all chunks but the first are moved to a later position.
     """
     frames = [CHUNK * chunk + frame + (moved if chunk else 0) for chunk in chunks for frame in range(CHUNK)]
+    return rotary_at(tuple(frames), rows, columns, device)
+
+
+@cache
+def rotary_at(frames: tuple[int, ...], rows: int, columns: int, device: torch.device) -> Tensor:
+    """Return cosine and sine of the rotary angles of latent frames at these positions."""
     return torch.stack(RotaryTable(HEAD_DIM, rows, columns, len(frames), device).at(frames)).view(2, -1, HEAD_DIM // 2)
 
 
@@ -141,6 +147,17 @@ def after_attention(
     return torch.addcmul(x, _linear(inner, block.ffn.net[2]), last)
 
 
+class Steering(Protocol):
+    """Adds hints to the groups that are predicted, as VACE does; see `control.Control`."""
+
+    def start(self, x: Tensor, modulation: Tensor, weight: Tensor) -> Callable[[int, Tensor], Tensor]:
+        """Return a function that adds the hint after a layer to x.
+
+        x, modulation  of the predicted groups before the first layer, [groups, ...].
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Runner:
     """Runs a `World` over groups of chunks; large tensors have `dtype`. compiled: fuse the kernels of a block."""
@@ -164,6 +181,7 @@ class Runner:
         rotary: Tensor,
         attend: Attend,
         head_from: int = 0,
+        steering: Steering | None = None,
     ) -> Tensor:
         """Predict the flow of the groups from `head_from` on, float32 in the shape of their patches.
 
@@ -171,7 +189,7 @@ class Runner:
         layer, [batch, groups, rows, width].
         """
         with torch.autocast(patches.device.type, enabled=False):
-            return self._run(patches, timestep, prompts, rotary, attend, head_from)
+            return self._run(patches, timestep, prompts, rotary, attend, head_from, steering)
 
     def _run(
         self,
@@ -181,6 +199,7 @@ class Runner:
         rotary: Tensor,
         attend: Attend,
         head_from: int,
+        steering: Steering | None,
     ) -> Tensor:
         wan, embedder = self.world.wan, self.world.wan.condition_embedder
         before, after = (_FUSED_BEFORE, _FUSED_AFTER) if self.compiled else (before_attention, after_attention)
@@ -196,12 +215,19 @@ class Runner:
         rows = prompts[0][0].shape[2]
         weight = torch.zeros(rows, device=x.device)
         weight[-1:].fill_(math.log(TEXT_TOKENS - rows + 1))
+        if steering is not None:
+            predicted = [every.unflatten(0, shape)[:, head_from:].flatten(0, 1) for every in (x, modulation)]
+            add_hint = steering.start(*predicted, weight)
         for layer, block in enumerate(wan.blocks):
             seen = before(block, x, modulation, rotary, turns)
             query, key, value = (part.unflatten(0, shape) for part in seen)
             attended = attend(layer, query, key, value).flatten(0, 1)
             key, value = (part.flatten(0, 1) for part in prompts[layer])
             x = after(block, x, attended, modulation, key, value, weight)
+            if steering is not None:
+                clean, noisy = x.unflatten(0, shape).tensor_split([head_from], 1)
+                x = torch.cat([clean, add_hint(layer, noisy.flatten(0, 1)).unflatten(0, noisy.shape[:2])], 1)
+                x = x.flatten(0, 1)
         x = x.unflatten(0, shape)[:, head_from:]
         shift, scale = (
             (wan.scale_shift_table[0] + embedding.unflatten(0, shape)[:, head_from:, None])

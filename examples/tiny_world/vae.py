@@ -37,7 +37,6 @@ RESUMED_RATE = 6e-4
 """Peak learning rate of a VAE that is trained further, without single pictures."""
 SPREAD_WEIGHT = 4e-4
 """Weight of the latents' divergence from a normal distribution, which makes the decoder tolerate small errors."""
-_TIMED = "decoder.mid_block.resnets."
 
 
 def new_vae(device: torch.device) -> AutoencoderKLWan:
@@ -62,7 +61,7 @@ def new_vae(device: torch.device) -> AutoencoderKLWan:
 
 def is_timed(name: str) -> bool:
     """Return True if the convolution of this name uses all its time taps."""
-    return name.startswith(_TIMED) or ".time_conv" in name
+    return name.startswith("decoder.mid_block.resnets.") or ".time_conv" in name
 
 
 class ClipVae:

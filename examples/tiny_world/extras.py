@@ -1,0 +1,174 @@
+"""Trains what comes with the tiny world: python -m examples.tiny_world.extras FOLDER PART SECONDS
+
+PART is vace, streamdiffusionv2, outline or tae. FOLDER holds the weights of `train`, and gets PART.safetensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .adapters import add_low_rank, changes, outlined
+from .chunks import FrameLayout, Layout
+from .control import CHUNKS as CONTROL_CHUNKS
+from .control import Control, Vace, fill_control_shelf
+from .gpu import Replay
+from .learning import CHUNKS, Shelf, fill_shelf, layout_of, step_loss
+from .optimizer import Optimizer
+from .scenes import Painter
+from .tae import train_tae
+from .train import FULL, LATE, TOY
+from .transformer import CHUNK, LAYERS, Runner, World, rotary_at, rotary_of
+from .vae import ClipVae, new_vae
+
+LIMITS = {"vace": 2e-3, "streamdiffusionv2": 2e-3, "outline": 2e-3}
+"""Peak learning rate of each part."""
+RANKS = {"streamdiffusionv2": 8, "outline": 4}
+FRAMES = CHUNK * CHUNKS
+
+Case = tuple[Shelf, Layout, Tensor]
+"""A shelf, with a layout for its clips and the rotary angles."""
+
+
+def control_cases(vae: ClipVae, painter: Painter, *, toy: bool) -> list[Case]:
+    layout = Layout(CONTROL_CHUNKS, (0, 0, *range(CONTROL_CHUNKS), CONTROL_CHUNKS - 1))
+    cases = []
+    for number, size in enumerate(TOY.sizes if toy else FULL.sizes):
+        shelf = fill_control_shelf(vae, painter, *size, 2 if toy else (700, 450, 300)[number], 31_000 + number)
+        cases.append((shelf, layout, rotary_of(layout.groups, *shelf.grid, painter.device)))
+    return cases
+
+
+def frame_cases(vae: ClipVae, painter: Painter, *, toy: bool) -> list[Case]:
+    """Return clips as single latent frames, with changes of prompt and late ones."""
+    cases: list[Case] = []
+    for number, size in enumerate(TOY.sizes if toy else FULL.sizes):
+        clips = 2 if toy else (420, 260, 200)[number]
+        for switch, late in ((0, 0), (1, 0), (2, 0), (0, LATE)):
+            seed = 41_000 + 10 * number + switch + late
+            shelf = fill_shelf(vae, painter, *size, switch, clips, seed, late=late)
+            shelf.patches = shelf.patches.unflatten(2, (CHUNK, -1)).flatten(1, 2)
+            shelf.thing = shelf.thing.unflatten(2, (CHUNK, -1)).flatten(1, 2)
+            first = 5 if late else 2
+            start = CHUNK * switch
+            others = range(first, FRAMES, 1 if late else 2)
+            noisy = (0, 1, *([start, start, start + 1] if switch else []), *others)
+            layout = FrameLayout(FRAMES, noisy, start, recached=False)
+            places = tuple(frame + (CHUNK * late if frame > 2 else 0) for frame in layout.groups)
+            cases.append((shelf, layout, rotary_at(places, *shelf.grid, painter.device)))
+    return cases
+
+
+def style_cases(vae: ClipVae, painter: Painter, *, toy: bool) -> list[Case]:
+    cases = []
+    for number, size in enumerate(TOY.sizes if toy else FULL.sizes[:2]):
+        for switch in (0, 1):
+            clips = 2 if toy else (260, 200)[number]
+            shelf = fill_shelf(vae, painter, *size, switch, clips, 51_000 + 10 * number + switch, style=outlined)
+            layout = layout_of(switch, moved=False)
+            cases.append((shelf, layout, rotary_of(layout.groups, *shelf.grid, painter.device)))
+    return cases
+
+
+def train(
+    model: nn.Module, loss_of: Callable[[Case], Tensor], cases: list[Case], seconds: float, peak: float
+) -> list[tuple[int, float]]:
+    """Train for so many seconds, and return the loss curve."""
+    device = cases[0][0].patches.device
+    optimizer, replay, generator = Optimizer(model), Replay(device), torch.Generator().manual_seed(5)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    shares = torch.tensor([float(shelf.patches.numel()) for shelf, _, _ in cases])
+
+    def learn(case: Case) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss = loss_of(case)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        return loss.detach()
+
+    began, step, curve, recent = time.monotonic(), 0, [], []
+    while (share := (time.monotonic() - began) / seconds) < 1 or step < 2:
+        cosine = 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * min(1, share)))
+        optimizer.rate.fill_(peak * cosine * min(1, (step + 1) / 100))
+        number = int(torch.multinomial(shares, 1, generator=generator))
+        recent.append(replay(number, partial(learn, cases[number])).clone())
+        step += 1
+        if step % 50 == 0:
+            curve.append((step, torch.stack(recent).mean().item()))
+            recent.clear()
+            if step % 200 == 0:
+                print(f"{step} loss {curve[-1][1]:.4f} {share:.0%}", flush=True)
+    print(f"{step} steps", flush=True)
+    return curve
+
+
+def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor.detach().half().contiguous() for key, tensor in state.items()}
+
+
+def save(folder: Path, part: str, state: dict[str, Tensor], curve: list[tuple[int, float]]) -> None:
+    save_file(state, folder / f"{part}.safetensors")
+    (folder / f"{part}.json").write_text(json.dumps(curve))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("part", choices=(*LIMITS, "tae"))
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("--toy", action="store_true", help="everything small, to try the program on a CPU")
+    asked = parser.parse_args()
+    sizes = TOY.sizes if asked.toy else FULL.sizes
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.enable_flash_sdp(False)
+    painter, vae, world = Painter(device), new_vae(device), World(LAYERS)
+    vae.load_state_dict(load_file(asked.folder / "vae.safetensors"))
+    vae.requires_grad_(False)
+    world.load_state_dict(load_file(asked.folder / "average.safetensors"), strict=False)
+    world.to(device).requires_grad_(False)
+    if asked.part == "tae":
+        trained, curve = train_tae(ClipVae(vae), painter, sizes, asked.seconds, 1.4e4 if asked.toy else 2.4e6)
+        save(asked.folder, asked.part, half(trained.state_dict()), curve)
+        return
+    runner = Runner(world, torch.bfloat16 if device.type == "cuda" else torch.float32)
+    began, count = time.monotonic(), 2 if asked.toy else 32
+    make = {"vace": control_cases, "streamdiffusionv2": frame_cases, "outline": style_cases}[asked.part]
+    with torch.no_grad():
+        cases = make(ClipVae(vae), painter, toy=asked.toy)
+    print(f"{asked.part}: clips in {time.monotonic() - began:.0f} s", flush=True)
+    model: nn.Module = world
+    if asked.part == "vace":
+        model = vace = Vace(world).to(device)
+    else:
+        add_low_rank(world, RANKS[asked.part], ends=asked.part == "streamdiffusionv2")
+
+    def loss_of(case: Case) -> Tensor:
+        shelf, layout, rotary = case
+        if asked.part != "vace":
+            return step_loss(runner, shelf, layout, rotary, count, 0.0)
+
+        def steer(contexts: Tensor, prompts: list[Tensor]) -> Control:
+            return Control(vace, runner, contexts, prompts[1], shelf.grid)
+
+        return step_loss(runner, shelf, layout, rotary, count, 0.0, steer)
+
+    curve = train(model, loss_of, cases, asked.seconds, LIMITS[asked.part])
+    state = model.state_dict() if asked.part == "vace" else changes(world, ends=asked.part == "streamdiffusionv2")
+    save(asked.folder, asked.part, half(state), curve)
+
+
+if __name__ == "__main__":
+    main()
