@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import commands, engine, loading, output, planner, serve
+from tests.bench import commands, devices, engine, loading, output, planner, serve
 from tests.bench.figures import Figure, table
 from tests.bench.run import BENCHMARKS
 
@@ -41,3 +41,9 @@ def test_the_median_is_held_against_the_bound() -> None:
     low, high = Figure("a", "%", (10, 80, 60), at_least=70), Figure("b", "s", (1, 0.3, 0.2), at_most=0.4)
     assert (low.verdict, high.verdict) == ("missed", "ok")
     assert "60 %" in table([low, high]) and "<= 0.4" in table([low, high])
+
+
+@pytest.mark.slow
+def test_several_devices_give_the_bytes_of_one(tmp_path: Path) -> None:
+    sizes = ("--jobs", "2", "--frames", "21", "--size", "64x64", "--pipeline", "slate", "--parts", "one,all")
+    assert devices.main(["tiny", "cpu:2", *sizes, "--folder", str(tmp_path)]) == 0

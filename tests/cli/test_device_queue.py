@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from scope_batch.core.failpoint import VARIABLE
@@ -142,3 +143,21 @@ def test_a_second_signal_ends_all_at_once(run):
             started.send_signal(number)
         rest = started.stderr.read()
     assert started.returncode == 130, rest
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_program_that_is_killed(run):
+    names = [run and write(f"{stem}.yaml", 60_000) for stem in "ab"]
+    command = [sys.executable, "-m", "scope_batch", "render", *names, *SEVERAL, "--progress", "json"]
+    workers: list[psutil.Process] = []
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as started:
+        assert started.stderr is not None
+        for line in started.stderr:
+            event = json.loads(line)
+            if event["event"] == "assigned":
+                workers.append(psutil.Process(int(event["worker"].split()[-1])))
+            if event["event"] == "chunk" and len(workers) == 2:
+                break
+        started.kill()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert alive == []
