@@ -259,3 +259,25 @@ def test_a_password_in_an_output_is_not_repeated(
 def test_errors_are_errors_of_the_package(s3: S3) -> None:
     with pytest.raises(ScopeBatchError, match=r"^output s3://films/out\.xyz: unknown extension"):
         render(s3.url("out.xyz"))
+
+
+def test_a_ledger_names_the_url(s3: S3, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(json.dumps(SMALL | {"output": s3.url("out.npy")}))
+    assert main(["render", str(tmp_path / "job.yaml"), "--ledger", str(tmp_path / "ledger"), "-q"]) == 0
+    [line] = (tmp_path / "ledger" / "jobs.jsonl").read_text().splitlines()
+    assert json.loads(line)["outputs"] == [s3.url("out.npy")]
+
+
+def test_jobs_of_a_sweep_have_urls_of_their_own(s3: S3, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(json.dumps(SMALL | {"output": s3.url("out.mkv"), "sweep": {"seed": [1, 1001]}}))
+    sheet = tmp_path / "sheet.png"
+    assert main(["render", str(tmp_path / "job.yaml"), "--sheet", str(sheet), "-q"]) == 0
+    assert s3.names() == {"out-1.mkv", "out-1001.mkv"} and sheet.is_file()
+
+
+def test_endings_have_urls_of_their_own(s3: S3, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(json.dumps(SMALL | {"num_frames": 21}))
+    changes = ["--set", "text=a dog", "--set", "text=a bird", "-q"]
+    output = s3.url("{ending}.mkv")
+    assert main(["branch", str(tmp_path / "job.yaml"), "--at", "9", *changes, "-o", output]) == 0
+    assert (s3.names(), local_files()) == ({"1.mkv", "2.mkv"}, set())
