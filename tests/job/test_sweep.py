@@ -167,6 +167,12 @@ def test_a_problem_of_all_jobs_is_one_line() -> None:
     assert refusal(JOB + "fpss: 3", "seed=1,2,3") == "65 j.yaml:3:1: fpss: unknown key (did you mean fps?)"
 
 
+def test_every_wrong_value_is_told_once() -> None:
+    text = JOB + "sweep:\n  fps: [8, 16]\n  seed: [x, 1, y]\n"
+    wrong = "seed: must be a whole number or a list of them, not"
+    assert refusal(text) == f"65 j.yaml:5:10: {wrong} 'x'\nj.yaml:5:16: {wrong} 'y'"
+
+
 @pytest.mark.parametrize("override", ["seed=3", "chunk_specs.0.text=a", "chunk_specs=[]"])
 def test_set_and_sweep_of_one_key_contradict_each_other(override: str) -> None:
     text = JOB + "sweep: {seed: [1], chunk_specs.0: [{chunk: 1}]}"
