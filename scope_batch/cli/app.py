@@ -22,7 +22,7 @@ from scope_batch.cli.serve import serve
 from scope_batch.cli.sheet import sheet
 from scope_batch.cli.submit import submit
 from scope_batch.cli.values import check_device, refuse_both
-from scope_batch.errors import EXIT_USAGE
+from scope_batch.errors import EXIT_USAGE, UsageError
 from scope_batch.farm.devices import parse_devices
 
 app = Program(
@@ -81,6 +81,8 @@ def render(
     dry_run: o.DryRun = False,
     models: o.Models = None,
     device: o.RenderDevices = "auto",
+    ray: o.Ray = None,
+    ray_workers: o.RayWorkers = None,
     dtype: o.DtypeOption = o.Dtype.auto,
     low_vram: o.LowVramOption = o.LowVram.auto,
     kernels: o.KernelsOption = o.Kernels.auto,
@@ -104,6 +106,14 @@ def render(
         ("--reuse", reuse is not None),
     ):
         refuse_both("--checkpoint-every 0", checkpoint_every == 0, option, is_set)
+    if ray is not None:
+        from scope_batch.farm.ray_cluster import RayOptions
+
+        cluster = RayOptions(ray, device, ray_workers)
+    elif ray_workers is not None:
+        raise UsageError("--ray-workers counts the workers of --ray, which is not given")
+    else:
+        cluster = None
     devices = parse_devices(device)
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=deterministic)
@@ -150,6 +160,7 @@ def render(
             ledger=ledger,
             sheet=sheet,
             devices=devices,
+            ray=cluster,
         )
 
 

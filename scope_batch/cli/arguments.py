@@ -258,6 +258,24 @@ RenderDevices = Annotated[
         rich_help_panel=_MACHINE,
     ),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Render on a Ray cluster, a job on each of its GPUs, or CPUs: auto, or HOST:PORT of its head node. The "
+        "working directory, outputs and work folders must be on storage that all its nodes share.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+RayWorkers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Ask Ray for so many workers, also if the cluster has to grow for them.",
+        rich_help_panel=_MACHINE,
+    ),
+]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the model.", rich_help_panel=_MACHINE)]
 LowVramOption = Annotated[
     LowVram,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch.cli.console import CommandConsole
-from scope_batch.cli.environment import prepare_libraries
+from scope_batch.cli.environment import library_variables, prepare_libraries
 from scope_batch.cli.error_boundary import Boundary
 from scope_batch.cli.job_results import Begin, JobResults
 from scope_batch.cli.output_patterns import STDOUT
@@ -23,7 +23,8 @@ from scope_batch.progress import Batch, Reporter
 if TYPE_CHECKING:
     from scope_batch.farm.devices import Device
     from scope_batch.farm.messages import Inbox, Worker
-    from scope_batch.farm.scheduler import Scheduler
+    from scope_batch.farm.ray_cluster import RayOptions
+    from scope_batch.farm.scheduler import OpenWorker, Scheduler
     from scope_batch.farm.waiting import Task
 
 
@@ -44,7 +45,7 @@ class _Shown:
 
 
 class DeviceQueue(JobResults):
-    """Renders jobs on devices of this machine; it is the scheduler's `Watch`."""
+    """Renders jobs on devices of this machine or of a Ray cluster; it is the scheduler's `Watch`."""
 
     def __init__(
         self, console: CommandConsole, arguments: Sequence[str], *, fail_fast: bool, ledger: Path | None = None
@@ -56,25 +57,24 @@ class DeviceQueue(JobResults):
         self._devices: Sequence[Device] = ()
         self._shown: dict[int, _Shown] = {}
 
-    def render_all(self, jobs: Sequence[QueuedJob], devices: Sequence[Device], signals: Signals) -> None:
-        """Render the jobs. Raises UsageError if one writes to standard output."""
-        from scope_batch.farm.local_worker import LocalWorker
+    def render_all(
+        self, jobs: Sequence[QueuedJob], devices: Sequence[Device], signals: Signals, ray: RayOptions | None = None
+    ) -> None:
+        """Render the jobs on the devices, or on those of a Ray cluster. Raises UsageError if one writes to standard
+        output, UnavailableError if the cluster cannot be reached."""
         from scope_batch.farm.scheduler import Scheduler
 
-        self._jobs, self._devices, self._signals = jobs, devices, signals
+        self._jobs, self._signals = jobs, signals
         for job in jobs:
             if STDOUT in job.named_outputs:
                 raise UsageError(f"{job.argument}: standard output (-) takes frames from one device only")
-        deterministic = any(job.options.deterministic for job in jobs)
-        prepare = partial(prepare_libraries, verbose=self._console.verbose, deterministic=deterministic)
-
-        def open_worker(device: Device, inbox: Inbox) -> Worker:
-            return LocalWorker(device, inbox, prepare)
-
         outer = self._console
         with outer.board(len(jobs)) as self._console:
             try:
-                with Scheduler(devices, open_worker) as scheduler:
+                with (
+                    self._farm(jobs, devices, ray) as (self._devices, open_worker),
+                    Scheduler(self._devices, open_worker) as scheduler,
+                ):
                     scheduler.open(len(jobs))
                     tasks = self._tasks(jobs)
                     self._scheduler = scheduler
@@ -88,6 +88,26 @@ class DeviceQueue(JobResults):
             finally:
                 self._scheduler = None
         self._console = outer
+
+    @contextmanager
+    def _farm(
+        self, jobs: Sequence[QueuedJob], devices: Sequence[Device], ray: RayOptions | None
+    ) -> Iterator[tuple[Sequence[Device], OpenWorker]]:
+        verbose, deterministic = self._console.verbose, any(job.options.deterministic for job in jobs)
+        if ray is not None:
+            from scope_batch.farm.ray_cluster import connected
+
+            with connected(ray, library_variables(verbose=verbose, deterministic=deterministic)) as farm:
+                yield farm
+            return
+        from scope_batch.farm.local_worker import LocalWorker
+
+        prepare = partial(prepare_libraries, verbose=verbose, deterministic=deterministic)
+
+        def open_worker(device: Device, inbox: Inbox) -> Worker:
+            return LocalWorker(device, inbox, prepare)
+
+        yield devices, open_worker
 
     def _tasks(self, jobs: Sequence[QueuedJob]) -> list[Task]:
         """Plan the jobs. One that cannot be planned ends here; so does planning, if then no further job is started."""
@@ -133,9 +153,9 @@ class DeviceQueue(JobResults):
         if (shown := self._shown.get(task.number)) is not None:
             shown.report.begin_again(batch)
             shown.attempts += 1
-            shown.begin = Begin(device.name)
+            shown.begin = Begin(device.name, device.host)
         else:
-            shown = self._show(task.number, Begin(device.name), batch)
+            shown = self._show(task.number, Begin(device.name, device.host), batch)
         shown.report(Assigned(device.name, worker, shown.attempts))
         if shown.attempts == 1:
             shown.note_reach()

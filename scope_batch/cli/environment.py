@@ -19,17 +19,22 @@ WAIT_POLICY = "PASSIVE"
 same cores: a CPU render beside another busy process took four times as long."""
 
 
+def library_variables(*, verbose: bool, deterministic: bool) -> dict[str, str]:
+    """Return the variables that `prepare_libraries` sets."""
+    variables = {"OMP_WAIT_POLICY": WAIT_POLICY}
+    if deterministic:
+        variables["CUBLAS_WORKSPACE_CONFIG"] = DETERMINISTIC_CUBLAS
+    return variables if verbose else variables | QUIET_LIBRARIES
+
+
 def prepare_libraries(*, verbose: bool, deterministic: bool) -> None:
     """Silence the messages and progress bars of libraries unless `verbose`; make cuBLAS repeatable if `deterministic`.
 
     Variables that the user has set stay as they are.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", WAIT_POLICY)
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", DETERMINISTIC_CUBLAS)
+    for name, value in library_variables(verbose=verbose, deterministic=deterministic).items():
+        os.environ.setdefault(name, value)
     if not verbose:
-        for name, value in QUIET_LIBRARIES.items():
-            os.environ.setdefault(name, value)
         for name in QUIET_LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         warnings.simplefilter("ignore")

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Where and when an attempt at a job began. idle_s: how long its device had waited for it."""
+    """Where and when an attempt at a job began. host: "" for this machine; idle_s: how long its device had waited."""
 
     device: str
+    host: str = ""
     idle_s: float = 0.0
     utc: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     monotonic_s: float = field(default_factory=time.monotonic)
@@ -105,7 +106,7 @@ class JobResults:
             job=queued.argument,
             fingerprint=job_sha256(queued.job),
             device=begin.device,
-            host=socket.gethostname(),
+            host=begin.host or socket.gethostname(),
             started=begin.utc,
             seconds=round(time.monotonic() - begin.monotonic_s, 3),
             outcome=outcome,

@@ -18,6 +18,7 @@ from scope_batch.progress import Batch, Reporter
 
 if TYPE_CHECKING:
     from scope_batch.farm.devices import Device
+    from scope_batch.farm.ray_cluster import RayOptions
     from scope_batch.render.engine_pool import Engines
     from scope_batch.render.options import RenderOptions
 
@@ -35,15 +36,17 @@ def render_jobs(
     ledger: Path | None = None,
     sheet: Path | None = None,
     devices: Sequence[Device] = (),
+    ray: RayOptions | None = None,
 ) -> int:
     """Render every job. Returns the exit code of the first failure, 0 if there was none.
 
     All jobs are read before the first one is rendered, so that a mistake in the last one is reported at once. `options`
     still has placeholders such as `{job}`. sweeps: texts as KEY=V1,V2, of which each argument makes several jobs.
-    sheet: a contact sheet of all jobs. devices: several ones render jobs at the same time.
+    sheet: a contact sheet of all jobs. devices: several ones render jobs at the same time; ray: those of a
+    cluster do.
     """
     named = name_jobs(arguments, overrides, sweeps, options)
-    kind = DeviceQueue if len(devices) > 1 else JobQueue
+    kind = DeviceQueue if len(devices) > 1 or ray is not None else JobQueue
     queue = kind(console, [job.label for job in named], fail_fast=fail_fast, ledger=ledger)
     with Signals(timeout_s, queue.announce, queue.busy) as signals:
         jobs = [
@@ -55,7 +58,7 @@ def render_jobs(
         if sheet is not None:
             check_sheet(sheet, jobs, overwrite=options.overwrite)
         if isinstance(queue, DeviceQueue):
-            queue.render_all(jobs, devices, signals)
+            queue.render_all(jobs, devices, signals, ray)
         else:
             queue.render_all(jobs, signals)
     queue.sum_up()

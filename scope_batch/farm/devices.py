@@ -23,11 +23,13 @@ class Device:
     name         as progress and ledger show it: "cuda:1", "cpu 2/3" (share 2 of 3).
     option       what a render's `device` option is there: "cuda:1", "cpu".
     cpu_threads  how many threads torch may use; None: as many as it takes by itself.
+    host         name of the machine where it is, "" for this one.
     """
 
     name: str
     option: str
     cpu_threads: int | None = None
+    host: str = ""
 
 
 def parse_devices(text: str) -> tuple[Device, ...]:

@@ -16,6 +16,8 @@ from scope_batch.jobs.child_process import EXIT_WAIT_S, ChildProcess, how_it_end
 class LocalWorker:
     """A worker process, and a thread that puts what it tells into `inbox`."""
 
+    starts_ready = True
+
     def __init__(self, device: Device, inbox: Inbox, prepare: Callable[[], None]) -> None:
         """Start the process. Raises OSError if the system has no room for one."""
         self._inbox = inbox

@@ -48,13 +48,21 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker, which was not ready when it was opened, takes orders from now on, in this process on this host."""
+
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Death:
     """The worker is gone. reason: "the worker process was killed by SIGKILL"."""
 
     reason: str
 
 
-Message = Event | Result | Death
+Message = Event | Ready | Result | Death
 
 
 class Worker(Protocol):
@@ -64,6 +72,11 @@ class Worker(Protocol):
     @property
     def name(self) -> str:
         """For messages: "process 4711"."""
+        ...
+
+    @property
+    def starts_ready(self) -> bool:
+        """False if it takes orders only once it has told the inbox that it is ready."""
         ...
 
     def start(self, order: Order) -> None:

@@ -7,10 +7,18 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from scope_batch.errors import DeviceFaultError, Interrupted, NoDeviceError, TemporaryError, TimeLimitError
+from scope_batch.errors import (
+    DeviceFaultError,
+    Interrupted,
+    NoDeviceError,
+    ScopeBatchError,
+    TemporaryError,
+    TimeLimitError,
+    UnavailableError,
+)
 from scope_batch.events import ChunkDone, Event
 from scope_batch.farm.devices import Device
-from scope_batch.farm.messages import Death, Inbox, Message, Result, Stop, Worker
+from scope_batch.farm.messages import Death, Inbox, Message, Ready, Result, Stop, Worker
 from scope_batch.farm.waiting import Task, WaitingTasks
 from scope_batch.jobs.child_process import MAX_LOST_WORKERS
 
@@ -47,10 +55,14 @@ class Watch(Protocol):
 
 @dataclass(slots=True)
 class _Seat:
-    """A device, its worker, and the task in work. models: those that the worker has loaded."""
+    """A device, its worker, and the task in work.
+
+    is_ready  the worker takes orders. models: those that it has loaded.
+    """
 
     device: Device
     worker: Worker | None = None
+    is_ready: bool = False
     task: Task | None = None
     models: Hashable | None = None
     deaths: int = 0
@@ -96,7 +108,7 @@ class Scheduler:
         self._watch = watch
         self._waiting = WaitingTasks(tasks)
         self._feed_all()
-        while any(seat.task is not None for seat in self._seats):
+        while any(seat.task is not None for seat in self._seats) or self._is_waiting_for_a_worker:
             try:
                 worker, message = self._inbox.get()
             except Interrupted as error:
@@ -112,6 +124,8 @@ class Scheduler:
 
     def _stop_all(self, stop: Stop) -> None:
         self._stop = stop
+        if all(seat.task is None for seat in self._seats):
+            raise stop.error  # no task can tell it
         for seat in self._seats:
             if seat.task is not None and seat.worker is not None:
                 seat.worker.stop(stop)
@@ -125,13 +139,20 @@ class Scheduler:
     def _may_start(self) -> bool:
         return self._stop is None and not self._watch.over
 
+    @property
+    def _is_waiting_for_a_worker(self) -> bool:
+        opening = any(seat.worker is not None and not seat.is_ready for seat in self._seats)
+        return opening and self._may_start and bool(self._waiting)
+
     def _feed(self, seat: _Seat) -> None:
         """Give a free device its next task."""
         if seat.failed or seat.task is not None or not self._may_start or not self._waiting:
             return
         self._ensure_worker(seat)
         if seat.worker is None:
-            self._cannot_open(seat)
+            self._cannot_open(seat, TemporaryError("no worker process can be started"))
+            return
+        if not seat.is_ready:
             return
         elsewhere = [other.models for other in self._seats if other is not seat and not other.failed]
         task = self._waiting.take(seat.device.name, seat.models, elsewhere)
@@ -139,13 +160,12 @@ class Scheduler:
         self._watch.started(task, seat.device, seat.worker.name, self._waiting.expected_s)
         seat.worker.start(task.order)
 
-    def _cannot_open(self, seat: _Seat) -> None:
-        reason = "no worker process can be started"
+    def _cannot_open(self, seat: _Seat, error: ScopeBatchError) -> None:
         seat.failed = True
-        self._watch.left_out(seat.device, reason)
+        self._watch.left_out(seat.device, str(error))
         if all(other.failed for other in self._seats):
             for task in self._waiting.take_all():
-                self._watch.ended(task, TemporaryError(reason), 0.0)
+                self._watch.ended(task, error, 0.0)
 
     def _ensure_worker(self, seat: _Seat) -> None:
         if seat.worker is None:
@@ -153,14 +173,24 @@ class Scheduler:
                 seat.worker = self._open_worker(seat.device, self._inbox)
             except OSError:
                 return
+            seat.is_ready = seat.worker.starts_ready
             self._opened.append(seat.worker)
 
     def _take_message(self, seat: _Seat, message: Message) -> None:
-        if isinstance(message, Death):
+        if isinstance(message, Ready):
+            seat.device, seat.is_ready = replace(seat.device, host=message.host), True
+            self._feed_all()
+        elif isinstance(message, Death):
             seat.worker = seat.models = None
             if seat.task is not None:
                 seat.deaths += 1
                 self._lose(seat, message.reason, 0.0)
+            elif not seat.is_ready:
+                seat.deaths += 1
+                if seat.deaths < MAX_DEATHS_IN_A_ROW:
+                    self._feed(seat)
+                else:
+                    self._cannot_open(seat, UnavailableError(message.reason))
         elif isinstance(message, Result):
             seat.deaths = 0
             self._take_result(seat, message)

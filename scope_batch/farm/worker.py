@@ -28,7 +28,7 @@ from scope_batch.render.options import DEFAULT_OPTIONS
 
 EXIT_ORPHANED = 1
 """Exit status of a worker whose scheduler has gone."""
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUMTHREAD_VARIABLES", "MKL_NUMTHREAD_VARIABLES")
 
 
 def work(connection: Connection, device: Device, prepare: Callable[[], None]) -> None:
@@ -39,7 +39,7 @@ def work(connection: Connection, device: Device, prepare: Callable[[], None]) ->
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # sent to the whole group of processes; the scheduler decides
     if device.cpu_threads is not None:
-        os.environ.update(dict.fromkeys(_THREADS, str(device.cpu_threads)))
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(device.cpu_threads)))
     prepare()
     DeviceWorker(connection, device).run()
 

@@ -38,6 +38,7 @@ class Farm:
     over: bool = False
     starts: list[tuple[str, int]] = field(default_factory=list)
     """(device, number of the task), in order."""
+    hosts: set[str] = field(default_factory=set)
     ends: dict[int, BaseException | None] = field(default_factory=dict)
     losses: list[int] = field(default_factory=list)
     out: dict[str, str] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class Farm:
 
     def started(self, task: Task, device: Device, worker: str, waiting_s: float) -> None:  # noqa: ARG002
         self.starts.append((device.name, task.number))
+        self.hosts.add(device.host)
 
     def event(self, task: Task, event: Event) -> None:
         self.events[task.number].append(event)
@@ -78,6 +80,7 @@ class FakeWorker:
     device: str
     inbox: Inbox
     name: str = "fake"
+    starts_ready: bool = True
 
     def start(self, order: Order) -> None:
         for message in self.farm.script(self.device, self.farm.tasks[order.stem]) or ():

@@ -9,10 +9,19 @@ from typing import Any
 
 import pytest
 
-from scope_batch.errors import DeviceFaultError, Interrupted, JobError, NoDeviceError, TemporaryError, TimeLimitError
-from scope_batch.farm.messages import Message, Result
+from scope_batch.errors import (
+    DeviceFaultError,
+    Interrupted,
+    JobError,
+    NoDeviceError,
+    TemporaryError,
+    TimeLimitError,
+    UnavailableError,
+)
+from scope_batch.farm.devices import Device
+from scope_batch.farm.messages import Death, Inbox, Message, Ready, Result
 from scope_batch.farm.waiting import Task
-from tests.farm.fakes import CHUNK, DONE, KILLED, Farm, task
+from tests.farm.fakes import CHUNK, DONE, KILLED, FakeWorker, Farm, task
 
 
 def at_first(*messages: Message, device: str | None = None) -> Callable[[str, Task], Sequence[Message]]:
@@ -144,3 +153,45 @@ def test_a_system_without_room_for_a_process_ends_the_tasks_with_75() -> None:
     farm.open = lambda *_: (_ for _ in ()).throw(OSError())  # type: ignore[method-assign]
     assert [type(error) for error in farm.run(*map(task, range(300))).ends.values()] == [TemporaryError] * 300
     assert list(farm.out) == ["a", "b"]
+
+
+def test_tasks_wait_for_workers_that_have_no_place_yet_and_others_go_on() -> None:
+    farm = Farm()
+
+    def open_later(device: Device, inbox: Inbox) -> FakeWorker:
+        worker = FakeWorker(farm, device.name, inbox, starts_ready=False)
+        if device.name == "b":
+            inbox.put((worker, Ready("node", 1)))
+        return worker
+
+    farm.open = open_later  # type: ignore[method-assign]
+    assert farm.run(task(0), task(1)).ends == {0: None, 1: None}
+    assert farm.starts == [("b", 0), ("b", 1)] and farm.hosts == {"node"} and sorted(farm.gone) == ["a", "b"]
+
+
+def test_a_worker_that_dies_three_times_before_it_is_ready_is_not_opened_again() -> None:
+    farm = Farm(devices="a")
+
+    def open_in_vain(device: Device, inbox: Inbox) -> FakeWorker:
+        worker = FakeWorker(farm, device.name, inbox, starts_ready=False)
+        farm.opened.append(device.name)
+        inbox.put((worker, Death("no folder")))
+        return worker
+
+    farm.open = open_in_vain  # type: ignore[method-assign]
+    farm.run(task(0), task(1))
+    assert [(type(error), str(error)) for error in farm.ends.values()] == [(UnavailableError, "no folder")] * 2
+    assert farm.opened == ["a"] * 3 and farm.out == {"a": "no folder"}
+
+
+def test_a_stop_while_no_worker_has_a_place_is_raised() -> None:
+    farm = Farm(devices="a")
+
+    def open_later(device: Device, inbox: Inbox) -> FakeWorker:
+        farm.scheduler.stop(Interrupted(signal.SIGTERM))
+        return FakeWorker(farm, device.name, inbox, starts_ready=False)
+
+    farm.open = open_later  # type: ignore[method-assign]
+    with pytest.raises(Interrupted):
+        farm.run(task(0))
+    assert farm.starts == [] and farm.gone == ["a"]
