@@ -49,10 +49,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker, which was not ready when it was opened, takes orders from now on, in this process on this host."""
+    """The worker, which was not ready when it was opened, takes orders from now on.
+
+    host, process  where: "node-3", "process 4711".
+    """
 
     host: str
-    pid: int
+    process: str
 
 
 @dataclass(frozen=True, slots=True)

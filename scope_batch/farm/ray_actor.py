@@ -56,7 +56,7 @@ class RenderActor:
         except (OSError, TypeError, ValueError) as error:
             self._inbox.put((None, Death(f"{host}: {error}")))
         else:
-            self._inbox.put((None, Ready(host, worker.pid)))
+            self._inbox.put((None, Ready(host, worker.name)))
 
     def take(self) -> list[str]:
         """Wait for messages, and return them, oldest first."""

@@ -73,7 +73,7 @@ class RayWorker:
             self._has_answered = True
             for message in messages:
                 if isinstance(message, Ready):
-                    self._name = f"process {message.pid} on {message.host}"
+                    self._name = f"{message.process} on {message.host}"
                 if isinstance(message, Death):
                     death = message
                 else:

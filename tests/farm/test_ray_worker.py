@@ -37,7 +37,7 @@ class FakeProcess:
     answers: ClassVar[list[Message]] = []
 
     def __init__(self, device: Device, inbox: Inbox, prepare: Callable[[], None]) -> None:  # noqa: ARG002
-        self.inbox, self.pid = inbox, 4711
+        self.inbox, self.name = inbox, "process 7"
 
     def start(self, order: Order) -> None:
         assert order == ORDER
@@ -112,8 +112,8 @@ def _process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_it_is_ready_then_renders_then_leaves() -> None:
     opened = Opened()
-    assert not opened.worker.starts_ready and opened.next() == Ready(socket.gethostname(), 4711)
-    assert opened.worker.name == f"process 4711 on {socket.gethostname()}"
+    assert not opened.worker.starts_ready and opened.next() == Ready(socket.gethostname(), "process 7")
+    assert opened.worker.name == f"process 7 on {socket.gethostname()}"
     opened.worker.start(ORDER)
     assert [opened.next(), opened.next()] == [CHUNK, Result(None, "", 0.5)]
     opened.worker.leave()

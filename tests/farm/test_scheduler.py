@@ -161,7 +161,7 @@ def test_tasks_wait_for_workers_that_have_no_place_yet_and_others_go_on() -> Non
     def open_later(device: Device, inbox: Inbox) -> FakeWorker:
         worker = FakeWorker(farm, device.name, inbox, starts_ready=False)
         if device.name == "b":
-            inbox.put((worker, Ready("node", 1)))
+            inbox.put((worker, Ready("node", "process 7")))
         return worker
 
     farm.open = open_later  # type: ignore[method-assign]

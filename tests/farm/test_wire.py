@@ -79,12 +79,13 @@ def test_a_reason_to_stop_is_the_same(error: Interrupted | TimeLimitError, now: 
     assert read.error.exit_code == error.exit_code
 
 
+CHUNK = ChunkDone(0, 2, 9, 9, 18, 1.0, 1.0, 9.0, 1.0, "ä")
 DONE = Finished("done", 9, 9, 0.5, 1.0, 9.0, 1, 2, (OutputFile("a.npy", 3),))
 
 
 @pytest.mark.parametrize(
     "message",
-    [Ready("node-1", 4711), Death("killed"), Result(None, "", 0.25), DONE, ChunkDone(0, 2, 9, 9, 18, 1.0, 1.0, 9.0, 1.0, "ä"),
+    [Ready("n", "process 7"), Death("killed"), Result(None, "", 0.25), DONE, CHUNK,
      Started("slate", 2, 18, 16.0, 64, 64, ("a.npy", "b.npy"), 0.5)],
     ids=lambda message: type(message).__name__,
 )  # fmt: skip
