@@ -6,6 +6,8 @@ import logging
 import os
 import warnings
 
+from scope_batch.files.cache import cache_path
+
 QUIET_LIBRARIES = {
     "DIFFUSERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -30,8 +32,10 @@ def library_variables(*, verbose: bool, deterministic: bool) -> dict[str, str]:
 def prepare_libraries(*, verbose: bool, deterministic: bool) -> None:
     """Silence the messages and progress bars of libraries unless `verbose`; make cuBLAS repeatable if `deterministic`.
 
-    Variables that the user has set stay as they are.
+    Compiled kernels are kept in the cache folder. Variables that the user has set stay as they are. Raises OutputError
+    if $SCOPE_BATCH_CACHE is no path.
     """
+    os.environ.setdefault("TRITON_CACHE_DIR", str(cache_path("triton").absolute()))
     for name, value in library_variables(verbose=verbose, deterministic=deterministic).items():
         os.environ.setdefault(name, value)
     if not verbose:
