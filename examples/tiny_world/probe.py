@@ -1,7 +1,7 @@
 """Renders probes with the engine and judges them: python -m examples.tiny_world.probe MODELS
 
-MODELS is a folder from `export models`. Each probe is a prompt that changes before the last chunk but one.
-`judge.py` judges the frames before the change, the chunk with the change, and the last chunk.
+MODELS is a folder from `export models`. Each probe is a prompt that changes before the last twelve frames but twelve.
+`judge.py` judges the frames before the change, the twelve from the change on, and the last twelve.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def render(probes: Probes, row: int, asked: argparse.Namespace, engines: Engines
         {
             "pipeline_id": asked.pipeline, "models": str(asked.models), "prompt": first, "seed": 100 + row,
             "height": height, "width": width, "num_frames": 12 * asked.chunks - 3,
-            "chunk_specs": [{"chunk": asked.chunks - 2, "text": second}],
+            "chunk_specs": [{"frame": 12 * (asked.chunks - 2) - 3, "text": second}],
         }
     )  # fmt: skip
     job = load_text(text, name=f"probe {row}")
