@@ -181,8 +181,9 @@ def soak(folder: Path, names: Sequence[str], devices: str, kills: int, chunks: i
     )
 
     remove_outputs(folder)
+    stored = ("--resume", "--checkpoint-every", "2")
     killer = Killer(random.Random(seed), kills, chunks)
-    killed = render(folder, names, devices, "--resume", watch=killer)
+    killed = render(folder, names, devices, *stored, watch=killer)
     wrong += check(wanted, digests(folder, names), Counter(attempt.job for attempt in killed.attempts("done")))
     resumed = sum(attempt.resumed_chunk is not None for attempt in killed.attempts("done"))
     print(
@@ -192,9 +193,9 @@ def soak(folder: Path, names: Sequence[str], devices: str, kills: int, chunks: i
     )
 
     remove_outputs(folder)
-    stopped = render(folder, names, devices, "--resume", watch=StopAfter(len(names) // 3))
+    stopped = render(folder, names, devices, *stored, watch=StopAfter(len(names) // 3))
     finished = {name for name, digest in digests(folder, names).items() if digest}
-    rest = render(folder, names, devices, "--resume")
+    rest = render(folder, names, devices, *stored)
     done = Counter(attempt.job for attempt in [*stopped.attempts("done"), *rest.attempts("done")])
     wrong += check(wanted, digests(folder, names), done)
     print(
@@ -228,7 +229,7 @@ def main() -> int:
     fields |= {"models": arguments.models} if arguments.models else {"pipeline_id": "slate"}
 
     def frames(number: int) -> int:
-        return arguments.frames + 12 * (number % 5)
+        return arguments.frames + 12 * (number % 3)
 
     with tempfile.TemporaryDirectory() as folder:
         names = write_jobs(Path(folder), arguments.jobs, frames, **fields)
