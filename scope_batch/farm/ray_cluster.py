@@ -6,11 +6,13 @@ import logging
 import os
 import queue
 import re
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scope_batch.errors import UnavailableError, UsageError
@@ -25,6 +27,7 @@ _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _CONNECT_WAIT_S = 10.0
 """So long the head node may take to accept a connection; Ray itself waits for minutes."""
+_TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the token or RAY_AUTH_TOKEN_PATH to a file with it"
 DEVICES = ("auto", "cpu", "cuda")
 """Devices that can be asked for; Ray chooses the GPU."""
 
@@ -97,16 +100,24 @@ def connected(options: RayOptions, environment: Mapping[str, str]) -> Iterator[t
         raise UnavailableError("--ray needs ray: pip install 'scope-batch[ray]'") from error
     _check_reachable(os.environ.get(_ADDRESS_VARIABLE, address) if address == AUTO else address)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    _on_a_thread(lambda: _connect(ray, address))
-    try:
-        devices = seats([node["Resources"] for node in ray.nodes() if node["Alive"]], options.device, options.workers)
+    with _quiet_standard_error():
+        _on_a_thread(lambda: _connect(ray, address))
+    if threading.current_thread() is threading.main_thread():
+        # Ray's core has put a handler before Python's, which writes a stack to standard error.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    # Ray prints a paragraph about each lost worker, which the progress tells in one line.
+    with Path(os.devnull).open("w") as null, redirect_stdout(null):
+        try:
+            devices = seats(
+                [node["Resources"] for node in ray.nodes() if node["Alive"]], options.device, options.workers
+            )
 
-        def open_worker(device: Device, inbox: Inbox) -> Worker:
-            return RayWorker(ray, device, inbox, environment)
+            def open_worker(device: Device, inbox: Inbox) -> Worker:
+                return RayWorker(ray, device, inbox, environment)
 
-        yield devices, open_worker
-    finally:
-        ray.shutdown()
+            yield devices, open_worker
+        finally:
+            ray.shutdown()
 
 
 def _check_reachable(address: str) -> None:
@@ -116,6 +127,19 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((match[1].strip("[]"), int(match[2])), _CONNECT_WAIT_S).close()
     except (OSError, OverflowError) as error:
         raise UnavailableError(f"--ray {address}: no Ray cluster can be reached there: {error}") from error
+
+
+@contextmanager
+def _quiet_standard_error() -> Iterator[None]:
+    """Drop what is written to standard error: Ray's core writes a line for each try, which no setting turns off."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _on_a_thread(call: Callable[[], None]) -> None:
@@ -140,11 +164,9 @@ def _connect(ray: Any, address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except ray.exceptions.AuthenticationError as error:
-        raise UnavailableError(
-            f"--ray {address}: the cluster asks for its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the "
-            "token or RAY_AUTH_TOKEN_PATH to a file with it"
-        ) from error
+        raise UnavailableError(f"--ray {address}: the cluster asks for its token: {_TOKEN}") from error
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UnavailableError(
-            f"--ray {address}: {next(iter(str(error).splitlines()), type(error).__name__)}"
-        ) from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if "Failed to connect" in reason:  # what Ray raises for a wrong token, too
+            reason += f". If it asks for a token: {_TOKEN}"
+        raise UnavailableError(f"--ray {address}: {reason}") from error
