@@ -22,7 +22,7 @@ from scope_batch import RenderOptions, load_job, render_chunks
 
 FOLDER = Path(__file__).parent
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-BUILT_IN = {"first_to_last", "lora_ramp"}  # rendered on `models: tiny`, for which their LoRA and pictures are made
+BUILT_IN = {"depth", "first_to_last", "lora_ramp"}  # rendered on `models: tiny`
 ENLARGED = 2  # factor between the film and its slate
 GAP = 8  # pixels between them
 QUALITY = 55  # of WebP, 0..100
