@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scope_batch.cli import arguments as o
+from scope_batch.cli import device_options as d
 from scope_batch.cli.console import open_console
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.measurements import Measurements
@@ -131,10 +132,10 @@ def bench(
     output: Figures = None,
     overwrite: o.ReplaceTemplate = False,
     as_json: o.AsJson = False,
-    models: o.Models = None,
-    device: o.Device = "auto",
-    dtype: o.DtypeOption = o.Dtype.auto,
-    low_vram: o.LowVramOption = o.LowVram.auto,
+    models: d.Models = None,
+    device: d.Device = "auto",
+    dtype: d.DtypeOption = d.Dtype.auto,
+    low_vram: d.LowVramOption = d.LowVram.auto,
     verbose: o.Verbose = False,
 ) -> int:
     """Measure how fast this machine renders: a job, or built-in cases."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scope_batch.cli import arguments as o
+from scope_batch.cli import device_options as d
 from scope_batch.cli.documents import print_json, print_text
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.job_argument import read_job
@@ -101,8 +102,8 @@ def compare(
     ignore_rate: IgnoreRate = False,
     picture: Picture = None,
     as_json: o.AsJson = False,
-    models: o.Models = None,
-    device: o.Device = "auto",
+    models: d.Models = None,
+    device: d.Device = "auto",
 ) -> int:
     """Compare two films frame by frame. Exit code 1 if they differ by more than the thresholds, by default at all."""
     if a == b == "-":

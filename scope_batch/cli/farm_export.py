@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scope_batch.cli import arguments as o
+from scope_batch.cli import device_options as d
 from scope_batch.cli.console import open_console
 from scope_batch.cli.documents import print_text, write_text
 from scope_batch.cli.output_patterns import STDOUT, check_distinct
@@ -62,7 +63,7 @@ def export(
     render_output: RenderOutputs = None,
     overrides: o.Overrides = None,
     sweep: o.Sweeps = None,
-    models: o.Models = None,
+    models: d.Models = None,
     ledger: o.Ledger = None,
     name: Name = None,
     folder: Folder = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scope_batch.cli import arguments as o
+from scope_batch.cli import device_options as d
 from scope_batch.cli.annotations import annotation
 from scope_batch.cli.console import open_console
 from scope_batch.cli.documents import print_json, print_text
@@ -73,8 +74,8 @@ def bless(
     note: Note = "",
     replace: Replace = False,
     overrides: o.Overrides = None,
-    models: o.Models = None,
-    device: o.Device = "auto",
+    models: d.Models = None,
+    device: d.Device = "auto",
 ) -> int:
     """Render jobs and keep the frames' checksums and some pictures as the golden of this machine."""
     _check_arguments(jobs, golden)
@@ -112,8 +113,8 @@ def verify(
     report: ReportFolder = None,
     as_json: o.AsJson = False,
     overrides: o.Overrides = None,
-    models: o.Models = None,
-    device: o.Device = "auto",
+    models: d.Models = None,
+    device: d.Device = "auto",
 ) -> int:
     """Render jobs and compare with their goldens: bit for bit on the blessed kind of machine, else by thresholds.
 

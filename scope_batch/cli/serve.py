@@ -9,7 +9,7 @@ from typing import Annotated
 import platformdirs
 import typer
 
-from scope_batch.cli.arguments import Dtype
+from scope_batch.cli.device_options import Dtype
 from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.values import check_device, parse_bytes, parse_duration
 from scope_batch.errors import UnavailableError, UsageError
