@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 pytest.importorskip("triton", reason="Triton exists for Linux")
 
-from scope_batch.engine.cache_policy import CachePolicy, RelativePolicy, RollingPolicy, RollingWindow
+from scope_batch.engine.cache_policy import CachePolicy, RelativePolicy, RollingPolicy
 from scope_batch.engine.fused_blocks import key_splits, use_fused_blocks
 from scope_batch.engine.kv_cache import CacheShape, KVCache
+from scope_batch.engine.rolling_window import RollingWindow
 from scope_batch.engine.text_cache import TextCache
 from scope_batch.engine.transformer import CausalWan
 from scope_batch.engine.vace_transformer import CausalVaceWan

@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scope_batch.engine.cache_policy import ContextPolicy, RollingPolicy, RollingWindow
+from scope_batch.engine.cache_policy import ContextPolicy, RollingPolicy
 from scope_batch.engine.forward_span import ForwardSpan, KeyWeight
 from scope_batch.engine.kv_cache import CacheShape, KVCache, PassTables
+from scope_batch.engine.rolling_window import RollingWindow
 from scope_batch.engine.text_cache import TextCache
 from scope_batch.pipelines.builtin import KREA
 from tests.plan.helpers import plan

@@ -3,8 +3,9 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor
 
-from scope_batch.engine.cache_policy import RollingPolicy, RollingWindow
+from scope_batch.engine.cache_policy import RollingPolicy
 from scope_batch.engine.kv_cache import CacheShape, KVCache
+from scope_batch.engine.rolling_window import RollingWindow
 from scope_batch.engine.text_cache import TextCache
 from scope_batch.engine.transformer import CausalWan
 
