@@ -197,6 +197,8 @@ class Scheduler:
         elif seat.task is not None:
             if isinstance(message, ChunkDone):
                 seat.deaths = 0
+                if message.chunk > seat.task.furthest:
+                    seat.task.furthest, seat.task.lost = message.chunk, 0
             self._watch.event(seat.task, message)
 
     def _take_result(self, seat: _Seat, result: Result) -> None:

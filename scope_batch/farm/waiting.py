@@ -14,13 +14,16 @@ class Task:
 
     number      the caller's number for it.
     models      equal for jobs that one loaded engine can render; expected_s: forecast of its seconds.
-    lost        how many workers were lost with it, and devices that failed; lost_on: the device of the last one.
+    furthest    the last chunk that any attempt has generated, -1 for none.
+    lost        how many workers were lost with it, and devices that failed, since it got further than ever before;
+    lost_on     the device of the last one.
     """
 
     number: int
     order: Order
     models: Hashable
     expected_s: float
+    furthest: int = -1
     lost: int = 0
     lost_on: str = ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,6 +84,17 @@ def test_a_task_that_kills_its_worker_three_times_is_given_up_with_its_reason() 
     error = farm.ends.pop(1)
     assert isinstance(error, TemporaryError) and "given up after 3" in str(error) and "SIGKILL" in str(error)
     assert farm.ends == dict.fromkeys((0, 2, 3)) and farm.losses == [1, 1]
+
+
+def test_a_task_that_gets_further_with_every_worker_is_not_given_up() -> None:
+    chunks = iter(range(6))
+
+    def script(*_: object) -> Sequence[Message]:
+        chunk = next(chunks)
+        return [replace(CHUNK, chunk=chunk), KILLED if chunk < 5 else DONE]
+
+    farm = Farm(script).run(task(0))
+    assert farm.ends == {0: None} and len(farm.losses) == 5
 
 
 def test_a_device_whose_workers_die_in_a_row_without_a_chunk_is_left_out() -> None:
