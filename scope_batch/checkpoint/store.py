@@ -155,6 +155,8 @@ class ChunkStore:
         self.folder = folder
         self._provenance = provenance
         self._lock = Lock()  # chunks come from the writer's thread, states from another
+        self._kept: set[int] = set()
+        """States that stay when later ones are committed."""
         self._rows: list[Row] = [
             {
                 "kind": "render",
@@ -201,22 +203,30 @@ class ChunkStore:
         sync_folder(self.folder)
         failpoint("chunk-synced")
         self._append(row)
+        self._remove_other_states(index + 1)
         return True
 
     def put_state(self, index: int, write: Callable[[ByteWriter], Any], keep: Sequence[int]) -> None:
-        """Commit the streaming state before chunk `index`; the states before other chunks go, except `keep`."""
+        """Commit the streaming state before chunk `index`. The states before other chunks go, except `keep`, as soon as
+        the chunks before it are committed."""
         failpoint("state-begin")
         file = write_file(self.folder / f"{index:05d}.state", write)
         sync_folder(self.folder)
         failpoint("state-synced")
+        self._kept = {*keep}
         self._append({"kind": "state", "chunk": index, "file": file})
+        self._remove_other_states(index)
+
+    def _remove_other_states(self, index: int) -> None:
+        """Remove all states but that before chunk `index` and those to keep, if a render can continue from it."""
         with self._lock:
-            if index and not any(row["kind"] == "chunk" and row["chunk"] == index - 1 for row in self._rows):
-                return  # an older state is still the one to continue from
-            kept = {index, *keep}
-            older = {row["chunk"] for row in self._rows if row["kind"] == "state" and row["chunk"] not in kept}
+            committed = {(row["kind"], row.get("chunk")) for row in self._rows}
+            if ("state", index) not in committed or (index and ("chunk", index - 1) not in committed):
+                return
+            kept = {index, *self._kept}
+            others = {row["chunk"] for row in self._rows if row["kind"] == "state" and row["chunk"] not in kept}
             self._rows = [row for row in self._rows if row["kind"] != "state" or row["chunk"] in kept]
-        for other in older:
+        for other in others:
             failpoint("state-remove")
             (self.folder / f"{other:05d}.state").unlink(missing_ok=True)
 

@@ -44,7 +44,10 @@ def test_a_cpu_has_neither_peak_nor_kernels(run: Run) -> None:
     assert run.environment["kernels"] == "torch"
 
 
-def test_figures_are_json_and_a_table(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_figures_are_json_and_a_table(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     assert json.loads(json.dumps(run.to_json()))["chunks"][1]["stages"].keys() >= {"denoising"}
     print_rich(speed_table([run], {run.key: run.fps / 2}), *details([run]))
     shown = capsys.readouterr().out

@@ -131,6 +131,15 @@ def test_older_states_go_but_those_to_keep(tmp_path: Path) -> None:
     assert {"00001.state", "00004.state"} == {name for name in names(tmp_path) if name.endswith("state")}
 
 
+def test_an_older_state_goes_when_the_chunk_before_the_new_one_is_committed(tmp_path: Path) -> None:
+    store = fill(tmp_path, chunks=2, states=(2,))
+    store.put_state(3, lambda file: file.write(b"s"), keep=())
+    assert {"00002.state", "00003.state"} == {name for name in names(tmp_path) if name.endswith("state")}
+    store.put_chunk(2, frames(2), latents(2))
+    assert {"00003.state"} == {name for name in names(tmp_path) if name.endswith("state")}
+    store.close()
+
+
 def test_the_same_bytes_are_not_written_again(folder: Path) -> None:
     store = ChunkStore(folder, MADE_FROM, look_into(folder, MADE_FROM, latents=True))
     inode = (folder / "00001.frames").stat().st_ino

@@ -6,7 +6,7 @@ from scope_batch.cli.arguments import Format
 from scope_batch.core.output_formats import OUTPUT_FORMATS, STDOUT_FORMATS
 from scope_batch.sinks.encoders import ENCODERS
 
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "scope_batch" / "guide"
 
 
 def test_the_command_line_offers_the_formats_of_standard_output():
@@ -18,6 +18,6 @@ def test_default_encoders_support_their_container():
     assert [name for name, codec in codecs.items() if name not in ENCODERS[codec].containers] == []
 
 
-def test_the_readme_names_every_output_format():
-    section = README.read_text().partition("## Outputs and pipes")[2].partition("\n\n`--preview")[0]
+def test_the_guide_names_every_output_format():
+    section = (GUIDE / "outputs.md").read_text().partition("## Whole or not at all")[0]
     assert [name for name in OUTPUT_FORMATS if f".{name}" not in section] == []

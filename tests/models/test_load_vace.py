@@ -165,7 +165,7 @@ def test_refusals(
     files = with_module(parity_models, tmp_path / "m", state)
     read = modules.read_checkpoint
     monkeypatch.setattr(
-        modules, "read_checkpoint", lambda path, **only: pytest.fail() if path == files.backbone else read(path, **only)
+        modules, "read_checkpoint", lambda path, *only: pytest.fail() if path == files.backbone else read(path, *only)
     )
     with pytest.raises(JobError, match=message) as caught:
         load_transformer(files)
