@@ -30,6 +30,9 @@ from scope_batch.render.prepare import prepare_job
 EXIT_ORPHANED = 1
 """Exit status of a worker whose supervisor has gone."""
 
+NICENESS = 5
+"""How far a worker gives way to the server, whose answers would wait for a core that a render has taken."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -72,6 +75,7 @@ def work(connection: Connection, options: RenderOptions) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # sent to the whole group of processes; the supervisor decides
+    os.nice(NICENESS)
     Worker(connection, options).run()
 
 

@@ -39,6 +39,12 @@ def test_a_job_goes_on_when_its_worker_is_killed(tmp_path: Path) -> None:
     assert np.array_equal(frames, expected(tmp_path, num_frames=FRAMES))
 
 
+def test_workers_give_way_to_the_server(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        load(server)
+        assert server.workers[0].nice() == min(psutil.Process(server.process.pid).nice() + 5, 19)
+
+
 def test_a_job_that_kills_every_worker_is_given_up_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
