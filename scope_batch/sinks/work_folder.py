@@ -32,6 +32,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 ORPHAN_WAIT_S = 15.0
 """Longest time in seconds to wait for the encoder of a killed render to exit, if it cannot be killed."""
+BUSY_WAIT_S = 1.0
+"""As long another render of the output is waited for, which may be exiting because its parent was killed."""
 _POLL_S = 0.05
 
 
@@ -62,8 +64,8 @@ class WorkFolder:
             try:
                 self._new_parents = make_folders(self.output.parent)
                 self._parent_fd = os.open(self.output.parent, _FOLDER)
-                deadline_s = time.monotonic() + ORPHAN_WAIT_S
-                while not self._try_acquire(deadline_s):
+                began_s = time.monotonic()
+                while not self._try_acquire(began_s):
                     pass
             except BaseException:
                 self._close_own()
@@ -178,8 +180,8 @@ class WorkFolder:
     def _listed(self) -> list[str]:
         return [name for name in os.listdir(self._fd) if name != STORE]  # noqa: PTH208  pathlib knows no descriptors
 
-    def _try_acquire(self, deadline_s: float) -> bool:
-        """Return False if the folder was removed meanwhile, or is locked by an encoder that is about to exit."""
+    def _try_acquire(self, began_s: float) -> bool:
+        """Return False if the folder was removed meanwhile, or is locked by a process that may be about to exit."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.path.name, 0o700, dir_fd=self._parent_fd)
         try:
@@ -195,7 +197,7 @@ class WorkFolder:
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EISDIR):
                 raise self._foreign() from error
             raise
-        if self._lock(deadline_s) and self._is_current():
+        if self._lock(began_s) and self._is_current():
             self._sign()
             failpoint("work-locked")
             return True
@@ -208,18 +210,21 @@ class WorkFolder:
             if not stat.S_ISDIR(os.stat(STORE, dir_fd=self._fd, follow_symlinks=False).st_mode):
                 raise OutputError(f"{self.output}: {self.path / STORE} is in the way and is not a folder; remove it")
 
-    def _lock(self, deadline_s: float) -> bool:
+    def _lock(self, began_s: float) -> bool:
         """Return False if locking has to be tried again."""
         try:
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             owner = os.pread(self.lock_fd, 100, 0).removeprefix(_MARK).strip()
+            waited_s = time.monotonic() - began_s
             if not owner.isdigit() or is_running(int(owner)):
-                holder = f"process {owner.decode()}" if owner.isdigit() else "it"
-                raise TemporaryError(
-                    f"{self.output}: another process is writing it: {holder} has locked {self.path / LOCK}"
-                ) from error
-            if time.monotonic() > deadline_s:
+                if waited_s < BUSY_WAIT_S:
+                    time.sleep(_POLL_S)
+                    return False
+                holder = f"process {owner.decode()} has" if owner.isdigit() else "it has"
+                why = f"another process is writing it: {holder} locked {self.path / LOCK}"
+                raise TemporaryError(f"{self.output}: {why}") from error
+            if waited_s > ORPHAN_WAIT_S:
                 raise TemporaryError(f"{self.output}: the encoder of a killed render is still running") from error
             end_orphans(self.lock_fd, self.path)
             time.sleep(_POLL_S)

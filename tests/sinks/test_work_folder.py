@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,19 @@ def left(tmp_path: Path, work: WorkFolder) -> Path:
     return tmp_path / ".a.npy.work"
 
 
-def test_two_writers_of_one_output_are_refused(tmp_path: Path, work: WorkFolder, names):
+def test_a_writer_that_is_about_to_exit_is_waited_for(tmp_path: Path, work: WorkFolder, monkeypatch):
+    monkeypatch.setattr(work_folder, "BUSY_WAIT_S", 60)
+    work.acquire()
+    leaving = threading.Timer(0.2, work.release)
+    leaving.start()
+    other = WorkFolder(tmp_path / "a.npy")
+    other.acquire()
+    leaving.join()
+    other.remove()
+
+
+def test_two_writers_of_one_output_are_refused(tmp_path: Path, work: WorkFolder, names, monkeypatch):
+    monkeypatch.setattr(work_folder, "BUSY_WAIT_S", 0)
     work.acquire()
     with pytest.raises(TemporaryError, match="another process is writing it"):
         WorkFolder(tmp_path / "a.npy").acquire()
