@@ -97,7 +97,8 @@ def test_sigterm_keeps_what_there_is_and_the_same_command_renders_only_the_rest(
     with subprocess.Popen([*command, "--ledger", "led"], stderr=subprocess.PIPE, text=True) as started:
         assert started.stderr is not None
         for line in started.stderr:
-            if json.loads(line).get("chunk", 0) >= 3:
+            event = json.loads(line)
+            if event["event"] == "chunk" and event["chunk"] >= 3 and event["job"].endswith("a.yaml"):
                 break
         started.send_signal(signal.SIGTERM)
         rest = started.stderr.read()
