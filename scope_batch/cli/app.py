@@ -22,7 +22,7 @@ from scope_batch.cli.report import report
 from scope_batch.cli.serve import serve
 from scope_batch.cli.sheet import sheet
 from scope_batch.cli.submit import submit
-from scope_batch.cli.values import check_device, refuse_both
+from scope_batch.cli.values import check_device, chosen_style, refuse_both
 from scope_batch.errors import EXIT_USAGE, UsageError
 from scope_batch.farm.devices import parse_devices
 
@@ -97,8 +97,7 @@ def render(
     verbose: o.Verbose = False,
 ) -> int:
     """Render jobs to video files, arrays or standard output."""
-    refuse_both("-q", quiet, "-v", verbose)
-    refuse_both("-q", quiet, f"--progress {progress}", progress not in (o.Progress.auto, o.Progress.none))
+    style = chosen_style(progress, quiet=quiet, verbose=verbose)
     refuse_both("--no-resume", resume is False, "--reuse", reuse is not None)
     for option, is_set in (
         ("--resume", resume is True),
@@ -118,7 +117,7 @@ def render(
     devices = parse_devices(device)
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=deterministic)
-    with open_console("none" if quiet else progress.value, progress_file, verbose=verbose) as console:
+    with open_console(style, progress_file, verbose=verbose) as console:
         # Imported here because `--help` needs neither pydantic nor numpy.
         from scope_batch.render.options import RenderOptions
 
@@ -225,11 +224,11 @@ def branch(
     verbose: o.Verbose = False,
 ) -> int:
     """Render several endings of a job, and what they begin with once."""
-    refuse_both("-q", quiet, "-v", verbose)
+    style = chosen_style(progress, quiet=quiet, verbose=verbose)
     check_device(device)
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=deterministic)
-    with open_console("none" if quiet else progress.value, None, verbose=verbose) as console:
+    with open_console(style, None, verbose=verbose) as console:
         from scope_batch.cli.branch import render_branches
         from scope_batch.render.options import RenderOptions
 

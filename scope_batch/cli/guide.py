@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from scope_batch.cli.documents import print_text
 from scope_batch.errors import UsageError
@@ -25,7 +26,8 @@ def help_(context: typer.Context, topic: Topic = None, name: FieldName = None) -
     from scope_batch.guide import find_page
 
     parent = context.parent
-    command = parent.command.get_command(parent, topic) if parent and topic else None  # type: ignore[attr-defined]
+    group = parent.command if parent else None
+    command = group.get_command(parent, topic) if parent and topic and isinstance(group, TyperGroup) else None
     if command is None or (topic and find_page(topic)):
         show_markdown(_text_of(topic, name, is_verb=command is not None))
     else:

@@ -17,7 +17,7 @@ from scope_batch.cli.environment import prepare_libraries
 from scope_batch.cli.job_argument import JobText, read_job_text, stem_of
 from scope_batch.cli.output_patterns import STDOUT, check_pattern, fill
 from scope_batch.cli.signals import Signals
-from scope_batch.cli.values import refuse_both
+from scope_batch.cli.values import chosen_style, refuse_both
 from scope_batch.errors import Interrupted, ScopeBatchError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -90,12 +90,11 @@ def submit(
 ) -> int:
     """Render a job on a server (`serve`), and write its outputs here. Ctrl-C cancels the job."""
     refuse_both("-y", overwrite, "-n", skip_existing)
-    refuse_both("-q", quiet, "-v", verbose)
-    refuse_both("-q", quiet, f"--progress {progress}", progress not in (o.Progress.auto, o.Progress.none))
+    style = chosen_style(progress, quiet=quiet, verbose=verbose)
     refuse_both("--attach", attach is not None, "--detach", detach)
     context.obj.verbose = verbose
     prepare_libraries(verbose=verbose, deterministic=False)
-    with open_console("none" if quiet else progress.value, progress_file, verbose=verbose) as console:
+    with open_console(style, progress_file, verbose=verbose) as console:
         from scope_batch.render.options import RenderOptions
 
         settings = RenderOptions(

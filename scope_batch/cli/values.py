@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from scope_batch.errors import UsageError
 from scope_batch.files.urls import is_url
+
+if TYPE_CHECKING:
+    from scope_batch.cli.arguments import Progress
+    from scope_batch.progress import Style
 
 _DURATION = re.compile(r"(?:(?P<h>\d{1,6})h)?(?:(?P<m>\d{1,6})m(?:in)?)?(?:(?P<s>\d{1,9}(?:\.\d{1,6})?)s?)?", re.ASCII)
 
@@ -47,6 +52,13 @@ def refuse_both(first: str, first_set: bool, second: str, second_set: bool) -> N
     """Raise UsageError if both options are set."""
     if first_set and second_set:
         raise UsageError(f"{first} and {second} contradict each other")
+
+
+def chosen_style(progress: Progress, *, quiet: bool, verbose: bool) -> Style:
+    """Return how progress is shown. Raises UsageError if -q contradicts another option."""
+    refuse_both("-q", quiet, "-v", verbose)
+    refuse_both("-q", quiet, f"--progress {progress}", progress not in ("auto", "none"))
+    return "none" if quiet else progress.value
 
 
 def check_device(device: str) -> None:

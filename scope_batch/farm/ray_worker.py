@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from scope_batch.farm.devices import Device
@@ -23,7 +23,7 @@ class RayWorker:
 
     def __init__(self, ray: Any, device: Device, inbox: Inbox, environment: Mapping[str, str]) -> None:
         self._ray, self._inbox = ray, inbox
-        folder = os.getcwd()  # noqa: PTH109  (as text)
+        folder = str(Path.cwd())
         settings = ActorSettings(device.option, device.cpu_threads, folder, dict(environment))
         resources = {"num_gpus": 1, "num_cpus": 0} if device.option == "cuda" else {"num_cpus": device.cpu_threads}
         actor = ray.remote(RenderActor).options(

@@ -55,7 +55,7 @@ class Film:
             f'<source src="{source}" type="{kind}"></video>'
         )
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002  (notebooks pass both)
         """Return the film by media type; notebooks choose among them."""
         return {"text/html": self._repr_html_(), "text/plain": repr(self)}
 

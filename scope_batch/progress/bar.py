@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Self
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
@@ -15,6 +12,7 @@ from rich.text import Text
 
 from scope_batch.events import Event, Finished, Resumed, Started, Submitted, Warned
 from scope_batch.progress import wording
+from scope_batch.progress.redrawn import Redrawn
 from scope_batch.progress.reporter import Clock
 from scope_batch.progress.stream import TolerantStream
 from scope_batch.progress.summary import State
@@ -26,37 +24,15 @@ LONG_S = 2.0
 """Seconds after which the duration of an activity is shown."""
 
 
-class Bar:
+class Bar(Redrawn):
     """Draws on `stream`. `forced`: also if it is not a terminal."""
 
     def __init__(self, stream: TolerantStream, clock: Clock = time.monotonic, *, forced: bool = False) -> None:
         self._clock = clock
-        self._console = Console(
-            file=stream.as_file(), force_terminal=True if forced else None, highlight=False, markup=False, emoji=False
-        )
+        super().__init__(stream, self._draw, forced=forced)
         self._state = State(now_s=clock())
         self._activity_at_s = clock()
         self._spinner = Spinner("dots" if self._console.encoding.startswith("utf") else "line")
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._draw,
-            transient=True,
-            refresh_per_second=8,
-            redirect_stdout=False,  # standard output may carry frames
-        )
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._live.stop()
-        finally:
-            # A second signal may interrupt `stop`.
-            self._console.show_cursor(True)
 
     def show(self, event: Event, state: State) -> None:
         if state.activity != self._state.activity:

@@ -7,13 +7,13 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from scope_batch.events import Event
 from scope_batch.progress.lines import PlainLines
+from scope_batch.progress.redrawn import Redrawn
 from scope_batch.progress.reporter import Clock, Display
 from scope_batch.progress.stream import TolerantStream
 from scope_batch.progress.summary import State
@@ -22,7 +22,7 @@ from scope_batch.progress.wording import shortened, span
 _JOB_WIDTH, _ACTIVITY_WIDTH = 32, 24
 
 
-class Board:
+class Board(Redrawn):
     """Draws on `stream`, which nobody else writes meanwhile: `above` is the stream for other lines.
 
     jobs    how many jobs the command has; forced: draw also if the stream is not a terminal.
@@ -35,30 +35,8 @@ class Board:
         self._jobs = jobs
         self._rows: dict[str, State] = {}
         self._done = 0
-        self._console = Console(
-            file=stream.as_file(), force_terminal=True if forced else None, highlight=False, markup=False, emoji=False
-        )
+        super().__init__(stream, self._draw, forced=forced)
         self.above = _Above(self._console, stream)
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._draw,
-            transient=True,
-            refresh_per_second=8,
-            redirect_stdout=False,  # standard output belongs to the caller
-        )
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._live.stop()
-        finally:
-            # A second signal may interrupt `stop`.
-            self._console.show_cursor(True)
 
     def row(self, job: str) -> Display:
         """Return the display of one job: its row, and its lines above the table."""
@@ -118,7 +96,7 @@ class _Above(TolerantStream):
     """Prints lines above the table."""
 
     def __init__(self, console: Console, stream: TolerantStream) -> None:
-        super().__init__(stream.as_file())  # type: ignore[arg-type]
+        super().__init__(stream.as_file())  # type: ignore[arg-type]  # it stands for the file, and has what is written to
         self._console = console
 
     def line(self, text: str) -> None:

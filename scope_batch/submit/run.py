@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from scope_batch import __version__
@@ -88,7 +89,7 @@ def send(remote: RemoteJob, server: Server, report: Report) -> str:
     for name, path in packed.files.items():
         headers = {"X-SHA256": file_sha256(path), "Content-Type": "application/octet-stream"}
 
-        def upload(path=path, headers=headers) -> str:  # type: ignore[no-untyped-def]
+        def upload(path: Path = path, headers: dict[str, str] = headers) -> str:
             with path.open("rb") as file:
                 return str(server.call("POST", "/api/v1/files", content=file, headers=headers)["file"])
 

@@ -102,3 +102,8 @@ def test_endings_need_names_of_their_own(generated: list[int], capsys: pytest.Ca
     assert branch("text=a fox", "text=a bird", more=("-o", "one.npy")) == 2
     assert "2 endings need {ending}" in capsys.readouterr().err
     assert generated == []
+
+
+def test_quiet_beside_a_form_of_progress_is_refused(capsys):
+    given = ["branch", "job.json", "--at", "9", "--set", "seed=1", "-q", "--progress", "json"]
+    assert main(given) == 2 and "-q and --progress json contradict each other" in capsys.readouterr().err

@@ -77,8 +77,8 @@ exec "$@"
 class _Dumper(yaml.SafeDumper):
     """Writes texts of several lines as blocks, and equal values in full."""
 
-
-_Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  (PyYAML passes the value)
+        return True
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
