@@ -12,7 +12,6 @@ an output is wrong, a job was rendered to the end twice, or a worker waited long
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import socket
@@ -28,9 +27,7 @@ from typing import Any
 
 import psutil
 
-from scope_batch.farm.ledger import Attempt, Ledger
-
-MAX_IDLE_S = 1.0
+from tests.soak.devices import MAX_IDLE_S, Event, digests, remove_outputs, render, write_jobs
 
 
 @contextmanager
@@ -64,24 +61,6 @@ def _own_address(folder: Path) -> str:
     return text.split("Local node IP: ")[1].split()[0]
 
 
-def write_jobs(folder: Path, count: int, frames: int, **fields: Any) -> list[str]:
-    names = [f"job{number:03d}.yaml" for number in range(count)]
-    for number, name in enumerate(names):
-        job = {"prompt": f"a cat, number {number}", "num_frames": frames + 12 * (number % 3), "seed": 1000 * number}
-        (folder / name).write_text(json.dumps(job | {"output": [f"job{number:03d}.npy"]} | fields))
-    return names
-
-
-def take_digests(folder: Path) -> dict[str, str]:
-    """Remove the outputs; returns the sha256 of each job's frames, as the render has read them back."""
-    found = {}
-    for path in folder.glob("*.npy.json"):
-        found[f"{path.name.removesuffix('.npy.json')}.yaml"] = json.loads(path.read_text())["sha256"]
-        path.unlink()
-        path.with_suffix("").unlink()
-    return found
-
-
 class Killer:
     """Kills a worker at chunks chosen at random: its process and its actor in turn."""
 
@@ -90,7 +69,7 @@ class Killer:
         self._workers: dict[str, int] = {}
         self.processes = self.actors = 0
 
-    def watch(self, event: dict[str, Any]) -> None:
+    def __call__(self, event: Event, _: int) -> None:
         if event["event"] == "assigned":
             self._workers[event["device"]] = int(event["worker"].split()[1])  # "process 4711 on host"
         elif event["event"] == "chunk" and self._left and self._rng.random() < self._share:
@@ -100,30 +79,11 @@ class Killer:
                     process.kill()
                     self.processes += 1
                 else:
-                    process.parent().kill()  # type: ignore[union-attr]
+                    actor = process.parent()
+                    assert actor is not None
+                    actor.kill()
                     self.actors += 1
                 self._left -= 1
-
-
-def render(
-    folder: Path, names: list[str], *options: str, killer: Killer | None = None
-) -> tuple[int, list[Attempt], str]:
-    """Returns the exit code, the attempts of this call, and its other lines."""
-    command = [sys.executable, "-m", "scope_batch", "render", *names, "--resume", "--progress", "json", *options]
-    led = Ledger(folder / "ledger")
-    led.path.unlink(missing_ok=True)
-    others = []
-    with subprocess.Popen([*command, "--ledger", "ledger"], cwd=folder, stderr=subprocess.PIPE, text=True) as program:
-        assert program.stderr is not None
-        for line in program.stderr:
-            event = json.loads(line) if line.startswith("{") else {"event": "note", "message": line}
-            if event["event"] in ("error", "note", "warning"):
-                others.append(str(event.get("message", "")).rstrip())
-            if killer is not None:
-                killer.watch(event)
-    jobs, damaged = led.read()
-    assert damaged == 0
-    return program.returncode, [attempt for job in jobs for attempt in job.attempts], "\n".join(others)
 
 
 def main() -> int:
@@ -141,37 +101,36 @@ def main() -> int:
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as jobs_folder, tempfile.TemporaryDirectory(prefix="ray-") as ray_folder:
         folder = Path(jobs_folder)
-        names = write_jobs(folder, asked.jobs, asked.frames, **fields)
-        began_s = time.monotonic()
-        code, _, text = render(folder, names, "--device", "cpu")
-        wanted = take_digests(folder)
-        assert code == 0 and set(wanted) == set(names), text
-        print(f"one process: {time.monotonic() - began_s:.1f} s for {len(names)} jobs", flush=True)
+        names = write_jobs(folder, asked.jobs, lambda number: asked.frames + 12 * (number % 3), **fields)
+        plain = render(folder, names, "cpu")
+        wanted = digests(folder, names)
+        remove_outputs(folder)
+        assert plain.code == 0 and None not in wanted.values(), plain.messages
+        print(f"one process: {plain.seconds:.1f} s for {len(names)} jobs", flush=True)
         with cluster(Path(ray_folder), asked.workers) as address:
             for number in range(asked.rounds):
                 chunks = asked.jobs * (asked.frames // 12 + 1)
                 killer = Killer(random.Random(asked.seed + number), asked.kills, chunks)
-                began_s = time.monotonic()
-                code, attempts, text = render(
-                    folder, names, "--ray", address, "--ray-workers", str(asked.workers), killer=killer
-                )
-                found = take_digests(folder)
-                done = Counter(attempt.job for attempt in attempts if attempt.outcome == "done")
-                right = sum(found.get(name) == wanted[name] for name in names)
-                idle_s = max(attempt.idle_s for attempt in attempts)
-                lost = sum(attempt.outcome == "lost" for attempt in attempts)
-                resumed = sum(bool(attempt.resumed_chunk) for attempt in attempts if attempt.outcome == "done")
-                workers = len({attempt.device for attempt in attempts})
+                options = ("--resume", "--ray", address, "--ray-workers", str(asked.workers))
+                ran = render(folder, names, "auto", *options, watch=killer)
+                found = digests(folder, names)
+                remove_outputs(folder)
+                done = Counter(attempt.job for attempt in ran.attempts("done"))
+                right = sum(found[name] == wanted[name] for name in names)
+                idle_s = max(attempt.idle_s for attempt in ran.ledger)
+                lost = len(ran.attempts("lost"))
+                resumed = sum(bool(attempt.resumed_chunk) for attempt in ran.attempts("done"))
+                workers = len(ran.on_each_device())
                 print(
-                    f"round {number + 1}: {time.monotonic() - began_s:.1f} s on {workers} workers; killed "
+                    f"round {number + 1}: {ran.seconds:.1f} s on {workers} workers; killed "
                     f"{killer.processes} processes and {killer.actors} actors; {lost} attempts lost, {resumed} jobs "
                     f"resumed behind chunk 0; {right} of {len(names)} right, most often rendered to the end: "
-                    f"{max(done.values(), default=0)}; idle between jobs {idle_s:.3f} s at most; exit code {code}",
+                    f"{max(done.values(), default=0)}; idle between jobs {idle_s:.3f} s at most; exit code {ran.code}",
                     flush=True,
                 )
                 left = [path.name for path in folder.glob(".*.work")]
-                if code or right != len(names) or max(done.values()) > 1 or idle_s > MAX_IDLE_S or left:
-                    wrong.append(f"round {number + 1}: left {left}\n{text}")
+                if ran.code or right != len(names) or max(done.values()) > 1 or idle_s > MAX_IDLE_S or left:
+                    wrong.append("\n".join([f"round {number + 1}: left {left}", *ran.messages]))
     for line in wrong:
         print(f"WRONG: {line}")
     return bool(wrong)
