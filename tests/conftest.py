@@ -8,8 +8,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from xdist.scheduler import WorkStealingScheduling
 
 # Tests run side by side, and tiny tensors gain nothing from threads that wait for each other. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +25,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if "gpu" not in config.option.markexpr:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         os.environ["TRITON_INTERPRET"] = "1"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WorkStealingScheduling:
+    """Give each worker a run of neighbouring files, which share fixtures; a worker that is done takes from another."""
+    return WorkStealingScheduling(config, log)
 
 
 PARITY = Path(__file__).parent / "parity"

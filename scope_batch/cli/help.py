@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, TypeVar
 
 import typer
@@ -41,10 +42,17 @@ class PlainGroup(TyperGroup):
 
 
 class Program(typer.Typer):
-    """A typer.Typer that makes PlainCommand and PlainGroup objects."""
+    """A typer.Typer that makes PlainCommand and PlainGroup objects, and builds them once, at its first call."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(cls=PlainGroup, **settings)
+
+    @cached_property
+    def _root(self) -> Any:
+        return typer.main.get_command(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._root(*args, **kwargs)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
         return super().command(name, cls=PlainCommand, **settings)
