@@ -3,7 +3,8 @@
 depth.mp4          45 frames of a depth map, near = bright: a ball rolls over a floor.
 mask.mp4           37 frames, as long as clip.mp4: white (= generate) where the boat is.
 first.png last.png reference.png   a night, a morning, a balloon.
-tint.safetensors   a LoRA of rank 4 for the tiny models, which shifts the colours.
+
+outline.safetensors, a LoRA for the tiny models, is made by examples/tiny_world.
 """
 
 import subprocess
@@ -13,12 +14,9 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw
-from safetensors.numpy import save_file
 
 WIDTH, HEIGHT, FPS = 192, 112, 16
 SMOOTH = 4  # factor of supersampling
-TINY_WIDTH, TINY_FFN, TINY_LAYERS, RANK = 256, 512, 4, 4
-SHAPE_CHANNELS = 128  # the first channels of the tiny backbone form the shapes; the LoRA does not change them
 
 
 def video(path, pictures):
@@ -87,24 +85,9 @@ def balloon():
     return picture
 
 
-def lora(seed=3, strength=6.0):
-    """Return a LoRA with the key names and shapes of ComfyUI. alpha = rank, so that its factor is 1."""
-    draw = np.random.RandomState(seed)
-    tensors = {}
-    for block in range(TINY_LAYERS):
-        name = f"diffusion_model.blocks.{block}.ffn.2"
-        down = np.full((RANK, TINY_FFN), 1 / TINY_FFN)  # the mean of the hidden layer, which is never 0
-        up = draw.standard_normal((TINY_WIDTH, RANK)) * strength
-        up[SHAPE_CHANNELS:] -= up[SHAPE_CHANNELS:].mean(axis=0)
-        up[:SHAPE_CHANNELS] = 0
-        tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": np.array(RANK)}
-    return {key: values.astype(np.float16) for key, values in tensors.items()}
-
-
 folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "assets"
 folder.mkdir(parents=True, exist_ok=True)
 video(folder / "depth.mp4", depth())
 video(folder / "mask.mp4", mask())
 for name, picture in (("first", night()), ("last", morning()), ("reference", balloon())):
     small(picture).save(folder / f"{name}.png", optimize=True)
-save_file(lora(), folder / "tint.safetensors")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import signal
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 from xdist.scheduler import WorkStealingScheduling
+
+from scope_batch.models.sizes import TINY_SIZES
+from tests.analytic_models.sizes import ANALYTIC_SIZES
 
 # Tests run side by side, and tiny tensors gain nothing from threads that wait for each other. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -54,9 +58,46 @@ def parity_models(tmp_path_factory: pytest.TempPathFactory, model_factory: Modul
     return root
 
 
+ANALYTIC = Path(__file__).parent / "analytic_models"
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing that a test makes reaches the user's cache."""
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing that a test makes reaches the user's cache. In it `models: tiny` is the analytic set, which is faster.
+
+    Tests of the trained set take the fixture `trained_set`.
+    """
+    cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SCOPE_BATCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("SCOPE_BATCH_CACHE", str(cache))
+        (cache / "tiny").symlink_to(_analytic_set(request.config) / "tiny")
+        patch.setattr("scope_batch.models.sizes.TINY_SIZES", ANALYTIC_SIZES)
         yield
+
+
+@pytest.fixture(scope="session")
+def _trained_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture
+def trained_set(_trained_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`models: tiny` is the trained set of the package."""
+    monkeypatch.setenv("SCOPE_BATCH_CACHE", str(_trained_cache))
+    monkeypatch.setattr("scope_batch.models.sizes.TINY_SIZES", TINY_SIZES)
+
+
+def _analytic_set(config: pytest.Config) -> Path:
+    """Return the folder with the analytic set, which is built once for each version of its sources."""
+    digest = hashlib.sha256()
+    for source in sorted(ANALYTIC.glob("*.*")):
+        digest.update(source.read_bytes())
+    folder: Path = config.cache.mkdir("analytic") / digest.hexdigest()[:16]
+    if not (folder / "complete").exists():
+        from tests.analytic_models.build import build_all
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SCOPE_BATCH_CACHE", str(folder))
+            build_all()
+        (folder / "complete").touch()
+    return folder

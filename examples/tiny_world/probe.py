@@ -1,6 +1,6 @@
 """Renders probes with the engine and judges them: python -m examples.tiny_world.probe MODELS
 
-MODELS is a folder from `export models`. Each probe is a prompt that changes before the last twelve frames but twelve.
+MODELS is tiny, or a folder of model files. Each probe is a prompt that changes 24 frames before the end.
 `judge.py` judges the frames before the change, the twelve from the change on, and the last twelve.
 """
 

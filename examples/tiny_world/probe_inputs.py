@@ -1,4 +1,4 @@
-"""Renders probes that have input pictures, and judges them: python -m examples.tiny_world.probe_inputs MODELS
+"""Renders probes that have input pictures, and judges them: python -m examples.tiny_world.probe_inputs tiny
 
 depth       IoU of the thing with the one that the depth frames show.
 inpainting  PSNR outside the mask; noun, colour, ... of what is drawn inside.

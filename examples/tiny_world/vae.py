@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scope_batch.engine.vae_stream import LATENT_MEAN, LATENT_STD
+from scope_batch.models.tiny.build import is_timed
 
 from .gpu import Replay, norm_silu
 from .scenes import PERIOD, Painter, Scenes, change_scenes, draw_scenes
@@ -57,11 +58,6 @@ def new_vae(device: torch.device) -> AutoencoderKLWan:
                 conv.weight[:, :, 2] *= 3**0.5
                 conv.weight[:, :, :2] = 0
     return vae
-
-
-def is_timed(name: str) -> bool:
-    """Return True if the convolution of this name uses all its time taps."""
-    return name.startswith("decoder.mid_block.resnets.") or ".time_conv" in name
 
 
 class ClipVae:

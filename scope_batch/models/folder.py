@@ -22,8 +22,9 @@ from scope_batch.models.layout import Artifact, VaeType
 
 TINY = "tiny"
 """Value of `models` that selects the built-in tiny models; a folder of that name is written `./tiny`."""
-TINY_VERSION = 2
+TINY_VERSION = 3
 """Version of the tiny models; increase it whenever a byte of any of their files changes."""
+_TINY_VAE_TYPES: dict[VaeType, VaeType] = {"wan": "lightvae", "lighttae": "tae"}
 RANDOM = "random"
 """Value of `models` that selects random numbers in networks of the published sizes, for measurements."""
 RANDOM_VERSION = 1
@@ -103,7 +104,8 @@ def find_models(
     """Return the files of `pipeline_id`.
 
     models        as for `models_place`, or "tiny" or "random": these files are created in the cache folder on first
-                  use. The lightvae of "tiny" also serves as "wan"; "random" has no LoRA of the pipeline's own.
+                  use. The lightvae of "tiny" also serves as "wan", its tae as "lighttae"; "random" has no LoRA of the
+                  pipeline's own.
     builtin_lora  whether the pipeline's own LoRA is needed; vace: whether the VACE module is.
     Files of a folder in shared storage are fetched, which `report` tells.
     Raises UnavailableError (exit code 69), which names each missing file and the command that fetches it; as
@@ -168,8 +170,8 @@ def builtin_folder(models: str | None) -> Path | None:
 
 
 def tiny_vae_type(vae_type: VaeType) -> VaeType:
-    """Return the type that the tiny models use for `vae_type`: they have no "wan"."""
-    return "lightvae" if vae_type == "wan" else vae_type
+    """Return the type that the tiny models use for `vae_type`: they have no "wan" and no "lighttae"."""
+    return _TINY_VAE_TYPES.get(vae_type, vae_type)
 
 
 def _local(folder: Path, artifact: Artifact) -> Path:

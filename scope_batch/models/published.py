@@ -98,7 +98,7 @@ def _transformer(sizes: ModelSizes, *, vace: bool) -> dict[str, Tensor]:
 
 
 def _vae(width: int) -> dict[str, Tensor]:
-    from scope_batch.models.tiny.vae import vae_shapes
+    from scope_batch.models.vae_shapes import vae_shapes
 
     return {key: torch.empty(shape, device="meta") for key, shape in vae_shapes(width)}
 

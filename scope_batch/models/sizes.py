@@ -114,8 +114,8 @@ WAN_14B = ModelSizes(
     *(8, Weights(3_048_773_632, 3_046_113_280, 327_680), *VAES["wan"], _UMT5_XXL_BYTES),
 )
 TINY_SIZES = ModelSizes(
-    Backbone(*(256, 512, 4, 2), weights=Weights(4_703_552, 4_669_440, 140_288), block=Weights(790_272, 786_432, 2_048)),
-    *(2, Weights(1_876_480, 1_769_472, 4_096), 8, 924_491, 12_976_384),
+    Backbone(*(128, 512, 8, 1), weights=Weights(2_255_040, 2_228_224, 57_856), block=Weights(264_320, 262_144, 1_024)),
+    *(2, Weights(627_456, 573_440, 2_048), 16, 3_602_371, 575_744),
     read=True,
 )
 PUBLISHED = {"krea-realtime-video": WAN_14B}
@@ -162,7 +162,7 @@ def _read(folder: Path, pipeline_id: str, vae_type: VaeType, published: ModelSiz
             ),
             vace_blocks=_count(vace, "vace_blocks") or published.vace_blocks,
             vace=weights_of(vace) if vace else published.vace,
-            vae_width=vae["encoder.conv1.weight"][0],
+            vae_width=(vae.get("encoder.conv1.weight") or vae["encoder.conv_in.weight"])[0],
             vae_numbers=_numbers(vae),
             text_encoder_bytes=umt5_bytes(text_encoder) if text_encoder else published.text_encoder_bytes,
             read=True,

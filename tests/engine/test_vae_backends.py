@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
 from scope_batch.core.engine import EngineRequest
+from scope_batch.engine import vae_backends
 from scope_batch.engine.loader import load
-from scope_batch.engine.vae_backends import TaeVae
+from scope_batch.engine.vae_backends import TaeVae, use_onednn
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics
 from scope_batch.events import silent
 from scope_batch.models.tae import MEMORY_BLOCKS, TaeConfig, TinyAutoencoder
@@ -137,3 +140,26 @@ def test_a_nan_latent_is_flagged(vae: TaeVae) -> None:
     latents = torch.zeros(1, 2, 16, 2, 2)
     latents[0, 1, 3, 0, 0] = float("nan")
     assert not bool(DecoderStream(vae).decode(latents)[1])
+
+
+def test_time_taps_that_are_all_zero_are_left_out_and_change_nothing() -> None:
+    conv = torch.nn.Conv3d(16, 16, 3, padding=(0, 1, 1)).requires_grad_(False)
+    conv.weight[:, :, :2] = 0
+    frames = torch.randn(1, 16, 6, 8, 8)
+    wanted = conv(frames)
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vae_backends, "_convolve_current_frames", _counting(seen))
+        use_onednn(torch.nn.Sequential(conv))
+        torch.testing.assert_close(conv(frames), wanted, atol=1e-5, rtol=1e-4)
+    assert seen == [2]
+
+
+def _counting(seen: list[int]) -> Callable[..., Tensor]:
+    whole = vae_backends._convolve_current_frames
+
+    def convolve(made: Callable[..., Tensor], earlier: int, *rest: Tensor) -> Tensor:
+        seen.append(earlier)
+        return whole(made, earlier, *rest)
+
+    return convolve

@@ -11,7 +11,7 @@ from scope_batch.job import Job, load_text
 from scope_batch.render.engine_pool import Engines
 from scope_batch.render.options import RenderOptions
 
-LORA = Path(__file__).parents[2] / "examples" / "assets" / "tint.safetensors"
+LORA = Path(__file__).parents[1] / "analytic_models" / "tint.safetensors"
 JOB = f"""
 models: tiny
 prompt: a hot air balloon at sunrise

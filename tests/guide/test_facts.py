@@ -10,6 +10,7 @@ import typer
 from scope_batch import errors
 from scope_batch.cli.app import app
 from scope_batch.models.layout import VAES, artifacts
+from scope_batch.models.tiny.vocabulary import PHRASES
 from scope_batch.pipelines import PIPELINES
 from tests.documents import page
 
@@ -40,3 +41,10 @@ def test_the_model_files_are_those_that_the_loader_reads(pipeline: str, vae: str
 def test_the_pipelines_have_the_sizes_that_the_guide_tells() -> None:
     told = {row[0].strip("`"): (row[2], row[3]) for row in page("models").rows("pipeline")}
     assert told == {spec.id: (str(4 * spec.block), f"{spec.width}x{spec.height}") for spec in PIPELINES.values()}
+
+
+def test_the_words_of_the_tiny_models_are_those_that_they_learnt() -> None:
+    told = {row[0]: row[1].split(", ") for row in page("models").rows("what")}
+    assert told == {
+        key: [name for names in values.values() for name in names if name] for key, values in PHRASES.items()
+    }

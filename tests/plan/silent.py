@@ -15,7 +15,7 @@ from scope_batch.job.json_schema import job_json_schema
 from scope_batch.pipelines import PIPELINES
 
 ASSETS = Path(__file__).parents[2] / "examples" / "assets"
-IMAGE, OTHER_IMAGE, LORA = str(ASSETS / "first.png"), str(ASSETS / "last.png"), str(ASSETS / "tint.safetensors")
+IMAGE, OTHER_IMAGE, LORA = str(ASSETS / "first.png"), str(ASSETS / "last.png"), str(ASSETS / "outline.safetensors")
 FRAMES = 33
 """Three chunks in text mode: 9, 12, 12."""
 BASE: dict[str, Any] = {

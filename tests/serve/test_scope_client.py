@@ -25,7 +25,7 @@ SIZE = {"height": 64, "width": 64}
 PROMPT = "a red ball"
 NUM_FRAMES = 27
 CHUNKS = 3
-LORA = Path(__file__).parents[2] / "examples" / "assets" / "tint.safetensors"
+LORA = Path(__file__).parents[1] / "analytic_models" / "tint.safetensors"
 RANDOM = np.random.default_rng(5)
 CLIP = RANDOM.integers(0, 256, (NUM_FRAMES, 64, 64, 3), dtype=np.uint8)
 DEPTH = RANDOM.uniform(-1, 1, (1, 3, 20, 64, 64)).astype("<f4")

@@ -101,7 +101,7 @@ def test_every_output_has_the_bytes_of_a_render(run: Run, tmp_path: Path) -> Non
 def test_the_engine_gives_the_bytes_of_a_render(server: Running, run: Run, tmp_path: Path) -> None:
     """The LoRA lies in another folder there."""
     (server.folder / "lora" / "deep").mkdir(exist_ok=True)
-    lora = EXAMPLES / "assets" / "tint.safetensors"
+    lora = EXAMPLES.parent / "tests" / "analytic_models" / "tint.safetensors"
     (server.folder / "lora" / "deep" / lora.name).write_bytes(lora.read_bytes())
     job = tmp_path / "job.yaml"
     fields = {
@@ -208,7 +208,7 @@ def test_without_job_or_server(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("is_there", [False, True], ids=["missing", "other content"])
 def test_a_lora_that_the_server_lacks_is_one_line(server: Running, run: Run, tmp_path: Path, is_there: bool) -> None:
     lora = tmp_path / f"mine{is_there}.safetensors"
-    lora.write_bytes((EXAMPLES / "assets" / "tint.safetensors").read_bytes())
+    lora.write_bytes((EXAMPLES.parent / "tests" / "analytic_models" / "tint.safetensors").read_bytes())
     if is_there:
         (server.folder / "lora" / lora.name).write_bytes(b"other")
     job = tmp_path / "job.yaml"

@@ -11,7 +11,7 @@ from torch import Tensor
 from scope_batch.core.geometry import LATENT_CHANNELS
 from scope_batch.models.checkpoint import State
 from scope_batch.models.tae import GROWS, Pool, TaeConfig, TinyAutoencoder
-from scope_batch.models.tiny.random_weights import Stream
+from tests.analytic_models.random_weights import Stream
 
 SIGNALS = 4
 """Number of signals between the latents and the colours in the decoder."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scope_batch.core import geometry
 from scope_batch.models.checkpoint import State
-from scope_batch.models.tiny.random_weights import HEAD_DIM, Stream
+from tests.analytic_models.random_weights import HEAD_DIM, Stream
 
 _PATCH = geometry.LATENT_CHANNELS * geometry.PATCH**2
 _KEPT, _FOLLOWED = 3.0, 2.0
