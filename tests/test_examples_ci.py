@@ -19,6 +19,9 @@ STEPS = yaml.safe_load((EXAMPLE / "workflow.yml").read_text())["jobs"]["verify"]
 COMMANDS = [shlex.split(step["run"])[1:] for step in STEPS if step.get("run", "").startswith("scope-batch ")]
 
 
+pytestmark = pytest.mark.usefixtures("trained_set")
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a copy of the example."""

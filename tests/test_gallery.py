@@ -40,6 +40,7 @@ def test_the_pictures_ship_small() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trained_set")
 def test_a_picture_built_anew_is_the_one_that_ships(tmp_path: Path) -> None:
     command = [sys.executable, str(GALLERY / "build.py"), "first_to_last", "--out", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True)
