@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from scope_batch.__main__ import main
+from scope_batch.core.engine import Engine, EngineRequest
+from scope_batch.events import Report
 from scope_batch.pipelines import PIPELINES
 from scope_batch.render.engine_pool import Engines
 from tests.engine.small import small_engine
@@ -17,10 +20,25 @@ from tests.render.resuming import Runs
 from tests.soak.kill import Loaded, write_lora
 
 
+class KeptEngines(Engines):
+    """Keeps the last eight engines, so that tests that take turns with the models do not load them each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pools: dict[EngineRequest, Engines] = {}
+
+    def get(self, request: EngineRequest, report: Report) -> Engine:
+        key = replace(request, vace=False)
+        self._pools[key] = self._pools.pop(key, None) or Engines()
+        if len(self._pools) > 8:
+            del self._pools[next(iter(self._pools))]
+        return self._pools[key].get(request, report)
+
+
 @pytest.fixture(scope="session")
 def tiny_engines() -> Engines:
     """The tiny models, loaded once for all."""
-    return Engines()
+    return KeptEngines()
 
 
 @pytest.fixture(autouse=True)

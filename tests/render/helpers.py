@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -30,7 +29,6 @@ from scope_batch.render.prepare import prepare_job
 Frames = NDArray[np.uint8]
 Refused = Callable[..., None]
 PROGRAM = [sys.executable, "-m", "scope_batch"]
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 SMALL = {"prompt": "a cat", "height": 64, "width": 64}
 SLATE = {**SMALL, "pipeline_id": "slate"}
 TINY = {**SMALL, "models": "tiny"}
@@ -166,7 +164,7 @@ class Running:
 def running(folder: Path, *arguments: str | Path, **popen: Any) -> Iterator[Running]:
     """It is killed at the end if it still runs, and after `PATIENCE_S` whatever it does."""
     command = [*PROGRAM, "render", *map(str, arguments), "--progress", "json"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder, env=ONE_THREAD, **popen) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder, **popen) as process:
         watchdog = threading.Timer(PATIENCE_S, process.kill)
         watchdog.start()
         try:

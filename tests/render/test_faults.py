@@ -16,7 +16,6 @@ import psutil
 import pytest
 
 from tests.render.helpers import (
-    ONE_THREAD,
     PROGRAM,
     SLATE,
     TINY,
@@ -151,7 +150,7 @@ def limit_files() -> None:
 def test_a_limit_of_the_machine_is_not_an_error_of_the_job(tmp_path: Path, limit: Any, words: str) -> None:
     write_job(tmp_path / "job.yaml", SLATE, num_frames=9, **LARGE)
     command = [*PROGRAM, "render", "job.yaml", "-o", "a.mp4", "-q"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=ONE_THREAD, preexec_fn=limit)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=limit)
     assert done.returncode == 75 and re.search(words, done.stderr) and len(done.stderr.splitlines()) == 1, done.stderr
     assert names_in(tmp_path) == {"job.yaml"}
 
@@ -166,7 +165,7 @@ def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path, form: st
 def shell(folder: Path, command: str) -> subprocess.CompletedProcess[bytes]:
     program = f'"{PROGRAM[0]}" -m scope_batch render'
     script = f"set -o pipefail; {command.replace('RENDER', program).replace('PYTHON', sys.executable)}"
-    return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, env=ONE_THREAD)
+    return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True)
 
 
 @pytest.mark.parametrize("form", ["npy", "nut", "mkv"])
