@@ -1,8 +1,10 @@
 """Creates the input files of the steering examples: python examples/make_assets.py [FOLDER], default examples/assets.
 
 depth.mp4          45 frames of a depth map, near = bright: a ball rolls over a floor.
-mask.mp4           37 frames, as long as clip.mp4: white (= generate) where the boat is.
-first.png last.png reference.png   a night, a morning, a balloon.
+scene.mp4          37 frames: a red boat on the sea, drawn as what the tiny models learnt.
+mask.mp4           37 frames: white (= generate) where the boat is, and around it.
+first.png last.png frame 0 and frame 32 of a purple ball that bounces in the snow.
+reference.png      a balloon.
 
 outline.safetensors, a LoRA for the tiny models, is made by examples/tiny_world.
 """
@@ -13,7 +15,12 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
+from torch.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from examples.tiny_world.scenes import Painter, scenes_of
 
 WIDTH, HEIGHT, FPS = 192, 112, 16
 SMOOTH = 4  # factor of supersampling
@@ -55,26 +62,11 @@ def depth(frames=45):
         yield picture
 
 
-def mask(frames=37):
-    """Yield masks of the boat in clip.mp4."""
-    for index in range(frames):
-        picture = gradient((0, 0, 0), (0, 0, 0))
-        disc(picture, 35 + 37.5 * index / FPS, 66, 27, (255, 255, 255))
-        yield picture
-
-
-def night():
-    picture = gradient((6, 10, 40), (40, 30, 90))
-    disc(picture, 48, 34, 16, (235, 235, 210))
-    disc(picture, 96, 130, 90, (14, 22, 30), 0.5)
-    return picture
-
-
-def morning():
-    picture = gradient((110, 180, 240), (255, 225, 170))
-    disc(picture, 146, 70, 24, (255, 120, 40))
-    disc(picture, 96, 130, 90, (60, 130, 60), 0.5)
-    return picture
+def scene(frames=37, **features):
+    """Return uint8 frames [T, H, W, 3] of a scene that the tiny models can draw, and where its thing is, [T, H, W]."""
+    time = torch.arange(frames, dtype=torch.float32)[None]
+    pixels, thing = Painter(torch.device("cpu")).paint(scenes_of([features]), time, HEIGHT, WIDTH)
+    return ((pixels[0].permute(1, 2, 3, 0) + 1) * 127.5).round().to(torch.uint8).numpy(), thing[0, 0]
 
 
 def balloon():
@@ -88,6 +80,15 @@ def balloon():
 folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "assets"
 folder.mkdir(parents=True, exist_ok=True)
 video(folder / "depth.mp4", depth())
-video(folder / "mask.mp4", mask())
-for name, picture in (("first", night()), ("last", morning()), ("reference", balloon())):
+boat, place = scene(noun="boat", colour="red", place="left")
+_, instead = scene(noun="turtle", place="left", ground="sea")
+around = F.max_pool2d(torch.maximum(place, instead)[:, None], 17, 1, 8)[:, 0] > 0.05
+video(folder / "scene.mp4", map(Image.fromarray, boat))
+video(folder / "mask.mp4", map(Image.fromarray, around.numpy()))
+ball, _ = scene(33, noun="ball", colour="purple", ground="snow")
+for name, picture in (
+    ("first", Image.fromarray(ball[0])),
+    ("last", Image.fromarray(ball[32])),
+    ("reference", balloon()),
+):
     small(picture).save(folder / f"{name}.png", optimize=True)

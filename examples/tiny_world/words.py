@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scope_batch.models.tiny.tokenizer import KNOWN_WORDS, PIECES, build
-from scope_batch.models.tiny.vocabulary import PHRASES
+from scope_batch.models.tiny.tokenizer import PIECES, TOKEN_WORDS, build
+from scope_batch.models.tiny.vocabulary import KNOWN_WORDS, PHRASES
 
 from .scenes import CHOICES, Scenes, usual
 
@@ -26,12 +26,7 @@ TOKENS = 24
 
 _BETWEEN = (",", ".", "and", "with", "of", "the", "a", "video", "beautiful", "cinematic", "detailed", "view", "scene")
 
-_MEANINGFUL = {
-    word for phrases in PHRASES.values() for names in phrases.values() for name in names for word in name.split()
-}
-
-
-_OTHER_WORDS = tuple(word for word in KNOWN_WORDS if word not in _MEANINGFUL)
+_OTHER_WORDS = tuple(word for word in TOKEN_WORDS if word not in KNOWN_WORDS)
 
 
 def prompt_of(names: dict[str, str], chance: random.Random) -> str:

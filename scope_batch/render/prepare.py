@@ -24,10 +24,11 @@ from scope_batch.job.paths import named_inputs
 from scope_batch.media.audio import probe_sound
 from scope_batch.media.masks import mask_warnings
 from scope_batch.media.validate import probe_clip, probe_material, still_notes
-from scope_batch.models.folder import tokenizer_folder
+from scope_batch.models.folder import TINY, tokenizer_folder
 from scope_batch.models.lora.header import check_lora_header
 from scope_batch.models.prompt_text import check_prompts
 from scope_batch.models.sizes import model_sizes
+from scope_batch.models.tiny.vocabulary import unknown_words_warning
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job, plan_to_dict
 from scope_batch.plan.capabilities import unhonoured
@@ -59,7 +60,13 @@ def prepare_job(job: Job, report: Report = silent, fetch_limit: int | None = Non
         plan,
         memory=memory,
         notes=(*plan.notes, *notes, *_no_forecast(job, plan, memory)),
-        warnings=(*plan.warnings, *warnings, *_check_masks(plan), *_far_from_training(job, plan)),
+        warnings=(
+            *plan.warnings,
+            *warnings,
+            *_check_masks(plan),
+            *_far_from_training(job, plan),
+            *_unknown_words(job, plan),
+        ),
     )
 
 
@@ -269,6 +276,13 @@ def _check_prompts(job: Job, plan: Plan) -> None:
     models = None if job.models is None else str(job.models)
     if (tokenizer := tokenizer_folder(job.pipeline_id, models)) is not None:
         check_prompts(texts_of(chunk.conditioning for chunk in plan.chunks), tokenizer)
+
+
+def _unknown_words(job: Job, plan: Plan) -> tuple[str, ...]:
+    if job.models != TINY or not KNOWN_PIPELINES.get(job.pipeline_id).needs_models:
+        return ()
+    warning = unknown_words_warning(texts_of(chunk.conditioning for chunk in plan.chunks))
+    return () if warning is None else (warning,)
 
 
 def _facts(job: Job) -> dict[ClipSource, ClipSourceFacts]:

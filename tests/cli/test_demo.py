@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 
 import pytest
@@ -12,6 +11,7 @@ from scope_batch.cli import demo
 from scope_batch.cli.app import app
 from scope_batch.guide import DEMO_DEPTH, DEMO_JOB
 from scope_batch.job import load_job
+from scope_batch.models.tiny.vocabulary import unknown_words
 from scope_batch.render.prepare import prepare_job
 from tests.documents import ROOT
 
@@ -33,10 +33,8 @@ def test_the_job_has_three_prompts_the_last_of_them_steered(run, tmp_path):
 
 
 def test_the_words_are_ones_that_the_built_in_models_know():
-    known = set((ROOT / "scope_batch" / "models" / "tiny" / "words.txt").read_text().split())
     job = load_job(DEMO_JOB)
-    texts = [job.prompt[0].text, *(entry.text for entry in job.chunk_specs)]
-    assert [word for text in texts for word in re.findall(r"\w+", text) if word not in known] == []
+    assert unknown_words([job.prompt[0].text, *(entry.text for entry in job.chunk_specs)]) == []
 
 
 def test_the_depth_video_is_that_of_the_examples():

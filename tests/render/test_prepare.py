@@ -73,3 +73,11 @@ def test_a_cropped_still_is_reported_with_its_field(tmp_path: Path) -> None:
     job = load_text(text, name="j", folder=tmp_path)
     with pytest.raises(JobError, match=r"^j:3:44: chunk_specs\[0\]\.vace_ref_images\[0\]: cut\.png: is damaged"):
         check_material(prepare_job(job), places_of_inputs(job))
+
+
+def test_words_that_the_tiny_models_do_not_know_are_one_warning() -> None:
+    text = "prompt: a red robot\nmodels: {}\npipeline_id: {}\nnum_frames: 9\nheight: 64\nwidth: 64"
+    (warning,) = prepare_job(load_text(text.format("tiny", "longlive"), name="j")).warnings
+    assert warning.startswith("models: tiny does not know: robot (")
+    assert prepare_job(load_text(text.format("tiny", "slate"), name="j")).warnings == ()
+    assert prepare_job(load_text(text.format("random", "longlive"), name="j")).warnings == ()

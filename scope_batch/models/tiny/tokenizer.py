@@ -10,11 +10,11 @@ _SPECIAL = ("<pad>", "</s>", "<unk>")
 """UMT5's ids: 0, 1, 2."""
 _SPACE = "\u2581"
 
-KNOWN_WORDS = (Path(__file__).parent / "words.txt").read_text("ascii").split()
+TOKEN_WORDS = (Path(__file__).parent / "words.txt").read_text("ascii").split()
 _LETTERS = (*string.ascii_letters, *string.digits, *string.punctuation)
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
-PIECES = (*_SPECIAL, *_BYTES, _SPACE, *_LETTERS, *(_SPACE + word for word in KNOWN_WORDS))
+PIECES = (*_SPECIAL, *_BYTES, _SPACE, *_LETTERS, *(_SPACE + word for word in TOKEN_WORDS))
 VOCAB = len(PIECES)
 assert len(set(PIECES)) == VOCAB
 

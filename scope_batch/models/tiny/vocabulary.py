@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     "noun": {
         "ball": ("ball", "sphere"), "box": ("box", "square", "crate"), "star": ("star",), "heart": ("heart",),
@@ -45,3 +48,24 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }  # fmt: skip
 """Phrase by feature and value; an empty phrase is what a prompt means that does not name the feature."""
+
+KNOWN_WORDS = frozenset(
+    word for phrases in PHRASES.values() for names in phrases.values() for name in names for word in name.split()
+)
+_WITHOUT_MEANING = {"an", "one", "of", "with", "is", "it"}
+_WORDS_SHOWN = 8
+
+
+def unknown_words(texts: Iterable[str]) -> list[str]:
+    """Return the words of `texts` that the tiny models cannot draw, each once, in lower case."""
+    words = dict.fromkeys(word for text in texts for word in re.findall(r"\w+(?:['’]\w+)*", text.lower()))
+    return [word for word in words if word not in KNOWN_WORDS and word not in _WITHOUT_MEANING]
+
+
+def unknown_words_warning(texts: Iterable[str]) -> str | None:
+    """Return one line about the words of `texts` that the tiny models cannot draw; None without such words."""
+    unknown = unknown_words(texts)
+    if not unknown:
+        return None
+    shown = ", ".join(unknown[:_WORDS_SHOWN]) + (", ..." if len(unknown) > _WORDS_SHOWN else "")
+    return f"models: tiny does not know: {shown} (`scope-batch help models` lists the words that it knows)"
