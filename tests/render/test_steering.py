@@ -21,6 +21,8 @@ from scope_batch.render.options import RenderOptions
 from tests.render.helpers import TINY, Renderer, plan_of
 
 SIZE, FRAMES = 64, 21
+QUICK = TINY | {"vae_type": "tae", "denoising_steps": [1000, 500]}
+"""For renders that are only compared with each other, bit by bit."""
 Floats = NDArray[np.float32]
 
 
@@ -80,10 +82,10 @@ def test_a_chunk_is_steered_and_those_before_it_are_not(tiny: Renderer, control:
 
 def test_control_then_none_then_control_again(tiny: Renderer, control: Path) -> None:
     """Each render is the same after the other: nothing of VACE lingers."""
-    plain = tiny.npy(TINY, num_frames=9)
-    steered = tiny.npy(TINY, num_frames=9, vace_frames=str(control))
-    assert tiny.npy(TINY, num_frames=9) == plain != steered
-    assert tiny.npy(TINY, num_frames=9, vace_frames=str(control)) == steered
+    plain = tiny.npy(QUICK, num_frames=9)
+    steered = tiny.npy(QUICK, num_frames=9, vace_frames=str(control))
+    assert tiny.npy(QUICK, num_frames=9) == plain != steered
+    assert tiny.npy(QUICK, num_frames=9, vace_frames=str(control)) == steered
 
 
 def test_blob_path_and_safetensors_give_the_same_video(
@@ -99,11 +101,11 @@ def test_blob_path_and_safetensors_give_the_same_video(
         "vace_masks_offset": moving_square().nbytes,
         "vace_masks_shape": [1, 1, FRAMES, SIZE, SIZE],
     }
-    by_path = tiny.npy(TINY, num_frames=FRAMES, vace_frames=str(control), vace_masks=str(mask))
+    by_path = tiny.npy(QUICK, num_frames=FRAMES, vace_frames=str(control), vace_masks=str(mask))
     stored = {"vace_frames": str(tmp_path / "control.safetensors"), "vace_masks": str(tmp_path / "mask.safetensors")}
-    assert tiny.npy(TINY, num_frames=FRAMES, **stored) == by_path
+    assert tiny.npy(QUICK, num_frames=FRAMES, **stored) == by_path
     blob = {"data_blob_path": str(tmp_path / "blob"), "chunk_specs": [entry]}
-    assert tiny.npy(TINY, num_frames=FRAMES, chunk_grid=12, **blob) == by_path
+    assert tiny.npy(QUICK, num_frames=FRAMES, chunk_grid=12, **blob) == by_path
 
 
 def test_the_protocols_arrays_per_slot_are_one_timeline(tiny: Renderer, tmp_path: Path, control: Path) -> None:
@@ -117,7 +119,7 @@ def test_the_protocols_arrays_per_slot_are_one_timeline(tiny: Renderer, tmp_path
         for k in range(2)
     ]
     blob = {"data_blob_path": str(tmp_path / "blob"), "chunk_grid": 12, "chunk_specs": specs}
-    assert tiny.npy(TINY, num_frames=24, **blob) == tiny.npy(TINY, num_frames=24, vace_frames=str(control))
+    assert tiny.npy(QUICK, num_frames=24, **blob) == tiny.npy(QUICK, num_frames=24, vace_frames=str(control))
 
 
 def test_a_mask_alone_steers(tiny: Renderer, mask: Path) -> None:
@@ -146,10 +148,10 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 def test_vace_costs_nothing_where_nothing_steers(tiny: Renderer, control: Path, encoded: list[int]) -> None:
     np.save(control, moving_square(9))
-    tiny(TINY, "a.npy", num_frames=FRAMES, vace_frames=str(control), vace_length="end")
+    tiny(QUICK, "a.npy", num_frames=FRAMES, vace_frames=str(control), vace_length="end")
     assert max(encoded) <= 9
     encoded.clear()
-    tiny(TINY, "b.npy", num_frames=FRAMES)
+    tiny(QUICK, "b.npy", num_frames=FRAMES)
     assert encoded == []
 
 
@@ -186,23 +188,23 @@ def test_a_ramp_neither_cuts_nor_loads_again(tiny: Renderer, lora: Path) -> None
         False,
         *(a != b for a, b in itertools.pairwise(RAMP)),
     ]
-    tiny(TINY, "a.npy", num_frames=21, lora_scales={str(lora): RAMP})
+    tiny(QUICK, "a.npy", num_frames=21, lora_scales={str(lora): RAMP})
     begun = next(i for i, event in enumerate(tiny.events) if isinstance(event, ChunkStarted))
     assert not [event for event in tiny.events[begun:] if isinstance(event, Loading)]
 
 
 def test_a_ramp_begins_as_the_video_without_it(tiny: Renderer, lora: Path) -> None:
-    plain = tiny.frames(TINY, num_frames=FRAMES)
-    ramped = tiny.frames(TINY, num_frames=FRAMES, lora_scales={str(lora): [0, 1]})
+    plain = tiny.frames(QUICK, num_frames=FRAMES)
+    ramped = tiny.frames(QUICK, num_frames=FRAMES, lora_scales={str(lora): [0, 1]})
     assert np.array_equal(plain[:9], ramped[:9]) and not np.array_equal(plain[9:], ramped[9:])
 
 
 def test_with_without_and_with_a_lora_again(tiny: Renderer, lora: Path) -> None:
-    plain = tiny.npy(TINY, num_frames=9)
-    merged = tiny.npy(TINY, num_frames=9, lora_scales={str(lora): 0.8})
-    assert tiny.npy(TINY, num_frames=9) == plain != merged
-    assert tiny.npy(TINY, num_frames=9, lora_scales={str(lora): 0.8}) == merged
-    assert tiny.npy(TINY, num_frames=9, lora_scales={str(lora): 0.0}) == plain
+    plain = tiny.npy(QUICK, num_frames=9)
+    merged = tiny.npy(QUICK, num_frames=9, lora_scales={str(lora): 0.8})
+    assert tiny.npy(QUICK, num_frames=9) == plain != merged
+    assert tiny.npy(QUICK, num_frames=9, lora_scales={str(lora): 0.8}) == merged
+    assert tiny.npy(QUICK, num_frames=9, lora_scales={str(lora): 0.0}) == plain
 
 
 def test_merged_and_beside_the_weights_look_alike(tiny: Renderer, lora: Path) -> None:
