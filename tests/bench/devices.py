@@ -3,7 +3,8 @@
     PYTHONPATH=. python tests/bench/devices.py MODELS cuda:0,cuda:1
     PYTHONPATH=. python tests/bench/devices.py tiny cpu:2 --jobs 4 --frames 33 --size 64x64
 
-MODELS is a folder of model files, `random` (random numbers in the published sizes) or `tiny`. Parts, all by default:
+MODELS is a folder of model files, `random` (random numbers in the published sizes) or `tiny`. Parts, all but `ray` by
+default:
 
 `one`, `all`  the jobs on the first device, then on all: seconds, frames per second; for each device the time to load,
               to render, and between jobs. The frames must be the same; on GPUs with `--deterministic`.
@@ -11,6 +12,7 @@ MODELS is a folder of model files, `random` (random numbers in the published siz
               state.
 `fault`       the worker of the last device is killed as soon as it begins with a job, until the device is left out.
 `missing`     a device is named that is not there.
+`ray`         a Ray cluster of this machine renders the jobs; needs the extra `ray`, and is done only if it is named.
 
 Exits with 1 if frames differ or something else is not as it should be.
 """
@@ -28,6 +30,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.soak.devices import Event, Render, check, digests, remove_outputs, render, write_jobs
+from tests.soak.ray_jobs import cluster
 
 MISSING = "cuda:63"
 PARTS = ("one", "all", "kill", "fault", "missing")
@@ -138,6 +141,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 wrong.append("fault: the device was not left out")
         if "missing" in parts:
             compare(f"{MISSING} is not there", render(folder, names, f"{options.devices},{MISSING}", *rules))
+        if "ray" in parts:
+            with (
+                tempfile.TemporaryDirectory(prefix="ray-") as place,
+                cluster(Path(place), os.cpu_count() or 1) as address,
+            ):
+                compare("a Ray cluster", render(folder, names, "auto", *rules, "--ray", address))
     for line in wrong:
         print(f"WRONG: {line}")
     return bool(wrong)
