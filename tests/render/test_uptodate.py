@@ -241,7 +241,7 @@ def test_a_finished_output_stays_up_to_date_without_its_models(
 def test_tiny_models_are_not_those_of_a_missing_folder(runs: Runs, of_models: dict[str, Any], models: Path) -> None:
     runs("a.npy", of_models | {"models": "tiny"})
     shutil.rmtree(models)
-    assert "model file models: tiny, version 3 -> nothing" in runs.refused("a.npy", base=of_models)
+    assert "model file models: tiny, version 4 -> nothing" in runs.refused("a.npy", base=of_models)
 
 
 def test_model_files_are_read_for_their_checksums_once(runs: Runs, of_models: dict[str, Any]) -> None:
