@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).with_name("kill.py")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", ["--points --every 37", "--runs 5 --faults 149"])
+@pytest.mark.parametrize("options", ["--points --every 37 --chunks 7", "--runs 3 --faults 149 --chunks 7"])
 def test_a_killed_render_continues_to_the_same_bytes(tmp_path: Path, options: str) -> None:
     command = [sys.executable, "-W", "ignore", str(SCRIPT), *options.split()]
     done = subprocess.run(

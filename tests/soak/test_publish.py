@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).with_name("publish.py")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", ["--runs 12", "--orphans 2", "--steps 9"])
+@pytest.mark.parametrize("options", ["--runs 6", "--orphans 2", "--steps 9"])
 def test_no_kill_leaves_a_wrong_byte(tmp_path: Path, options: str) -> None:
     command = [sys.executable, "-W", "ignore", str(SCRIPT), *options.split()]
     done = subprocess.run(
