@@ -11,7 +11,7 @@ from scope_batch.errors import JobError, MissingInputError
 from scope_batch.files.access import is_file, read_json, shown
 
 Key = tuple[str, ...]
-"""Pipeline, case, size and kernels: runs of the same key can be compared."""
+"""Pipeline, case, size, kernels and speed: runs of the same key can be compared."""
 
 
 def read_earlier(path: Path) -> dict[Key, float]:
@@ -30,7 +30,8 @@ def read_earlier(path: Path) -> dict[Key, float]:
 
 def key_of(run: Mapping[str, Any]) -> Key:
     """Return the key of a run in a file."""
-    return run["pipeline"], run["case"], f"{run['width']}x{run['height']}", run["kernels"]
+    size = f"{run['width']}x{run['height']}"
+    return run["pipeline"], run["case"], size, run["kernels"], run.get("speed", "exact")
 
 
 def slower(now: Sequence[tuple[Key, float]], earlier: Mapping[Key, float], tolerance_percent: float) -> list[str]:

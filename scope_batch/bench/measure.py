@@ -39,7 +39,7 @@ class Run:
     """One measured render. Times of chunks and stages in milliseconds, others in seconds, memory in bytes.
 
     round             counts the repetitions, from 0.
-    kernels           "auto" or "off", as asked; environment: what ran.
+    kernels           "auto" or "off", as asked; speed: the job's; environment: what ran.
     load_s            to load the engine; 0 if that of the run before serves.
     text_encoder_s    to load the text encoder, to encode and to allocate the caches; None: the prompts were cached.
     first_frame_s     from the start of the render, the engine being loaded, to the first chunk's frames on the host.
@@ -57,6 +57,7 @@ class Run:
     width: int
     height: int
     kernels: str
+    speed: str
     round: int
     output: str
     chunks: tuple[ChunkTimes, ...]
@@ -82,7 +83,7 @@ class Run:
     @property
     def key(self) -> tuple[str, ...]:
         """Identifies the runs that can be compared."""
-        return self.pipeline, self.case, f"{self.width}x{self.height}", self.kernels
+        return self.pipeline, self.case, f"{self.width}x{self.height}", self.kernels, self.speed
 
     @property
     def effective_tflops(self) -> float | None:
@@ -152,6 +153,7 @@ class Bench:
             width=plan.width,
             height=plan.height,
             kernels=kernels,
+            speed=job.speed,
             round=round_,
             output=self.output,
             chunks=tuple(chunks),

@@ -69,6 +69,8 @@ def _table(*numbers: str) -> Table:
 
 def _names(run: Run) -> tuple[str, ...]:
     kernels = run.kernels if run.round == 0 else f"{run.kernels} ({run.round + 1})"
+    if run.speed != "exact":
+        kernels += f", speed {run.speed}"
     return run.pipeline, run.case, f"{run.width}x{run.height}", kernels
 
 
@@ -90,9 +92,9 @@ def commands_table(commands: Sequence[Command]) -> Table:
 def details(runs: Sequence[Run]) -> Iterator[RenderableType]:
     """Yield what holds for all runs, comparisons within them, profiles, and the chunks of a lone run."""
     yield start_table(runs)
-    used = dict.fromkeys((run.kernels, tuple(run.environment.items())) for run in runs if run.environment)
-    for kernels, facts in used:
-        yield Text(f"kernels {kernels}: {', '.join(map(' '.join, facts))}", style="dim")
+    used = dict.fromkeys((*run.key[3:], tuple(run.environment.items())) for run in runs if run.environment)
+    for kernels, speed, facts in used:
+        yield Text(f"kernels {kernels}, speed {speed}: {', '.join(map(' '.join, facts))}", style="dim")
     for reason in dict.fromkeys(
         run.reason_against_kernels for run in runs if run.kernels == "auto" and run.environment
     ):
@@ -122,18 +124,26 @@ def chunk_table(run: Run) -> Table:
 
 
 def _comparisons(runs: Sequence[Run]) -> Iterator[Text]:
-    """Compare kernels `auto` with `off`, where both were measured: the median of ratios between neighbours in time."""
+    """Compare kernels `auto` with `off` and speed `high` with `exact`, where both were measured.
+
+    It is the median of ratios between neighbours in time.
+    """
     pairs: dict[tuple[str, ...], list[float]] = {}
     for run in runs:
         for other in runs:
-            if run.key[:3] == other.key[:3] and run.round == other.round and (run.kernels, other.kernels) == _BOTH:
-                pairs.setdefault(run.key[:3], []).append(run.fps / other.fps)
-    for key, ratios in pairs.items():
+            words = _COMPARED.get((run.key[3:], other.key[3:]))
+            if words is not None and run.key[:3] == other.key[:3] and run.round == other.round:
+                pairs.setdefault((*run.key[:3], words), []).append(run.fps / other.fps)
+    for (*key, words), ratios in pairs.items():
         spread = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
-        yield Text(f"{' '.join(key)}: kernels auto are {median(ratios):.2f} times as fast as off{spread}")
+        yield Text(f"{' '.join(key)}: {words.format(f'{median(ratios):.2f} times as fast')}{spread}")
 
 
-_BOTH = ("auto", "off")
+_COMPARED: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {
+    (("auto", "exact"), ("off", "exact")): "kernels auto are {} as off",
+    (("auto", "high"), ("auto", "exact")): "speed high is {} as exact",
+}
+"""Kernels and speed of two runs, and the words for their ratio."""
 
 
 def _profile(run: Run) -> Iterator[Text]:

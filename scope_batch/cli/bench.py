@@ -66,6 +66,14 @@ KernelsChoice = Annotated[
         metavar="auto|off|auto,off", help="As for render; auto,off measures both in turns.", rich_help_panel=_HOW
     ),
 ]
+SpeedChoice = Annotated[
+    str | None,
+    typer.Option(
+        metavar="exact|high|exact,high",
+        help="In place of the job's field speed; exact,high measures both in turns.",
+        rich_help_panel=_HOW,
+    ),
+]
 Repeat = Annotated[
     int, typer.Option(min=1, max=1000, help="Measure everything so often, in turns.", rich_help_panel=_HOW)
 ]
@@ -122,6 +130,7 @@ def bench(
     chunks: Chunks = 28,
     warmup: Warmup = 14,
     kernels: KernelsChoice = "auto",
+    speed: SpeedChoice = None,
     repeat: Repeat = 1,
     profile: Profiling = False,
     start: StartTime = False,
@@ -147,6 +156,9 @@ def bench(
     if warmup >= chunks:
         raise UsageError(f"--warmup {warmup}: must be less than --chunks {chunks}")
     variants = _words("--kernels", kernels, ("auto", "off"))
+    speeds = _words("--speed", speed, ("exact", "high")) if speed is not None else [None]
+    if "high" in speeds and "off" in variants:
+        raise UsageError("--speed high needs --kernels auto")
     earlier = _earlier(against)
     check_device(device)
     context.obj.verbose = verbose
@@ -159,19 +171,24 @@ def bench(
     options = RenderOptions(models=chosen, device=device, dtype=dtype.value, low_vram=low_vram.value)
     with tempfile.TemporaryDirectory() as place, open_console("plain", None, verbose=verbose) as console:
         measuring = Bench(options, warmup, to.value, profile, Path(place))
-        if job is not None:
-            wanted = [("job", _read_job(job, overrides or (), chosen))]
-        else:
-            wanted = _cases(pipeline, size, cases, chosen, chunks, warmup, Path(place), overrides or ())
+
+        def at(chosen_speed: str | None) -> list[tuple[str, Job]]:
+            changed = [*(overrides or ()), *([f"speed={chosen_speed}"] if chosen_speed else [])]
+            if job is not None:
+                return [("job", _read_job(job, changed, chosen))]
+            return _cases(pipeline, size, cases, chosen, chunks, warmup, Path(place), changed)
+
+        by_speed = [at(chosen_speed) for chosen_speed in speeds]
         measurements = Measurements(measuring, console, output)
         measurements.write(overwrite=overwrite)
-        for name, loaded in wanted:
+        for same_case in zip(*by_speed, strict=True):
             for number in range(repeat):
                 for variant in variants:
-                    measurements.run(name, loaded, variant, number)
+                    for name, loaded in same_case:
+                        measurements.run(name, loaded, variant, number)
         if start or end_to_end is not None:
             measuring.release()
-            for name, loaded in wanted:
+            for name, loaded in by_speed[0]:
                 measurements.run_commands(name, loaded, replace(options, kernels=variants[0]), start, end_to_end)
     measurements.show(earlier, as_json=as_json)
     return measurements.exit_code or measurements.compare(earlier, tolerance)

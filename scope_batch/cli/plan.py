@@ -116,7 +116,7 @@ def _output_lines(job: Job, outputs: Sequence[Output]) -> Iterator[Text]:
 
     sound = "" if job.audio == "none" else f", sound from {'the input' if job.audio == 'input' else job.audio.name}"
     yield Text(f"output: {', '.join(map(settings, outputs))}{sound}", style="dim")
-    names = ("vae_type", "vae_dtype", "quantization", "noise_device")
+    names = ("vae_type", "vae_dtype", "quantization", "speed", "noise_device")
     chosen = [
         f"{name} {getattr(job, name)}" for name in names if getattr(job, name) != type(job).model_fields[name].default
     ]

@@ -119,6 +119,7 @@ class EngineRequest:
     noise_device  "cpu" or "cuda": the device that draws the noise.
     vace          the VACE module is needed; loras: in the order of the plan.
     quantization  None or "fp8_e4m3fn", which excludes merged LoRAs.
+    speed         "exact" or "high": lossy parts, see the job's field.
     kernels       "auto": run the project's own kernels where the device supports them; "off": torch alone.
     low_vram      "off", "on" (blocks in host memory), "cast" (weights in fp8), or "auto": "on" if
                   `expected_bytes` do not fit.
@@ -136,6 +137,7 @@ class EngineRequest:
     vace: bool = False
     loras: tuple[LoraRequest, ...] = ()
     quantization: str | None = None
+    speed: str = "exact"
     low_vram: str = "off"
     expected_bytes: int = 0
 

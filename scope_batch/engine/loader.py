@@ -24,7 +24,16 @@ from scope_batch.engine.device import (
 from scope_batch.engine.lora_scales import LoraScales
 from scope_batch.engine.noise import NoiseSource
 from scope_batch.engine.offload import apply_low_vram, choose_low_vram
-from scope_batch.engine.quantization import check_fp8, check_loras, fp8_config, quantize
+from scope_batch.engine.quantization import (
+    HIGH_SPEED,
+    QUANTIZATION,
+    check_fp8,
+    check_high_speed,
+    check_loras,
+    fp8_config,
+    import_torchao,
+    quantize,
+)
 from scope_batch.engine.session import CausalSession
 from scope_batch.engine.text_encoder import PromptEncoder
 from scope_batch.engine.transformer import CausalWan
@@ -47,6 +56,7 @@ class CausalEngine:
 
     kernels  the transformer's blocks and the VAE use the kernels of `scope_batch.kernels`.
     graphs   sessions may replay forward passes as CUDA graphs.
+    speed    see `EngineRequest`.
     """
 
     spec: PipelineSpec
@@ -58,6 +68,7 @@ class CausalEngine:
     noise_device: torch.device
     kernels: bool = False
     graphs: bool = False
+    speed: str = "exact"
 
     @contextmanager
     def session(self, plan: Plan, report: Report) -> Iterator[CausalSession]:
@@ -96,8 +107,10 @@ class CausalEngine:
         dtypes = (self.transformer.dtype, self.vae.dtype)
         names = [str(dtype).removeprefix("torch.") for dtype in dtypes]
         facts = {"dtype": names[0], "VAE dtype": names[1], "kernels": "fused" if self.kernels else "torch"}
+        if self.speed == "high":
+            facts["speed"] = self.speed
         if self.transformer.attention is not None:
-            facts["attention"] = "FlashAttention 3"
+            facts["attention"] = "FlashAttention 3, fp8" if self.speed == "high" else "FlashAttention 3"
         return environment(self.device) | facts
 
 
@@ -114,7 +127,10 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
     dtype = resolve_dtype(request.dtype, device)
     vae_dtype = dtype if request.vae_dtype == "auto" else resolve_dtype(request.vae_dtype, device)
     if request.quantization:
-        check_fp8(device)
+        check_fp8(device, QUANTIZATION)
+        import_torchao()
+    if request.speed == "high":
+        check_high_speed(request, device)
     low_vram = choose_low_vram(request, device, report)
     kernels = request.kernels == "auto" and reason_against(device) is None
     files = find_models(
@@ -141,15 +157,17 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
         )
         branches = {i: lora for i, lora in enumerate(loras) if scales[i] is None}
         if request.quantization:
-            check_loras(transformer, list(branches.values()))
+            check_loras(transformer, list(branches.values()), QUANTIZATION)
             quantize(transformer, fp8_config())
+        if request.speed == "high":
+            check_loras(transformer, list(branches.values()), HIGH_SPEED)
         lora_scales = LoraScales(transformer, branches)
         apply_low_vram(low_vram, transformer, dtype, device)
         if kernels:
             # Imported here because Triton exists only where a GPU may be.
             from scope_batch.engine.fused_blocks import use_fused_blocks
 
-            use_fused_blocks(transformer)
+            use_fused_blocks(transformer, fp8=request.speed == "high")
         return CausalEngine(
             spec=request.spec,
             transformer=transformer,
@@ -159,6 +177,7 @@ def load(request: EngineRequest, report: Report, *, builtin_lora: BuiltinLora = 
             device=device,
             noise_device=_noise_device(request.noise_device, device),
             kernels=kernels,
+            speed=request.speed,
             graphs=kernels and low_vram == "off" and request.quantization is None,
         )
 

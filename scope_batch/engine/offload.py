@@ -115,17 +115,18 @@ _NOT_CAST = ("norm", "lora_")
 def choose_low_vram(request: EngineRequest, device: torch.device, report: Report) -> str:
     """Resolve the option `--low-vram` to "off", "on" or "cast". Warns if "auto" means "on", or if "on" has no effect.
 
-    Raises UnavailableError if "on" or "cast" is combined with quantization.
+    Raises UnavailableError if "on" or "cast" is combined with fp8 weights.
     """
     option = request.low_vram
-    if request.quantization and option in ("on", "cast"):
-        raise UnavailableError(f"--low-vram {option} cannot be combined with quantization; allowed: off, auto")
+    fp8 = "quantization" if request.quantization else "speed: high" if request.speed == "high" else None
+    if fp8 and option in ("on", "cast"):
+        raise UnavailableError(f"--low-vram {option} cannot be combined with {fp8}; allowed: off, auto")
     if option == "on" and device.type == "cpu":
         report(Warned("--low-vram on has no effect on a CPU: weights are in host memory already"))
         return "off"
     if option != "auto":
         return option
-    if device.type == "cpu" or not request.expected_bytes or request.quantization:
+    if device.type == "cpu" or not request.expected_bytes or fp8:
         return "off"
     return _choose_by_memory(request.expected_bytes, torch.cuda.mem_get_info(device)[0], report)
 

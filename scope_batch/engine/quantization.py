@@ -13,23 +13,36 @@ from typing import Any
 import torch
 from torch import nn
 
+from scope_batch.core.engine import EngineRequest
 from scope_batch.errors import JobError, UnavailableError
+from scope_batch.kernels import reason_against
 from scope_batch.models.lora.weights import Lora
 
-FIELD = "quantization: fp8_e4m3fn"
+QUANTIZATION, HIGH_SPEED = "quantization: fp8_e4m3fn", "speed: high"
+"""The settings of a job that multiply in fp8."""
 CAPABILITY = (8, 9)
 """Compute capability of Ada, the first GPUs with fp8 matrix multiplication."""
 
 
-def check_fp8(device: torch.device) -> None:
-    """Raise UnavailableError if the device does not support fp8 or torchao is missing. Call it before loading."""
-    needs = f"{FIELD} needs a CUDA device of compute capability {CAPABILITY[0]}.{CAPABILITY[1]} or more"
+def check_fp8(device: torch.device, field: str) -> None:
+    """Raise UnavailableError, with the name of the job's field, if the device does not multiply in fp8."""
+    needs = f"{field} needs a CUDA device of compute capability {CAPABILITY[0]}.{CAPABILITY[1]} or more"
     if device.type != "cuda":
         raise UnavailableError(f"{needs}; this is a {device.type.upper()}")
     capability = torch.cuda.get_device_capability(device)
     if capability < CAPABILITY:
         raise UnavailableError(f"{needs}; {torch.cuda.get_device_name(device)} has {capability[0]}.{capability[1]}")
-    import_torchao()
+
+
+def check_high_speed(request: EngineRequest, device: torch.device) -> None:
+    """Raise UnavailableError if `speed: high` does not run on the device with these options. Call it before loading."""
+    if request.kernels == "off":
+        raise UnavailableError(f"--kernels off cannot be combined with {HIGH_SPEED}; allowed: auto")
+    if request.dtype == "float32":
+        raise UnavailableError(f"--dtype float32 cannot be combined with {HIGH_SPEED}; allowed: auto, bfloat16")
+    check_fp8(device, HIGH_SPEED)
+    if (reason := reason_against(device)) is not None:
+        raise UnavailableError(f"{HIGH_SPEED} needs the program's own kernels, which do not run here: {reason}")
 
 
 def import_torchao() -> Any:
@@ -39,7 +52,7 @@ def import_torchao() -> Any:
             warnings.simplefilter("ignore")
             import torchao.quantization
     except ImportError as error:
-        raise UnavailableError(f"{FIELD} needs torchao: pip install 'scope-batch[fp8]'") from error
+        raise UnavailableError(f"{QUANTIZATION} needs torchao: pip install 'scope-batch[fp8]'") from error
     return torchao.quantization
 
 
@@ -61,12 +74,12 @@ def quantize(transformer: Any, config: Any) -> None:
     import_torchao().quantize_(transformer, config, filter_fn=is_quantized)
 
 
-def check_loras(transformer: nn.Module, loras: Sequence[Lora]) -> None:
+def check_loras(transformer: nn.Module, loras: Sequence[Lora], field: str) -> None:
     """Raise JobError for a LoRA that adds to whole matrices of linear layers: quantized weights cannot be added to."""
     for lora in loras:
         changed = [name for name in lora.diffs if isinstance(_owner(transformer, name), nn.Linear)]
         if any(name.endswith(".weight") for name in changed):
-            raise JobError(f"{lora.path}: changes whole matrices of linear layers, which {FIELD} does not support")
+            raise JobError(f"{lora.path}: changes whole matrices of linear layers, which {field} does not support")
 
 
 def _owner(model: nn.Module, name: str) -> nn.Module:

@@ -61,7 +61,14 @@ def job_faults(written: Mapping[str, Any]) -> list[Fault]:
         *_input_faults(written),
         *_source_faults(written),
         *_reference_faults(written),
+        *_weight_faults(written),
     ]
+
+
+def _weight_faults(written: Mapping[str, Any]) -> Iterator[Fault]:
+    if written.get("speed") == "high" and "quantization" in written:
+        reason = "high also changes the number format of the weights: leave it out, or the quantization"
+        yield Fault(("speed",), reason, AT_VALUE, other=("quantization",))
 
 
 def _input_faults(written: Mapping[str, Any]) -> Iterator[Fault]:

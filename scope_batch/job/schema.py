@@ -222,6 +222,11 @@ class Job(Checked):
     quantization: Literal["fp8_e4m3fn"] | None = Field(
         default=None, description="Number format of the backbone's weights."
     )
+    speed: Literal["exact", "high"] = Field(
+        default="exact",
+        description="exact: the pipeline's own mathematics; high: faster on GPUs with fp8, other frames of nearly the "
+        "same quality (the transformer's matrix products, and FlashAttention 3, in e4m3).",
+    )
     models: Models | None = Field(
         default=None,
         description="Folder of model files, or a word: tiny, the built-in set; random, random numbers in networks of "

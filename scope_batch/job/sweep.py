@@ -23,7 +23,17 @@ FIELD = "sweep"
 MAX_JOBS = 1000
 """Jobs of one sweep."""
 SLOWEST = frozenset(
-    ("pipeline_id", "models", "quantization", "vae_type", "vae_dtype", "noise_device", "lora_scales", "lora_merge")
+    (
+        "pipeline_id",
+        "models",
+        "quantization",
+        "speed",
+        "vae_type",
+        "vae_dtype",
+        "noise_device",
+        "lora_scales",
+        "lora_merge",
+    )
 )
 """Fields whose change loads models anew. Their keys vary slowest, so that as few models as possible are loaded."""
 _LISTS = (".yaml", ".yml", ".json")

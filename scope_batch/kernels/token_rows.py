@@ -1,6 +1,7 @@
 """Fuses the element-wise parts of a transformer block: norm with modulation, gated residual, norm with rotation.
 
-Every kernel reads and writes rows of one token each. Sums are float32 and rounded once, to the dtype of the rows.
+Every kernel reads and writes rows of one token each. Sums are float32 and rounded once: to the dtype of the rows, or
+with `quantized` to e4m3 with a scale for each row.
 """
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from scope_batch.kernels.quantized_rows import QuantizedRows, store_quantized
+
+Rows = Tensor | QuantizedRows
+"""[1, tokens, dim]."""
 SHIFT, SCALE, GATE = 0, 1, 2
 """Rows of a modulation, counted from its first."""
 
 
-def modulated_norm(x: Tensor, table: Tensor, modulation: Tensor, first: int, eps: float) -> Tensor:
+def modulated_norm(
+    x: Tensor, table: Tensor, modulation: Tensor, first: int, eps: float, *, quantized: bool = False
+) -> Rows:
     """Return layer_norm(x) * (1 + scale) + shift of x [1, tokens, dim].
 
     table, modulation  [1, 6, dim], contiguous; their sum gives shift and scale, rows `first` and `first` + 1.
     """
-    out = torch.empty_like(x)
+    out = _rows_like(x, quantized)
     _launch(x, None, out, None, table, modulation, first, eps)
     return out
 
@@ -39,26 +46,39 @@ def add_gated_norm(
     first: int,
     affine: tuple[Tensor, Tensor],
     eps: float,
-) -> tuple[Tensor, Tensor]:
+    *,
+    quantized: bool = False,
+) -> tuple[Tensor, Rows]:
     """Return hidden + update * gate, and its layer norm with weight and bias `affine`, [dim] each."""
-    total, out = torch.empty_like(hidden), torch.empty_like(hidden)
+    total, out = torch.empty_like(hidden), _rows_like(hidden, quantized)
     _launch(hidden, update, out, total, table, modulation, first, eps, affine=affine)
     return total, out
 
 
 def add_modulated_norm(
-    hidden: Tensor, update: Tensor, table: Tensor, modulation: Tensor, first: int, eps: float
-) -> tuple[Tensor, Tensor]:
+    hidden: Tensor,
+    update: Tensor,
+    table: Tensor,
+    modulation: Tensor,
+    first: int,
+    eps: float,
+    *,
+    quantized: bool = False,
+) -> tuple[Tensor, Rows]:
     """Return hidden + update, and its layer norm * (1 + scale) + shift."""
-    total, out = torch.empty_like(hidden), torch.empty_like(hidden)
+    total, out = torch.empty_like(hidden), _rows_like(hidden, quantized)
     _launch(hidden, update, out, total, table, modulation, first, eps, gated=False)
     return total, out
+
+
+def _rows_like(x: Tensor, quantized: bool) -> Rows:
+    return QuantizedRows.like(x) if quantized else torch.empty_like(x)
 
 
 def _launch(
     x: Tensor,
     update: Tensor | None,
-    out: Tensor | None,
+    out: Rows | None,
     total: Tensor | None,
     table: Tensor,
     modulation: Tensor,
@@ -70,10 +90,12 @@ def _launch(
 ) -> None:
     dim = x.shape[-1]
     weight, bias = affine or (x, x)
+    normed, scales = out if isinstance(out, QuantizedRows) else (out, None)
     _add_norm[(x.numel() // dim,)](
         x,
         x if update is None else update,
-        x if out is None else out,
+        x if normed is None else normed,
+        x if scales is None else scales,
         x if total is None else total,
         weight,
         bias,
@@ -87,6 +109,7 @@ def _launch(
         has_total=total is not None,
         has_norm=out is not None,
         affine=affine is not None,
+        quantized=scales is not None,
         block=triton.next_power_of_2(dim),
         num_warps=8,
     )
@@ -97,6 +120,7 @@ def _add_norm(  # type: ignore[no-untyped-def]  # a kernel's arguments are point
     x,
     update,
     out,
+    scales,
     total,
     weight,
     bias,
@@ -110,6 +134,7 @@ def _add_norm(  # type: ignore[no-untyped-def]  # a kernel's arguments are point
     has_total: tl.constexpr,
     has_norm: tl.constexpr,
     affine: tl.constexpr,
+    quantized: tl.constexpr,
     block: tl.constexpr,
 ):
     column = tl.arange(0, block)
@@ -140,7 +165,10 @@ def _add_norm(  # type: ignore[no-untyped-def]  # a kernel's arguments are point
             scale = tl.load(table_row + dim, inside, 0.0).to(tl.float32)
             scale += tl.load(modulation_row + dim, inside, 0.0).to(tl.float32)
             value = value * (1 + scale) + shift
-        tl.store(out + at, value.to(dtype), inside)
+        if quantized:
+            store_quantized(out + at, scales + tl.program_id(0), value, inside)
+        else:
+            tl.store(out + at, value.to(dtype), inside)
 
 
 def rms_norm_rotated(

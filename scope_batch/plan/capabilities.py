@@ -141,6 +141,7 @@ CAPABILITIES = (
     Capability("noise_device", lambda job: job.spec.needs_models, "{pipeline} draws no noise", of_models=True),
     Capability("models", lambda job: job.models, "{pipeline} needs no model files", of_models=True),
     Capability("quantization", lambda job: job.spec.needs_models, "{pipeline} has no weights", of_models=True),
+    Capability("speed", lambda job: job.spec.needs_models, "{pipeline} has no weights", of_models=True),
     Capability("on_lora_change", lambda job: job.loras, NO_LORA),
     Capability("lora_merge", lambda job: job.loras, NO_LORA),
     Capability("memory_bank", lambda job: job.spec.memory_bank, "{pipeline} has no memory bank", of_models=True),

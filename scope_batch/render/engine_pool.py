@@ -69,6 +69,7 @@ def request_of(job: Job, plan: Plan, options: RenderOptions) -> EngineRequest:
             for lora, scale in zip(plan.loras, plan.chunks[0].lora_scales, strict=True)
         ),
         quantization=job.quantization,
+        speed=job.speed,
         low_vram=options.low_vram,
         expected_bytes=_expected_bytes(plan, options) if options.low_vram == "auto" else 0,
     )

@@ -142,6 +142,8 @@ def provenance_of(plan: Plan, request: EngineRequest) -> Provenance:
         "pre_processors": [(ref.id, ref.parameters, PROCESSORS.package(ref.id)) for ref in plan.pre_processors],
         "loras": [(sha256_of(lora.path), lora.merged) for lora in plan.loras],
     }
+    if request.speed != "exact":
+        engine["speed"] = request.speed
     vace = None
     if is_known(spec.id):
         uses_vace = any(chunk.vace is not None for chunk in plan.chunks)

@@ -96,7 +96,8 @@ def memory_of(job: Job, plan: Plan, dtype: str = "auto", *, kernels: bool = True
     sizes = model_sizes(spec.id, models, job.vae_type, vace=uses_vace, loras=branch_loras)
     if sizes is None:
         return None
-    memory = device_memory(plan, spec, sizes, precision_of(dtype, job.vae_dtype, job.quantization, kernels=kernels))
+    fp8 = job.quantization is not None or job.speed == "high"
+    memory = device_memory(plan, spec, sizes, precision_of(dtype, job.vae_dtype, fp8=fp8, kernels=kernels))
     return replace(memory, processors=device_bytes(plan))
 
 
@@ -207,6 +208,7 @@ def plan_document(job: Job, plan: Plan, outputs: Sequence[Output]) -> dict[str, 
         "vae_type": job.vae_type,
         "vae_dtype": job.vae_dtype,
         "quantization": job.quantization,
+        "speed": job.speed,
         "noise_device": job.noise_device,
         "audio": str(job.audio),
         "keep_state": list(job.keep_state),

@@ -41,5 +41,5 @@ def _key(plan: Plan, request: EngineRequest) -> str:
     vace = any(chunk.vace is not None for chunk in plan.chunks)
     facts = (request.spec.id, request.models, request.vae_type, request.device, request.dtype, request.low_vram)
     processors = [(ref.id, dict(ref.parameters)) for ref in (*plan.pre_processors, *plan.post_processors)]
-    text = repr((*facts, request.quantization, steps, vace, *processors))
+    text = repr((*facts, request.quantization, request.speed, steps, vace, *processors))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -36,6 +36,18 @@ def test_both_paths_are_measured_in_turns(run: Run) -> None:
     assert [(run["round"], run["kernels"]) for run in runs] == [(0, "auto"), (0, "off"), (1, "auto"), (1, "off")]
 
 
+def test_both_speeds_are_measured_in_turns(run: Run) -> None:
+    ran = run("bench", "job.yaml", "--to", "npy", "--speed", "exact,high", "--repeat", "2", "-o", "a.json")
+    runs = document("a.json")["runs"]
+    assert [(run["round"], run["speed"]) for run in runs] == [(0, "exact"), (0, "high"), (1, "exact"), (1, "high")]
+    assert "speed high is " in ran.out
+
+
+def test_the_job_chooses_the_speed_unless_the_option_does(run: Run) -> None:
+    ran = run("bench", "job.yaml", "--to", "npy", "--set", "speed=high", "--json")
+    assert [run["speed"] for run in json.loads(ran.out)["runs"]] == ["high"]
+
+
 def test_a_comparison_with_an_earlier_file(run: Run) -> None:
     Path("old.json").write_text(
         json.dumps(
@@ -76,6 +88,8 @@ def test_a_job_that_fails_is_reported(run: Run) -> None:
         ("--random --models tiny", "--random and --models contradict each other"),
         ("--chunks 5 --warmup 5", "--warmup 5: must be less than --chunks 5"),
         ("--kernels on", "--kernels on: not known; allowed: auto, off, or several with commas"),
+        ("--speed fast", "--speed fast: not known; allowed: exact, high, or several with commas"),
+        ("--speed exact,high --kernels off", "--speed high needs --kernels auto"),
         ("--size 832", "--size 832: not a size; allowed: WIDTHxHEIGHT as in 832x480, or several with commas"),
         ("--device tpu", "--device tpu: not known; allowed: auto, cpu, cuda, cuda:N"),
         ("--against none.json", "--against none.json: no such file"),

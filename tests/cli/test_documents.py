@@ -150,9 +150,23 @@ def test_info_tells_what_else_made_the_file(run, tmp_path):
 
 def test_the_plan_lists_the_outputs(run, job):
     assert "output: job.mp4 (libx264, crf 14, veryfast, yuv420p)\n" in run("plan", job()).out
-    ran = run("render", job(), "--dry-run", "-o", "{job}-{seed}.mkv", "-o", "-", "-f", "webm", "--set", "vae_type=tae")
+    ran = run(
+        "render",
+        job(),
+        "--dry-run",
+        "-o",
+        "{job}-{seed}.mkv",
+        "-o",
+        "-",
+        "-f",
+        "webm",
+        "--set",
+        "vae_type=tae",
+        "--set",
+        "speed=high",
+    )
     assert "output: job-42.mkv (libx264, crf 14, veryfast, yuv420p), - (libvpx-vp9, crf 20, yuv420p)\n" in ran.out
-    assert "engine: vae_type tae\n" in ran.out
+    assert "engine: vae_type tae, speed high\n" in ran.out
 
 
 def test_a_dry_run_refuses_outputs_that_a_render_would_refuse(run, job):

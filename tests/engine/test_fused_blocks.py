@@ -34,10 +34,11 @@ SIZES: dict[str, Any] = {
 def flows(model: CausalWan | CausalVaceWan, policy: CachePolicy, *, vace: bool = False) -> list[Tensor]:
     """Return the flow of two chunks of three latent frames."""
     generator, text = torch.Generator().manual_seed(4), TextCache(2, CPU)
-    shape = CacheShape(2, HEIGHT // 2, WIDTH // 2, heads=2, head_dim=12, dtype=torch.float32, device=CPU)
+    head_dim, dtype = model.config.attention_head_dim, model.dtype
+    shape = CacheShape(2, HEIGHT // 2, WIDTH // 2, heads=2, head_dim=head_dim, dtype=dtype, device=CPU)
     cache, rotary_table = KVCache(policy, shape, text), shape.rotary_table(3)
     model.attach(cache, text)
-    prompt, made = torch.randn(1, 5, 8, generator=generator), []
+    prompt, made = torch.randn(1, 5, model.config.text_dim, generator=generator), []
     for start in (0, 3):
         latents = torch.randn(1, 3, 16, HEIGHT, WIDTH, generator=generator)
         context = torch.randn(1, 96, 3, HEIGHT, WIDTH, generator=generator)

@@ -149,6 +149,11 @@ def test_without_a_forecast_auto_is_off() -> None:
 
 
 @pytest.mark.parametrize("option", ["on", "cast"])
-def test_low_vram_excludes_quantization(option: str) -> None:
-    with pytest.raises(UnavailableError, match=f"--low-vram {option} cannot be combined with quantization"):
-        choice(option, CUDA, quantization="fp8_e4m3fn")
+@pytest.mark.parametrize(
+    ("field", "value", "words"), [("quantization", "fp8_e4m3fn", "quantization"), ("speed", "high", "speed: high")]
+)
+def test_low_vram_excludes_weights_in_fp8(option: str, field: str, value: str, words: str) -> None:
+    line = f"--low-vram {option} cannot be combined with {words}; allowed: off, auto"
+    with pytest.raises(UnavailableError, match=f"^{line}$"):
+        choice(option, CUDA, **{field: value})
+    assert choice("auto", CUDA, expected_bytes=10**12, **{field: value}) == ("off", [])

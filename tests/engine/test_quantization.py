@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from scope_batch import kernels
 from scope_batch.core.engine import EngineRequest
 from scope_batch.engine import quantization
 from scope_batch.engine.loader import load
@@ -34,15 +37,38 @@ def test_an_older_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "An Older GPU")
     with pytest.raises(UnavailableError, match=r"An Older GPU has 8\.6"):
-        quantization.check_fp8(CUDA)
+        quantization.check_fp8(CUDA, "speed: high")
 
 
 def test_without_torchao_the_command_that_fetches_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     monkeypatch.setitem(sys.modules, "torchao", None)
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     with pytest.raises(UnavailableError, match=r"pip install 'scope-batch\[fp8\]'"):
-        quantization.check_fp8(CUDA)
+        quantization.import_torchao()
+
+
+HIGH = EngineRequest(PIPELINES["longlive"], models="/nowhere", device="cpu", speed="high")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({}, "speed: high needs a CUDA device of compute capability 8.9 or more; this is a CPU"),
+        ({"kernels": "off"}, "--kernels off cannot be combined with speed: high; allowed: auto"),
+        ({"dtype": "float32"}, "--dtype float32 cannot be combined with speed: high; allowed: auto, bfloat16"),
+    ],
+)
+def test_high_speed_is_refused_before_anything_is_loaded(options: dict[str, str], line: str) -> None:
+    with pytest.raises(UnavailableError, match=f"^{re.escape(line)}$"):
+        load(replace(HIGH, **options), silent)  # type: ignore[arg-type]
+
+
+def test_high_speed_needs_the_programs_own_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 9))
+    quantization.check_high_speed(HIGH, CUDA)
+    monkeypatch.setattr(kernels, "find_spec", lambda _: None)
+    with pytest.raises(UnavailableError, match="own kernels, which do not run here: the package triton"):
+        quantization.check_high_speed(HIGH, CUDA)
 
 
 class Recorder:
@@ -86,6 +112,6 @@ def lora(*diffs: str) -> Lora:
 
 
 def test_a_lora_that_changes_whole_matrices_is_refused_by_name(transformer: Any) -> None:
-    quantization.check_loras(transformer, [lora("blocks.0.attn1.to_q.bias", "blocks.0.norm2.weight")])
-    with pytest.raises(JobError, match=r"x\.safetensors: changes whole matrices"):
-        quantization.check_loras(transformer, [lora("blocks.0.attn1.to_q.weight")])
+    quantization.check_loras(transformer, [lora("blocks.0.attn1.to_q.bias", "blocks.0.norm2.weight")], "x: y")
+    with pytest.raises(JobError, match=r"x\.safetensors: changes whole matrices .* which x: y does not"):
+        quantization.check_loras(transformer, [lora("blocks.0.attn1.to_q.weight")], "x: y")

@@ -135,6 +135,11 @@ COMMAS = [
 
 NOT_BUILT = [
     ("quantization: int4", "15: quantization: must be 'fp8_e4m3fn', not 'int4'"),
+    ("speed: fast", "8: speed: must be 'exact' or 'high', not 'fast'"),
+    (
+        "speed: high\nquantization: fp8_e4m3fn",
+        "8: speed: high also changes the number format of the weights: leave it out, or the quantization in line 3",
+    ),
     (
         "post_processor_id: rife",
         "20: post_processor_id: unknown processor 'rife'; available: passthrough, gray, edges, scribble, flow, "

@@ -11,7 +11,7 @@ from scope_batch.render.prepare import prepare_job
 
 
 @pytest.mark.parametrize(
-    "field", ["quantization: fp8_e4m3fn", "vae_type: tae", "vae_dtype: float32", "memory_bank: true"]
+    "field", ["quantization: fp8_e4m3fn", "speed: high", "vae_type: tae", "vae_dtype: float32", "memory_bank: true"]
 )
 def test_fields_about_models_are_only_noted_for_the_slate(field: str) -> None:
     """So that it draws every job."""

@@ -48,7 +48,7 @@ def test_a_memory_bank_takes_four_frames_more() -> None:
 
 
 def test_fp8_halves_the_linear_layers() -> None:
-    before, after = forecast(plan()), forecast(plan(), precision=precision_of("auto", "auto", "fp8_e4m3fn"))
+    before, after = forecast(plan()), forecast(plan(), precision=precision_of("auto", "auto", fp8=True))
     assert 0.5 * before.weights < after.weights < 0.6 * before.weights
     assert replace(after, weights=0, prompts=0, offloadable=0) == replace(before, weights=0, prompts=0, offloadable=0)
 

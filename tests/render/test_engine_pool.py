@@ -47,7 +47,7 @@ def test_more_memory_matters_where_there_is_a_device_that_may_lack_it() -> None:
     assert serves(LOADED, CPU, more) and not serves(LOADED, GPU, more)
 
 
-@pytest.mark.parametrize("other", [{"low_vram": "off"}, {"quantization": "fp8_e4m3fn"}])
+@pytest.mark.parametrize("other", [{"low_vram": "off"}, {"quantization": "fp8_e4m3fn"}, {"speed": "high"}])
 def test_other_memory_is_another_engine(other: dict[str, str]) -> None:
     assert not serves(LOADED, GPU, replace(LOADED, **other))  # type: ignore[arg-type]
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from scope_batch.checkpoint.provenance import differences
 from scope_batch.job import Job, load_text
-from scope_batch.render.fingerprint import input_digests, job_sha256, package_versions, sha256_of
+from scope_batch.render.engine_pool import request_of
+from scope_batch.render.fingerprint import (
+    input_digests,
+    job_sha256,
+    package_versions,
+    provenance_of,
+    sha256_of,
+)
 from scope_batch.render.loop import render_job
 from scope_batch.render.options import RenderOptions
+from scope_batch.render.prepare import prepare_job
 from scope_batch.sinks.metadata import read_metadata
 
 
@@ -57,6 +66,14 @@ def test_the_folder_of_inputs_does_not_change_the_digest_of_a_job(tmp_path: Path
     fields = {"vace_frames": "b.npy", "lora_scales": {"d.safetensors": [0, 1]}}
     here, there = (job_sha256(job_in(folder, **fields)) for folder in (tmp_path, tmp_path / "moved"))
     assert here == there != job_sha256(job_in(tmp_path, **fields | {"vace_frames": "other.npy"}))
+
+
+def test_another_speed_is_another_job_and_other_chunks(tmp_path: Path) -> None:
+    exact, high = (job_in(tmp_path, pipeline_id="slate", speed=speed) for speed in ("exact", "high"))
+    assert job_sha256(exact) == job_sha256(job_in(tmp_path, pipeline_id="slate")) != job_sha256(high)
+    plan = prepare_job(exact)
+    old, new = (provenance_of(plan, request_of(job, plan, RenderOptions())).engine for job in (exact, high))
+    assert [str(change) for change in differences(old, new)] == ["speed: nothing -> high"]
 
 
 def test_the_digest_of_a_peft_lora_includes_its_settings(tmp_path: Path) -> None:

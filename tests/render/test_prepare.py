@@ -41,9 +41,10 @@ def test_outputs_of_the_command_line_count_instead() -> None:
 
 
 def test_the_document_holds_engine_settings_and_outputs() -> None:
-    parsed = job("vae_type: tae\nnoise_device: cuda\noutput: {path: a.mp4, crf: 9}")
+    parsed = job("vae_type: tae\nspeed: high\nnoise_device: cuda\noutput: {path: a.mp4, crf: 9}")
     document = plan_document(parsed, prepare_job(parsed), outputs_of(parsed))
     assert (document["vae_type"], document["noise_device"], document["audio"]) == ("tae", "cuda", "none")
+    assert document["speed"] == "high"
     (output,) = document["outputs"]
     assert (output["path"], output["format"], output["codec"], output["crf"]) == ("a.mp4", "mp4", "libx264", 9)
 

@@ -40,11 +40,11 @@ class Precision:
     kernels: bool = True
 
 
-def precision_of(dtype: str, vae_dtype: str, quantization: str | None = None, *, kernels: bool = True) -> Precision:
+def precision_of(dtype: str, vae_dtype: str, *, fp8: bool = False, kernels: bool = True) -> Precision:
     """Return the precision for these options; "auto" is bfloat16, and for the VAE the backbone's dtype."""
     backbone = _FLOAT_BYTES if dtype == "float32" else 2
     vae_bytes = backbone if vae_dtype == "auto" else _FLOAT_BYTES if vae_dtype == "float32" else 2
-    return Precision(backbone, vae_bytes, fp8=quantization is not None, kernels=kernels)
+    return Precision(backbone, vae_bytes, fp8=fp8, kernels=kernels)
 
 
 def device_memory(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision: Precision) -> DeviceMemory:
