@@ -139,9 +139,9 @@ def _open(argument: str, models: str | None, device: str) -> FrameStream:
 
 def save_picture(path: Path, found: Comparison, names: tuple[str, str]) -> None:
     """Write the pairs that differ side by side; nothing is written for equal films. Raises OutputError."""
+    from scope_batch.files.access import make_folders
     from scope_batch.golden.picture import side_by_side
     from scope_batch.sinks.output import output_errors
-    from scope_batch.sinks.work_folder import make_folders
 
     if not found.pairs:
         return

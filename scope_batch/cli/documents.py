@@ -79,7 +79,7 @@ def write_text(text: str, output: Path | None, *, overwrite: bool) -> None:
     if output is None:
         print_text(text)
         return
-    from scope_batch.sinks.work_folder import make_folders
+    from scope_batch.files.access import make_folders
 
     try:
         make_folders(output.parent)

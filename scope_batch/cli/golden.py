@@ -223,9 +223,9 @@ def _case(argument: str, seconds: float, found: Verification) -> Case:
 
 def _save_picture(report: Path | None, argument: str, found: Verification) -> str | None:
     """Write golden and film side by side to the report's folder; returns the path, None where nothing is to be seen."""
+    from scope_batch.files.access import make_folders
     from scope_batch.golden.picture import side_by_side
     from scope_batch.sinks.output import output_errors
-    from scope_batch.sinks.work_folder import make_folders
 
     pairs, finding = found.verdict.pairs, found.verdict.finding
     if report is None or not pairs:
@@ -240,9 +240,9 @@ def _save_picture(report: Path | None, argument: str, found: Verification) -> st
 
 
 def _write_report(report: Path, cases: list[Case], documents: list[dict[str, Any]]) -> None:
+    from scope_batch.files.access import make_folders
     from scope_batch.golden.junit import junit_xml
     from scope_batch.sinks.output import output_errors
-    from scope_batch.sinks.work_folder import make_folders
 
     with output_errors(report):
         make_folders(report)

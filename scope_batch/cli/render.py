@@ -73,10 +73,10 @@ def render_jobs(
 
 
 def _write_depfile(path: Path, jobs: Sequence[QueuedJob]) -> None:
+    from scope_batch.files.access import make_folders
     from scope_batch.render.depfile import depfile_rules
     from scope_batch.render.prepare import outputs_of
     from scope_batch.sinks.output import output_errors
-    from scope_batch.sinks.work_folder import make_folders
 
     rules = []
     for queued in jobs:

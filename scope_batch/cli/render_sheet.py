@@ -41,11 +41,11 @@ def write_sheet(path: Path, jobs: Sequence[QueuedJob], is_whole: Callable[[Queue
     """Write the sheet. is_whole: whether the outputs of a job are there; another job has its values, and no picture."""
     import numpy as np
 
+    from scope_batch.files.access import make_folders
     from scope_batch.job.sweep import value_text
     from scope_batch.review.sweep_sheet import SheetCell, SheetPart, columns_for, middle_picture, sweep_sheet
     from scope_batch.sinks.output import output_errors
     from scope_batch.sinks.png import encode_png
-    from scope_batch.sinks.work_folder import make_folders
     from scope_batch.storage.fetch import fetch_argument
 
     def cell(job: QueuedJob) -> SheetCell:

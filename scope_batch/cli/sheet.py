@@ -40,10 +40,10 @@ def sheet(
     if film == "-" and every is None:
         raise UsageError("the length of standard input is not known: --every N says how many frames to show")
     refuse_existing_file(path, overwrite=overwrite)
+    from scope_batch.files.access import make_folders
     from scope_batch.golden.streams import open_stream
     from scope_batch.review.sheet import contact_sheet
     from scope_batch.sinks.output import output_errors
-    from scope_batch.sinks.work_folder import make_folders
 
     with open_stream(film) as frames:
         picture = contact_sheet(frames, every=every, columns=columns)

@@ -14,8 +14,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from scope_batch.errors import OutputError
-from scope_batch.files.access import reading
-from scope_batch.sinks.work_folder import make_folders
+from scope_batch.files.access import make_folders, reading
 
 LEDGER = "jobs.jsonl"
 """Name of the file in the folder of a ledger."""

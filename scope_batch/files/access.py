@@ -79,3 +79,12 @@ def _can_be_a_name(path: Path) -> bool:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
         return False
+
+
+def make_folders(folder: Path) -> list[Path]:
+    """Create `folder` and its parents; returns those that were missing, the uppermost first."""
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    for parent in reversed(missing):
+        parent.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    return missing[::-1]

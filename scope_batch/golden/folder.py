@@ -17,6 +17,7 @@ from PIL import Image
 
 from scope_batch.checkpoint.provenance import Difference, differences
 from scope_batch.errors import JobError, MissingInputError
+from scope_batch.files.access import make_folders
 from scope_batch.golden.alignment import Reduced
 from scope_batch.golden.frame_hashes import FrameHashes, frame_sha256
 from scope_batch.golden.record import Record, thumbnail_size
@@ -24,7 +25,6 @@ from scope_batch.golden.thresholds import Thresholds, thresholds_of
 from scope_batch.golden.verdict import TIERS, Tier
 from scope_batch.media.images import read_image
 from scope_batch.sinks.output import output_errors
-from scope_batch.sinks.work_folder import make_folders
 
 THRESHOLDS, HASHES, FACTS, THUMBNAILS = "thresholds.yaml", "frames.sha256", "golden.json", "thumbnails.png"
 COLUMNS = 32

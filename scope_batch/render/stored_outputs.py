@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from scope_batch.errors import OutputError, OutputExistsError, TemporaryError
 from scope_batch.events import OutputFile, Remote, Report
+from scope_batch.files.access import make_folders
 from scope_batch.files.cache import read_sealed, write_sealed
 from scope_batch.files.image_series import matcher
 from scope_batch.files.remembered import recall, remember
 from scope_batch.sinks.output import Output, has_sidecar, is_sequence, output_errors, picture_names, sidecar_path
-from scope_batch.sinks.work_folder import make_folders
 from scope_batch.storage.store import StoredObject, list_folder, look_up, require_bucket, writing
 from scope_batch.storage.upload import has_content, upload
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from scope_batch.checkpoint.store import MANIFEST, STORE
 from scope_batch.core.failpoint import failpoint
 from scope_batch.errors import OutputError, TemporaryError
+from scope_batch.files.access import make_folders
 from scope_batch.sinks.orphans import end_orphans, is_running
 from scope_batch.sinks.output import output_errors, work_path
 
@@ -290,12 +291,3 @@ def read_plain_file(path: str | Path, folder_fd: int | None = None) -> bytes | N
         return None
     with os.fdopen(fd, "rb") as file:
         return file.read() if stat.S_ISREG(os.fstat(fd).st_mode) else None
-
-
-def make_folders(folder: Path) -> list[Path]:
-    """Create `folder` and its parents; returns those that were missing, the uppermost first."""
-    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    for parent in reversed(missing):
-        parent.mkdir(exist_ok=True)
-    folder.mkdir(exist_ok=True)
-    return missing[::-1]

@@ -19,7 +19,7 @@ from scope_batch.models.folder import TINY
 from scope_batch.progress.wording import size
 from scope_batch.render.engine_pool import request_of
 from scope_batch.render.fingerprint import job_sha256, model_files_digests
-from scope_batch.render.loop import MAX_WARNINGS, peak_host_bytes, up_to_date
+from scope_batch.render.loop import MAX_WARNINGS, up_to_date
 from scope_batch.render.options import RenderOptions
 from scope_batch.render.output_settings import (
     check_outputs_and_inputs,
@@ -28,6 +28,7 @@ from scope_batch.render.output_settings import (
     with_metadata,
 )
 from scope_batch.render.prepare import outputs_of, prepare_job, unused_by_outputs
+from scope_batch.render.run import peak_host_bytes
 from scope_batch.sinks.output import Output
 from scope_batch.sinks.output_set import SinkSettings, any_output_exists, claim_outputs, open_sinks
 from scope_batch.sinks.uptodate import reasons_to_render, remember_outputs
