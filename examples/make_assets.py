@@ -4,7 +4,7 @@ depth.mp4          45 frames of a depth map, near = bright: a ball rolls over a 
 scene.mp4          37 frames: a red boat on the sea, drawn as what the tiny models learnt.
 mask.mp4           37 frames: white (= generate) where the boat is, and around it.
 first.png last.png frame 0 and frame 32 of a purple ball that bounces in the snow.
-reference.png      a balloon.
+reference.png      a red balloon.
 
 outline.safetensors, a LoRA for the tiny models, is made by examples/tiny_world.
 """
@@ -31,12 +31,10 @@ def video(path, pictures):
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
     command += ["-s", f"{WIDTH}x{HEIGHT}", "-r", str(FPS), "-i", "-", "-c:v", "libx264", "-crf", "16"]
     command += ["-preset", "veryslow", "-pix_fmt", "yuv420p", "-bitexact", str(path)]
-    data = b"".join(small(picture).tobytes() for picture in pictures)
+    size = (WIDTH, HEIGHT)
+    small = (picture.convert("RGB").resize(size, Image.Resampling.BOX) for picture in pictures)
+    data = b"".join(picture.tobytes() for picture in small)
     subprocess.run(command, input=data, check=True)
-
-
-def small(picture):
-    return picture.convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BOX)
 
 
 def gradient(top, bottom):
@@ -69,14 +67,6 @@ def scene(frames=37, **features):
     return ((pixels[0].permute(1, 2, 3, 0) + 1) * 127.5).round().to(torch.uint8).numpy(), thing[0, 0]
 
 
-def balloon():
-    picture = gradient((200, 235, 255), (240, 250, 255))
-    for order, color in enumerate([(200, 30, 50), (250, 240, 230), (200, 30, 50)]):
-        disc(picture, 96, 46, 34 - 11 * order, color)
-    ImageDraw.Draw(picture).rectangle([88 * SMOOTH, 84 * SMOOTH, 104 * SMOOTH, 98 * SMOOTH], fill=(120, 70, 30))
-    return picture
-
-
 folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "assets"
 folder.mkdir(parents=True, exist_ok=True)
 video(folder / "depth.mp4", depth())
@@ -86,9 +76,6 @@ around = F.max_pool2d(torch.maximum(place, instead)[:, None], 17, 1, 8)[:, 0] > 
 video(folder / "scene.mp4", map(Image.fromarray, boat))
 video(folder / "mask.mp4", map(Image.fromarray, around.numpy()))
 ball, _ = scene(33, noun="ball", colour="purple", ground="snow")
-for name, picture in (
-    ("first", Image.fromarray(ball[0])),
-    ("last", Image.fromarray(ball[32])),
-    ("reference", balloon()),
-):
-    small(picture).save(folder / f"{name}.png", optimize=True)
+balloon, _ = scene(1, noun="balloon", motion="still", ground="meadow")
+for name, pixels in (("first", ball[0]), ("last", ball[32]), ("reference", balloon[0])):
+    Image.fromarray(pixels).save(folder / f"{name}.png", optimize=True)
