@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import WorkStealingScheduling
 
+from scope_batch.models.folder import TINY_VERSION
 from scope_batch.models.sizes import TINY_SIZES
 from tests.analytic_models.sizes import ANALYTIC_SIZES
 
@@ -88,8 +89,8 @@ def trained_set(_trained_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _analytic_set(config: pytest.Config) -> Path:
-    """Return the folder with the analytic set, which is built once for each version of its sources."""
-    digest = hashlib.sha256()
+    """Return the folder with the analytic set, which is built once for each version of its sources and of its place."""
+    digest = hashlib.sha256(str(TINY_VERSION).encode())
     for source in sorted(ANALYTIC.glob("*.*")):
         digest.update(source.read_bytes())
     folder: Path = config.cache.mkdir("analytic") / digest.hexdigest()[:16]
