@@ -6,12 +6,15 @@ import hashlib
 import importlib.util
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from xdist.scheduler import WorkStealingScheduling
 
 from scope_batch.models.folder import TINY_VERSION
@@ -25,11 +28,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Tests compute on the CPU, also where a GPU is, except under `pytest -m gpu`; Triton interprets its kernels."""
-    if "gpu" not in config.option.markexpr:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        os.environ["TRITON_INTERPRET"] = "1"
+# Tests compute on the CPU, also where a GPU is, except under `pytest -m gpu`; Triton interprets its kernels. Before any
+# other conftest.py imports Triton.
+if not any(option == "-m" and "gpu" in value for option, value in pairwise(sys.argv)):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -71,7 +74,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCOPE_BATCH_CACHE", str(cache))
-        (cache / "tiny").symlink_to(_analytic_set(request.config) / "tiny")
+        kept = getattr(request.config, "cache", None)  # absent under `-p no:cacheprovider`
+        models = _analytic_set(tmp_path_factory.mktemp("analytic") if kept is None else kept.mkdir("analytic"))
+        (cache / "tiny").symlink_to(models / "tiny")
         patch.setattr("scope_batch.models.sizes.TINY_SIZES", ANALYTIC_SIZES)
         yield
 
@@ -88,17 +93,18 @@ def trained_set(_trained_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scope_batch.models.sizes.TINY_SIZES", TINY_SIZES)
 
 
-def _analytic_set(config: pytest.Config) -> Path:
-    """Return the folder with the analytic set, which is built once for each version of its sources and of its place."""
+def _analytic_set(place: Path) -> Path:
+    """Return the folder with the analytic set, built in `place` once for each version of its sources."""
     digest = hashlib.sha256(str(TINY_VERSION).encode())
     for source in sorted(ANALYTIC.glob("*.*")):
         digest.update(source.read_bytes())
-    folder: Path = config.cache.mkdir("analytic") / digest.hexdigest()[:16]
-    if not (folder / "complete").exists():
-        from tests.analytic_models.build import build_all
+    folder = place / digest.hexdigest()[:16]
+    with FileLock(place / "lock"):  # workers of one run begin together
+        if not (folder / "complete").exists():
+            from tests.analytic_models.build import build_all
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("SCOPE_BATCH_CACHE", str(folder))
-            build_all()
-        (folder / "complete").touch()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("SCOPE_BATCH_CACHE", str(folder))
+                build_all()
+            (folder / "complete").touch()
     return folder
