@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from scope_batch.core import geometry
+from scope_batch.engine.device import environment
 from scope_batch.errors import JobError
 from scope_batch.events import Report, silent
 from scope_batch.files.cache import cache_folder, file_fingerprint, read_sealed, write_sealed
@@ -97,7 +98,7 @@ class PromptEncoder:
     def _identity(self) -> list[str]:
         tokenizer = sorted(p for p in self._files.tokenizer.rglob("*") if p.is_file())
         prints = [file_fingerprint(path) for path in (self._files.text_encoder, *tokenizer)]
-        return [*prints, self._device.type, transformers.__version__, torch.__version__]
+        return [*prints, json.dumps(environment(self._device)), transformers.__version__, torch.__version__]
 
     def _path(self, text: str) -> Path:
         key = json.dumps([clean(text), *self._identity])

@@ -56,6 +56,16 @@ def test_a_prompt_on_disk_needs_no_encoder(files: ModelFiles, monkeypatch: pytes
     assert torch.equal(first("a blue dog"), second("a blue dog"))
 
 
+def test_an_embedding_serves_only_the_environment_that_computed_it(
+    files: ModelFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of threads decides about last bits, so that a render would depend on which one ran before it."""
+    PromptEncoder(files, CPU).prepare(["a pink dog"])
+    assert PromptEncoder(files, CPU)._read("a pink dog") is not None
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert PromptEncoder(files, CPU)._read("a pink dog") is None
+
+
 def test_expected_texts_are_encoded_with_the_first_one(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
     monkeypatch.setattr(
