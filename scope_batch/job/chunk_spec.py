@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, Strict
 
 from scope_batch.core.conditioning import BlendMethod
 from scope_batch.job import rules
@@ -13,7 +14,7 @@ from scope_batch.job.checked import Checked
 from scope_batch.job.faults import Fault, shown, wrong
 from scope_batch.job.fields import LoraScales
 from scope_batch.job.prompts import Prompts, WeightedPrompt
-from scope_batch.job.scalars import InputPath, Seconds
+from scope_batch.job.scalars import InputPath, Seconds, parse_input_path, written_path
 
 T = TypeVar("T")
 ListOf = Annotated[tuple[T, ...], Strict(False)]
@@ -136,3 +137,16 @@ class ChunkReferences(Placed):
     """Entry of the protocol's first revision, converted to an entry of `chunk_specs`."""
 
     images: ListOf[InputPath] = Field(description="Reference images; a chunk takes one.")
+
+
+def _parse_reference(value: Any) -> Path:
+    if isinstance(value, dict):
+        ChunkReferences.model_validate(value)  # errors of the entry come first
+        raise wrong("must be a path; or every item must be {chunk, images}, with frame or time in place of chunk")
+    return parse_input_path(value)
+
+
+Reference = Annotated[
+    Path, PlainValidator(_parse_reference, json_schema_input_type=str | ChunkReferences), PlainSerializer(written_path)
+]
+"""A reference image of the job; entries of the first revision are folded before, so that one here has a fault."""

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from scope_batch.core.conditioning import BlendMethod
 from scope_batch.core.sound import AudioLength
@@ -20,7 +20,7 @@ from scope_batch.files.access import is_file
 from scope_batch.files.film import Film, is_played
 from scope_batch.job import rules
 from scope_batch.job.checked import Checked
-from scope_batch.job.chunk_spec import MAX_SEED, ChunkImage, ChunkPrompt, ChunkReferences, ChunkSpec, ListOf, Steps
+from scope_batch.job.chunk_spec import MAX_SEED, ChunkImage, ChunkPrompt, ChunkSpec, ListOf, Reference, Steps
 from scope_batch.job.faults import Fault, wrong
 from scope_batch.job.fields import Encoder, LoraScales, Outputs, Processors, StopConditions
 from scope_batch.job.legacy import fold_first_revision
@@ -36,8 +36,6 @@ from scope_batch.job.scalars import (
     NumFrames,
     Rate,
     Seconds,
-    parse_input_path,
-    written_path,
 )
 from scope_batch.job.schedule import ATTENTION_BIAS, CONTEXT_SCALE, LORA_SCALE, NOISE_SCALE, Schedule, Scheduled
 from scope_batch.pipelines import KNOWN_PIPELINES
@@ -60,18 +58,6 @@ def _known_version(version: int) -> int:
     if version != VERSION:
         raise wrong(f"unknown version {version}; this program reads version {VERSION}")
     return version
-
-
-def _parse_reference(value: Any) -> Path:
-    if isinstance(value, dict):
-        ChunkReferences.model_validate(value)  # errors of the entry come first
-        raise wrong("must be a path; or every item must be {chunk, images}, with frame or time in place of chunk")
-    return parse_input_path(value)
-
-
-Reference = Annotated[
-    Path, PlainValidator(_parse_reference, json_schema_input_type=str | ChunkReferences), PlainSerializer(written_path)
-]
 
 
 class Job(Checked):
