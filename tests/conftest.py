@@ -29,8 +29,10 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # Tests compute on the CPU, also where a GPU is, except under `pytest -m gpu`; Triton interprets its kernels. Before any
-# other conftest.py imports Triton.
-if not any(option == "-m" and "gpu" in value for option, value in pairwise(sys.argv)):
+# other conftest.py imports Triton. Workers inherit these variables and do not know the options.
+if "PYTEST_XDIST_WORKER" not in os.environ and not any(
+    option == "-m" and "gpu" in value for option, value in pairwise(sys.argv)
+):
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["TRITON_INTERPRET"] = "1"
 

@@ -44,7 +44,7 @@ RENDERS = {
     "longlive VACE": SMALL + "prompt: a red ball\nnum_frames: 17\nvace_frames: examples/assets/depth.mp4\n"
     "vace_masks: examples/assets/mask.mp4\nvace_length: hold\n",
     "longlive LoRA": SMALL
-    + "prompt: a red ball\nnum_frames: 21\nlora_scales: {tests/analytic_models/tint.safetensors: 0.7}\n",
+    + "prompt: a red ball\nnum_frames: 21\nlora_scales: {examples/assets/outline.safetensors: 0.7}\n",
     "longlive processors": SMALL + "prompt: a red ball\nnum_frames: 21\npost_processor_id: [edges, gray]\n",
     "longlive tae": SMALL + "prompt: a red ball\nnum_frames: 21\nvae_type: tae\n",
     "slate text": f"pipeline_id: slate\nheight: 96\nwidth: 128\nprompt: a red ball\nnum_frames: 30\n{SWITCH}",

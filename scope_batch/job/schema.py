@@ -210,8 +210,8 @@ class Job(Checked):
     )
     speed: Literal["exact", "high"] = Field(
         default="exact",
-        description="exact: the pipeline's own mathematics; high: faster on GPUs with fp8, other frames of nearly the "
-        "same quality (the transformer's matrix products, and FlashAttention 3, in e4m3).",
+        description="exact: the pipeline's own mathematics; high: faster on GPUs with fp8, and less exact, so "
+        "that other frames come out (the transformer's matrix products, and FlashAttention 3, in e4m3).",
     )
     models: Models | None = Field(
         default=None,
