@@ -18,6 +18,7 @@ from scope_batch.bench.stage_clock import BETWEEN, WAITING, ChunkTimes, StageClo
 from scope_batch.core.engine import Engine, ReproducibleEngine
 from scope_batch.core.plan import Chunk, Plan
 from scope_batch.engine.device import resolve_device
+from scope_batch.engine.quantization import check_high_speed
 from scope_batch.events import silent
 from scope_batch.job import Job
 from scope_batch.kernels import reason_against
@@ -113,6 +114,11 @@ class Bench:
     profile: bool
     folder: Path
     engines: Engines = field(default_factory=Engines)
+
+    def check(self, job: Job) -> None:
+        """Raise UnavailableError if `speed: high`, should the job ask for it, does not run on the device."""
+        if job.speed == "high" and is_known(job.pipeline_id):
+            check_high_speed(request_of(job, prepare_job(job), self.options), resolve_device(self.options.device))
 
     def release(self) -> None:
         """Free the device, for other processes."""

@@ -6,6 +6,7 @@ import re
 import tempfile
 from dataclasses import replace
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,7 +87,9 @@ Profiling = Annotated[
 StartTime = Annotated[
     bool,
     typer.Option(
-        "--start", help="Also measure how long a new process takes to the first frames.", rich_help_panel=_HOW
+        "--start",
+        help="Also measure how long a new process takes to the first frames, with the first of --kernels and --speed.",
+        rich_help_panel=_HOW,
     ),
 ]
 EndToEnd = Annotated[
@@ -95,7 +98,7 @@ EndToEnd = Annotated[
         min=1,
         max=1_000_000,
         metavar="FRAMES",
-        help="Also measure a whole render command of so many frames.",
+        help="Also measure a whole render command of so many frames, with the first of --kernels and --speed.",
         rich_help_panel=_HOW,
     ),
 ]
@@ -179,6 +182,8 @@ def bench(
             return _cases(pipeline, size, cases, chosen, chunks, warmup, Path(place), changed)
 
         by_speed = [at(chosen_speed) for chosen_speed in speeds]
+        for _, loaded in chain(*by_speed):  # before another one is measured for minutes
+            measuring.check(loaded)
         measurements = Measurements(measuring, console, output)
         measurements.write(overwrite=overwrite)
         for same_case in zip(*by_speed, strict=True):

@@ -43,6 +43,14 @@ def test_both_speeds_are_measured_in_turns(run: Run) -> None:
     assert "speed high is " in ran.out
 
 
+def test_a_speed_that_the_device_lacks_is_refused_before_another_is_measured(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(scope_batch.render.loop, "render_job")
+    ran = run("bench", "--models", "tiny", "--size", "64x64", "--device", "cpu", "--speed", "exact,high")
+    assert ran.code == 69 and "speed: high needs a CUDA device" in ran.err
+
+
 def test_the_job_chooses_the_speed_unless_the_option_does(run: Run) -> None:
     ran = run("bench", "job.yaml", "--to", "npy", "--set", "speed=high", "--json")
     assert [run["speed"] for run in json.loads(ran.out)["runs"]] == ["high"]
