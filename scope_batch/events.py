@@ -152,7 +152,10 @@ class OutputFile:
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
     """The one terminal event. `outcome` "done": verified and renamed; "skipped": every output was there already;
-    "interrupted": a partial is kept; "failed"."""
+    "interrupted": a partial is kept; "failed".
+
+    stored  of a render that did not end: whether its chunks are stored, so that the same job continues behind them.
+    """
 
     kind: ClassVar[str] = "finished"
     outcome: Literal["done", "skipped", "interrupted", "failed"]
@@ -165,6 +168,7 @@ class Finished(Event):
     peak_device_bytes: int
     outputs: tuple[OutputFile, ...]
     message: str = ""
+    stored: bool | None = None
 
 
 Report = Callable[[Event], None]

@@ -28,6 +28,7 @@ _SHOWN_BEFORE = 20
 """So many characters of a long value are shown before the first one that differs."""
 _SHOWN_DIGITS = 12
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PROMPT = re.compile(r'Prompt\(text=("(?:[^"\\]|\\.)*")')
 _ASKED_FOR = ("conditioning", "seed", "noise_scale", "denoising_steps", "lora_scales", "vace", "attention_bias", "mode")
 """The fields of a chunk that a job sets; in a list of differences they come first, what follows from them last."""
 _CHUNK_FIELDS = (*_ASKED_FOR, *(field.name for field in fields(Chunk) if field.name not in ("index", *_ASKED_FOR)))
@@ -44,10 +45,13 @@ class Difference:
 
     def __str__(self) -> str:
         where = "" if self.chunk is None else f"chunk {self.chunk}: "
-        old, new = _for_people(self.old), _for_people(self.new)
+        field, old, new = self.field, _for_people(self.old), _for_people(self.new)
+        prompts = _prompts(self.old), _prompts(self.new)
+        if field == "conditioning" and prompts[0] != prompts[1]:  # else a weight or a transition changed
+            field, (old, new) = "prompt", prompts
         pairs = enumerate(zip(old, new, strict=False))
         same = next((index for index, pair in pairs if pair[0] != pair[1]), min(len(old), len(new)))
-        return f"{where}{self.field}: {_excerpt(old, same)} -> {_excerpt(new, same)}"
+        return f"{where}{field}: {_excerpt(old, same)} -> {_excerpt(new, same)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,11 @@ def chunk_inputs(plan: Plan, digest: Callable[[Path], str], *, vace_module: str 
 
 def _uses(chunk: Chunk, kind: Kind) -> bool:
     return chunk.mode == "video" if kind == "video" else chunk.vace is not None and chunk.vace.timeline
+
+
+def _prompts(text: str | None) -> str:
+    """The prompts in the canonical text of a conditioning, in quotation marks."""
+    return " + ".join(_PROMPT.findall(text or ""))
 
 
 def _for_people(text: str | None) -> str:

@@ -29,7 +29,8 @@ Token = Annotated[
     typer.Option(
         metavar="TOKEN",
         envvar="SCOPE_BATCH_TOKEN",
-        help="What clients must send as Authorization: Bearer TOKEN; needed where other machines reach the address.",
+        help="What clients must send as Authorization: Bearer TOKEN, 16 to 256 letters, digits and . _ ~ -; needed "
+        "where other machines reach the address.",
         rich_help_panel=_ACCESS,
     ),
 ]

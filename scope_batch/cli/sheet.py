@@ -13,7 +13,10 @@ from scope_batch.files.urls import is_url
 
 Film = Annotated[
     str,
-    typer.Argument(metavar="FILM", help="A video, an array, a folder or pattern of pictures, or - (an NPY stream)."),
+    typer.Argument(
+        metavar="FILM",
+        help="A video, an array, a folder or pattern of pictures, or - (an NPY stream; needs -o and --every).",
+    ),
 ]
 SheetOutput = Annotated[
     Path | None,

@@ -55,7 +55,10 @@ def _frames(count: int) -> str:
 
 
 def find_shift(a: Sequence[Reduced], b: Sequence[Reduced], first: int) -> Shift | None:
-    """Return the offset that explains the differences from frame `first` on, None if there is none."""
+    """Return the offset that explains the differences from frame `first` on, None if there is none.
+
+    Where the film itself hardly changes over an offset, nothing tells that offset from none.
+    """
     rest_a, rest_b = (_flat(film[first : first + WINDOW]) for film in (a, b))
     in_place = min(len(rest_a), len(rest_b))
     if in_place < FEWEST_FRAMES:
@@ -66,7 +69,9 @@ def find_shift(a: Sequence[Reduced], b: Sequence[Reduced], first: int) -> Shift 
         count = min(len(moved_a), len(moved_b))
         if shift and count >= max(FEWEST_FRAMES, in_place // 4):
             distance = float(np.abs(moved_a[:count] - moved_b[:count]).mean())
-            if distance < nearest:
+            ahead, behind = (moved_a, rest_a) if shift < 0 else (moved_b, rest_b)
+            motion = float(np.abs(ahead[:count] - behind[:count]).mean())
+            if distance < min(nearest, MUCH_NEARER * motion):
                 nearest, best = distance, shift
     return Shift(first, best) if best else None
 

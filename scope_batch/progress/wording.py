@@ -79,6 +79,13 @@ def heartbeat(state: State, silent_s: float) -> str:
     return f"{where}still {state.activity} ({span(silent_s)} since the last line)"
 
 
+_AGAIN = {
+    True: ("the chunks are stored: the same command continues behind them",),
+    False: ("the chunks were not stored: the same command begins anew; with --resume a short render stores them, too",),
+}
+"""What follows from a render that was interrupted or failed, by whether its chunks are stored."""
+
+
 def end(finished: Finished) -> list[str]:
     """Return the closing lines: outcome, speed, memory, and each file with its size."""
     if finished.outcome == "skipped":
@@ -100,7 +107,8 @@ def end(finished: Finished) -> list[str]:
     )
     kind = "wrote" if finished.outcome == "done" else "kept"
     files = [f"{kind} {file.path} ({size(file.bytes)})" for file in finished.outputs]
-    return [summary, *files]
+    again = _AGAIN[finished.stored] if finished.outputs and finished.stored is not None else ()
+    return [summary, *files, *again]
 
 
 def result(finished: Finished) -> str:

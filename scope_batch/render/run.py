@@ -48,6 +48,7 @@ class Run:
     """Frames of the pipeline that are generated now."""
     stored_frames: int = 0
     """Delivered frames that come from stored chunks."""
+    stores_chunks: bool = False
     writer: BackgroundWriter | None = None
     engine: Engine | None = None
 
@@ -63,7 +64,7 @@ class Run:
         publication: Publication,
         stop: Stop,
     ) -> Finished:
-        self.engine = engine
+        self.engine, self.stores_chunks = engine, resume is not None
         pre, post = processors
         try:
             with ExitStack() as stack:
@@ -176,6 +177,7 @@ class Run:
             peak_device_bytes=guarded_peak_bytes(self.engine, plan) if self.engine is not None else 0,
             outputs=files,
             message=message,
+            stored=self.stores_chunks if outcome in ("interrupted", "failed") else None,
         )
         self.report(event)
         return event

@@ -61,9 +61,22 @@ def test_long_values_are_shortened_for_people() -> None:
 
 def test_of_long_values_the_part_that_differs_is_shown() -> None:
     old, new = (f'Blend(prompts=[Prompt(text="{"a" * 80} {animal}",weight=1)])' for animal in ("cat", "dog"))
-    assert str(Difference(3, "conditioning", old, new)) == (
-        f'chunk 3: conditioning: ...{"a" * 19} cat",weight=1)]) -> ...{"a" * 19} dog",weight=1)])'
+    assert str(Difference(3, "text", old, new)) == (
+        f'chunk 3: text: ...{"a" * 19} cat",weight=1)]) -> ...{"a" * 19} dog",weight=1)])'
     )
+
+
+def test_of_a_prompt_that_changed_the_text_is_shown() -> None:
+    old, new = (
+        'Blend(prompts=[Prompt(text="a \\"cat\\"",weight=1)])',
+        'Blend(prompts=[Prompt(text="a dog",weight=1)])',
+    )
+    assert str(Difference(3, "conditioning", old, new)) == 'chunk 3: prompt: "a \\"cat\\"" -> "a dog"'
+
+
+def test_of_a_weight_that_changed_the_conditioning_is_shown() -> None:
+    old, new = (f'Blend(prompts=[Prompt(text="a",weight={weight})])' for weight in (1, 2))
+    assert str(Difference(3, "conditioning", old, new)).startswith("chunk 3: conditioning: ")
 
 
 def test_ratios_are_shown_as_decimal_numbers() -> None:

@@ -69,6 +69,14 @@ def test_another_picture_is_neither_shifted_nor_exchanged() -> None:
     assert (found.judgement, found.shift, found.swaps) == ("differs", None, [])
 
 
+def test_a_still_film_beside_one_that_fades_is_not_shifted() -> None:
+    """The last frames of A are like the first ones of B, but so are the first ones of A."""
+    still = np.repeat(moving_film()[:1], 24, axis=0)
+    fading = np.concatenate([one_level(still[0])[None], still[1:6], still[6:] // 2])
+    found = compared(still, fading)
+    assert (found.judgement, found.shift) == ("differs", None)
+
+
 def test_another_rate_is_a_difference_unless_ignored() -> None:
     found = compared(moving_film(), moving_film(), fps=(16, 24))
     assert found.judgement == "differs" and found.problems == ["A has 16 frames per second, B has 24"]

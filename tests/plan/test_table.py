@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 from rich.console import Console
 
@@ -112,6 +113,11 @@ def test_of_a_long_table_the_middle_is_left_out_and_the_rest_counted() -> None:
     assert "scene 150 " not in text and "101 rows are left out; --json shows every chunk" in text
     assert "-> chunk 49," in text and "-> chunk 50," not in text and "and 250 more" in text
     assert text.count("warning: ") == 51 and "more; --json lists them all" in text
+
+
+def test_of_an_entry_placed_by_time_the_time_at_which_it_acts_is_shown() -> None:
+    text = shown(video_plan({"time": 1.6, "text": "a dog"}))
+    assert re.search(r"time 1.6 s +-> chunk 2, from frame 25 \(1.562 s\)", text)
 
 
 def test_a_terminal_too_narrow_for_the_table_gets_paragraphs() -> None:

@@ -87,6 +87,13 @@ def test_an_interruption_lists_the_files_kept(report, out):
     ]
 
 
+@pytest.mark.parametrize(("stored", "hint"), [(True, "continues behind them"), (False, "begins anew; with --resume")])
+def test_an_interruption_says_what_the_same_command_does(report, out, stored, hint):
+    kept = (OutputFile("cat.partial.mp4", 2048),)
+    report(Finished("interrupted", 21, 33, 1.0, 7.0, 3.0, 1 << 20, 0, kept, "stopped by SIGINT", stored))
+    assert hint in out.getvalue().splitlines()[-1]
+
+
 def test_warnings_and_notes(report, out):
     report(Warned("a cut"))
     report.note("finishing chunk 1")

@@ -51,11 +51,17 @@ def test_a_cut_needs_no_state(runs: Runs, whole: Callable[..., bytes]) -> None:
     assert runs.generated[0] == 2
 
 
+@pytest.mark.parametrize(("resume", "stored"), [(True, True), (None, False)])
+def test_an_interruption_says_whether_its_chunks_are_stored(runs: Runs, resume: bool | None, stored: bool) -> None:
+    runs(stop_at=1, options={"resume": resume, "checkpoint_every": 1 if resume else None})
+    assert runs.events[-1].to_json()["stored"] is stored
+
+
 def test_a_change_reuses_the_chunks_before_it(runs: Runs, whole: Callable[..., bytes]) -> None:
     runs(stop_at=3, keep_state=[2])
     assert runs(chunk_specs=DOG) == whole(chunk_specs=DOG)
     assert runs.generated == [2, 3]
-    assert any("chunk 2: conditioning" in line and "a dog" in line for line in runs.warnings), runs.warnings
+    assert any("chunk 2: prompt: " in line and "a dog" in line for line in runs.warnings), runs.warnings
 
 
 def test_a_change_without_a_kept_state_makes_the_opening_again(runs: Runs, whole: Callable[..., bytes]) -> None:

@@ -106,10 +106,16 @@ GAP = 2
 
 
 def _landings(plan: Plan) -> Aligned:
-    rows = [
-        (landing.asked, f"-> chunk {landing.chunk}, from frame {landing.first_frame}", ", ".join(landing.fields))
-        for landing in plan.landings[:SHOWN_LANDINGS]
-    ]
+    rows = []
+    for landing in plan.landings[:SHOWN_LANDINGS]:
+        at = f" ({float(landing.first_frame / plan.fps):.4g} s)" if landing.asked.startswith("time") else ""
+        rows.append(
+            (
+                landing.asked,
+                f"-> chunk {landing.chunk}, from frame {landing.first_frame}{at}",
+                ", ".join(landing.fields),
+            )
+        )
     return Aligned([*rows, *_more(len(plan.landings) - SHOWN_LANDINGS)])
 
 
