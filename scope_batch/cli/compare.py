@@ -124,7 +124,8 @@ def compare(
     if as_json:
         print_json({"a": a, "b": b, **found.to_json()})
     else:
-        print_text("".join(f"{line}\n" for line in lines_of(found)))
+        written = [f"wrote {picture}"] if picture is not None and found.pairs else []
+        print_text("".join(f"{line}\n" for line in (*lines_of(found), *written)))
     return EXIT_CHECK_FAILED if found.judgement == "differs" else EXIT_OK
 
 

@@ -37,11 +37,14 @@ def sheet(
     overwrite: ReplaceSheet = False,
 ) -> None:
     """Write a contact sheet of a film, with the borders of its chunks and its prompts."""
+    if film == "-" and (output is None or every is None):
+        raise UsageError(
+            "a film from standard input has no name and no length: -o FILE says where to write, "
+            "and --every N how many frames to show"
+        )
     path = output or default_path(film, ".png")
     if path.suffix.lower() != ".png":
         raise UsageError(f"-o {path}: must end in .png")
-    if film == "-" and every is None:
-        raise UsageError("the length of standard input is not known: --every N says how many frames to show")
     refuse_existing_file(path, overwrite=overwrite)
     from scope_batch.files.access import make_folders
     from scope_batch.golden.streams import open_stream

@@ -43,6 +43,7 @@ def test_json_and_picture(run: Run) -> None:
     assert told["judgement"] == "differs" and told["first_failure"]["frame"] == 20 and len(told["frames"]) == 24
     with Image.open("out/diff.png") as picture:
         assert picture.width > 3 * 240
+    assert run("compare", "a.npy", "b.npy", "--picture", "out/again.png").out.endswith("wrote out/again.png\n")
 
 
 @pytest.mark.usefixtures("films")
