@@ -34,7 +34,7 @@ def test_a_picture_that_exists_is_replaced_only_when_asked(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "fault"),
     [
-        (("-",), 2, "-o says where to write"),
+        (("-",), 2, "-o FILE says where to write, and --every N"),
         (("-", "-o", "a.png"), 2, "--every N"),
         (("a.npy", "-o", "a.jpg"), 2, "must end in .png"),
         (("gone.npy",), 66, "gone.npy"),
