@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from scope_batch.core.engine import EngineRequest
-from scope_batch.engine import vae_backends
-from scope_batch.engine.loader import load
+from scope_batch.engine import loader, vae_backends
 from scope_batch.engine.vae_backends import TaeVae, use_onednn
 from scope_batch.engine.vae_stream import DecoderStream, EncoderStream, LatentStatistics
 from scope_batch.events import silent
+from scope_batch.models.folder import find_models
+from scope_batch.models.layout import VaeType
 from scope_batch.models.tae import MEMORY_BLOCKS, TaeConfig, TinyAutoencoder
-from scope_batch.pipelines import PIPELINES
 
-KINDS = ("tae", "lighttae")
+KINDS: tuple[VaeType, ...] = ("tae", "lighttae")
 
 
 def random_module() -> TinyAutoencoder:
@@ -106,9 +106,10 @@ def test_raw_latents_are_the_normalised_ones_with_mean_and_deviation(vae: TaeVae
 
 
 @pytest.mark.parametrize("vae_type", KINDS)
-def test_only_lighttae_is_loaded_as_one_that_outputs_raw_latents_latents(vae_type: str) -> None:
-    engine = load(EngineRequest(PIPELINES["longlive"], "tiny", vae_type=vae_type, device="cpu"), silent)
-    assert engine.vae.outputs_raw_latents == (vae_type == "lighttae")
+def test_only_lighttae_is_loaded_as_one_that_outputs_raw_latents(vae_type: VaeType) -> None:
+    files = replace(find_models("longlive", "tiny", vae_type="tae"), vae_type=vae_type)  # tiny has one file for both
+    vae = loader._vae(files, torch.float32, torch.device("cpu"), silent, kernels=False)
+    assert vae.outputs_raw_latents == (vae_type == "lighttae")
 
 
 def test_a_block_sees_the_frame_before_and_none_after(module: TinyAutoencoder) -> None:
