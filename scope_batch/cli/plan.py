@@ -14,6 +14,7 @@ from scope_batch.cli.output_patterns import check_distinct
 from scope_batch.cli.queued_job import QueuedJob, name_jobs
 from scope_batch.errors import EXIT_CHECK_FAILED, EXIT_OK
 from scope_batch.media.validate import check_material
+from scope_batch.plan.diagnostics import places_of_inputs
 from scope_batch.plan.view.table import render_plan
 from scope_batch.plan.view.text import clock
 from scope_batch.render.engine_pool import unused_options
@@ -21,7 +22,6 @@ from scope_batch.render.options import RenderOptions
 from scope_batch.render.prepare import (
     memory_under,
     outputs_of,
-    places_of_inputs,
     plan_document,
     prepare_job,
     unused_by_outputs,

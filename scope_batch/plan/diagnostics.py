@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scope_batch.errors import JobError
+from scope_batch.job.paths import named_inputs
 
 if TYPE_CHECKING:
     from scope_batch.job import Job
@@ -34,6 +36,14 @@ def place(job: Job, field: str, *path: str | int) -> str:
     where = job.where(field, *path)
     name = field + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return f"{where}: {name}" if ":" in where else name
+
+
+def places_of_inputs(job: Job) -> dict[Path, str]:
+    """Return the first field of the job that names each file, for messages."""
+    places: dict[Path, str] = {}
+    for loc, path in named_inputs(job):
+        places.setdefault(path, place(job, str(loc[0]), *loc[1:]))
+    return places
 
 
 def name_chunks(indices: Iterable[int]) -> str:

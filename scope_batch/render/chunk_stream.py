@@ -24,6 +24,7 @@ from scope_batch.events import ChunkStarted, Report, Warned
 from scope_batch.job import Job
 from scope_batch.media.chunk_inputs import Inputs, open_inputs
 from scope_batch.media.validate import check_material
+from scope_batch.plan.diagnostics import places_of_inputs
 from scope_batch.plan.view import text
 from scope_batch.plan.view.text import Shares
 from scope_batch.processors.chain import Chain
@@ -31,7 +32,7 @@ from scope_batch.render.engine_pool import Engines, load_processors, request_of
 from scope_batch.render.fingerprint import job_sha256
 from scope_batch.render.options import DEFAULT_OPTIONS, RenderOptions
 from scope_batch.render.plugin_guard import guarded_session
-from scope_batch.render.prepare import places_of_inputs, prepare_job, unused_by_resume
+from scope_batch.render.prepare import prepare_job, unused_by_resume
 from scope_batch.render.resume import Resume, open_resume
 from scope_batch.sinks.publish import Publication
 from scope_batch.sinks.sink import stops_now

@@ -16,10 +16,10 @@ from scope_batch.errors import JobError, OutputExistsError
 from scope_batch.job import Job
 from scope_batch.job.paths import named_inputs, public_prompts
 from scope_batch.media.validate import check_material
+from scope_batch.plan.diagnostics import places_of_inputs
 from scope_batch.plan.view.film_map import FilmMap
 from scope_batch.render.fingerprint import input_digests, job_sha256, plugins_of
 from scope_batch.render.options import RenderOptions
-from scope_batch.render.prepare import places_of_inputs
 from scope_batch.render.speed_history import expected_s
 from scope_batch.sinks.disk_space import check_space
 from scope_batch.sinks.metadata import add_environment, metadata_text

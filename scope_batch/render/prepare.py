@@ -32,7 +32,7 @@ from scope_batch.models.tiny.vocabulary import unknown_words_warning
 from scope_batch.pipelines import KNOWN_PIPELINES
 from scope_batch.plan import plan_job, plan_to_dict
 from scope_batch.plan.capabilities import unhonoured
-from scope_batch.plan.diagnostics import place
+from scope_batch.plan.diagnostics import place, places_of_inputs
 from scope_batch.plan.forecast.estimate import device_memory, precision_of
 from scope_batch.plan.material_fields import all_clip_fields
 from scope_batch.plan.processors import device_bytes
@@ -218,14 +218,6 @@ def plan_document(job: Job, plan: Plan, outputs: Sequence[Output]) -> dict[str, 
             for output in outputs
         ],
     }
-
-
-def places_of_inputs(job: Job) -> dict[Path, str]:
-    """Return the first field of the job that names each file, for messages."""
-    places: dict[Path, str] = {}
-    for loc, path in named_inputs(job):
-        places.setdefault(path, place(job, str(loc[0]), *loc[1:]))
-    return places
 
 
 def _clip(job: Job) -> ClipFacts | None:
