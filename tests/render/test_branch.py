@@ -85,7 +85,7 @@ def test_an_ending_that_changes_the_opening_is_refused(
     generated: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert branch("text=a fox", "chunk_specs.0.text=a horse") == 65
-    assert "endings 1 and 2 differ before frame 33: chunk 1: conditioning" in capsys.readouterr().err
+    assert 'endings 1 and 2 differ before frame 33: chunk 1: prompt: "a dog" -> "a horse"' in capsys.readouterr().err
     assert generated == []
 
 
