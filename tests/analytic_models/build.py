@@ -6,11 +6,9 @@ drifting coloured shapes. Most tests use it as `models: tiny`: see `_own_cache` 
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pytest
 import torch
@@ -40,17 +38,17 @@ def _backbone(part: Path, local: PurePosixPath) -> None:
         part.write_bytes(save(state))
         return
     weights = {f"model.{key}": tensor for key, tensor in state.items()}
-    _save(weights if local.name in _BARE else {"generator": weights}, part)
+    build._save(weights if local.name in _BARE else {"generator": weights}, part)
 
 
 def _lora(part: Path, local: PurePosixPath) -> None:
     state = tiny_weights.lora(tiny_weights.stream(str(local)), heads=HEADS, layers=LAYERS, ffn=FFN, rank=RANK)
-    _save({"generator_lora": {key: tensor.to(torch.bfloat16) for key, tensor in state.items()}}, part)
+    build._save({"generator_lora": {key: tensor.to(torch.bfloat16) for key, tensor in state.items()}}, part)
 
 
 def _vae(part: Path, local: PurePosixPath) -> None:
-    build = tae.tae if local in {VAES[name].local for name in TAES} else vae.vae
-    _save(build(tiny_weights.stream(str(local))), part)
+    make = tae.tae if local in {VAES[name].local for name in TAES} else vae.vae
+    build._save(make(tiny_weights.stream(str(local))), part)
 
 
 def _text_encoder(part: Path, local: PurePosixPath) -> None:
@@ -65,12 +63,6 @@ def _tokenizer(part: Path, _: PurePosixPath) -> None:
 def _vace(part: Path, local: PurePosixPath) -> None:
     state = tiny_vace.vace(tiny_weights.stream(str(local)), heads=HEADS, layers=LAYERS, ffn=FFN)
     part.write_bytes(save({key: tensor.to(torch.bfloat16) for key, tensor in state.items()}))
-
-
-def _save(state: Any, part: Path) -> None:
-    archive = io.BytesIO()  # written by Python, so that a full disk raises OSError and no error of torch
-    torch.save(state, archive)
-    part.write_bytes(archive.getbuffer())
 
 
 BUILDERS: dict[Role, Callable[[Path, PurePosixPath], None]] = {
