@@ -49,15 +49,15 @@ class Scale:
     layers: int
 
 
-LATE = 20
-"""Chunks left out of late clips: 240 frames."""
+LATE = 30
+"""Chunks left out of late clips: 360 frames."""
 TEXT_ONLY = 0.35
 """Share of steps whose change of prompt recaches nothing, as in pipelines with on_prompt_change="text"."""
 FULL = Scale(
     sizes=((128, 224), (112, 192), (192, 192)),
     clips=((1000, 380, 380, 380), (440, 170, 170, 170), (360, 140, 140, 140)),
     openings=(5_000, 2_200, 1_800),
-    late=(384, 128, 128),
+    late=(768, 256, 256),
     pairs=(1_100, 500, 400),
     batch=32,
     vae_pixels=2.4e6,
@@ -190,6 +190,7 @@ class Trainer:
         while (spent := time.monotonic() - began) < seconds or step < 2:
             if own_share and spent - renewed >= own_every:
                 renewed = spent
+                self.keep("average", self.average)
                 self.make_own_clips(replay)
             rate = rates[1] + (rates[0] - rates[1]) * (0.5 + 0.5 * math.cos(math.pi * min(1, spent / seconds)))
             optimizer.rate.fill_(rate * min(1, (step + 1) / 200))
