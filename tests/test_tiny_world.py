@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from examples.tiny_world import export
+from examples.tiny_world import export, learning
 from examples.tiny_world.adapters import add_low_rank, changes
 from examples.tiny_world.chunks import FrameLayout, Layout, rollout, to_latents, to_patches
 from examples.tiny_world.control import KINDS, Control, Vace, draw_control
@@ -251,7 +251,10 @@ def test_a_late_clip_is_the_end_of_a_long_one(vae: ClipVae) -> None:
     assert torch.equal(late.thing, long.thing[:, kept])
 
 
-def test_own_late_clips_begin_and_end_like_a_long_rollout(vae: ClipVae, world: World) -> None:
+def test_own_late_clips_begin_and_end_like_a_long_rollout(
+    vae: ClipVae, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "ASTRAY", float("inf"))
     shelf = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 0, 1, seed=0, late=1)
     shelf.own = shelf.patches.clone()
     torch.manual_seed(3)
@@ -262,6 +265,13 @@ def test_own_late_clips_begin_and_end_like_a_long_rollout(vae: ClipVae, world: W
         prompts = world.read(shelf.tokens[0, :, wording]).split(1)
     long = rollout(Runner(world), prompts, CHUNKS + 1, 2, 2, 0, lambda *_: torch.randn(1, 1, 12, 64)).bfloat16()
     assert torch.equal(own, long[:, [0, *range(2, CHUNKS + 1)]]) and torch.equal(shelf.own, own)
+
+
+def test_own_late_clips_that_go_astray_are_left_out(vae: ClipVae, world: World) -> None:
+    shelf = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 0, 1, seed=0, late=1)
+    shelf.own = shelf.patches.clone()
+    make_own(Runner(world), shelf, 1)  # an untrained world draws noise
+    assert torch.equal(shelf.own, shelf.patches)
 
 
 def _shelf(switch: int) -> Shelf:

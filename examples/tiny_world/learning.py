@@ -36,6 +36,9 @@ MOVED = (0, 0, 0, 0, 3, 9, 30, 60, 120, 240, 480, 900)
 _UP_TO_STEP = (0.4, 0.65, 0.85)
 """Cumulative share of each sampler step in the training; the first step is trained most."""
 THING_WEIGHT = 6.0
+ASTRAY = 0.15
+"""A generated clip from deep within a video is left out if its squared error where no thing should be exceeds this: its
+thing is ahead or behind, and would be trained towards a place that its past does not tell."""
 
 
 @dataclass(slots=True)
@@ -242,6 +245,10 @@ def make_own(runner: Runner, shelf: Shelf, count: int) -> Tensor:
         return torch.randn(count, 1, *shelf.patches.shape[2:], device=device)
 
     made = rollout(runner, (before, after), CHUNKS + shelf.late, *shelf.grid, shelf.switch, noise).to(torch.bfloat16)
-    made = torch.cat([made[:, :1], made[:, 1 + shelf.late :]], 1)
+    if shelf.late:
+        made = torch.cat([made[:, :1], made[:, 1 + shelf.late :]], 1)
+        error, empty = (made - shelf.patches[rows])[:, 1:].float().square().mean(-1), shelf.thing[rows, 1:] < 0.05
+        astray = (error * empty).sum((1, 2)) > ASTRAY * empty.sum((1, 2))
+        made = torch.where(astray[:, None, None, None], shelf.own[rows], made)
     shelf.own[rows] = made
     return made
