@@ -135,8 +135,6 @@ class Bench:
         profiler = ChunkProfiler(last - PROFILED_CHUNKS + 1, last) if self.profile and cuda else None
         end = last - PROFILED_CHUNKS if profiler else last
         begin = min(self.warmup, max(end - 1, 0))
-        if cuda:
-            gc.collect()  # hooks and modules of an engine that is not needed any more refer to each other
         began_s = time.monotonic()
         engine = self.engines.get(request_of(job, plan, options), silent)
         load_s = time.monotonic() - began_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -30,7 +31,9 @@ class Engines:
 
     def get(self, request: EngineRequest, report: Report) -> Engine:
         if self._kept is None or not serves(*self._kept, request):
-            self._kept = None  # frees the device before the next one is loaded
+            if self._kept is not None:
+                self._kept = None
+                gc.collect()  # its modules and their hooks refer to each other: free the device before the next load
             engine = load_engine(request, report)
             if isinstance(engine, PromptedEngine):
                 engine.expect_prompts(self._prompts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,3 +87,20 @@ def test_an_engine_is_told_the_prompts_of_all_jobs(monkeypatch: pytest.MonkeyPat
     first = engines.get(LOADED, silent)
     assert isinstance(first, Prompted) and first.texts == ("a cat", "a dog")
     assert engines.get(replace(LOADED, vae_type="tae"), silent) is CPU
+
+
+def test_an_engine_is_freed_before_another_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[weakref.ref[Held]] = []
+
+    def load(*_: Any) -> Held:
+        assert all(engine() is None for engine in loaded)
+        held = Held(0)
+        held.hook = lambda: held  # type: ignore[attr-defined]  # as modules and their hooks
+        loaded.append(weakref.ref(held))
+        return held
+
+    monkeypatch.setattr(engine_pool, "load_engine", load)
+    engines = Engines()
+    for vae in ("wan", "lightvae", "tae"):
+        engines.get(replace(LOADED, vae_type=vae), silent)
+    assert len(loaded) == 3
