@@ -139,8 +139,9 @@ def _working_bytes(plan: Plan, spec: PipelineSpec, sizes: ModelSizes, precision:
     tokens = at_once * geometry.tokens_per_latent(plan.height, plan.width)
     # A chunk's frames as uint8, and the last group of them in the VAE's dtype.
     frames = max(chunk.frames for chunk in plan.chunks) + geometry.TIME_STRIDE * precision.vae
-    fused = precision.kernels
-    decode, encode = (vae.fused_peak_bytes,) * 2 if fused else (vae.decode_peak_bytes, vae.encode_peak_bytes)
+    decode, encode = vae.decode_peak_bytes, vae.encode_peak_bytes
+    if precision.kernels:
+        decode, encode = vae.fused_decode_peak_bytes, vae.fused_encode_peak_bytes
     steps = [
         _pass_bytes(sizes.backbone, tokens, precision.backbone, vace=_runs_vace(plan)),
         decode(sizes.vae_width, plan.height, plan.width, precision.vae) + frames * frame_numbers,

@@ -49,10 +49,17 @@ def taps_bytes(width: int, height: int, frame_width: int, number_bytes: int) -> 
     return 3 * width * geometry.TIME_STRIDE * height * frame_width * number_bytes
 
 
-def fused_peak_bytes(width: int, height: int, frame_width: int, number_bytes: int) -> int:
-    """Return the peak of the kernels beside the taps: a block's input and residual, their sum, a convolution's result;
-    the new cached frames."""
-    return (4 * geometry.TIME_STRIDE + _CACHED_FRAMES) * width * height * frame_width * number_bytes
+def fused_decode_peak_bytes(width: int, height: int, frame_width: int, number_bytes: int) -> int:
+    """Return the peak of the kernels beside the taps: a block's input and its residual, their sum, the results of two
+    convolutions; the new cached frames."""
+    return (5 * geometry.TIME_STRIDE + _CACHED_FRAMES) * width * height * frame_width * number_bytes
+
+
+def fused_encode_peak_bytes(width: int, height: int, frame_width: int, number_bytes: int) -> int:
+    """Return the peak of the kernels beside the taps: the decoder's, and nine times the features of a frame, which an
+    H200 was measured to need besides."""
+    decode = fused_decode_peak_bytes(width, height, frame_width, number_bytes)
+    return decode + 9 * width * height * frame_width * number_bytes
 
 
 def _upsampling(numbers: int, number_bytes: int) -> int:
