@@ -15,7 +15,7 @@ from examples.tiny_world import export, learning
 from examples.tiny_world.adapters import add_low_rank, changes
 from examples.tiny_world.chunks import FrameLayout, Layout, rollout, to_latents, to_patches
 from examples.tiny_world.control import KINDS, Control, Vace, draw_control
-from examples.tiny_world.judge import draw_probes, judge, judge_stages
+from examples.tiny_world.judge import delay_of, draw_probes, judge, judge_stages
 from examples.tiny_world.learning import (
     CHUNKS,
     OPENING,
@@ -95,6 +95,15 @@ def test_a_drawn_scene_is_judged_right_in_every_feature() -> None:
     found: dict[str, dict[str, list[bool]]] = {}
     judge_stages(painter, probes, 0, chunks, video, found)
     assert {stage: {key: [True] for key in (*CHOICES, "path")} for stage in found} == found
+
+
+def test_a_thing_that_is_ahead_is_judged_at_its_own_moment() -> None:
+    painter, time = Painter(CPU), torch.arange(4.0)[None]
+    scene = scenes_of([{"noun": "car", "motion": "right", "ground": "city"}])
+    ahead, _ = painter.paint(scene, time + 22, 96, 160)
+    delay = delay_of(painter, scene, time, ahead)
+    assert delay == 22 and all(judge(painter, scene, time + delay, ahead)["motion"])
+    assert not judge(painter, scene, time, ahead)["place"][0]
 
 
 def test_another_thing_at_another_place_is_judged_wrong_in_these_features() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .scenes import CHOICES, NOUNS, Painter, Scenes, change_scenes, draw_scenes
+from .scenes import CHOICES, NOUNS, PERIOD, Painter, Scenes, change_scenes, draw_scenes
 from .words import prompts_of
 
 SEEN = 0.01
@@ -51,6 +51,9 @@ def judge_stages(
 ) -> None:
     """Judge one probe whose prompt changes before its last chunk but one, and add what is right to `found`.
 
+    Things of a long video may be ahead of their scene, or behind it. So it is also judged at the moment of the scene to
+    which it is nearest.
+
     video  the last frames of `chunks` chunks, [1, 3, frames, height, width].
     """
     change = 12 * (chunks - 2) - 3
@@ -68,9 +71,25 @@ def judge_stages(
         frames = places.round().to(painter.device)
         first = bool(frames[0] < change)
         time = frames[None] if first else times_after(before, after, frames[None], change)
-        seen = video[:, :, (frames - hidden).long()]
-        for key, answers in judge(painter, before if first else after, time, seen).items():
-            found.setdefault(stage, {}).setdefault(key, []).extend(answers)
+        seen, scene = video[:, :, (frames - hidden).long()], before if first else after
+        times = {stage: time}
+        if hidden:
+            times[f"{stage}, any moment"] = time + delay_of(painter, scene, time, seen)
+        for name, moments in times.items():
+            for key, answers in judge(painter, scene, moments, seen).items():
+                found.setdefault(name, {}).setdefault(key, []).extend(answers)
+
+
+@torch.no_grad()
+def delay_of(painter: Painter, scene: Scenes, time: Tensor, made: Tensor) -> Tensor:
+    """Return by how many frames, of 0, 2, ... up to a period, a video is nearest to its scene as it is later.
+
+    scene  a single one; time and made as for `judge`.
+    """
+    delays = torch.arange(0, PERIOD, 2, device=painter.device, dtype=torch.float32)
+    alike = scene[torch.zeros(len(delays), dtype=torch.int64, device=painter.device)]
+    drawn, _ = painter.paint(alike, time + delays[:, None], *made.shape[-2:])
+    return delays[(drawn - made).square().flatten(1).mean(1).argmin()]
 
 
 @torch.no_grad()
@@ -118,10 +137,14 @@ def _centre(masks: Tensor) -> Tensor:
 
 def table(found: dict[str, dict[str, list[bool]]]) -> str:
     """Return the right ones of all judged, a line per feature and a column per stage."""
-    features = list(next(iter(found.values())))
-    head = f"{'':8}" + "".join(f"{stage:>18}" for stage in found)
+    features, widths = list(next(iter(found.values()))), [max(12, len(stage)) + 2 for stage in found]
+    head = f"{'':8}" + "".join(f"{stage:>{width}}" for stage, width in zip(found, widths, strict=True))
     rows = [
-        f"{key:8}" + "".join(f"{f'{sum(one[key])} of {len(one[key])}':>18}" for one in found.values())
+        f"{key:8}"
+        + "".join(
+            f"{f'{sum(one[key])} of {len(one[key])}':>{width}}"
+            for one, width in zip(found.values(), widths, strict=True)
+        )
         for key in features
     ]
     return "\n".join([head, *rows])

@@ -220,7 +220,9 @@ class FusedEncoder:
                 terms = run.residual(terms, layer)
                 continue
             padded = F.pad(terms.sum(), (0, 0, 0, 1, 0, 1))
+            del terms  # frees the features before the convolution takes working memory
             terms = Terms(_conv2d(padded, layer.weight, stride=2), layer.bias)
+            del padded
             if layer.time is not None:
                 terms = run.halve_time(terms, layer.time)
         terms = _run_middle(run, terms, self._middle)
