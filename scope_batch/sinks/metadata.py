@@ -48,7 +48,7 @@ def metadata_text(
     job_sha256  sha256 of the job with all values; differs between jobs whose public values are equal.
     plugins     packages that provide the pipeline and processors, "scope-batch-example 0.1.0".
     defaults    the default values of fields that the job does not set.
-    models      role -> sha256 of the model file or folder, without files "models": "tiny, version 4".
+    models      role -> sha256 of the model file or folder, without files "models": "tiny, version 5".
     film        which frames come from which chunk and prompt (`FilmMap.to_json`).
     """
     document = {"digitalSourceType": SOURCE_TYPE, "generator": f"scope-batch {__version__}", "job": dict(job)}
