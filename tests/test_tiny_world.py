@@ -89,6 +89,15 @@ def test_a_thing_moves_as_its_scene_tells() -> None:
     assert red > green and red > blue
 
 
+@pytest.mark.parametrize("size", ["small", "medium", "big"])
+@pytest.mark.parametrize("motion", ["left", "right", "up"])
+def test_what_leaves_the_picture_comes_in_again_at_once(motion: str, size: str) -> None:
+    scene = scenes_of([{"noun": "box", "motion": motion, "size": size}])
+    _, thing = Painter(CPU).paint(scene, torch.arange(1.0, 160)[None], 128, 224)
+    frames = "".join("shown" if share > 0 else "-" for share in thing.sum((0, 1, 3, 4)))
+    assert 0 < max(map(len, frames.split("shown"))) < 8  # out of sight for less than two latent frames
+
+
 def test_a_drawn_scene_is_judged_right_in_every_feature() -> None:
     probes, painter, chunks = draw_probes(1), Painter(CPU), 4
     video, _ = painter.clip(probes.before, probes.after, 21, 45, 96, 160)

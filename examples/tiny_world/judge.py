@@ -138,13 +138,6 @@ def _centre(masks: Tensor) -> Tensor:
 def table(found: dict[str, dict[str, list[bool]]]) -> str:
     """Return the right ones of all judged, a line per feature and a column per stage."""
     features, widths = list(next(iter(found.values()))), [max(12, len(stage)) + 2 for stage in found]
-    head = f"{'':8}" + "".join(f"{stage:>{width}}" for stage, width in zip(found, widths, strict=True))
-    rows = [
-        f"{key:8}"
-        + "".join(
-            f"{f'{sum(one[key])} of {len(one[key])}':>{width}}"
-            for one, width in zip(found.values(), widths, strict=True)
-        )
-        for key in features
-    ]
-    return "\n".join([head, *rows])
+    rows = [("", *found)]
+    rows += [(key, *(f"{sum(one[key])} of {len(one[key])}" for one in found.values())) for key in features]
+    return "\n".join(f"{key:8}" + "".join(map(str.rjust, cells, widths)) for key, *cells in rows)

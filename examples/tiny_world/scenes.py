@@ -25,9 +25,6 @@ GRID = 16
 latent frame, so that the transformer has fewer different pictures to learn."""
 SIZES = {"small": 21, "medium": 30, "big": 40}
 """Half the height of the thing in pixels, at every size of the picture."""
-MARGINS = 24, 32, 40
-"""Pixels beyond the picture at which a thing of each size, moving left, right or up, comes in again at the other side:
-as soon as it is out of sight, and so far that it stays on the grid."""
 PLACES = {"left": 0.24, "middle": 0.5, "right": 0.76}
 MOTIONS = ("still", "left", "right", "up", "bounce", "spin", "orbit", "grow")
 GROUNDS, LIGHTS = grounds.GROUNDS, grounds.LIGHTS
@@ -110,7 +107,6 @@ class Painter:
         sprites = [nouns.sprite(noun) for noun in NOUNS[:-1]]
         self._sprites = torch.from_numpy(np.stack([*sprites, np.zeros_like(sprites[0])])).to(device)
         self._colours = torch.tensor(list(COLOURS.values()), device=device) / 255
-        self._margins = torch.tensor(MARGINS, device=device).float()
         self._sizes, self._places = (torch.tensor([*x.values()], device=device).float() for x in (SIZES, PLACES))
         self._mirrored = torch.tensor([noun in _FACES_ITS_WAY for noun in NOUNS], device=device)
         self._floats = torch.tensor([noun in _IN_THE_AIR for noun in NOUNS], device=device)
@@ -133,7 +129,8 @@ class Painter:
         x = _on_grid(self._places[scenes.place] * width)[:, None].expand_as(time)
         floor = _on_grid(FLOOR * height - 0.9 * radius)
         y = torch.where(self._floats[scenes.noun][:, None], round(AIR * height / GRID) * GRID, floor)
-        margin = self._margins[scenes.size][:, None]
+        # What leaves the picture comes in again as soon as it is out of sight, but so that it stays on the grid.
+        margin = (radius / (GRID / 2)).ceil() * (GRID / 2)
 
         def moves(name: str) -> Tensor:
             return (scenes.motion == MOTIONS.index(name))[:, None]

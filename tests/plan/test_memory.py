@@ -48,6 +48,10 @@ def test_it_is_near_the_measurement_on_an_h200(
     assert forecast(wanted, sizes, without).peak == pytest.approx(without_gb * 1e9, rel=0.06)
 
 
+def test_it_is_near_the_measurement_with_vace_loaded_but_unused() -> None:
+    assert forecast(plan(SWITCH, **LARGE), WITH_VACE).peak == pytest.approx(12.7e9, rel=0.1)
+
+
 def test_the_kv_cache_is_the_window_of_every_layer() -> None:
     assert forecast(plan()).kv_cache == 2 * 30 * 12 * (320 // 16) * (576 // 16) * 1536 * 2
 

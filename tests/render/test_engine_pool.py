@@ -24,6 +24,7 @@ LOADED = EngineRequest(PIPELINES["longlive"], models="tiny", vace=True, low_vram
 @dataclass
 class Held:
     bytes: int
+    hook: Any = None
 
     def peak_device_bytes(self) -> int:
         return self.bytes
@@ -95,7 +96,7 @@ def test_an_engine_is_freed_before_another_is_loaded(monkeypatch: pytest.MonkeyP
     def load(*_: Any) -> Held:
         assert all(engine() is None for engine in loaded)
         held = Held(0)
-        held.hook = lambda: held  # type: ignore[attr-defined]  # as modules and their hooks
+        held.hook = lambda: held  # as modules and their hooks
         loaded.append(weakref.ref(held))
         return held
 
