@@ -1,7 +1,8 @@
 """Renders probes with the engine and judges them: python -m examples.tiny_world.probe MODELS
 
 MODELS is tiny, or a folder of model files. Each probe is a prompt that changes 24 frames before the end.
-`judge.py` judges the frames before the change, the twelve from the change on, and the last twelve.
+`judge.py` judges the frames before the change, the twelve from the change on, and the last twelve. Of films of more
+than 12 chunks only the end is judged: 36 frames before the change, and what follows.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ def main() -> None:
     sheet = []
     for row in range(*asked.probes):
         video = render(probes, row, asked, engines).to(device)
+        if asked.chunks > 12:
+            video = video[:, :, -60:]
         judge_stages(painter, probes, row, asked.chunks, video, found)
         sheet.append(video.cpu())
         print(row, *probes.prompts[row], sep=" | ", flush=True)
