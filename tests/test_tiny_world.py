@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from examples.tiny_world import export, learning
+from examples.tiny_world import export
 from examples.tiny_world.adapters import add_low_rank, changes
 from examples.tiny_world.chunks import FrameLayout, Layout, rollout, to_latents, to_patches
 from examples.tiny_world.control import KINDS, Control, Vace, draw_control
@@ -23,11 +23,12 @@ from examples.tiny_world.learning import (
     Shelf,
     fill_shelf,
     layout_of,
-    make_own,
     pair_layout,
     statistics,
     step_loss,
+    thing_of_tokens,
 )
+from examples.tiny_world.long_videos import MORE, LongVideos
 from examples.tiny_world.optimizer import Optimizer
 from examples.tiny_world.scenes import CHOICES, GRID, Painter, draw_scenes, scenes_of
 from examples.tiny_world.tae import CONFIG, run_clips
@@ -218,7 +219,7 @@ def test_a_rollout_is_what_the_engine_makes(world: World, vae: ClipVae) -> None:
 
     with torch.no_grad():
         before, after = world.read(token_ids(list(TOLD), tokenizer())).split(1)
-    made = rollout(Runner(world), (before, after), 4, SIZE // 16, SIZE // 16, 2, noise)
+    made = rollout(Runner(world), (before, after), range(4), SIZE // 16, SIZE // 16, 2, noise)
     torch.testing.assert_close(to_latents(made, SIZE // 8, SIZE // 8)[0].transpose(0, 1), wanted, atol=1e-4, rtol=1e-4)
 
 
@@ -269,27 +270,37 @@ def test_a_late_clip_is_the_end_of_a_long_one(vae: ClipVae) -> None:
     assert torch.equal(late.thing, long.thing[:, kept])
 
 
-def test_own_late_clips_begin_and_end_like_a_long_rollout(
-    vae: ClipVae, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(learning, "ASTRAY", float("inf"))
-    shelf = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 0, 1, seed=0, late=1)
-    shelf.own = shelf.patches.clone()
+def test_a_video_carried_on_is_that_of_one_long_rollout(vae: ClipVae, world: World) -> None:
+    shelf = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 0, 2, seed=0, late=1)
+    videos = LongVideos(Runner(world), vae, Painter(CPU), shelf, draw_scenes(2, torch.Generator().manual_seed(0)))
     torch.manual_seed(3)
-    own = make_own(Runner(world), shelf, 1)
+    videos.carry_on()
+    videos.carry_on()
     torch.manual_seed(3)
-    _, wording = torch.randint(1, (1,)), int(torch.randint(WORDINGS, (1,)))
+    wording = torch.randint(WORDINGS, (2,))
     with torch.no_grad():
-        prompts = world.read(shelf.tokens[0, :, wording]).split(1)
-    long = rollout(Runner(world), prompts, CHUNKS + 1, 2, 2, 0, lambda *_: torch.randn(1, 1, 12, 64)).bfloat16()
-    assert torch.equal(own, long[:, [0, *range(2, CHUNKS + 1)]]) and torch.equal(shelf.own, own)
+        prompt = world.read(shelf.tokens[torch.arange(2), 1, wording])
+    chunks = 1 + 3 * MORE
+    long = rollout(Runner(world), (prompt, prompt), range(chunks), 2, 2, 0, lambda *_: torch.randn(2, 1, 12, 64))
+    assert shelf.own is not None and shelf.late == chunks - CHUNKS
+    torch.testing.assert_close(shelf.own, long[:, [0, *range(chunks - MORE, chunks)]].bfloat16())
 
 
-def test_own_late_clips_that_go_astray_are_left_out(vae: ClipVae, world: World) -> None:
-    shelf = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 0, 1, seed=0, late=1)
-    shelf.own = shelf.patches.clone()
-    make_own(Runner(world), shelf, 1)  # an untrained world draws noise
-    assert torch.equal(shelf.own, shelf.patches)
+def test_the_true_clip_of_a_video_that_is_ahead_is_drawn_at_its_own_moment(vae: ClipVae, world: World) -> None:
+    scenes = scenes_of([{"noun": "box", "motion": "right", "ground": "city"}])
+    shelf = fill_shelf(vae, Painter(CPU), SIZE, 64, 0, 1, seed=0, late=1)
+    videos = LongVideos(Runner(world), vae, Painter(CPU), shelf, scenes)
+    videos.carry_on()
+    first, ahead = videos.time.clone(), 3  # latent frames
+    begin = first[:, None] + 4 * ahead - 9
+    pixels, thing = Painter(CPU).paint(scenes, begin + torch.arange(9 + 12 * MORE), SIZE, 64)
+    wanted = to_patches(_normalised(vae.encode(pixels)[0]))[:, 1:]
+    assert shelf.own is not None
+    shelf.own[:, 1:] = wanted
+    videos._draw(slice(0, 1))
+    assert videos.time.tolist() == [first.item() + 12 * MORE + 4 * ahead]
+    torch.testing.assert_close(shelf.patches[:, 1:].float(), wanted, atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(shelf.thing[:, 1:], thing_of_tokens(thing)[:, 1:])
 
 
 def _shelf(switch: int) -> Shelf:

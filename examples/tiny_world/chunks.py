@@ -125,17 +125,29 @@ Noise = Callable[[int, int], Tensor]
 """Returns the noise of (chunk, step), [batch, 1, tokens, 64]."""
 
 
+Cache = dict[tuple[int, int], tuple[Tensor, Tensor]]
+"""Keys and values of (layer, chunk), [batch, tokens, HEAD_DIM] each."""
+
+
 @torch.no_grad()
 def rollout(
-    runner: Runner, prompts: tuple[Tensor, Tensor], chunks: int, rows: int, columns: int, switch: int, noise: Noise
+    runner: Runner,
+    prompts: tuple[Tensor, Tensor],
+    chunks: range,
+    rows: int,
+    columns: int,
+    switch: int,
+    noise: Noise,
+    cache: Cache | None = None,
 ) -> Tensor:
     """Generate videos as the engine does; returns float32 patches [batch, chunks, tokens, 64].
 
     prompts  from `World.read`: those before chunk `switch` (unused if it is 0), and those from there on.
+    chunks   those to generate: from 0 on; or, with the cache that an earlier call has filled, from its end on.
     """
     device, batch = prompts[0].device, len(prompts[0])
     both = [runner.prompt_keys(each) for each in prompts]
-    kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+    kept = {} if cache is None else cache
 
     def run(
         x: Tensor, timestep: float, groups: tuple[int, ...], others: tuple[int, ...], which: int, *, keep: bool
@@ -158,7 +170,7 @@ def rollout(
         )
 
     made: list[Tensor] = []
-    for chunk in range(chunks):
+    for chunk in chunks:
         if switch and chunk == switch:  # recache the window under the new prompt, in one pass
             renewed, others = (range(chunk), ()) if chunk <= 4 else (range(chunk - 3, chunk), (0,))
             run(torch.cat([made[i] for i in renewed], 1), 0.0, tuple(renewed), others, 1, keep=True)
@@ -170,4 +182,7 @@ def rollout(
             x = x - sigma * run(x, timestep, (chunk,), past(chunk), which, keep=False)
         run(x, 0.0, (chunk,), past(chunk), which, keep=True)
         made.append(x)
+        if chunk > 2:  # no later chunk attends to it
+            for layer in range(len(both[which])):
+                del kept[layer, chunk - 2]
     return torch.cat(made, 1)

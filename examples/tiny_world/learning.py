@@ -36,9 +36,8 @@ MOVED = (0, 0, 0, 0, 3, 9, 30, 60, 120, 240, 480, 900)
 _UP_TO_STEP = (0.4, 0.65, 0.85)
 """Cumulative share of each sampler step in the training; the first step is trained most."""
 THING_WEIGHT = 6.0
-ASTRAY = 0.15
-"""A generated clip from deep within a video is left out if its squared error where no thing should be exceeds this: its
-thing is ahead or behind, and would be trained towards a place that its past does not tell."""
+OWN_OF_LATE = 0.8
+"""Share of late clips whose earlier chunks the transformer has generated, if it has."""
 
 
 @dataclass(slots=True)
@@ -46,7 +45,8 @@ class Shelf:
     """Training clips of one size, whose scene changes before chunk `switch` (0: never).
 
     Clips have CHUNKS chunks; openings have only one, and pairs, which begin at any time, have two.
-    late     number of chunks left out after the first one: the others are from deep within a long video.
+    late     number of chunks left out after the first one: the others are from deep within a long video; their own
+             ones are those of `LongVideos`.
     patches  true latents, normalised, bfloat16 [clips, chunks, tokens, 64]; own: those that the transformer generated.
     thing    share of each token's pixels that show the thing, [clips, chunks, tokens].
     control  VACE contexts as patches, [clips, chunks, tokens, 384].
@@ -139,15 +139,23 @@ def fill_shelf(
 
 def thing_of_tokens(thing: Tensor) -> Tensor:
     """Pool [batch, 1, frames, height, width] to the maximum in each token's pixels, [batch, chunks, tokens]."""
+    return thing_of_latents(thing).unflatten(1, (-1, CHUNK)).flatten(2).to(torch.bfloat16)
+
+
+def thing_of_latents(thing: Tensor) -> Tensor:
+    """As `thing_of_tokens`, for each latent frame: [batch, latent frames, rows, columns]."""
     cells = F.max_pool2d(thing[:, 0], 16)
     later = cells[:, 1:].unflatten(1, (-1, 4)).amax(2)
-    return torch.cat([cells[:, :1], later], 1).unflatten(1, (-1, CHUNK)).flatten(2).to(torch.bfloat16)
+    return torch.cat([cells[:, :1], later], 1)
 
 
 def noisy_chunks(switch: int, *, moved: bool) -> tuple[int, ...]:
-    """Return the chunks that a step makes noisy: those with the right context, more often the one after a change."""
+    """Return the chunks that a step makes noisy: those with the right context, above all the one after a change.
+
+    moved  the clip, but its first chunk, is from later in the video, so that chunks 1 and 2 lack a part of their past.
+    """
     start = max(switch, 3 if moved else 1)
-    first = (switch, switch) if switch == start else (0,)
+    first = (switch,) * 3 if switch == start else (0,)
     others = [start + i % (CHUNKS - start) for i in range(NOISY - len(first))]
     return (*first, *sorted(others))
 
@@ -184,7 +192,7 @@ def step_loss(
     real = shelf.patches[rows].float()
     clean = real[:, : layout.chunks]
     if shelf.own is not None and own_share:
-        use = torch.rand(count, 1, 1, 1, device=device) < own_share
+        use = torch.rand(count, 1, 1, 1, device=device) < (OWN_OF_LATE if shelf.late else own_share)
         clean = torch.where(use, shelf.own[rows].float(), clean)
     blur = 0.2 * torch.rand(count, 1, 1, 1, device=device) * (torch.rand(count, 1, 1, 1, device=device) < 0.5)
     clean = clean + blur * torch.randn_like(clean)
@@ -233,7 +241,7 @@ def _of_groups(both: Tensor, layout: Layout) -> Tensor:
 @torch.no_grad()
 def make_own(runner: Runner, shelf: Shelf, count: int) -> Tensor:
     """Generate `count` clips of a shelf with the transformer, from noise and prompts alone."""
-    assert shelf.own is not None
+    assert shelf.own is not None and not shelf.late
     device = shelf.patches.device
     rows, wording = (
         torch.randint(len(shelf.patches), (count,), device=device),
@@ -244,11 +252,6 @@ def make_own(runner: Runner, shelf: Shelf, count: int) -> Tensor:
     def noise(_: int, __: int) -> Tensor:
         return torch.randn(count, 1, *shelf.patches.shape[2:], device=device)
 
-    made = rollout(runner, (before, after), CHUNKS + shelf.late, *shelf.grid, shelf.switch, noise).to(torch.bfloat16)
-    if shelf.late:
-        made = torch.cat([made[:, :1], made[:, 1 + shelf.late :]], 1)
-        error, empty = (made - shelf.patches[rows])[:, 1:].float().square().mean(-1), shelf.thing[rows, 1:] < 0.05
-        astray = (error * empty).sum((1, 2)) > ASTRAY * empty.sum((1, 2))
-        made = torch.where(astray[:, None, None, None], shelf.own[rows], made)
+    made = rollout(runner, (before, after), range(CHUNKS), *shelf.grid, shelf.switch, noise).to(torch.bfloat16)
     shelf.own[rows] = made
     return made

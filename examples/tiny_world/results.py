@@ -68,7 +68,9 @@ class Results:
 
             with self._autocast():
                 read = self.average.read(ids.flatten(0, 1)).unflatten(0, (len(told), 2))
-                made = rollout(self.runner, (read[:, 0], read[:, 1]), chunks, height // 16, width // 16, switch, noise)
+                made = rollout(
+                    self.runner, (read[:, 0], read[:, 1]), range(chunks), height // 16, width // 16, switch, noise
+                )
             latents = to_latents(made, height // 8, width // 8) * deviation + mean
             rows += [self.vae.decode(one[None]) for one in latents]
         save_sheet(torch.cat(rows), self.folder / f"{name}.png")
@@ -86,7 +88,9 @@ class Results:
 
         with self._autocast():
             read = self.average.read(ids).unflatten(0, (count, 2))
-            made = rollout(self.runner, (read[:, 0], read[:, 1]), chunks, height // 16, width // 16, chunks - 2, noise)
+            made = rollout(
+                self.runner, (read[:, 0], read[:, 1]), range(chunks), height // 16, width // 16, chunks - 2, noise
+            )
         mean, deviation = statistics(self.device)
         hidden = max(0, chunks - 12)  # the decoder sees less than three chunks back
         latents = to_latents(made[:, hidden:], height // 8, width // 8) * deviation + mean

@@ -22,6 +22,7 @@ from torch import Tensor
 from .chunks import Layout
 from .gpu import Replay
 from .learning import CHUNKS, FRAMES, MOVED, OPENING, Shelf, fill_shelf, layout_of, make_own, pair_layout, step_loss
+from .long_videos import LongVideos
 from .optimizer import Optimizer
 from .results import Results
 from .scenes import Painter, draw_scenes
@@ -34,13 +35,13 @@ from .vae import ClipVae, fold_statistics, new_vae, train_vae
 class Scale:
     """The sizes of a training.
 
-    clips     per size: without a switch, and with one before chunk 1, 2, 3; openings: first chunks alone, per size;
+    clips     per size: without a switch, and with one before chunk 1, 2, 3, 4; openings: first chunks alone, per size;
               late: from the middle of long videos; pairs: two chunks that begin anywhere, without and with a switch.
     batch     clips per step; eight times as many of openings, and four times as many of pairs.
     """
 
     sizes: tuple[tuple[int, int], ...]
-    clips: tuple[tuple[int, int, int, int], ...]
+    clips: tuple[tuple[int, int, int, int, int], ...]
     openings: tuple[int, ...]
     late: tuple[int, ...]
     pairs: tuple[int, ...]
@@ -55,9 +56,9 @@ TEXT_ONLY = 0.35
 """Share of steps whose change of prompt recaches nothing, as in pipelines with on_prompt_change="text"."""
 FULL = Scale(
     sizes=((128, 224), (112, 192), (192, 192)),
-    clips=((1000, 380, 380, 380), (440, 170, 170, 170), (360, 140, 140, 140)),
+    clips=((1000, 250, 250, 380, 380), (440, 120, 120, 170, 170), (360, 100, 100, 140, 140)),
     openings=(5_000, 2_200, 1_800),
-    late=(768, 256, 256),
+    late=(448, 160, 160),
     pairs=(1_100, 500, 400),
     batch=32,
     vae_pixels=2.4e6,
@@ -65,7 +66,7 @@ FULL = Scale(
 )
 TOY = Scale(
     sizes=((32, 48),),
-    clips=((8, 4, 4, 4),),
+    clips=((8, 4, 4, 4, 4),),
     openings=(16,),
     late=(2,),
     pairs=(4,),
@@ -100,6 +101,7 @@ class Trainer:
         self.own_runner = Runner(self.average, dtype)
         self.results = Results(folder, self.painter, self.vae, self.average, self.own_runner)
         self.shelves: list[Shelf] = []
+        self.long_videos: list[LongVideos] = []
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
@@ -146,7 +148,10 @@ class Trainer:
                 self.shelves.append(fill_shelf(self.vae, self.painter, *size, switch, clips, seed))
             self.shelves.append(fill_shelf(self.vae, self.painter, *size, 0, openings, seed + 50, chunks=1))
             if late:
-                self.shelves.append(fill_shelf(self.vae, self.painter, *size, 0, late, seed + 60, late=LATE))
+                shelf = fill_shelf(self.vae, self.painter, *size, 0, late, seed + 60, late=LATE)
+                self.shelves.append(shelf)
+                scenes = draw_scenes(late, torch.Generator().manual_seed(seed + 60)).to(self.device)  # the same ones
+                self.long_videos.append(LongVideos(self.own_runner, self.vae, self.painter, shelf, scenes))
             for switch in (0, 1):
                 self.shelves.append(
                     fill_shelf(
@@ -221,7 +226,7 @@ class Trainer:
         moved = MOVED[int(torch.randint(len(MOVED), (), generator=generator))]
         text_only = float(torch.rand((), generator=generator)) < TEXT_ONLY
         if shelf.late:  # with positions as if nothing were left out, as in reward-forcing, or with the true ones
-            moved = 0 if text_only else CHUNK * shelf.late
+            return layout_of(0, moved=True), 0 if text_only else CHUNK * shelf.late
         recached = not (shelf.switch and not moved and text_only)
         return layout_of(shelf.switch, moved=bool(moved), recached=recached), moved
 
@@ -238,15 +243,15 @@ class Trainer:
                 return make_own(self.own_runner, shelf, min(batch, len(shelf.patches)))
 
         for number, shelf in enumerate(self.shelves):
-            if shelf.openings or shelf.pairs:
+            if shelf.openings or shelf.pairs or shelf.late:
                 continue
             if shelf.own is None:
                 shelf.own = shelf.patches.clone()
             for _ in range(math.ceil(share * len(shelf.patches) / batch)):
-                if shelf.late:  # too many kernels for a graph
-                    make(shelf)
-                else:
-                    replay(("own", number), partial(make, shelf))
+                replay(("own", number), partial(make, shelf))
+        with self.autocast():
+            for videos in self.long_videos:
+                videos.carry_on()
         print(f"own clips in {time.monotonic() - began:.1f} s", flush=True)
 
 
