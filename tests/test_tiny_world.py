@@ -23,6 +23,8 @@ from examples.tiny_world.learning import (
     Shelf,
     fill_shelf,
     layout_of,
+    make_own,
+    noisy_chunks,
     pair_layout,
     statistics,
     step_loss,
@@ -268,6 +270,24 @@ def test_a_late_clip_is_the_end_of_a_long_one(vae: ClipVae) -> None:
     kept = [0, *range(3, CHUNKS + 2)]
     torch.testing.assert_close(late.patches, long.patches[:, kept], atol=2e-2, rtol=2e-2)
     assert torch.equal(late.thing, long.thing[:, kept])
+
+
+def test_own_clips_are_rollouts(vae: ClipVae, world: World) -> None:
+    shelf = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 0, 1, seed=0)
+    shelf.own = shelf.patches.clone()
+    torch.manual_seed(3)
+    own = make_own(Runner(world), shelf, 1)
+    torch.manual_seed(3)
+    _, wording = torch.randint(1, (1,)), int(torch.randint(WORDINGS, (1,)))
+    with torch.no_grad():
+        prompts = world.read(shelf.tokens[0, :, wording]).split(1)
+    made = rollout(Runner(world), prompts, range(CHUNKS), 2, 2, 0, lambda *_: torch.randn(1, 1, 12, 64)).bfloat16()
+    assert torch.equal(own, made) and torch.equal(shelf.own, own)
+
+
+def test_chunks_whose_past_is_missing_are_not_trained() -> None:
+    assert set(noisy_chunks(0, moved=True)) == {0, *range(3, CHUNKS)}
+    assert set(noisy_chunks(4, moved=True)) == {4, 5, 6}
 
 
 def test_a_video_carried_on_is_that_of_one_long_rollout(vae: ClipVae, world: World) -> None:

@@ -32,7 +32,7 @@ class LongVideos:
     """The long videos of a shelf of late clips, whose chunks but the first are the last ones of its video.
 
     scenes   of the videos, on the device.
-    age       number of chunks made.
+    age      number of chunks made.
     time     of the scenes at the next frame, [clips].
     wording  of the prompts, [clips].
     """
