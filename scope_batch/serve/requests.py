@@ -105,13 +105,17 @@ def read_body(data: bytes) -> dict[str, Any]:
 def check_content(body: dict[str, Any]) -> None:
     """Raise JobError for fields that nest deeper than any job does, or whose texts are no Unicode."""
     level: list[Any] = [body]
+    texts: list[str] = []
     for _ in range(MAX_LEVELS):
-        within = [value.values() if isinstance(value, dict) else value for value in level]
-        level = [inner for values in within for inner in values if isinstance(inner, (dict, list))]
+        for value in level:
+            texts += value if isinstance(value, dict) else ()
+        items = [item for value in level for item in (value.values() if isinstance(value, dict) else value)]
+        texts += [item for item in items if isinstance(item, str)]
+        level = [item for item in items if isinstance(item, (dict, list))]
     if level:
         raise _too_deep()
     try:
-        json.dumps(body, ensure_ascii=False).encode()
+        "".join(texts).encode()
     except UnicodeEncodeError as error:
         half = shown(error.object[error.start])
         raise JobError(f"body: {half} is half of a character; write the character itself") from None
