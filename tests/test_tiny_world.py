@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from examples.tiny_world import export
-from examples.tiny_world.adapters import add_low_rank, changes
-from examples.tiny_world.chunks import FrameLayout, Layout, rollout, to_latents, to_patches
+from examples.tiny_world.adapters import add_low_rank, changes, load_changes
+from examples.tiny_world.chunks import FrameLayout, Layout, next_chunk, rollout, to_latents, to_patches
+from examples.tiny_world.context_videos import ContextVideos
 from examples.tiny_world.control import KINDS, Control, Vace, draw_control
+from examples.tiny_world.extras import frame_cases, half
 from examples.tiny_world.judge import delay_of, draw_probes, judge, judge_stages
 from examples.tiny_world.learning import (
     CHUNKS,
@@ -34,7 +37,7 @@ from examples.tiny_world.long_videos import MORE, LongVideos
 from examples.tiny_world.optimizer import Optimizer
 from examples.tiny_world.scenes import CHOICES, GRID, Painter, draw_scenes, scenes_of
 from examples.tiny_world.tae import CONFIG, run_clips
-from examples.tiny_world.transformer import Runner, World, rotary_of
+from examples.tiny_world.transformer import CHUNK, Runner, World, rotary_at, rotary_of
 from examples.tiny_world.vae import ClipVae, fold_statistics, new_vae
 from examples.tiny_world.words import TOKENS, prompts_of, token_ids, tokenizer
 from scope_batch.core.conditioning import Blend, Prompt
@@ -54,6 +57,8 @@ from scope_batch.models.tae import MEMORY_BLOCKS, TinyAutoencoder
 from scope_batch.models.tiny import build
 from scope_batch.models.tiny.build import is_timed
 from scope_batch.pipelines import PIPELINES
+from scope_batch.pipelines.builtin import KREA
+from tests.render.helpers import plan_of
 
 CPU = torch.device("cpu")
 SIZE = 32
@@ -187,41 +192,47 @@ class Prompts:
         )
 
 
-def _plan(switch: int, chunks: int) -> Plan:
-    spec, made, first = PIPELINES["longlive"], [], 0
+def _plan(pipeline: str, switch: int, chunks: int) -> Plan:
+    spec, made, first, latent = PIPELINES[pipeline], [], 0, 0
     for index in range(chunks):
-        frames = spec.chunk_frames("text", first=not index)
+        frames, latents = (count("text", first=not index) for count in (spec.chunk_frames, spec.chunk_latents))
+        recached = index == switch and spec.on_prompt_change == "recache"
         made.append(
             Chunk(
-                index=index, first_frame=first, frames=frames, keep=frames, latents=3, start_latent=3 * index,
+                index=index, first_frame=first, frames=frames, keep=frames, latents=latents, start_latent=latent,
                 mode="text", cut_reason=None if index else "start", text_changed=index in (0, switch),
-                recache_reason="prompt change" if index == switch else None, seed=42, noise_scale=None,
+                recache_reason="prompt change" if recached else None, seed=42, noise_scale=None,
                 conditioning=Blend((Prompt(TOLD[index >= switch]),)), denoising_steps=spec.steps_text,
                 noise_controller=False,
             )
         )  # fmt: skip
-        first += frames
-    return Plan("longlive", first, Fraction(16), SIZE, SIZE, tuple(made))
+        first, latent = first + frames, latent + latents
+    return Plan(pipeline, first, Fraction(16), SIZE, SIZE, tuple(made))
 
 
-def test_a_rollout_is_what_the_engine_makes(world: World, vae: ClipVae) -> None:
-    plan = _plan(switch=2, chunks=4)
+@pytest.mark.parametrize(("pipeline", "switch", "chunks"), [("longlive", 2, 4), ("streamdiffusionv2", 7, 11)])
+def test_a_rollout_is_what_the_engine_makes(
+    pipeline: str, switch: int, chunks: int, world: World, vae: ClipVae
+) -> None:
+    plan, single = _plan(pipeline, switch, chunks), pipeline == "streamdiffusionv2"  # each of 12 latent frames
     transformer = CausalWan.from_config(world.wan.config).requires_grad_(False)
     transformer.load_state_dict(world.wan.state_dict())
     engine = CausalEngine(
-        PIPELINES["longlive"], transformer, LoraScales(transformer, {}), WanVae(vae.vae), Prompts(world), CPU, CPU
+        PIPELINES[pipeline], transformer, LoraScales(transformer, {}), WanVae(vae.vae), Prompts(world), CPU, CPU
     )  # type: ignore[arg-type]
     with engine.session(plan, silent) as session:
         wanted = torch.cat([torch.from_numpy(session.generate(chunk).latents()) for chunk in plan.chunks])
-    noises = [draw(chunk, SIZE, SIZE, device=CPU) for chunk in plan.chunks]
-
-    def noise(chunk: int, step: int) -> Tensor:
-        drawn = noises[chunk].steps[step - 1][None] if step else noises[chunk].initial
-        return to_patches(drawn.transpose(1, 2))
-
+    drawn = [draw(chunk, SIZE, SIZE, device=CPU) for chunk in plan.chunks]
+    by_step = [torch.cat([noise.initial[0] for noise in drawn])]
+    by_step += [torch.cat(step) for step in zip(*(noise.steps for noise in drawn), strict=True)]
+    groups, first = (12, plan.chunks[switch].start_latent) if single else (4, switch)
+    patches = [to_patches(noise.transpose(0, 1)[None]).view(1, groups, -1, 64) for noise in by_step]
     with torch.no_grad():
         before, after = world.read(token_ids(list(TOLD), tokenizer())).split(1)
-    made = rollout(Runner(world), (before, after), range(4), SIZE // 16, SIZE // 16, 2, noise)
+    made = rollout(
+        Runner(world), (before, after), range(groups), SIZE // 16, SIZE // 16, first,
+        lambda group, step: patches[step][:, group, None], single=single,
+    ).view(1, 4, -1, 64)  # fmt: skip
     torch.testing.assert_close(to_latents(made, SIZE // 8, SIZE // 8)[0].transpose(0, 1), wanted, atol=1e-4, rtol=1e-4)
 
 
@@ -290,9 +301,11 @@ def test_chunks_whose_past_is_missing_are_not_trained() -> None:
     assert set(noisy_chunks(4, moved=True)) == {4, 5, 6}
 
 
-def test_a_video_carried_on_is_that_of_one_long_rollout(vae: ClipVae, world: World) -> None:
+@pytest.mark.parametrize("single", [False, True])
+def test_a_video_carried_on_is_that_of_one_long_rollout(vae: ClipVae, world: World, *, single: bool) -> None:
     shelf = fill_shelf(vae, Painter(CPU), SIZE, SIZE, 0, 2, seed=0, late=1)
-    videos = LongVideos(Runner(world), vae, Painter(CPU), shelf, draw_scenes(2, torch.Generator().manual_seed(0)))
+    scenes = draw_scenes(2, torch.Generator().manual_seed(0))
+    videos = LongVideos(Runner(world), vae, Painter(CPU), shelf, scenes, single)
     torch.manual_seed(3)
     videos.carry_on()
     videos.carry_on()
@@ -300,8 +313,11 @@ def test_a_video_carried_on_is_that_of_one_long_rollout(vae: ClipVae, world: Wor
     wording = torch.randint(WORDINGS, (2,))
     with torch.no_grad():
         prompt = world.read(shelf.tokens[torch.arange(2), 1, wording])
-    chunks = 1 + 3 * MORE
-    long = rollout(Runner(world), (prompt, prompt), range(chunks), 2, 2, 0, lambda *_: torch.randn(2, 1, 12, 64))
+    chunks, each = 1 + 3 * MORE, CHUNK if single else 1
+    long = rollout(
+        Runner(world), (prompt, prompt), range(each * chunks), 2, 2, 0,
+        lambda *_: torch.randn(2, 1, 12 // each, 64), single=single,
+    ).view(2, chunks, 12, 64)  # fmt: skip
     assert shelf.own is not None and shelf.late == chunks - CHUNKS
     torch.testing.assert_close(shelf.own, long[:, [0, *range(chunks - MORE, chunks)]].bfloat16())
 
@@ -321,6 +337,22 @@ def test_the_true_clip_of_a_video_that_is_ahead_is_drawn_at_its_own_moment(vae: 
     assert videos.time.tolist() == [first.item() + 12 * MORE + 4 * ahead]
     torch.testing.assert_close(shelf.patches[:, 1:].float(), wanted, atol=2e-2, rtol=2e-2)
     torch.testing.assert_close(shelf.thing[:, 1:], thing_of_tokens(thing)[:, 1:])
+
+
+def test_late_clips_of_single_frames_are_renewed_in_place_at_their_true_positions(vae: ClipVae, world: World) -> None:
+    cases, renew = frame_cases(vae, Painter(CPU), Runner(world), toy=True)
+    late, layout, rotary = cases[-1]
+    patches, own = late.patches, late.own
+    assert [shelf.own is None for shelf, _, _ in cases] == [True, True, True, False] and own is not None
+    true = patches.clone()
+    for chunks in (2 * MORE + 1, 3 * MORE + 1):
+        renew()
+        places = [0, 1, 2, *range(CHUNK * (chunks - MORE), CHUNK * chunks)]
+        wanted = rotary_at(tuple(places[frame] for frame in layout.groups), *late.grid, CPU)
+        assert torch.equal(rotary, wanted)
+    assert late.patches is patches and late.own is own and not torch.equal(own[:, :3], true[:, :3])
+    assert torch.equal(patches[:, :3], true[:, :3]) and not torch.equal(patches[:, 3:], true[:, 3:])
+    step_loss(Runner(world), late, layout, rotary, 2, 1.0).backward()
 
 
 def _shelf(switch: int) -> Shelf:
@@ -374,6 +406,53 @@ def test_a_pair_begins_in_the_middle_of_its_scene(vae: ClipVae) -> None:
     step_loss(Runner(World(layers=1)), shelf, layout, rotary_of(layout.groups, 2, 2, CPU), 2, 0.0).backward()
 
 
+def test_chunks_with_a_context_are_what_krea_makes(world: World, vae: ClipVae) -> None:
+    size, change = 64, {"chunk": 2, "text": TOLD[1]}
+    job = {"pipeline_id": KREA.id, "models": "tiny", "prompt": TOLD[0], "height": size, "width": size}
+    plan = plan_of(job, num_frames=33, chunk_specs=[change])
+    transformer = CausalWan.from_config(world.wan.config).requires_grad_(False)
+    transformer.load_state_dict(world.wan.state_dict())
+    engine = CausalEngine(KREA, transformer, LoraScales(transformer, {}), WanVae(vae.vae), Prompts(world), CPU, CPU)  # type: ignore[arg-type]  (it gets no `PromptEncoder`)
+    with engine.session(plan, silent) as session:
+        latents = [torch.from_numpy(session.generate(chunk).latents()) for chunk in plan.chunks]
+    wanted = [to_patches(made.transpose(0, 1)[None]) for made in latents]
+    videos = ContextVideos(Runner(world), vae, Painter(CPU), size, size, 1, seed=0)
+    videos.context = wanted[0]
+    for chunk in plan.chunks[1:]:
+        drawn = draw(chunk, size, size, device=CPU)
+        noises = [to_patches(x.transpose(1, 2)) for x in (drawn.initial, *(step[None] for step in drawn.steps))]
+        with torch.no_grad():
+            prompt = world.read(token_ids([TOLD[chunk.index >= 2]], tokenizer()))
+            made = next_chunk(Runner(world), prompt, videos.context, 4, 4, noises.__getitem__)
+            torch.testing.assert_close(made, wanted[chunk.index], atol=1e-4, rtol=1e-4)
+            videos._follow(slice(0, 1), made)
+
+
+def test_a_video_with_a_context_is_followed_at_its_own_moment(vae: ClipVae, world: World) -> None:
+    videos = ContextVideos(Runner(world), vae, Painter(CPU), SIZE, 64, 2, seed=0)
+    videos.scenes = scenes_of([{"noun": "box", "motion": motion, "ground": "city"} for motion in ("right", "still")])
+    moments = videos.time[:, None] + 8 + torch.arange(-9, 12)  # two latent frames ahead
+    seen = _normalised(vae.encode(videos.painter.paint(videos.scenes, moments, SIZE, 64)[0])[0])
+    videos.context, made = to_patches(seen).split(1, 1)
+    drawn = videos.painter.paint(videos.scenes, moments, SIZE, 64)[0]
+    videos.vae = SimpleNamespace(encode=vae.encode, decode=lambda _: drawn)  # type: ignore[assignment]  (the random one blurs)
+    videos._follow(slice(0, 2), made)
+    assert videos.time.tolist() == [9 + 12 + 8, 9 + 12]
+
+
+def test_own_contexts_are_trained_towards_the_chunks_after_them(vae: ClipVae, world: World) -> None:
+    torch.manual_seed(0)
+    videos = ContextVideos(Runner(world), vae, Painter(CPU), SIZE, 64, 1, seed=0)
+    context, shelf = videos.context.clone(), videos.shelf
+    moments, scenes = videos.time[:, None] + torch.arange(-9, 12), videos.scenes
+    videos.carry_on()
+    pixels, thing = videos.painter.paint(scenes, moments, SIZE, 64)
+    true = to_patches(_normalised(vae.encode(pixels)[0]))[0, 1]
+    torch.testing.assert_close(shelf.patches[0].float(), torch.stack([context[0, 0], true]), atol=2e-2, rtol=2e-2)
+    assert torch.equal(shelf.thing[0, 1], thing_of_tokens(thing)[0, 1])
+    assert bool(shelf.tokens[:, 1, 0, 0].all()) and len(shelf.patches) == 4
+
+
 @pytest.mark.parametrize("kind", [kind for kind, _ in KINDS])
 def test_a_control_shows_what_is_kept(kind: str) -> None:
     scenes = draw_scenes(2, torch.Generator().manual_seed(0))
@@ -415,6 +494,19 @@ def test_changes_of_low_rank_are_merged_as_they_were_trained(world: World) -> No
     layer = "blocks.1.attn1.to_q.weight"
     torch.testing.assert_close(merged[layer].float(), changing.wan.blocks[1].attn1.to_q.weight, atol=1e-3, rtol=1e-3)
     assert torch.equal(merged["proj_out.bias"], changing.wan.proj_out.bias)
+
+
+def test_a_training_carries_on_from_saved_changes(world: World) -> None:
+    first, second = copy.deepcopy(world), copy.deepcopy(world)
+    for one in (first, second):
+        add_low_rank(one, 2, ends=True)
+    with torch.no_grad():
+        for parameter in changes(first, ends=True).values():
+            parameter += 0.05 * torch.randn_like(parameter)
+    saved = half(changes(first, ends=True))
+    load_changes(second, saved, ends=True)
+    again = half(changes(second, ends=True))
+    assert again.keys() == saved.keys() and all(torch.equal(again[key], saved[key]) for key in saved)
 
 
 def test_the_auto_encoder_over_a_clip_is_what_its_stream_makes() -> None:

@@ -5,6 +5,8 @@ The linear layers of the blocks get a change of low rank; their weights stay as 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,6 +59,13 @@ def changes(world: World, *, ends: bool = False) -> dict[str, Tensor]:
     if ends:
         found |= {name: parameter for name, parameter in world.wan.named_parameters() if is_end(name)}
     return found
+
+
+@torch.no_grad()
+def load_changes(world: World, saved: Mapping[str, Tensor], *, ends: bool = False) -> None:
+    """Set the changes to saved ones, which are named as `changes` names them."""
+    for name, parameter in changes(world, ends=ends).items():
+        parameter.copy_(saved[name])
 
 
 def outlined(pixels: Tensor) -> Tensor:

@@ -3,10 +3,12 @@
 Chunk c attends to itself, the two chunks before it, and the first chunk. Their keys and values come from a pass over
 the clean latents at timestep 0: this is the engine's window of twelve latent frames with a sink of three. Training runs
 all chunks at once, clean and noisy ones; `rollout` generates one after the other, like the engine's sampler.
+streamdiffusionv2 has chunks of a single latent frame, and a window of six.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +19,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scope_batch.engine.sampler import SigmaTable
-from scope_batch.pipelines.builtin import LONGLIVE
+from scope_batch.pipelines import PipelineSpec
+from scope_batch.pipelines.builtin import KREA, LONGLIVE, STREAMDIFFUSIONV2
 
 from .gpu import select
-from .transformer import CHUNK, Runner, rotary_of
+from .transformer import CHUNK, Runner, rotary_at, rotary_of
 
-_SIGMA = SigmaTable(LONGLIVE.shift)
-STEPS = tuple((float(timestep), _SIGMA(timestep)) for timestep in LONGLIVE.steps_text)
-"""Timestep and sigma of each step of the sampler."""
+
+def _steps(spec: PipelineSpec) -> tuple[tuple[float, float], ...]:
+    sigma = SigmaTable(spec.shift)
+    return tuple((float(timestep), sigma(timestep)) for timestep in spec.steps_text)
+
+
+STEPS, STEPS_OF_FRAMES = _steps(LONGLIVE), _steps(STREAMDIFFUSIONV2)
+"""Timestep and sigma of each step of the sampler, for chunks and for single latent frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +95,26 @@ class FrameLayout(Layout):
     def attended(self, group: int) -> tuple[int, ...]:
         frame = self.groups[group]
         if frame > 1:
-            return tuple(sorted({0, 1, 2, frame - 2, frame - 1} & set(range(frame))))
+            return past(frame, STREAMDIFFUSIONV2.sink)
         return (1 - frame if group < self.chunks else self.chunks + 1 - frame,)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLayout(Layout):
+    """As `Layout`, with two groups: three latent frames of context, and the noisy chunk after them.
+
+    So krea-realtime-video makes every chunk but the first. Keys of the context's second and third frame have the
+    weight of the pipeline's attention bias.
+    """
+
+    def attend(self, _: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        assert self.groups == (0, 1) and KREA.attention_bias is not None
+        context = F.scaled_dot_product_attention(queries[:, :1], keys[:, :1], values[:, :1])
+        key, value = (x.flatten(1, 2)[:, None] for x in (keys, values))
+        weight = key.new_zeros(key.shape[2])
+        weight[queries.shape[2] // CHUNK : queries.shape[2]] = math.log(KREA.attention_bias)
+        mask = weight.expand(queries.shape[2], -1)
+        return torch.cat([context, F.scaled_dot_product_attention(queries[:, 1:], key, value, mask)], 1)
 
 
 @cache
@@ -100,9 +126,9 @@ def _attention_order(layout: Layout) -> tuple[tuple[int, ...], tuple[int, ...], 
     return order, tuple(i for group in order for i in sets[group]), tuple(sizes.items())
 
 
-def past(chunk: int) -> tuple[int, ...]:
-    """Return the earlier chunks that a new chunk attends to: the first, and the two before it."""
-    return tuple(sorted({0, chunk - 2, chunk - 1} & set(range(chunk))))
+def past(chunk: int, sink: int = 1) -> tuple[int, ...]:
+    """Return the earlier chunks that a new chunk attends to: the first `sink` ones, and the two before it."""
+    return tuple(sorted({*range(sink), chunk - 2, chunk - 1} & set(range(chunk))))
 
 
 def to_patches(latents: Tensor) -> Tensor:
@@ -139,15 +165,23 @@ def rollout(
     switch: int,
     noise: Noise,
     cache: Cache | None = None,
+    *,
+    single: bool = False,
 ) -> Tensor:
     """Generate videos as the engine does; returns float32 patches [batch, chunks, tokens, 64].
 
     prompts  from `World.read`: those before chunk `switch` (unused if it is 0), and those from there on.
     chunks   those to generate: from 0 on; or, with the cache that an earlier call has filled, from its end on.
+    single   a chunk is one latent frame, as in streamdiffusionv2. The first two are generated together, and a change of
+             prompt recaches nothing.
     """
     device, batch = prompts[0].device, len(prompts[0])
     both = [runner.prompt_keys(each) for each in prompts]
     kept = {} if cache is None else cache
+    sink, steps, turns = (STREAMDIFFUSIONV2.sink, STEPS_OF_FRAMES, rotary_at) if single else (1, STEPS, rotary_of)
+    passes: list[tuple[int, ...]] = [(chunk,) for chunk in chunks]
+    if single and not chunks.start:
+        passes[:2] = [(0, 1)]
 
     def run(
         x: Tensor, timestep: float, groups: tuple[int, ...], others: tuple[int, ...], which: int, *, keep: bool
@@ -166,23 +200,48 @@ def rollout(
             for k, v in both[which]
         ]
         return runner(
-            x, x.new_full((batch, len(groups)), timestep), prompt, rotary_of(groups, rows, columns, device), attend
+            x, x.new_full((batch, len(groups)), timestep), prompt, turns(groups, rows, columns, device), attend
         )
 
     made: list[Tensor] = []
-    for chunk in chunks:
-        if switch and chunk == switch:  # recache the window under the new prompt, in one pass
-            renewed, others = (range(chunk), ()) if chunk <= 4 else (range(chunk - 3, chunk), (0,))
-            run(torch.cat([made[i] for i in renewed], 1), 0.0, tuple(renewed), others, 1, keep=True)
+    for groups in passes:
+        chunk, others = groups[0], past(groups[0], sink)
+        if switch and chunk == switch and not single:  # recache the window under the new prompt, in one pass
+            renewed, before = (range(chunk), ()) if chunk <= 4 else (range(chunk - 3, chunk), (0,))
+            run(torch.cat([made[i] for i in renewed], 1), 0.0, tuple(renewed), before, 1, keep=True)
         which = int(not switch or chunk >= switch)
-        x = noise(chunk, 0)
-        for step, (timestep, sigma) in enumerate(STEPS):
+        x = torch.cat([noise(group, 0) for group in groups], 1)
+        for step, (timestep, sigma) in enumerate(steps):
             if step:
-                x = (1 - sigma) * x + sigma * noise(chunk, step)
-            x = x - sigma * run(x, timestep, (chunk,), past(chunk), which, keep=False)
-        run(x, 0.0, (chunk,), past(chunk), which, keep=True)
+                x = (1 - sigma) * x + sigma * torch.cat([noise(group, step) for group in groups], 1)
+            x = x - sigma * run(x, timestep, groups, others, which, keep=False)
+        run(x, 0.0, groups, others, which, keep=True)
         made.append(x)
-        if chunk > 2:  # no later chunk attends to it
+        if chunk - 2 >= sink:  # no later chunk attends to it
             for layer in range(len(both[which])):
                 del kept[layer, chunk - 2]
     return torch.cat(made, 1)
+
+
+@torch.no_grad()
+def next_chunk(
+    runner: Runner, prompt: Tensor, context: Tensor, rows: int, columns: int, noise: Callable[[int], Tensor]
+) -> Tensor:
+    """Generate the chunk after three latent frames of context, as krea-realtime-video does.
+
+    prompt   from `World.read`.
+    context  patches [batch, 1, tokens, 64], like the result.
+    noise    returns the noise of a step.
+    """
+    layout = ContextLayout(1, (1,))
+    prompts = [
+        (k[:, None].expand(-1, 2, -1, -1), v[:, None].expand(-1, 2, -1, -1)) for k, v in runner.prompt_keys(prompt)
+    ]
+    rotary = rotary_of(layout.groups, rows, columns, context.device)
+    x = noise(0)
+    for step, (timestep, sigma) in enumerate(STEPS):
+        if step:
+            x = (1 - sigma) * x + sigma * noise(step)
+        times = x.new_tensor([0.0, timestep]).expand(len(x), -1)
+        x = x - sigma * runner(torch.cat([context, x], 1), times, prompts, rotary, layout.attend, head_from=1)
+    return x

@@ -18,7 +18,7 @@ from scope_batch.models.tiny.build import WEIGHTS, packed_vae, unpacked_vae
 
 PARTS = ("wan", "text")
 """Packed file of each part of the trained world."""
-EXTRAS = ("vace", "streamdiffusionv2", "tae")
+EXTRAS = ("vace", "streamdiffusionv2", "krea-realtime-video", "tae")
 """Files of `extras` that belong to the set."""
 
 

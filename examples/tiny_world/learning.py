@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from scope_batch.engine.vae_stream import LATENT_MEAN, LATENT_STD
 
-from .chunks import STEPS, FrameLayout, Layout, rollout, to_patches
+from .chunks import STEPS, ContextLayout, FrameLayout, Layout, rollout, to_patches
 from .gpu import on_device
 from .scenes import PERIOD, Painter, change_scenes, draw_scenes
 from .transformer import CHUNK, Runner, Steering
@@ -169,9 +169,9 @@ def layout_of(switch: int, *, moved: bool, recached: bool = True) -> Layout:
     return Layout(CHUNKS, noisy_chunks(switch, moved=moved), switch, late=moved, recached=recached)
 
 
-def pair_layout(switch: int) -> Layout:
+def pair_layout(switch: int) -> ContextLayout:
     """Return the layout of pairs: krea-realtime-video makes each chunk with three latent frames of context."""
-    return Layout(2, (1,), switch)
+    return ContextLayout(1, (1,), switch)
 
 
 def step_loss(

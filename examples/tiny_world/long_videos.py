@@ -31,6 +31,7 @@ _BEFORE = 4 * CHUNK - 3
 class LongVideos:
     """The long videos of a shelf of late clips, whose chunks but the first are the last ones of its video.
 
+    single   generate single latent frames, as streamdiffusionv2 does; see `rollout`.
     scenes   of the videos, on the device.
     age      number of chunks made.
     time     of the scenes at the next frame, [clips].
@@ -42,6 +43,7 @@ class LongVideos:
     painter: Painter
     shelf: Shelf
     scenes: Scenes
+    single: bool = False
     age: int = 0
     time: Tensor = field(init=False)
     wording: Tensor = field(init=False)
@@ -61,11 +63,16 @@ class LongVideos:
             self.wording = torch.randint(WORDINGS, (clips,), device=device)
         prompts = self.runner.world.read(shelf.tokens[torch.arange(clips, device=device), 1, self.wording])
         chunks = range(self.age, self.age + MORE) if self.age else range(1 + 2 * MORE)
+        tokens, width = shelf.patches.shape[2:]
+        each = CHUNK if self.single else 1
+        groups = range(each * chunks.start, each * chunks.stop)
 
         def noise(_: int, __: int) -> Tensor:
-            return torch.randn(clips, 1, *shelf.patches.shape[2:], device=device)
+            return torch.randn(clips, 1, tokens // each, width, device=device)
 
-        made = rollout(self.runner, (prompts, prompts), chunks, *shelf.grid, 0, noise, self.cache)
+        made = rollout(
+            self.runner, (prompts, prompts), groups, *shelf.grid, 0, noise, self.cache, single=self.single
+        ).view(clips, -1, tokens, width)
         if not self.age:
             shelf.own[:, 0] = made[:, 0].to(torch.bfloat16)
         shelf.own[:, 1:] = made[:, -MORE:].to(torch.bfloat16)
