@@ -22,7 +22,7 @@ from scope_batch.models.layout import Artifact, VaeType
 
 TINY = "tiny"
 """Value of `models` that selects the built-in tiny models; a folder of that name is written `./tiny`."""
-TINY_VERSION = 5
+TINY_VERSION = 6
 """Version of the tiny models; increase it whenever a byte of any of their files changes."""
 _TINY_VAE_TYPES: dict[VaeType, VaeType] = {"wan": "lightvae", "lighttae": "tae"}
 RANDOM = "random"

@@ -187,5 +187,13 @@ def pictures(files: ModelFiles, *prompts: str) -> list[torch.Tensor]:
 
 def test_all_files_in_the_package_take_less_than_ten_megabytes() -> None:
     files = [file for file in WEIGHTS.parent.rglob("*") if file.is_file() and file.suffix != ".pyc"]
-    assert {file.stem for file in WEIGHTS.iterdir()} == {"wan", "text", "vae", "vace", "tae", "streamdiffusionv2"}
+    assert {file.stem for file in WEIGHTS.iterdir()} == {
+        "wan",
+        "text",
+        "vae",
+        "vace",
+        "tae",
+        "streamdiffusionv2",
+        "krea-realtime-video",
+    }
     assert sum(file.stat().st_size for file in files) < 10_000_000

@@ -32,8 +32,8 @@ HEADS = 1
 
 _BARE = {"rewardforcing.pt"}
 """Backbones whose published file holds the weights directly, not in an inner dictionary."""
-_ONE_FRAME_A_CHUNK = "StreamDiffusionV2"
-"""Folder of the pipeline whose backbone has changes of its own."""
+_CHANGES = {"StreamDiffusionV2": "streamdiffusionv2", "krea-realtime-video": "krea-realtime-video"}
+"""By folder of a backbone, the file of the changes that only this pipeline has."""
 
 _EPOCH_S = 946_684_800
 """Modification time of every file: the fingerprint of a rebuilt file is then that of the old one."""
@@ -88,8 +88,8 @@ def _config(part: Path, _: PurePosixPath) -> None:
 
 def _backbone(part: Path, local: PurePosixPath) -> None:
     state = _read("wan")
-    if local.parts[0] == _ONE_FRAME_A_CHUNK:
-        state = changed(state, _read("streamdiffusionv2"))
+    if local.parts[0] in _CHANGES:
+        state = changed(state, _read(_CHANGES[local.parts[0]]))
     if local.suffix == ".safetensors":
         part.write_bytes(save(state))
         return
