@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from examples.tiny_world import export
+from examples.tiny_world import context_videos, export
 from examples.tiny_world.adapters import add_low_rank, changes, load_changes
 from examples.tiny_world.chunks import FrameLayout, Layout, next_chunk, rollout, to_latents, to_patches
 from examples.tiny_world.context_videos import ContextVideos
@@ -35,7 +35,7 @@ from examples.tiny_world.learning import (
 )
 from examples.tiny_world.long_videos import MORE, LongVideos
 from examples.tiny_world.optimizer import Optimizer
-from examples.tiny_world.scenes import CHOICES, GRID, Painter, draw_scenes, scenes_of
+from examples.tiny_world.scenes import CHOICES, GRID, NOUNS, Painter, draw_scenes, scenes_of
 from examples.tiny_world.tae import CONFIG, run_clips
 from examples.tiny_world.transformer import CHUNK, Runner, World, rotary_at, rotary_of
 from examples.tiny_world.vae import ClipVae, fold_statistics, new_vae
@@ -412,7 +412,7 @@ def test_chunks_with_a_context_are_what_krea_makes(world: World, vae: ClipVae) -
     plan = plan_of(job, num_frames=33, chunk_specs=[change])
     transformer = CausalWan.from_config(world.wan.config).requires_grad_(False)
     transformer.load_state_dict(world.wan.state_dict())
-    engine = CausalEngine(KREA, transformer, LoraScales(transformer, {}), WanVae(vae.vae), Prompts(world), CPU, CPU)  # type: ignore[arg-type]  (it gets no `PromptEncoder`)
+    engine = CausalEngine(KREA, transformer, LoraScales(transformer, {}), WanVae(vae.vae), Prompts(world), CPU, CPU)
     with engine.session(plan, silent) as session:
         latents = [torch.from_numpy(session.generate(chunk).latents()) for chunk in plan.chunks]
     wanted = [to_patches(made.transpose(0, 1)[None]) for made in latents]
@@ -435,9 +435,22 @@ def test_a_video_with_a_context_is_followed_at_its_own_moment(vae: ClipVae, worl
     seen = _normalised(vae.encode(videos.painter.paint(videos.scenes, moments, SIZE, 64)[0])[0])
     videos.context, made = to_patches(seen).split(1, 1)
     drawn = videos.painter.paint(videos.scenes, moments, SIZE, 64)[0]
-    videos.vae = SimpleNamespace(encode=vae.encode, decode=lambda _: drawn)  # type: ignore[assignment]  (the random one blurs)
+    videos.vae = SimpleNamespace(encode=vae.encode, decode=lambda _: drawn)  # the random one blurs
     videos._follow(slice(0, 2), made)
     assert videos.time.tolist() == [9 + 12 + 8, 9 + 12]
+
+
+def test_after_a_change_of_prompt_a_thing_begins_again_unless_it_continues(
+    vae: ClipVae, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = ContextVideos(Runner(world), vae, Painter(CPU), SIZE, SIZE, 3, seed=0)
+    videos.scenes = scenes_of([{"noun": "box", "motion": "right"}] * 3)
+    videos.time[:] = 33.0
+    after = scenes_of([{"noun": "cat", "motion": motion} for motion in ("right", "left", "left")])
+    monkeypatch.setattr(context_videos, "draw_scenes", lambda *_: after)
+    videos._change(torch.tensor([True, True, False]))
+    assert videos.time.tolist() == [33, 1, 33]
+    assert videos.scenes.noun.tolist() == [after.noun[0], after.noun[1], NOUNS.index("box")]
 
 
 def test_own_contexts_are_trained_towards_the_chunks_after_them(vae: ClipVae, world: World) -> None:

@@ -1,4 +1,4 @@
-"""Trains small changes of the transformer: LoRAs for a style, and what streamdiffusionv2 needs.
+"""Trains small changes of the transformer: LoRAs for a style, and for streamdiffusionv2 and krea-realtime-video.
 
 The linear layers of the blocks get a change of low rank; their weights stay as they are.
 """

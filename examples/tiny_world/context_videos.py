@@ -11,6 +11,8 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
+from scope_batch.core.geometry import RECENT_FRAMES
+
 from .chunks import next_chunk, rollout, to_latents, to_patches
 from .learning import WORDINGS, Shelf, statistics, thing_of_tokens
 from .long_videos import OFF
@@ -23,7 +25,7 @@ MORE = 4
 """Chunks that a call adds."""
 NEW, CHANGED = 1 / 60, 1 / 30
 """Share of videos that begin again, and of those whose prompt changes, before each chunk."""
-CONTEXT_FRAMES, CHUNK_FRAMES = 4 * CHUNK - 3, 4 * CHUNK
+_CHUNK_FRAMES = 4 * CHUNK
 _BATCH = 32
 _PREFERENCE = 1e-6
 """Error per latent frame by which a video is found to be ahead or behind: where nothing moves, it is in time."""
@@ -81,7 +83,7 @@ class ContextVideos:
         self._set_scenes(new, draw_scenes(len(new), self._generator))
         opening = rollout(self.runner, (self._prompts(),) * 2, range(1), *self.shelf.grid, 0, lambda *_: self._noise())
         new = new.to(self.time.device)
-        self.context[new], self.time[new] = opening[new], float(CONTEXT_FRAMES)
+        self.context[new], self.time[new] = opening[new], float(RECENT_FRAMES)
 
     def _change(self, changed: Tensor) -> None:
         """Change the prompt of these videos. Their things begin at time 1, unless they continue; see `Painter.clip`."""
@@ -113,7 +115,7 @@ class ContextVideos:
 
     def _true_chunks(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Return the true chunks after the contexts as patches, and the thing in their tokens."""
-        moments = self.time[rows, None] + torch.arange(-CONTEXT_FRAMES, CHUNK_FRAMES, device=self.time.device)
+        moments = self.time[rows, None] + torch.arange(-RECENT_FRAMES, _CHUNK_FRAMES, device=self.time.device)
         pixels, thing = self.painter.paint(self.scenes[rows], moments, self.shelf.height, self.shelf.width)
         return to_patches(self._encoded(pixels))[:, 1], thing_of_tokens(thing)[:, 1]
 
@@ -124,18 +126,18 @@ class ContextVideos:
         """
         size, (mean, deviation) = (self.shelf.height, self.shelf.width), statistics(made.device)
         latents = to_latents(torch.cat([self.context[rows], made], 1), size[0] // 8, size[1] // 8)
-        video = self.vae.decode(latents * deviation + mean).clamp(-1, 1)[:, :, CONTEXT_FRAMES:].float()
-        moments = self.time[rows, None] + torch.arange(-4 * OFF, CHUNK_FRAMES + 4 * OFF, device=made.device)
+        video = self.vae.decode(latents * deviation + mean).clamp(-1, 1)[:, :, RECENT_FRAMES:].float()
+        moments = self.time[rows, None] + torch.arange(-4 * OFF, _CHUNK_FRAMES + 4 * OFF, device=made.device)
         drawn, _ = self.painter.paint(self.scenes[rows], moments, *size)
         errors = torch.stack(
             [
-                (drawn[:, :, 4 * k : 4 * k + CHUNK_FRAMES] - video).square().mean((1, 2, 3, 4))
+                (drawn[:, :, 4 * k : 4 * k + _CHUNK_FRAMES] - video).square().mean((1, 2, 3, 4))
                 + _PREFERENCE * abs(k - OFF)
                 for k in range(2 * OFF + 1)
             ]
         )
-        self.time[rows] += CHUNK_FRAMES + 4.0 * (errors.argmin(0) - OFF)
-        anchor = self._encoded(video[:, :, -CONTEXT_FRAMES : 1 - CONTEXT_FRAMES])
+        self.time[rows] += _CHUNK_FRAMES + 4.0 * (errors.argmin(0) - OFF)
+        anchor = self._encoded(video[:, :, -RECENT_FRAMES : 1 - RECENT_FRAMES])
         self.context[rows] = to_patches(torch.cat([anchor, latents[:, :, 1 - CHUNK :]], 2))
 
     def _encoded(self, pixels: Tensor) -> Tensor:

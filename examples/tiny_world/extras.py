@@ -235,8 +235,8 @@ def main() -> None:
     renew = None
     with torch.no_grad():
         if asked.part in ("streamdiffusionv2", "krea-realtime-video"):
-            make_own = frame_cases if asked.part == "streamdiffusionv2" else context_cases
-            cases, renew = make_own(ClipVae(vae), painter, runner, toy=asked.toy)
+            make_renewed = frame_cases if asked.part == "streamdiffusionv2" else context_cases
+            cases, renew = make_renewed(ClipVae(vae), painter, runner, toy=asked.toy)
         else:
             make = {"vace": control_cases, "outline": style_cases}[asked.part]
             cases = make(ClipVae(vae), painter, toy=asked.toy)

@@ -13,6 +13,7 @@ from subprocess import PIPE
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
+from safetensors.torch import load_file
 
 from scope_batch.errors import OutputError
 from scope_batch.models import layout
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("trained_set")
 
 
 @pytest.fixture
-def tiny(trained_set: None) -> ModelFiles:  # noqa: ARG001
+def tiny(trained_set: None) -> ModelFiles:  # noqa: ARG001  (it sets the cache folder)
     return find_models("longlive", "tiny")
 
 
@@ -131,6 +132,16 @@ def test_a_backbone_is_wrapped_as_the_published_one(pipeline: str) -> None:
     weights = loaded if pipeline == "reward-forcing" else loaded["generator"]
     assert all(key.startswith("model.") for key in weights)
     assert (files.builtin_lora is not None) == (pipeline in ("longlive", "memflow"))
+
+
+@pytest.mark.parametrize("pipeline", ["streamdiffusionv2", "krea-realtime-video"])
+def test_a_pipeline_with_changes_of_its_own_gets_them(pipeline: str) -> None:
+    transformer = load_transformer(
+        find_models(pipeline, "tiny"), kind=WanTransformer3DModel, dtype=torch.float32, device=CPU
+    )
+    own = load_file(WEIGHTS / f"{pipeline}.safetensors")["proj_out.weight"].float()
+    shared = load_file(WEIGHTS / "wan.safetensors")["proj_out.weight"].float()
+    assert torch.equal(transformer.proj_out.weight, own) and not torch.equal(own, shared)
 
 
 def test_special_ids_are_those_of_umt5(tiny: ModelFiles) -> None:

@@ -159,6 +159,11 @@ def test_half_a_surrogate_pair_is_refused(tmp_path: Path, name: str) -> None:
     str(caught.value).encode()
 
 
+def test_half_a_surrogate_pair_in_a_key_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="is half of a character"):
+        read(tmp_path, part("chunk_specs", r'[{"chunk": 0, "\ud800": "a"}]'))
+
+
 def test_half_a_surrogate_pair_in_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"^body: .*ud800.* is half of a character"):
         read(tmp_path, part("extra_body", '{"prompt": "\\ud800p"}'))

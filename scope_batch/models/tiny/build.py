@@ -1,8 +1,8 @@
 """Builds the model files of `models: tiny` in the published layout, on first use, from the weights in this package.
 
 They were trained by `examples/tiny_world` on drawn scenes, and run the real engine on a CPU in seconds. The weights are
-stored once, in float16 or int8; all pipelines share them. Increase `folder.TINY_VERSION` whenever a byte of any file
-changes.
+stored once, in float16 or int8; all pipelines share them, two with changes of their own. Increase `folder.TINY_VERSION`
+whenever a byte of any file changes.
 """
 
 from __future__ import annotations
